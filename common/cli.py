@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from common.errors import UserError
 from common.paths import data_root
 
-
 KVSTORES = ("local", "device", "nccl", "dist_sync", "dist_device_sync", "dist_async")
 
 
@@ -86,8 +85,13 @@ def add_shared(
     add("--resume", action="store_true", help="continue the run in --run-dir (or the newest) from its last checkpoint")
     add("--num-workers", type=non_negative_int, default=2, metavar="N", help="threads that decode pictures ahead")
     add("--gpus", type=int_list, default=[], metavar="LIST", help="GPUs to use, e.g. 0 or 0,2,5; empty means CPU")
-    add("--num-cpus", type=positive_int, default=1, metavar="N",
-        help="CPU contexts that stand for devices when --gpus is empty")
+    add(
+        "--num-cpus",
+        type=positive_int,
+        default=1,
+        metavar="N",
+        help="CPU contexts that stand for devices when --gpus is empty",
+    )
     add("--kvstore", default="device", choices=KVSTORES, metavar="NAME", help=f"sums gradients: {', '.join(KVSTORES)}")
     add("--seed", type=non_negative_int, default=seed, metavar="N", help="random seed")
     if int8:

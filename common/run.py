@@ -39,6 +39,7 @@ class Run:
     def __init__(self, folder, args: argparse.Namespace, resume: bool = False):
         self.folder = Path(folder)
         self.args = args
+        self.resumed = resume
         self.checkpoints = self.folder / "checkpoints"
         self.plots = self.folder / "plots"
         exists = (self.folder / "args.json").exists()

@@ -1,0 +1,227 @@
+"""Checkpoints that survive a kill at any moment and resume a run bit for bit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import mxnet as mx
+from mxnet import gluon
+
+from common.run import write_json
+
+BEST = "best.json"
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    A checkpoint is a folder ``epoch-0003-batch-000120`` that holds every device's own copy of all parameters
+    (batch-norm statistics differ between devices), the optimizer's states, the counters, and ``manifest.json`` with
+    the SHA-256 of each file. It is written beside its place, flushed, then renamed. The best and the newest two are
+    kept. All randomness derives from the counters, so they are the random state too.
+
+    Parameters
+    ----------
+    folder : path
+    blocks : mapping of str to gluon.Block
+        Everything with parameters: networks, and losses that learn.
+    trainers : mapping of str to gluon.Trainer
+    keep_all : bool
+        Prune nothing.
+    """
+
+    def __init__(
+        self,
+        folder,
+        blocks: Mapping[str, gluon.Block],
+        trainers: Mapping[str, gluon.Trainer],
+        keep_all: bool = False,
+    ):
+        self.folder = Path(folder)
+        self.blocks, self.trainers, self.keep_all = blocks, trainers, keep_all
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for leftover in self.folder.glob(".writing-*"):  # of a process that was killed
+            shutil.rmtree(leftover, ignore_errors=True)
+
+    def names(self) -> list[str]:
+        """The checkpoints, oldest first."""
+        return sorted(path.name for path in self.folder.glob("epoch-*") if path.is_dir())
+
+    def save(self, state: dict, best: bool = False) -> Path:
+        """Write a checkpoint.
+
+        Parameters
+        ----------
+        state : dict
+            Counters and whatever else the loop needs, as JSON; has ``epoch`` and ``batch``.
+        best : bool
+            Remember this one as the best so far.
+        """
+        name = f"epoch-{state['epoch']:04d}-batch-{state['batch']:06d}"
+        writing = self.folder / f".writing-{os.getpid()}"
+        writing.mkdir()
+        for block_name, block in self.blocks.items():
+            for device, arrays in enumerate(_arrays(block)):
+                mx.nd.save(str(writing / f"{block_name}-{device}.params"), arrays)
+        for trainer_name, trainer in self.trainers.items():
+            arrays, layout = _trainer_state(trainer)
+            if arrays:
+                mx.nd.save(str(writing / f"{trainer_name}.states"), arrays)
+            write_json(writing / f"{trainer_name}.json", layout)
+        write_json(writing / "state.json", state)
+        sums = {path.name: _sha256(path) for path in sorted(writing.iterdir())}
+        write_json(writing / "manifest.json", sums)
+        _flush(writing)
+        place = self.folder / name
+        if place.exists():
+            shutil.rmtree(place)
+        os.replace(writing, place)
+        _flush_folder(self.folder)
+        if best:
+            write_json(self.folder / BEST, {"name": name})
+        self._prune()
+        return place
+
+    def load(self, name: str | None = None, log=warnings.warn) -> dict | None:
+        """Restore the newest whole checkpoint, or the one called `name`; return its state, None if there is none.
+
+        A damaged one is reported through `log` and the one before it used.
+        """
+        for candidate in [name] if name else reversed(self.names()):
+            place = self.folder / candidate
+            damage = verify(place)
+            if damage:
+                log(f"checkpoint {place} is damaged ({damage}): using the one before it")
+                continue
+            for block_name, block in self.blocks.items():
+                for device, arrays in enumerate(_arrays(block)):
+                    saved = mx.nd.load(str(place / f"{block_name}-{device}.params"))
+                    for key, array in arrays.items():
+                        saved[key].copyto(array)
+            for trainer_name, trainer in self.trainers.items():
+                states = place / f"{trainer_name}.states"
+                arrays = mx.nd.load(str(states)) if states.exists() else {}
+                _restore_trainer(trainer, arrays, json.loads((place / f"{trainer_name}.json").read_text()))
+            mx.nd.waitall()
+            return json.loads((place / "state.json").read_text())
+        return None
+
+    def best(self) -> str | None:
+        """The name of the best checkpoint, if one was marked and is still there."""
+        path = self.folder / BEST
+        name = json.loads(path.read_text())["name"] if path.exists() else None
+        return name if name and (self.folder / name).is_dir() else None
+
+    def _prune(self) -> None:
+        if self.keep_all:
+            return
+        for name in self.names()[:-2]:
+            if name != self.best():
+                shutil.rmtree(self.folder / name)
+
+
+def verify(place: Path) -> str:
+    """What is wrong with the checkpoint in folder `place`; empty text if nothing."""
+    try:
+        sums = json.loads((place / "manifest.json").read_text())
+    except (OSError, ValueError):
+        return "no readable manifest.json"
+    for file, expected in sums.items():
+        if not (place / file).is_file():
+            return f"{file} is missing"
+        if _sha256(place / file) != expected:
+            return f"{file} does not match its SHA-256"
+    return ""
+
+
+def _arrays(block: gluon.Block) -> list[dict]:
+    """One dict of structural name -> array for each device the block is on."""
+    parameters = block._collect_params_with_prefix()
+    devices = max((len(p.list_data()) for p in parameters.values()), default=0)
+    return [{name: p.list_data()[i] for name, p in parameters.items()} for i in range(devices)]
+
+
+def _optimizers(trainer: gluon.Trainer) -> list:
+    return getattr(trainer._optimizer, "optimizers", [trainer._optimizer])
+
+
+def _trainer_state(trainer: gluon.Trainer) -> tuple[dict, dict]:
+    """The optimizer's arrays by name, and what else is needed to restore them.
+
+    MXNet's own `save_states` pickles; reading a pickle runs code, and loading replaces the optimizer.
+    """
+    arrays: dict = {}
+    updaters = [] if trainer._update_on_kvstore else trainer._updaters
+    shapes = [
+        {str(index): _flatten(state, f"{device}/{index}", arrays) for index, state in updater.states.items()}
+        for device, updater in enumerate(updaters)
+    ]
+    counts = [
+        {
+            "num_update": optimizer.num_update,
+            "counts": {str(d): counts for d, counts in optimizer._all_index_update_counts.items()},
+        }
+        for optimizer in _optimizers(trainer)
+    ]
+    return arrays, {"states": shapes, "optimizers": counts}
+
+
+def _flatten(state, name: str, arrays: dict):
+    """Put the arrays of a nested state into `arrays`; return its shape: null, a name, or a list of these."""
+    if state is None:
+        return None
+    if isinstance(state, (tuple, list)):
+        return [_flatten(part, f"{name}/{i}", arrays) for i, part in enumerate(state)]
+    arrays[name] = state
+    return name
+
+
+def _restore_trainer(trainer: gluon.Trainer, arrays: dict, layout: dict) -> None:
+    if not trainer._kv_initialized:
+        trainer._init_kvstore()
+    for updater, ctx, shapes in zip(trainer._updaters or [], trainer._contexts, layout["states"]):
+        for index, shape in shapes.items():
+            updater.states[int(index)] = _unflatten(shape, arrays, ctx)
+            updater.states_synced[int(index)] = True
+    for optimizer, saved in zip(_optimizers(trainer), layout["optimizers"]):
+        optimizer.num_update = saved["num_update"]
+        counts = {int(d): {int(i): n for i, n in c.items()} for d, c in saved["counts"].items()}
+        optimizer._all_index_update_counts = counts
+        optimizer._index_update_count = counts.get(0, {})
+
+
+def _unflatten(shape, arrays: dict, ctx):
+    if shape is None:
+        return None
+    if isinstance(shape, list):
+        return tuple(_unflatten(part, arrays, ctx) for part in shape)
+    return arrays[shape].as_in_context(ctx)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for piece in iter(lambda: file.read(1 << 20), b""):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _flush(folder: Path) -> None:
+    for path in folder.iterdir():
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+    _flush_folder(folder)
+
+
+def _flush_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,106 @@
+"""The data sets, behind one function: `load`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from common.datasets import cifar, emoji, folder, glyphs, official, omniglot
+from common.datasets.base import Dataset, ImageSet, split_domains, split_seen, split_unseen
+from common.errors import UserError, near
+from common.paths import data_dir
+
+__all__ = ["NAMES", "Dataset", "ImageSet", "load"]
+
+NAMES = ("cub200", "cars196", "sop", "cifar10", "cifar100", "omniglot", "emoji", "glyphs", "folder")
+
+
+def load(
+    name: str,
+    path=None,
+    protocol: str = "unseen",
+    seed: int = 123,
+    test_share: float = 0.2,
+    unseen: list[str] | None = None,
+    keep_whole: bool = False,
+) -> Dataset:
+    """Load a data set, split for one of the two questions.
+
+    Parameters
+    ----------
+    name : str
+        One of `NAMES`.
+    path : optional
+        Its folder; default ``data/<name>`` in the repository.
+    protocol : {"unseen", "seen"}
+        ``unseen``: no test class is trained on. Official split where there is one (cub200, cars196, sop); the classes
+        in `unseen`; else half of the classes, drawn with `seed`. ``seen``: the same classes, pictures held back:
+        the official split (cifar10, cifar100), the last artist (emoji), the last three faces (glyphs), else
+        `test_share` of each class, drawn with `seed`.
+    seed : int
+    test_share : float
+    unseen : list of str, optional
+        Names of the test classes; for omniglot, of alphabets.
+    keep_whole : bool
+        cub200: do not cut pictures to the bird's bounding box.
+
+    Raises
+    ------
+    UserError
+        The data is not there (names the ``get_data.sh`` call) or not as it should be.
+    """
+    if name not in NAMES:
+        raise UserError(f"no data set is called {name!r}{near(name, NAMES)}: {', '.join(NAMES)}")
+    if name == "folder" and path is None:
+        raise UserError("--dataset folder needs --data-path, a folder with a folder of pictures for each class")
+    place = Path(path) if path else data_dir(name)
+    if name != "glyphs" and not place.exists():
+        get = "put its official folder there" if name in ("cars196", "folder") else f"./get_data.sh {name} gets it"
+        raise UserError(f"{place} is not there: {get}; --dataset glyphs needs no download")
+    if name in ("cub200", "cars196", "sop"):
+        return _official(name, place, protocol, keep_whole, test_share, seed)
+    if name in ("cifar10", "cifar100"):
+        train, test, superclasses = cifar.load(name, place)
+        if protocol == "unseen":
+            train, _ = split_unseen(train, unseen, seed)
+            test = test.select([n for n in test.class_names if n not in train.class_names])
+        return Dataset(name, train, test, superclasses)
+    superclasses = captions = None
+    if name == "glyphs":
+        whole = glyphs.load(path)
+        captions = {character: [glyphs.name(character)] for character in whole.class_names}
+        held = 3
+    elif name == "emoji":
+        whole, rows, captions = emoji.load(place)
+        superclasses = {row["code"]: row["subcategory"] for row in rows}
+        held = 1
+    elif name == "omniglot":
+        whole, superclasses = omniglot.load(place)
+        unseen = _alphabets(unseen, superclasses)
+        held = 4
+    else:
+        whole, held = folder.load(place), 0
+    if protocol == "unseen":
+        train, test = split_unseen(whole, unseen, seed)
+    else:
+        train, test = split_domains(whole, held) if held else split_seen(whole, test_share, seed)
+    return Dataset(name, train, test, superclasses, captions)
+
+
+def _official(name, place, protocol, keep_whole, test_share, seed) -> Dataset:
+    if name == "cub200":
+        train, test = official.cub200(place, keep_whole)
+    else:
+        train, test = {"cars196": official.cars196, "sop": official.sop}[name](place)
+    if protocol == "seen":
+        train, test = split_seen(train, test_share, seed)
+    return Dataset(name, train, test)
+
+
+def _alphabets(unseen: list[str] | None, superclasses: dict[str, str]) -> list[str]:
+    """The characters of the unseen alphabets: those named, else the last two in name order."""
+    alphabets = sorted(set(superclasses.values()))
+    chosen = unseen or alphabets[-2:]
+    wrong = [alphabet for alphabet in chosen if alphabet not in alphabets]
+    if wrong:
+        raise UserError(f"--unseen {wrong[0]}: no such alphabet{near(wrong[0], alphabets)}: {', '.join(alphabets)}")
+    return [name for name, alphabet in superclasses.items() if alphabet in chosen]

@@ -1,0 +1,156 @@
+"""What every data set gives: labelled pictures, in a training and a test part."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from common import images
+from common.errors import UserError, near
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageSet:
+    """Labelled pictures.
+
+    Attributes
+    ----------
+    images : list of Path, or (n, H, W, 3) uint8 array
+    labels : (n,) int64
+        Index into `class_names`.
+    class_names : list of str
+    boxes : (n, 4) float array or None
+        x, y, width, height in pixels: what `read` cuts out.
+    domains : (n,) int64 or None
+        Who drew each picture, an index into `domain_names`.
+    domain_names : list of str or None
+    """
+
+    images: Sequence[Path] | np.ndarray
+    labels: np.ndarray
+    class_names: list[str]
+    boxes: np.ndarray | None = None
+    domains: np.ndarray | None = None
+    domain_names: list[str] | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether `images` is an array of pixels."""
+        return isinstance(self.images, np.ndarray)
+
+    def read(self, index: int) -> np.ndarray:
+        """Picture `index`, decoded and cut to its box: (H, W, 3) uint8 RGB."""
+        if self.in_memory:
+            return self.images[index]
+        picture = images.read(self.images[index])
+        return picture if self.boxes is None else images.cut(picture, self.boxes[index])
+
+    def array(self, size: int, threads: int = 2) -> np.ndarray:
+        """All pictures, decoded once and resized to `size` x `size` pixels: (n, size, size, 3) uint8."""
+        if self.in_memory and self.images.shape[1:3] == (size, size):
+            return self.images
+        result = np.empty((len(self), size, size, 3), np.uint8)
+
+        def put(index):
+            result[index] = images.resize(self.read(index), (size, size))
+
+        with ThreadPoolExecutor(max(threads, 1)) as pool:
+            list(pool.map(put, range(len(self))))
+        return result
+
+    def subset(self, indices) -> ImageSet:
+        """The pictures at `indices`, with the same classes."""
+        indices = np.asarray(indices)
+        indices = np.flatnonzero(indices) if indices.dtype == bool else indices.astype(np.int64)
+        return dataclasses.replace(
+            self,
+            images=self.images[indices] if self.in_memory else [self.images[i] for i in indices],
+            labels=self.labels[indices],
+            boxes=None if self.boxes is None else self.boxes[indices],
+            domains=None if self.domains is None else self.domains[indices],
+        )
+
+    def select(self, class_names: Sequence[str]) -> ImageSet:
+        """Only the named classes, numbered in the order given.
+
+        Raises
+        ------
+        UserError
+            A name that is no class, with the near ones.
+        """
+        number = {name: i for i, name in enumerate(self.class_names)}
+        unknown = [name for name in class_names if name not in number]
+        if unknown:
+            raise UserError(f"no class is called {unknown[0]!r}{near(unknown[0], self.class_names)}")
+        new = np.full(len(self.class_names), -1)
+        new[[number[name] for name in class_names]] = np.arange(len(class_names))
+        chosen = self.subset(new[self.labels] >= 0)
+        return dataclasses.replace(chosen, labels=new[chosen.labels], class_names=list(class_names))
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A data set in two parts.
+
+    Attributes
+    ----------
+    name : str
+    train, test : ImageSet
+    superclasses : dict of str to str or None
+        The group each class belongs to, where the data set has groups (alphabet, category, ...).
+    captions : dict of str to list of str or None
+        Sentences for each class, where the data set has them.
+    """
+
+    name: str
+    train: ImageSet
+    test: ImageSet
+    superclasses: dict[str, str] | None = None
+    captions: dict[str, list[str]] | None = None
+
+
+def split_unseen(whole: ImageSet, unseen: Sequence[str] | None, seed: int) -> tuple[ImageSet, ImageSet]:
+    """Training and test sets without a common class.
+
+    `unseen` names the test classes; None draws half of the classes with `seed`.
+    """
+    names = whole.class_names
+    if unseen is None:
+        order = np.random.default_rng(seed).permutation(len(names))
+        chosen = {names[i] for i in order[len(names) // 2 :]}
+    else:
+        wrong = [name for name in unseen if name not in names]
+        if wrong:
+            raise UserError(f"--unseen {wrong[0]}: no such class{near(wrong[0], names)}")
+        chosen = set(unseen)
+    seen = [name for name in names if name not in chosen]
+    if not seen or not chosen:
+        raise UserError(f"{len(seen)} seen and {len(chosen)} unseen classes: each part needs some")
+    return whole.select(seen), whole.select([name for name in names if name in chosen])
+
+
+def split_seen(whole: ImageSet, test_share: float, seed: int) -> tuple[ImageSet, ImageSet]:
+    """Training and test sets with the same classes: `test_share` of each class's pictures, at least one, held back."""
+    rng = np.random.default_rng(seed)
+    held = np.zeros(len(whole), bool)
+    for label in range(len(whole.class_names)):
+        members = rng.permutation(np.flatnonzero(whole.labels == label))
+        if len(members) < 2:
+            raise UserError(
+                f"class {whole.class_names[label]!r} has {len(members)} pictures: two are needed to hold one back"
+            )
+        held[members[: max(1, round(test_share * len(members)))]] = True
+    return whole.subset(~held), whole.subset(held)
+
+
+def split_domains(whole: ImageSet, count: int) -> tuple[ImageSet, ImageSet]:
+    """Training and test sets with the same classes: the pictures of the last `count` domains are held back."""
+    held = whole.domains >= len(whole.domain_names) - count
+    return whole.subset(~held), whole.subset(held)

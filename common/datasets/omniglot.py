@@ -1,0 +1,30 @@
+"""Omniglot (Lake et al. 2015): handwritten characters of many alphabets, twenty people each."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from common.datasets import folder
+from common.datasets.base import ImageSet
+from common.errors import UserError
+
+
+def load(path) -> tuple[ImageSet, dict[str, str]]:
+    """All drawings under ``ALPHABET/CHARACTER/*.png`` and the alphabet of each class ``ALPHABET/CHARACTER``.
+
+    `path` is a folder of alphabets, or one with folders such as ``images_background`` that hold them.
+    """
+    root = Path(path)
+    if not root.is_dir():
+        raise UserError(f"{root} is not a folder: ./get_data.sh omniglot, or give --data-path")
+    characters = sorted({file.parent for file in root.rglob("*.png")})
+    if not characters:
+        raise UserError(f"{root} holds no ALPHABET/CHARACTER/*.png: ./get_data.sh omniglot, or give --data-path")
+    classes = [(f"{child.parent.name}/{child.name}", child) for child in characters]
+    whole = folder.collect(root, classes)
+    drawers = np.array([int(file.stem.split("_")[-1]) - 1 for file in whole.images])
+    whole = dataclasses.replace(whole, domains=drawers, domain_names=[str(i + 1) for i in range(drawers.max() + 1)])
+    return whole, {name: name.split("/")[0] for name in whole.class_names}

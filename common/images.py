@@ -1,0 +1,83 @@
+"""One picture: read, cut, resized. Always (H, W, 3) uint8 RGB."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from common.errors import UserError
+
+cv2.setNumThreads(0)  # pictures are decoded in parallel, one thread each
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+
+
+def read(path) -> np.ndarray:
+    """The picture in file `path`, turned as its EXIF orientation says.
+
+    Grey, palette, transparent (on white), CMYK and 16-bit pictures come out as 8-bit RGB.
+
+    Raises
+    ------
+    UserError
+        The file is not there or is not a picture.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read the picture {path}: {error.strerror}") from error
+    return decode(data, str(path))
+
+
+def decode(data: bytes, name: str) -> np.ndarray:
+    """The picture in `data`; `name` is for the error."""
+    try:
+        if data[:2] == b"\xff\xd8":  # JPEG: OpenCV is faster and turns by EXIF, but reads CMYK wrongly
+            with Image.open(io.BytesIO(data)) as picture:
+                mode = picture.mode
+            if mode in ("RGB", "L"):
+                picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+                if picture is not None:
+                    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+        with Image.open(io.BytesIO(data)) as picture:
+            return _rgb(ImageOps.exif_transpose(picture))
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"{name} is not a picture that can be read: {error}") from error
+
+
+def _rgb(picture: Image.Image) -> np.ndarray:
+    if picture.mode.startswith("I") or picture.mode == "F":  # 16 or 32 bits of grey
+        values = np.asarray(picture, np.float64)
+        top = 65535 if values.max(initial=0) > 255 else 255
+        picture = Image.fromarray((values.clip(0, top) * (255 / top)).round().astype(np.uint8))
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(white, picture)
+    return np.asarray(picture.convert("RGB"))
+
+
+def cut(picture: np.ndarray, box) -> np.ndarray:
+    """The part of `picture` inside `box` (x, y, width, height in pixels), at least one pixel."""
+    x, y, width, height = (int(round(float(value))) for value in box)
+    x, y = min(max(x, 0), picture.shape[1] - 1), min(max(y, 0), picture.shape[0] - 1)
+    return picture[y : y + max(height, 1), x : x + max(width, 1)]
+
+
+def resize(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """`picture` at (width, height) pixels: averaged over areas when it shrinks, bilinear when it grows."""
+    if (picture.shape[1], picture.shape[0]) == tuple(size):
+        return picture
+    shrinks = size[0] < picture.shape[1] and size[1] < picture.shape[0]
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def resize_short(picture: np.ndarray, short: int) -> np.ndarray:
+    """`picture` with its shorter side at `short` pixels, its shape kept."""
+    height, width = picture.shape[:2]
+    scale = short / min(height, width)
+    return resize(picture, (max(short, round(width * scale)), max(short, round(height * scale))))

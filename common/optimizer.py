@@ -1,0 +1,86 @@
+"""Parameter groups, each with its own optimizer, behind one `gluon.Trainer`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import mxnet as mx
+from mxnet import gluon
+
+
+class Grouped(mx.optimizer.Optimizer):
+    """An optimizer that hands each parameter to the optimizer of its group.
+
+    Two Trainers on one distributed kvstore overwrite each other's keys; one Trainer with this optimizer does not.
+
+    Parameters
+    ----------
+    groups : sequence of (list of gluon.Parameter, mx.optimizer.Optimizer)
+    """
+
+    def __init__(self, groups: Sequence[tuple]):
+        super().__init__()
+        self.optimizers = [optimizer for _, optimizer in groups]
+        self._base_rates = [optimizer.lr for optimizer in self.optimizers]
+        self._of = [optimizer for parameters, optimizer in groups for _ in parameters]  # by parameter index
+        for optimizer in self.optimizers:
+            optimizer.param_dict = dict(enumerate(p for parameters, _ in groups for p in parameters))
+
+    def scale_rates(self, factor: float) -> None:
+        """Set every group's learning rate to its initial one times `factor`."""
+        for optimizer, rate in zip(self.optimizers, self._base_rates):
+            optimizer.set_learning_rate(rate * factor)
+
+    @property
+    def learning_rate(self) -> float:
+        """The first group's learning rate."""
+        return self.optimizers[0].learning_rate
+
+    def _set_current_context(self, device_id):
+        super()._set_current_context(device_id)
+        for optimizer in self.optimizers:
+            optimizer._set_current_context(device_id)
+
+    def create_state_multi_precision(self, index, weight):
+        return self._of[index].create_state_multi_precision(index, weight)
+
+    def update_multi_precision(self, index, weight, grad, state):
+        optimizer = self._of[index]
+        optimizer.rescale_grad = self.rescale_grad
+        optimizer.update_multi_precision(index, weight, grad, state)
+
+
+def trainer(groups: Sequence[tuple], kvstore="device") -> gluon.Trainer:
+    """A Trainer over parameter groups.
+
+    Parameters
+    ----------
+    groups : sequence of (parameters, name, options)
+        `parameters` a list or ParameterDict; `name` of an `mx.optimizer`; `options` for it, such as
+        ``{"learning_rate": 1e-3, "wd": 1e-4}``. Parameters that take no gradient are left out.
+    kvstore : str or mx.kv.KVStore
+
+    Returns
+    -------
+    gluon.Trainer
+        Updates run where the weights are, not in the kvstore: a checkpoint can then hold every device's state.
+        Only ``dist_async``, where the server owns the weights, updates in the kvstore.
+    """
+    chosen = []
+    for parameters, name, options in groups:
+        parameters = list(parameters.values()) if hasattr(parameters, "values") else list(parameters)
+        parameters = [p for p in parameters if p.grad_req != "null"]
+        if parameters:
+            chosen.append((parameters, mx.optimizer.create(name, **options)))
+    kind = kvstore if isinstance(kvstore, str) else kvstore.type
+    return gluon.Trainer(
+        [p for parameters, _ in chosen for p in parameters],
+        Grouped(chosen),
+        kvstore=kvstore,
+        update_on_kvstore="async" in kind,
+    )
+
+
+def step_factor(epoch: int, steps: Sequence[float], factor: float) -> float:
+    """The learning rate's factor at `epoch`: `factor` once for each of `steps` that has been reached."""
+    return factor ** sum(epoch >= step for step in steps)

@@ -1,0 +1,186 @@
+"""The training loop: epochs, logging, evaluation, checkpoints, early stop. The step itself stays in the example."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+import mxnet as mx
+from mxnet import gluon
+from tqdm import tqdm
+
+from common.checkpoint import Checkpoints
+from common.errors import UserError
+from common.run import Run
+
+
+def fit(
+    run: Run,
+    *,
+    epochs: int,
+    batches: Callable[[int, int], Iterable],
+    batches_per_epoch: int,
+    step: Callable,
+    blocks: Mapping[str, gluon.Block],
+    trainers: Mapping[str, gluon.Trainer],
+    evaluate: Callable[[int], dict] | None = None,
+    start_epoch: Callable[[int], None] | None = None,
+    on_best: Callable[[dict], None] | None = None,
+    monitor: str | None = None,
+    minimise: bool = False,
+    patience: int = 0,
+    log_interval: int = 20,
+    checkpoint_batches: int = 0,
+    keep_all: bool = False,
+    seed: int = 0,
+    rank: int = 0,
+) -> dict:
+    """Train, and return the figures of the best epoch (of the last one without `monitor`).
+
+    Parameters
+    ----------
+    run : Run
+        Where everything is written. If it was opened to be resumed, training goes on after its newest checkpoint.
+    epochs : int
+        Epochs in all, those before a resume included.
+    batches : callable (epoch, first) -> iterable
+        The batches of an epoch from number `first` on.
+    batches_per_epoch : int
+    step : callable (batch) -> dict of str to NDArray or list of NDArray
+        One update of the parameters. Returns losses still on the devices: a step never waits for its result.
+    blocks, trainers : mappings
+        All that a checkpoint holds, see `common.checkpoint.Checkpoints`.
+    evaluate : callable (epoch) -> dict of str to float, optional
+        Runs after each epoch.
+    start_epoch : callable (epoch), optional
+        Sets learning rates and the like.
+    on_best : callable (figures), optional
+        Runs when `monitor` improved.
+    monitor : str, optional
+        Which of the figures decides on the best epoch; larger is better unless `minimise`.
+    patience : int
+        Stop after so many evaluations without improvement; 0 never does.
+    log_interval : int
+        Batches between log lines, and between the loop's only waits for the device.
+    checkpoint_batches : int
+        Batches between checkpoints inside an epoch; 0 writes them only after each epoch.
+    keep_all : bool
+        Keep every checkpoint, not only the best and the newest two.
+    seed, rank : int
+        With the epoch and the batch number they determine every random number.
+
+    Raises
+    ------
+    UserError
+        A loss is not finite: names the batch; nothing is saved after it.
+    """
+    checkpoints = Checkpoints(run.checkpoints, blocks, trainers, keep_all)
+    state = {"epoch": 0, "batch": 0, "best": None, "best_figures": {}, "since_best": 0}
+    if run.resumed:
+        found = checkpoints.load(log=run.log)
+        state.update(found or {})
+        run.rewind(state["epoch"], state["batch"])
+        place = (
+            f"after epoch {state['epoch']}, batch {state['batch']}" if found else "from the start: no checkpoint yet"
+        )
+        run.log(f"resumed {place}")
+    figures: dict = {}
+    for epoch in range(state["epoch"], epochs):
+        if patience and state["since_best"] >= patience:
+            run.log(f"stopped early: {monitor} did not improve in {patience} evaluations")
+            break
+        if start_epoch:
+            start_epoch(epoch)
+        began, first = time.time(), state["batch"]
+        window = _Window(run, epoch, first)
+        bar = tqdm(
+            batches(epoch, first),
+            total=batches_per_epoch,
+            initial=first,
+            desc=f"epoch {epoch + 1}",
+            leave=False,
+            disable=not sys.stderr.isatty(),
+        )
+        for number, batch in enumerate(bar, first):
+            seed_everything(seed, epoch, number, rank)
+            window.add(step(batch))
+            done = number + 1
+            if log_interval and done % log_interval == 0:
+                window.log()
+            if checkpoint_batches and done % checkpoint_batches == 0 and done < batches_per_epoch:
+                window.check()
+                checkpoints.save({**state, "epoch": epoch, "batch": done})
+        train = window.log(final=True)
+        seconds = time.time() - began
+        seed_everything(seed, epoch, batches_per_epoch, rank)
+        figures = evaluate(epoch) if evaluate else {}
+        improved = _improved(figures.get(monitor), state["best"], minimise)
+        state.update(epoch=epoch + 1, batch=0, since_best=0 if improved else state["since_best"] + 1)
+        if improved:
+            state.update(best=figures[monitor], best_figures=dict(figures, epoch=epoch + 1))
+            if on_best:
+                on_best(figures)
+        run.metrics(epoch=epoch + 1, batch=0, seconds=round(seconds, 3), **train, **figures)
+        run.log(f"epoch {epoch + 1}: {_line({**train, **figures})}, {seconds:.1f} s{' *' if improved else ''}")
+        checkpoints.save(state, best=improved)
+    return state["best_figures"] if monitor else figures
+
+
+def seed_everything(seed: int, epoch: int, batch: int, rank: int) -> None:
+    """Seed the devices' random numbers for one batch, from its place in the run alone."""
+    mixed = seed
+    for part in (epoch, batch, rank):  # a small multiplicative hash: neighbours get unrelated streams
+        mixed = (mixed * 0x9E3779B1 + part + 0x7F4A7C15) & 0x7FFFFFFF
+    mx.random.seed(mixed)
+
+
+class _Window:
+    """Losses since the last log line, kept on the devices until they are read together."""
+
+    def __init__(self, run: Run, epoch: int, first: int):
+        self.run, self.epoch, self.first = run, epoch, first
+        self.pending: list[dict] = []
+        self.sums: dict[str, float] = {}
+        self.count = 0
+
+    def add(self, losses: dict) -> None:
+        self.pending.append(losses)
+
+    def check(self) -> dict:
+        """Wait for the pending losses and return their means; a loss that is not finite ends the run."""
+        means: dict[str, float] = {}
+        for offset, losses in enumerate(self.pending):
+            for name, value in losses.items():
+                parts = value if isinstance(value, (list, tuple)) else [value]
+                mean = sum(float(part.mean().asscalar()) for part in parts) / len(parts)
+                if not math.isfinite(mean):
+                    batch = self.first + self.count + offset
+                    raise UserError(
+                        f"{name} is {mean} at epoch {self.epoch + 1}, batch {batch}: the last checkpoint is kept;"
+                        " lower --lr and continue with --resume"
+                    )
+                means[name] = means.get(name, 0.0) + mean / len(self.pending)
+                self.sums[name] = self.sums.get(name, 0.0) + mean
+        self.count += len(self.pending)
+        self.pending = []
+        return means
+
+    def log(self, final: bool = False) -> dict:
+        """Log the window's means; at the end of the epoch return the epoch's."""
+        means = self.check()
+        if final:
+            return {name: total / self.count for name, total in self.sums.items()}
+        done = self.first + self.count
+        self.run.metrics(epoch=self.epoch, batch=done, **means)
+        self.run.log(f"epoch {self.epoch + 1}, batch {done}: {_line(means)}")
+        return means
+
+
+def _improved(value, best, minimise: bool) -> bool:
+    return value is not None and (best is None or (value < best if minimise else value > best))
+
+
+def _line(figures: dict) -> str:
+    return ", ".join(f"{k} {v:.4f}" if isinstance(v, float) else f"{k} {v}" for k, v in figures.items())
