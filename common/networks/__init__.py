@@ -1,0 +1,1 @@
+"""Networks that neither MXNet's model zoo nor gluoncv has."""

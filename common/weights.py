@@ -1,0 +1,122 @@
+"""Where pretrained parameters come from, and the preprocessing that belongs to them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+from common.errors import UserError
+from common.paths import weights_dir
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """What a network's first layer does to a plain picture: ``(x - mean) * scale``, channel by channel.
+
+    Attributes
+    ----------
+    mean, scale : tuple of 3 float
+        In the order the network takes its channels, for values 0..255.
+    bgr : bool
+        The network takes blue first.
+    size : int
+        Side in pixels of the pictures the parameters were trained on.
+    """
+
+    mean: tuple[float, float, float]
+    scale: tuple[float, float, float]
+    bgr: bool = False
+    size: int = 224
+
+
+IMAGENET = Preprocessing(
+    mean=(0.485 * 255, 0.456 * 255, 0.406 * 255),
+    scale=(1 / (0.229 * 255), 1 / (0.224 * 255), 1 / (0.225 * 255)),
+)  # gluon's and torchvision's
+CAFFE = Preprocessing(mean=(103.939, 116.779, 123.68), scale=(1.0, 1.0, 1.0), bgr=True)
+TF = Preprocessing(mean=(127.5, 127.5, 127.5), scale=(1 / 127.5, 1 / 127.5, 1 / 127.5))
+LITE = Preprocessing(mean=(127.0, 127.0, 127.0), scale=(1 / 128, 1 / 128, 1 / 128))
+
+PACKAGED = {  # networks whose parameters a package registry ships: see common.sources
+    "squeezenet1.1": CAFFE,
+    "efficientnet_lite0": LITE,
+    "efficientnet_lite1": dataclasses.replace(LITE, size=240),
+    "efficientnet_lite2": dataclasses.replace(LITE, size=260),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """A file of parameters, what belongs to it, and where it came from."""
+
+    path: Path
+    preprocessing: Preprocessing
+    source: str
+
+
+def find(name: str, weights: str) -> Found:
+    """The parameters of network `name`.
+
+    Parameters
+    ----------
+    name : str
+        See `common.backbones.names`.
+    weights : str
+        ``"imagenet"``: from the cache, the package that ships them, or the Gluon model store, in this order.
+        Otherwise a ``.params`` file; a ``.json`` beside it may hold its preprocessing.
+
+    Raises
+    ------
+    UserError
+        They cannot be had; the message names the command that gets them.
+    """
+    if weights != "imagenet":
+        path = Path(weights)
+        if not path.is_file():
+            raise UserError(f"--params {path}: no such file")
+        return Found(path, _beside(path) or PACKAGED.get(name, IMAGENET), f"file {path.name}")
+    path = weights_dir() / f"{name}.params"
+    if not path.is_file() and name in PACKAGED:
+        from common import download
+
+        download.ensure(name)
+    if path.is_file():
+        return Found(path, _beside(path) or PACKAGED.get(name, IMAGENET), f"ImageNet, {path.name}")
+    return Found(_from_store(name), IMAGENET, "ImageNet, Gluon model store")
+
+
+def save_beside(path: Path, preprocessing: Preprocessing) -> None:
+    """Keep `preprocessing` in a ``.json`` beside a ``.params`` file."""
+    from common.run import write_json
+
+    write_json(path.with_suffix(".json"), dataclasses.asdict(preprocessing))
+
+
+def _beside(path: Path) -> Preprocessing | None:
+    file = path.with_suffix(".json")
+    if not file.is_file():
+        return None
+    content = json.loads(file.read_text(encoding="utf-8"))
+    known = {field.name for field in dataclasses.fields(Preprocessing)}
+    content = {key: value for key, value in content.items() if key in known}
+    if "mean" not in content or "scale" not in content:
+        return None
+    return Preprocessing(**{k: tuple(v) if isinstance(v, list) else v for k, v in content.items()})
+
+
+def _from_store(name: str) -> Path:
+    from gluoncv.model_zoo import model_store as gluoncv_store
+    from mxnet.gluon.model_zoo import model_store
+
+    for store in (model_store, gluoncv_store):
+        try:
+            return Path(store.get_model_file(name))
+        except Exception as error:  # unknown name, no network, wrong checksum: each store has its own errors
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    shipped = ", ".join(PACKAGED)
+    raise UserError(
+        f"no pretrained parameters for {name}: the Gluon model store cannot be reached ({reason[:80]});"
+        f" give a file with --params, or use a --model whose parameters a package ships: ./get_data.sh squeezenet1.1"
+        f" (also {shipped.split(', ', 1)[1]})"
+    )
