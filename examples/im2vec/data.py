@@ -1,0 +1,151 @@
+"""The pictures of the chosen classes, and how they reach the network."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from common import datasets
+from common.datasets import Dataset, ImageSet
+from common.errors import UserError, near
+from common.loader import Batch, Loader
+from common.paths import data_dir
+from common.samplers import Sequential
+from common.transforms import Eval, Train
+from examples.im2vec import evaluation
+
+DOWNLOADED = ("cifar10", "cifar100", "emoji")  # fetched when they are absent
+SMALL_SIDE = 64  # pixels: pictures up to this side are shifted, not enlarged, in training
+PAD = 4  # pixels of mirrored border around small pictures, for the random crop
+
+
+def load(name: str, path=None, classes: Sequence[str] | None = None, seed: int = 123) -> Dataset:
+    """The data set `name` with held-back pictures of the same classes; fetched first if it is absent and can be.
+
+    Parameters
+    ----------
+    name, path, seed
+        See `common.datasets.load`.
+    classes : sequence of str, optional
+        Keep these, in this order; a group's name (CIFAR-100's coarse classes, the emoji's subcategories) stands for
+        one class made of the group's members. None keeps all.
+
+    Raises
+    ------
+    UserError
+        Data that cannot be had, or a class that is not there; the message has the near names.
+    """
+    place = Path(path) if path else data_dir(name)
+    if name in DOWNLOADED and not place.exists():
+        from common import download
+
+        download.ensure(name, place)
+    whole = datasets.load(name, path, protocol="seen", seed=seed)
+    if name == "emoji":  # its classes are called by code point
+        whole = _renamed(whole, {code: captions[0] for code, captions in whole.captions.items()})
+    return _chosen(whole, classes) if classes else whole
+
+
+def _renamed(dataset: Dataset, names: dict[str, str]) -> Dataset:
+    def rename(part: ImageSet) -> ImageSet:
+        return dataclasses.replace(part, class_names=[names[old] for old in part.class_names])
+
+    return dataclasses.replace(
+        dataset,
+        train=rename(dataset.train),
+        test=rename(dataset.test),
+        superclasses={names[old]: group for old, group in dataset.superclasses.items()},
+    )
+
+
+def _chosen(dataset: Dataset, classes: Sequence[str]) -> Dataset:
+    fine, group_of = dataset.train.class_names, dataset.superclasses or {}
+    members = {group: [c for c in fine if group_of.get(c) == group] for group in set(group_of.values())}
+    known = [*fine, *sorted(members)]
+    taken: dict[str, str] = {}  # fine class -> the chosen class it belongs to
+    for chosen in classes:
+        if chosen not in known:
+            raise UserError(f"--classes {chosen}: {dataset.name} has no such class{near(chosen, known)}")
+        for name in [chosen] if chosen in fine else members[chosen]:
+            if name in taken:
+                raise UserError(f"--classes {chosen}: {name} is in {taken[name]} already; name each class once")
+            taken[name] = chosen
+    if len(set(classes)) < 2:
+        raise UserError("--classes needs at least two classes: a vector means something only beside others")
+    number = {chosen: i for i, chosen in enumerate(classes)}
+
+    def select(part: ImageSet) -> ImageSet:
+        kept = part.select(list(taken))
+        new = np.array([number[chosen] for chosen in taken.values()], np.int64)
+        return dataclasses.replace(kept, labels=new[kept.labels], class_names=list(classes))
+
+    groups = {chosen: group_of[chosen] for chosen in classes if chosen in group_of} or None
+    return dataclasses.replace(dataset, train=select(dataset.train), test=select(dataset.test), superclasses=groups)
+
+
+def groups(dataset: Dataset) -> tuple[list[str], list[int]] | None:
+    """The names of the groups and each class's group, where every class has one; else None."""
+    names, group_of = dataset.train.class_names, dataset.superclasses or {}
+    if any(name not in group_of for name in names):
+        return None
+    found = sorted({group_of[name] for name in names})
+    return found, [found.index(group_of[name]) for name in names]
+
+
+def padded(part: ImageSet, size: int, threads: int = 2) -> ImageSet:
+    """The pictures at `size` with a mirrored border of `PAD`: cutting `size` out at random shifts, not enlarges."""
+    border = ((0, 0), (PAD, PAD), (PAD, PAD), (0, 0))
+    return dataclasses.replace(part, images=np.pad(part.array(size, threads), border, "reflect"), boxes=None)
+
+
+class Rows:
+    """Batches of features that were read once, with the interface of `common.loader.Loader`.
+
+    Parameters
+    ----------
+    features : (n, width) float32
+    labels : (n,) int64
+    sampler
+        See `common.samplers`.
+    """
+
+    def __init__(self, features: np.ndarray, labels: np.ndarray, sampler):
+        self.features, self.labels, self.sampler = features, labels, sampler
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
+        """The batches of `epoch` from number `start` on; ``images`` are rows of features."""
+        for number, indices in list(enumerate(self.sampler.epoch(epoch)))[start:]:
+            yield Batch(self.features[indices], self.labels[indices], indices, number)
+
+
+def moving(net, train: ImageSet, test: ImageSet, sampler, args, rank: int = 0):
+    """For a network that learns: f itself, the training batches, and both parts in order, as the evaluation reads them.
+
+    Small pictures are shifted by up to `PAD` pixels, larger ones enlarged by an eighth and cut at random; both are
+    mirrored, but not characters.
+    """
+    mirror = args.dataset != "glyphs"
+    still = [_in_order(part, net.size, args) for part in (train, test)]
+    if net.size <= SMALL_SIDE:
+        shown = padded(train, net.size, args.num_workers)
+        transform = Train(net.size + 2 * PAD, net.size, mirror=mirror)
+    else:
+        shown, transform = train, Train(round(net.size * 8 / 7), net.size, mirror=mirror)
+    return net, Loader(shown, transform, sampler, args.num_workers, args.seed, rank), still
+
+
+def frozen(net, train: ImageSet, test: ImageSet, sampler, args):
+    """For a backbone that stays as it is, its features read once: the head, and the same as `moving`."""
+    rows = [evaluation.encode(net.backbone, _in_order(part, net.size, args)) for part in (train, test)]
+    still = [Rows(f, part.labels, Sequential(len(part), args.batch_size)) for f, part in zip(rows, (train, test))]
+    return net.head, Rows(rows[0], train.labels, sampler), still
+
+
+def _in_order(part: ImageSet, size: int, args) -> Loader:
+    return Loader(part, Eval(size, size), Sequential(len(part), args.batch_size), args.num_workers)

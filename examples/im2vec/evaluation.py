@@ -1,0 +1,165 @@
+"""What a model is worth: how well it names held-back pictures, and what its vectors say about the classes.
+
+Plain NumPy, but for `encode` and `scores`, which run the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import mxnet as mx
+import numpy as np
+from scipy import stats
+
+from common.errors import UserError, near
+from common.metrics import unit
+
+EXAMPLE_SIDE = 32  # pixels of the example picture of a class in a model file
+
+
+def fitting(about: dict, args) -> dict:
+    """The description of the model in ``--input``, after a check that the flags do not ask for another."""
+    if about["dataset"] != args.dataset:
+        raise UserError(f"--input {args.input} was trained on {about['dataset']}: add --dataset {about['dataset']}")
+    if args.classes and sorted(args.classes) != sorted(about["classes"]):
+        raise UserError(f"--input {args.input} has other classes ({_some(about['classes'])}): leave out --classes")
+    return about
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def encode(network, loader) -> np.ndarray:
+    """What `network` gives for every picture of `loader`, in order: (n, d) float32."""
+    return np.concatenate([network(mx.nd.array(b.images, dtype=b.images.dtype)).asnumpy() for b in loader.epoch()])
+
+
+def scores(objective, found: np.ndarray) -> np.ndarray:
+    """Log-probability of each class, up to a constant of the picture, for vectors f(x): (n, classes)."""
+    return objective.scores(mx.nd.array(found)).asnumpy()
+
+
+def accuracy(of_classes: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """The share of pictures whose class has the highest score, and is among the five highest."""
+    own = of_classes[np.arange(len(labels)), labels]
+    ahead = (of_classes > own[:, None]).sum(axis=1)
+    return {"accuracy": float((ahead < 1).mean()), "accuracy@5": float((ahead < 5).mean())}
+
+
+def confusion(labels: np.ndarray, guesses: np.ndarray, classes: int) -> np.ndarray:
+    """How many pictures of class i (row) are taken for class j: (classes, classes)."""
+    return np.bincount(labels * classes + guesses, minlength=classes * classes).reshape(classes, classes)
+
+
+def class_means(vectors: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """The mean vector of each class: (classes, d) float32."""
+    sums = np.zeros((classes, vectors.shape[1]))
+    np.add.at(sums, labels, vectors)
+    return (sums / np.bincount(labels, minlength=classes)[:, None]).astype(np.float32)
+
+
+def typical(of_classes: np.ndarray, pictures) -> np.ndarray:
+    """For each class its picture with the highest probability: (classes, side, side, 3) uint8."""
+    own = of_classes - np.logaddexp.reduce(of_classes, axis=1, keepdims=True)
+    classes = len(pictures.class_names)
+    best = [max(np.flatnonzero(pictures.labels == c), key=lambda i, c=c: own[i, c]) for c in range(classes)]
+    return pictures.subset(best).array(EXAMPLE_SIDE)
+
+
+def keep_vectors(run, objective, epoch: int) -> Path:
+    """Write the class vectors as they are after `epoch` epochs into the run folder."""
+    folder = run.folder / "vectors"
+    folder.mkdir(exist_ok=True)
+    path = folder / f"epoch-{epoch:04d}.npy"
+    np.save(path, objective.class_vectors())
+    return path
+
+
+def similarity(vectors: np.ndarray) -> np.ndarray:
+    """Cosine of each pair of vectors, after the mean of all is taken off: (n, n), 1 on the diagonal.
+
+    What all vectors share says nothing about how they differ: it holds the objective's prior (how seldom any class is
+    right), and softmax does not even notice it.
+    """
+    directions = unit(vectors - vectors.mean(axis=0))
+    return np.clip(directions @ directions.T, -1, 1)
+
+
+def pairs(matrix: np.ndarray) -> np.ndarray:
+    """The entries for each unordered pair of different classes: (n * (n - 1) / 2,)."""
+    return ((matrix + matrix.T) / 2)[np.triu_indices(len(matrix), 1)]
+
+
+def spearman(a: np.ndarray, b: np.ndarray) -> float:
+    """Rank correlation of two (n, n) matrices over the pairs of different classes."""
+    return float(stats.spearmanr(pairs(a), pairs(b)).statistic)
+
+
+def stability(matrices: Sequence[np.ndarray]) -> float:
+    """Mean Pearson correlation, over all pairs of seeds, of their similarity matrices off the diagonal."""
+    table = np.corrcoef([pairs(matrix) for matrix in matrices])
+    return float(table[np.triu_indices(len(table), 1)].mean())
+
+
+def purity(similar: np.ndarray, groups: Sequence[int], keep: Sequence[int] | None = None) -> tuple[float, float]:
+    """The share of classes whose nearest other class is of the same group, and what chance would give.
+
+    Parameters
+    ----------
+    similar : (n, n)
+    groups : (n,) int
+    keep : indices, optional
+        Only these classes are asked; the nearest is still looked for among all.
+    """
+    groups = np.asarray(groups)
+    keep = np.arange(len(groups)) if keep is None else np.asarray(keep)
+    others = similar.copy()
+    np.fill_diagonal(others, -np.inf)
+    right = groups[others.argmax(axis=1)] == groups
+    chance = (np.bincount(groups)[groups] - 1) / (len(groups) - 1)
+    return float(right[keep].mean()), float(chance[keep].mean())
+
+
+def nearest(similar: np.ndarray, names: Sequence[str], k: int = 5) -> dict[str, list[tuple[str, float]]]:
+    """The `k` most similar other classes of each class, with their cosine."""
+    others = similar.copy()
+    np.fill_diagonal(others, -np.inf)
+    order = np.argsort(-others, axis=1, kind="stable")[:, : min(k, len(names) - 1)]
+    return {name: [(names[j], float(similar[i, j])) for j in row] for i, (name, row) in enumerate(zip(names, order))}
+
+
+def analogy(expression: str, vectors: np.ndarray, names: Sequence[str], k: int = 5) -> list[tuple[str, float]]:
+    """The classes nearest to a sum such as ``"lion - tiger + wolf"``, those named in it left out, with their cosine.
+
+    Names with blanks are matched whole: the longest name at each place counts. As in word2vec the vectors are taken at
+    length one (here after the mean of all was taken off).
+
+    Raises
+    ------
+    UserError
+        A word that is no class, with the near ones.
+    """
+    terms = parse(expression, names)
+    directions = unit(vectors - vectors.mean(axis=0))
+    number = {name: i for i, name in enumerate(names)}
+    total = sum(sign * directions[number[name]] for sign, name in terms)
+    cosine = directions @ unit(total[None])[0]
+    named = {name for _, name in terms}
+    return [(names[i], float(cosine[i])) for i in np.argsort(-cosine, kind="stable") if names[i] not in named][:k]
+
+
+def parse(expression: str, names: Sequence[str]) -> list[tuple[int, str]]:
+    """``"a - b + c"`` -> ``[(1, "a"), (-1, "b"), (1, "c")]``. Blanks stand around signs, so names may hold them."""
+    terms, sign, words = [], 1, []
+    for word in [*expression.split(), "+"]:
+        if word not in ("+", "-") or not words:  # after a sign comes a name, be it a sign itself
+            words.append(word)
+        else:
+            terms.append((sign, " ".join(words)))
+            sign, words = (1 if word == "+" else -1), []
+    for _, name in terms:
+        if name not in names:
+            raise UserError(f"--analogy {expression!r}: no class is called {name!r}{near(name, names)}")
+    return terms

@@ -1,0 +1,119 @@
+"""A trained model in one file: MXNet's own array format, nothing that runs code when it is read."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import mxnet as mx
+import numpy as np
+
+from common.errors import UserError
+from examples.im2vec import model, objectives
+
+FORMAT = "im2vec 1"
+
+
+@dataclasses.dataclass
+class Model:
+    """What a model file holds.
+
+    Attributes
+    ----------
+    net : examples.im2vec.model.Im2Vec
+        f(x).
+    objective
+        Holds the class vectors, see `examples.im2vec.objectives`.
+    about : dict
+        ``dataset``, ``classes``, ``counts``, ``groups``, ``group_names``, ``model``, ``size``, ``preprocessing``,
+        ``dim``, ``objective``, ``negatives``, ``epochs``.
+    means : (classes, dim) float32
+        The mean of f(x) over the training pictures of each class.
+    examples : (classes, s, s, 3) uint8
+        For each class the training picture that the model is surest of.
+    """
+
+    net: model.Im2Vec
+    objective: objectives._Objective
+    about: dict
+    means: np.ndarray | None = None
+    examples: np.ndarray | None = None
+
+
+def place(path) -> Path:
+    """The file that ``--input`` or ``--output`` means: ``.params`` is added where the name has it not."""
+    path = Path(path)
+    return path if path.suffix == ".params" else path.with_name(path.name + ".params")
+
+
+def build(about: dict, weights=None, ctx=None) -> Model:
+    """A model as `about` describes it, with new values, or pretrained ones in its backbone (`weights`)."""
+    ctx = ctx or mx.cpu()
+    net = model.create(about["model"], about["dim"], about["size"], weights, about["preprocessing"], ctx)
+    objective = objectives.create(
+        about["objective"], about["counts"], about["dim"], about["negatives"], about["groups"]
+    )
+    objective.initialize(ctx=ctx)
+    return Model(net, objective, {**about, "size": net.size, "preprocessing": model.description(net)})
+
+
+def save(path, saved: Model) -> Path:
+    """Write `saved` beside its place, flush and rename; return the file's path."""
+    path = place(path)
+    arrays = {f"net:{k}": p.data(p.list_ctx()[0]) for k, p in saved.net._collect_params_with_prefix().items()}
+    arrays.update(
+        {f"objective:{k}": p.data(p.list_ctx()[0]) for k, p in saved.objective._collect_params_with_prefix().items()}
+    )
+    text = json.dumps({"format": FORMAT, **saved.about}, ensure_ascii=False).encode()
+    arrays["about"] = mx.nd.array(np.frombuffer(text, np.uint8), dtype="uint8")
+    arrays["means"] = mx.nd.array(saved.means)
+    arrays["examples"] = mx.nd.array(saved.examples, dtype="uint8")
+    beside = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        mx.nd.save(str(beside), arrays)
+        with open(beside, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except (OSError, mx.MXNetError) as error:
+        raise UserError(f"cannot write the model {path}: {str(error).splitlines()[0]}") from error
+    return path
+
+
+def describe(path) -> dict:
+    """The ``about`` of a model file."""
+    return json.loads(_read(path)["about"].asnumpy().tobytes())
+
+
+def load(path, ctx=None) -> Model:
+    """The model in file `path`.
+
+    Raises
+    ------
+    UserError
+        No such file, or no im2vec model.
+    """
+    arrays = _read(path)
+    loaded = build(json.loads(arrays["about"].asnumpy().tobytes()), ctx=ctx)
+    for prefix, block in (("net:", loaded.net), ("objective:", loaded.objective)):
+        for name, parameter in block._collect_params_with_prefix().items():
+            if prefix + name not in arrays:
+                raise UserError(f"{place(path)} has no {prefix}{name}: it was written by another version")
+            parameter.set_data(arrays[prefix + name])
+    loaded.means, loaded.examples = arrays["means"].asnumpy(), arrays["examples"].asnumpy()
+    return loaded
+
+
+def _read(path) -> dict:
+    path = Path(path) if Path(path).is_file() else place(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such model; train.py --output writes one")
+    try:
+        arrays = mx.nd.load(str(path))
+    except mx.MXNetError as error:
+        raise UserError(f"{path} is not a model that train.py wrote") from error
+    if not isinstance(arrays, dict) or "about" not in arrays:
+        raise UserError(f"{path} is not a model that train.py wrote: it has no description of its classes")
+    return arrays

@@ -1,0 +1,168 @@
+#!/usr/bin/env python3
+"""Learn a vector for each class of pictures, as word2vec does for words (Mikolov et al. 2013)."""
+
+import argparse
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repository: runs without an install
+
+from common import cli
+
+DATASETS = ("cifar10", "cifar100", "emoji", "glyphs", "folder")
+OBJECTIVES = ("negative", "softmax", "hierarchical")
+
+
+def parse_args(argv=None):
+    p = cli.parser(__doc__)
+    cli.add_shared(p, "im2vec", dataset="cifar100", datasets=DATASETS, model="resnet20", skip=["--resume"])
+    p.add_argument("--classes", nargs="+", metavar="NAME",
+                   help="classes to learn vectors for, e.g. lion tiger wolf; a coarse name of CIFAR-100 (or an emoji"
+                   " subcategory) is one class made of its members; default is all")  # fmt: skip
+    p.add_argument("--cifar10-dir", metavar="DIR", help="CIFAR-10's folder, downloaded to it when absent")
+    p.add_argument("--cifar100-dir", metavar="DIR", help="CIFAR-100's folder, downloaded to it when absent")
+    p.add_argument("--resume", action="store_true",
+                   help="train the model in --input further; without --input, continue the run in --run-dir (or the"
+                   " newest) from its last checkpoint")  # fmt: skip
+    p.add_argument("--input", metavar="FILE", help="model to start from, with --resume; it is only read")
+    p.add_argument("--output", metavar="FILE", help="write the model here too, beside model.params in the run folder")
+    p.add_argument("--objective", default="negative", choices=OBJECTIVES, metavar="NAME",
+                   help=f"what the vectors are trained for: {', '.join(OBJECTIVES)}")  # fmt: skip
+    p.add_argument("--negatives", type=cli.positive_int, default=10, metavar="N", help="classes drawn a picture, k")
+    p.add_argument("--embed-dim", type=cli.positive_int, default=64, metavar="N", help="numbers in a vector")
+    p.add_argument("--epochs", type=cli.positive_int, default=30, metavar="N",
+                   help="epochs; the learning rate falls over all of them along half a cosine")  # fmt: skip
+    p.add_argument("--batch-size", type=cli.positive_int, default=128, metavar="N", help="pictures in a batch")
+    p.add_argument("--lr", type=cli.positive_float, default=0.1, metavar="RATE", help="initial learning rate of SGD")
+    p.add_argument("--momentum", type=cli.unit_float, default=0.9, metavar="X", help="momentum of SGD")
+    p.add_argument("--weight-decay", type=cli.non_negative_float, default=5e-4, metavar="X", help="weight decay")
+    p.add_argument("--use-pretrained", action="store_true", help="start from ImageNet parameters")
+    p.add_argument("--backbone-lr", type=cli.non_negative_float, default=0.0, metavar="X",
+                   help="factor of --lr for a pretrained backbone; 0 freezes it and reads its features once")  # fmt: skip
+    p.add_argument("--image-size", type=cli.positive_int, metavar="PIXELS",
+                   help="side of what the network sees; default is the network's (32 for resnet20)")  # fmt: skip
+    p.add_argument("--log-interval", type=cli.positive_int, default=50, metavar="N", help="batches between log lines")
+    p.add_argument("--no-plots", action="store_true", help="no pictures and no report at the end")
+    args = p.parse_args(argv)
+    if args.input and not args.resume:
+        p.error("--input is what --resume starts from: add --resume")
+    if args.input and args.output and pathlib.Path(args.input).resolve() == pathlib.Path(args.output).resolve():
+        p.error("--output is --input, which stays as it is: give another name")
+    return args
+
+
+def main(args):
+    import mxnet as mx  # takes 2.6 s: after the flags were read
+    import numpy as np
+    from mxnet import autograd
+
+    from common import devices, optimizer, trainer
+    from common.run import Run
+    from common.samplers import Shuffled
+    from examples.im2vec import data, evaluation, modelfile, visualize
+
+    contexts = devices.contexts(args.gpus, args.num_cpus)
+    kvstore = mx.kv.create(args.kvstore)
+
+    # Data: pictures of the chosen classes, some of each held back.
+    before = evaluation.fitting(modelfile.describe(args.input), args) if args.input else None
+    path = {"cifar10": args.cifar10_dir, "cifar100": args.cifar100_dir}.get(args.dataset) or args.data_path
+    classes = before["classes"] if before else args.classes
+    dataset = data.load(args.dataset, path, classes, args.seed)
+    train_set, test_set = dataset.train, dataset.test
+    grouped = data.groups(dataset)
+
+    # f(x) and the class vectors: read from --input, or new.
+    weights = args.params or ("imagenet" if args.use_pretrained else None)
+    mx.random.seed(args.seed)
+    if before:
+        start = modelfile.load(args.input, contexts)
+    else:
+        about = {
+            "dataset": args.dataset,
+            "classes": train_set.class_names,
+            "counts": np.bincount(train_set.labels, minlength=len(train_set.class_names)).tolist(),
+            "groups": grouped and grouped[1],
+            "group_names": grouped and grouped[0],
+            "model": args.model,
+            "pretrained": bool(weights),
+            "size": args.image_size,
+            "preprocessing": None,
+            "dim": args.embed_dim,
+            "objective": args.objective,
+            "negatives": args.negatives,
+            "epochs": 0,
+        }
+        start = modelfile.build(about, weights, contexts)
+    net, objective, about = start.net, start.objective, start.about
+    frozen = about["pretrained"] and args.backbone_lr == 0
+    net.hybridize(static_alloc=True, static_shape=True)
+    objective.hybridize(static_alloc=True, static_shape=True)
+
+    # A resumed model is a new run; a resumed run goes on in its folder.
+    flags = argparse.Namespace(**{**vars(args), "resume": args.resume and not args.input})
+    run = Run.start(flags, "im2vec", kvstore.rank)
+    run.log(f"{args.dataset}: {len(train_set)} pictures of {len(train_set.class_names)} classes, {len(test_set)} held"
+            f" back; {about['model']} at {net.size} px, objective {about['objective']}")  # fmt: skip
+
+    # Batches of pictures, or of the features of a backbone that never changes.
+    sampler = Shuffled(len(train_set), args.batch_size, args.seed, kvstore.rank, kvstore.num_workers)
+    if frozen:
+        encode, loader, still = data.frozen(net, train_set, test_set, sampler, args)
+    else:
+        encode, loader, still = data.moving(net, train_set, test_set, sampler, args, kvstore.rank)
+
+    # One step: f(x) of the batch, the objective, the update of both.
+    moving = net.head.collect_params() if frozen else net.collect_params()
+    if about["pretrained"]:
+        net.backbone.collect_params().setattr("lr_mult", args.backbone_lr)
+    options = {"learning_rate": args.lr, "momentum": args.momentum, "wd": args.weight_decay}
+    updater = optimizer.trainer([(moving, "sgd", options), (objective.collect_params(), "sgd", options)], kvstore)
+
+    def step(batch):
+        xs, ys = devices.split(batch.images, contexts), devices.split(batch.labels, contexts)
+        with autograd.record():
+            losses = [objective(encode(x), y) for x, y in zip(xs, ys)]
+        autograd.backward(losses)
+        updater.step(len(batch.labels) * kvstore.num_workers)
+        return {"loss": losses}
+
+    def evaluate(epoch):
+        evaluation.keep_vectors(run, objective, epoch + 1)
+        return evaluation.accuracy(evaluation.scores(objective, evaluation.encode(encode, still[1])), test_set.labels)
+
+    if not run.resumed:
+        evaluation.keep_vectors(run, objective, 0)
+    figures = trainer.fit(
+        run,
+        epochs=args.epochs,
+        batches=loader.epoch,
+        batches_per_epoch=len(sampler),
+        step=step,
+        blocks={"head" if frozen else "net": net.head if frozen else net, "objective": objective},
+        trainers={"trainer": updater},
+        start_epoch=lambda epoch: updater.optimizer.scale_rates(0.5 + 0.5 * np.cos(np.pi * epoch / args.epochs)),
+        evaluate=evaluate,
+        log_interval=args.log_interval,
+        seed=args.seed,
+        rank=kvstore.rank,
+    )
+
+    # The model: class vectors, the mean of f(x) and one example of each class.
+    if kvstore.rank == 0:
+        about["epochs"] += args.epochs
+        found = evaluation.encode(encode, still[0])
+        start.means = evaluation.class_means(found, train_set.labels, len(train_set.class_names))
+        start.examples = evaluation.typical(evaluation.scores(objective, found), train_set)
+        guesses = evaluation.scores(objective, evaluation.encode(encode, still[1])).argmax(axis=1)
+        confused = evaluation.confusion(test_set.labels, guesses, len(train_set.class_names))
+        np.save(run.folder / "confusion.npy", confused)
+        for place in filter(None, (run.folder / "model.params", args.output)):
+            run.log(f"model written to {modelfile.save(place, start)}")
+        run.finish(figures)
+        if not args.no_plots:
+            visualize.draw(start, run.folder, history=run.history(), log=run.log)
+
+
+if __name__ == "__main__":
+    cli.launch(main, parse_args)
