@@ -79,16 +79,7 @@ class Run:
 
     def history(self) -> list[dict]:
         """The rows of ``metrics.jsonl`` so far."""
-        path = self.folder / "metrics.jsonl"
-        if not path.exists():
-            return []
-        rows = []
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                rows.append(json.loads(line))
-            except ValueError:  # a line cut short when the process was killed
-                continue
-        return rows
+        return read_history(self.folder)
 
     def rewind(self, epoch: int, batch: int) -> None:
         """Forget the metrics that lie after `batch` batches of `epoch`: a resumed run writes them again."""
@@ -99,6 +90,20 @@ class Run:
     def finish(self, figures: dict) -> None:
         """Write the final figures to ``metrics.json``: flat keys such as ``recall@1``."""
         write_json(self.folder / "metrics.json", figures)
+
+
+def read_history(folder) -> list[dict]:
+    """The rows of ``metrics.jsonl`` in a run's folder; none if there is no such file."""
+    path = Path(folder) / "metrics.jsonl"
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:  # a line cut short when the process was killed
+            continue
+    return rows
 
 
 def write_text(path: Path, text: str) -> None:
