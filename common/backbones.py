@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-import logging
 import re
 
 import mxnet as mx
@@ -155,7 +155,12 @@ def network(name: str, size: int | None = None) -> HybridBlock:
 
 
 def create(
-    name: str, weights: str | None = None, ctx=None, classifier: bool = False, size: int | None = None
+    name: str,
+    weights: str | None = None,
+    ctx=None,
+    classifier: bool = False,
+    size: int | None = None,
+    preprocessing: Preprocessing | None = None,
 ) -> Backbone:
     """A feature extractor.
 
@@ -171,6 +176,8 @@ def create(
         Keep the classifier, for `Backbone.logits`.
     size : int, optional
         Side in pixels of the pictures it will see: EfficientNet-Lite pads as TensorFlow does for this size.
+    preprocessing : Preprocessing, optional
+        Instead of the one that belongs to the weights.
     """
     net = network(name, size)
     found = pretrained.find(name, weights) if weights else None
@@ -180,17 +187,17 @@ def create(
         except (AssertionError, mx.MXNetError, ValueError) as error:
             reason = str(error).splitlines()[0][:120]
             raise UserError(f"{found.path} does not fit --model {name}: {reason}") from error
-    preprocessing = found.preprocessing if found else _untrained(name)
+    preprocessing = preprocessing or (found.preprocessing if found else _untrained(name))
     body, head = _cut(net)
-    width = _width(body, (1, 3, size or preprocessing.size, size or preprocessing.size))
+    side = size or preprocessing.size
     source = found.source if found else "random"
-    return Backbone(name, body, head if classifier else None, width, preprocessing, source)
+    return Backbone(name, body, head if classifier else None, _width(body, (1, 3, side, side)), preprocessing, source)
 
 
 def _untrained(name: str) -> Preprocessing:
     size = 32 if name == "conv4" else LARGE_INPUT.get(name, 224)
     base = PACKAGED.get(name, IMAGENET)
-    return Preprocessing(base.mean, base.scale, base.bgr, base.size if name in PACKAGED else size)
+    return dataclasses.replace(base, size=base.size if name in PACKAGED else size)
 
 
 def _cut(net: HybridBlock):
@@ -219,9 +226,21 @@ def _width(body: HybridBlock, shape: tuple) -> int:
     """Channels that `body` gives, from the shapes alone."""
     symbol = body(mx.sym.var("data"))
     symbol = symbol[0] if isinstance(symbol, (list, tuple)) else symbol
-    logging.getLogger().setLevel(logging.WARNING)
     _, outputs, _ = symbol.infer_shape(data=shape)
     return outputs[0][1]
+
+
+def input_size(name: str) -> int:
+    """Side in pixels of the pictures a network was made for.
+
+    Raises
+    ------
+    UserError
+        No such network.
+    """
+    if name not in ZOO and name not in names():
+        raise UserError(f"--model {name}: no such network{near(name, names())}")
+    return _untrained(name).size
 
 
 @functools.cache

@@ -1,7 +1,12 @@
 """EfficientNet-Lite 0, 1 and 2 (Google, 2020): EfficientNet (Tan and Le 2019) made for telephones.
 
-Inverted bottlenecks without squeeze-and-excitation, ReLU6, stem and head the same in all three. Padding is TensorFlow's
-"same": where a stride of 2 meets an even size, the extra row and column lie at the bottom and at the right.
+Inverted bottlenecks without squeeze-and-excitation, ReLU6, stem and head the same in all three.
+
+The weights were trained with TensorFlow's "same" padding. A convolution of kernel k and stride 2 there has k // 2 rows
+of padding below the picture, and above it k // 2 for an odd number of rows but one fewer for an even number. Gluon pads
+both sides alike. Below is thus always the same and above depends on the size: so everything here runs turned by 180
+degrees. With the picture and each kernel turned, padding of k // 2 on both sides is TensorFlow's at every size, without
+a padding layer (which INT8 could not fuse: a third of the speed). `Backbone` turns the picture, `convert` the kernels.
 """
 
 from __future__ import annotations
@@ -27,31 +32,6 @@ VARIANTS = {  # name: width, depth, input size in pixels
 STEM, HEAD, EPSILON = 32, 1280, 1e-3
 
 
-class SameConv(HybridBlock):
-    """A convolution without bias, padded as TensorFlow's "same" pads an input of `size` pixels."""
-
-    def __init__(self, filters: int, kernel: int, stride: int, size: int, channels: int, groups: int = 1):
-        super().__init__()
-        total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
-        before, after = total // 2, total - total // 2
-        self.uneven = (0, 0, 0, 0, before, after, before, after) if before != after else None
-        with self.name_scope():
-            self.conv = nn.Conv2D(
-                filters,
-                kernel,
-                stride,
-                0 if self.uneven else before,
-                groups=groups,
-                use_bias=False,
-                in_channels=channels,
-            )
-
-    def hybrid_forward(self, F, x):
-        if self.uneven:
-            x = F.pad(x, mode="constant", constant_value=0, pad_width=self.uneven)
-        return self.conv(x)
-
-
 class ReLU6(HybridBlock):
     """min(max(x, 0), 6)."""
 
@@ -59,9 +39,12 @@ class ReLU6(HybridBlock):
         return F.clip(x, 0, 6)
 
 
-def _conv(block: nn.HybridSequential, filters, kernel, stride, size, channels, groups=1, active=True) -> None:
-    block.add(SameConv(filters, kernel, stride, size, channels, groups))
-    block.add(nn.BatchNorm(epsilon=EPSILON, momentum=0.99, in_channels=filters))
+def conv(block: nn.HybridSequential, filters: int, kernel: int, stride: int, channels: int, groups=1, active=True):
+    """Append a convolution, its batch norm, and ReLU6 where `active`."""
+    block.add(
+        nn.Conv2D(filters, kernel, stride, kernel // 2, groups=groups, use_bias=False, in_channels=channels),
+        nn.BatchNorm(epsilon=EPSILON, momentum=0.99, in_channels=filters),
+    )
     if active:
         block.add(ReLU6())
 
@@ -69,16 +52,16 @@ def _conv(block: nn.HybridSequential, filters, kernel, stride, size, channels, g
 class InvertedBottleneck(HybridBlock):
     """Expand by 1x1, filter each channel, project by 1x1; added to the input where the shapes agree."""
 
-    def __init__(self, channels: int, filters: int, kernel: int, stride: int, expansion: int, size: int):
+    def __init__(self, channels: int, filters: int, kernel: int, stride: int, expansion: int):
         super().__init__()
         self.residual = stride == 1 and channels == filters
         inner = channels * expansion
         with self.name_scope():
             self.body = nn.HybridSequential()
             if expansion != 1:
-                _conv(self.body, inner, 1, 1, size, channels)
-            _conv(self.body, inner, kernel, stride, size, inner, groups=inner)
-            _conv(self.body, filters, 1, 1, math.ceil(size / stride), inner, active=False)
+                conv(self.body, inner, 1, 1, channels)
+            conv(self.body, inner, kernel, stride, inner, groups=inner)
+            conv(self.body, filters, 1, 1, inner, active=False)
 
     def hybrid_forward(self, F, x):
         return self.body(x) + x if self.residual else self.body(x)
@@ -87,30 +70,32 @@ class InvertedBottleneck(HybridBlock):
 class EfficientNetLite(HybridBlock):
     """EfficientNet-Lite, as `features` (to 1,280 channels) and `output` (classifier).
 
+    Takes pictures (n, 3, H, W) of any size, turned by 180 degrees.
+
     Parameters
     ----------
     width, depth : float
         Multipliers of the filters (rounded to multiples of 8) and of the repeats (rounded up).
-    size : int
-        Input size in pixels that the padding is computed for.
     classes : int
     """
 
-    def __init__(self, width: float, depth: float, size: int, classes: int = 1000):
+    turned = True
+
+    def __init__(self, width: float, depth: float, classes: int = 1000):
         super().__init__()
         with self.name_scope():
             self.features = nn.HybridSequential(prefix="features_")
-            _conv(self.features, STEM, 3, 2, size, 3)
-            size, channels = math.ceil(size / 2), STEM
+            conv(self.features, STEM, 3, 2, 3)
+            channels = STEM
             for number, (repeats, kernel, stride, expansion, filters) in enumerate(STAGES):
                 filters = _round8(filters * width)
                 if number not in (0, len(STAGES) - 1):
                     repeats = math.ceil(repeats * depth)
                 for i in range(repeats):
                     step = stride if i == 0 else 1
-                    self.features.add(InvertedBottleneck(channels, filters, kernel, step, expansion, size))
-                    size, channels = math.ceil(size / step), filters
-            _conv(self.features, HEAD, 1, 1, size, channels)
+                    self.features.add(InvertedBottleneck(channels, filters, kernel, step, expansion))
+                    channels = filters
+            conv(self.features, HEAD, 1, 1, channels)
             self.features.add(nn.GlobalAvgPool2D(), nn.Flatten())
             self.output = nn.Dense(classes, in_units=HEAD)
 
@@ -124,7 +109,7 @@ def _round8(filters: float) -> int:
     return rounded + 8 if rounded < 0.9 * filters else rounded
 
 
-def create(name: str, size: int | None = None) -> EfficientNetLite:
-    """`name` is one of `VARIANTS`; `size` the input size, by default the variant's own."""
-    width, depth, own = VARIANTS[name]
-    return EfficientNetLite(width, depth, size or own)
+def create(name: str) -> EfficientNetLite:
+    """`name` is one of `VARIANTS`."""
+    width, depth, _ = VARIANTS[name]
+    return EfficientNetLite(width, depth)

@@ -1,0 +1,25 @@
+"""The small network of few-shot learning (Vinyals et al. 2016), for pictures of 28 to 64 pixels."""
+
+from __future__ import annotations
+
+from mxnet.gluon import HybridBlock, nn
+
+
+class Conv4(HybridBlock):
+    """Four 3x3 convolutions of 32, 64, 128 and 128 channels, each with batch norm, ReLU and 2x2 max pooling."""
+
+    def __init__(self):
+        super().__init__()
+        with self.name_scope():
+            self.features = nn.HybridSequential(prefix="features_")
+            for channels, before in ((32, 3), (64, 32), (128, 64), (128, 128)):
+                self.features.add(
+                    nn.Conv2D(channels, 3, padding=1, in_channels=before),
+                    nn.BatchNorm(in_channels=channels),
+                    nn.Activation("relu"),
+                    nn.MaxPool2D(2),
+                )
+            self.features.add(nn.Flatten())  # places matter for characters: no average over them
+
+    def hybrid_forward(self, F, x):
+        return self.features(x)

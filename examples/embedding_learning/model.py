@@ -1,0 +1,85 @@
+"""The embedding network: a backbone, one dense layer, and the unit sphere."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import mxnet as mx
+from mxnet.gluon import HybridBlock, nn
+
+from common import backbones
+from common.errors import UserError
+from common.run import write_json
+from common.weights import Preprocessing
+
+
+class EmbeddingNet(HybridBlock):
+    """Pictures (n, H, W, 3), 0..255 -> unit vectors (n, embed_dim).
+
+    Parameters
+    ----------
+    backbone : common.backbones.Backbone
+    embed_dim : int
+    """
+
+    def __init__(self, backbone, embed_dim: int):
+        super().__init__()
+        self.embed_dim = embed_dim
+        with self.name_scope():
+            self.backbone = backbone
+            self.dense = nn.Dense(embed_dim, in_units=backbone.width)
+
+    def hybrid_forward(self, F, x):
+        return F.L2Normalization(self.dense(self.backbone(x)))
+
+    def embed(self, features):
+        """Backbone features (n, width) -> unit vectors: the head alone."""
+        return mx.nd.L2Normalization(self.dense(features))
+
+
+def save(net: EmbeddingNet, path, **card) -> None:
+    """Write the parameters to `path` (``.params``) and, beside it (``.json``), what is needed to build the network."""
+    path = Path(path)
+    backbone = net.backbone
+    beside = path.with_name(f".{path.name}")
+    net.save_parameters(str(beside))
+    beside.replace(path)
+    preprocessing = backbone.preprocessing
+    write_json(
+        path.with_suffix(".json"),
+        {
+            "model": backbone.name_,
+            "embed_dim": net.embed_dim,
+            "mean": preprocessing.mean,
+            "scale": preprocessing.scale,
+            "bgr": preprocessing.bgr,
+            "size": preprocessing.size,
+            **card,
+        },
+    )
+
+
+def load(path, ctx=None) -> tuple[EmbeddingNet, dict]:
+    """The network that `save` wrote, and its card.
+
+    Raises
+    ------
+    UserError
+        A file is missing or does not belong to such a network.
+    """
+    path = Path(path)
+    card_path = path.with_suffix(".json")
+    if not path.is_file() or not card_path.is_file():
+        raise UserError(f"{path}: no model there (a .params file and its .json); train.py writes one")
+    try:
+        card = json.loads(card_path.read_text(encoding="utf-8"))
+        preprocessing = Preprocessing(tuple(card["mean"]), tuple(card["scale"]), card["bgr"], card["size"])
+        net = EmbeddingNet(
+            backbones.create(card["model"], size=card["crop"], preprocessing=preprocessing), card["embed_dim"]
+        )
+        net.load_parameters(str(path), ctx=ctx or mx.cpu())
+    except (ValueError, KeyError, AssertionError, mx.MXNetError) as error:
+        raise UserError(f"{path} is no model of embedding_learning: {str(error).splitlines()[0]}") from error
+    net.hybridize(static_alloc=True, static_shape=True)
+    return net, card

