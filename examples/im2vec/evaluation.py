@@ -77,14 +77,19 @@ def keep_vectors(run, objective, epoch: int) -> Path:
     return path
 
 
-def similarity(vectors: np.ndarray) -> np.ndarray:
-    """Cosine of each pair of vectors, after the mean of all is taken off: (n, n), 1 on the diagonal.
+def directions(vectors: np.ndarray) -> np.ndarray:
+    """The vectors at length one after the mean of all is taken off: (n, d) float32.
 
     What all vectors share says nothing about how they differ: it holds the objective's prior (how seldom any class is
     right), and softmax does not even notice it.
     """
-    directions = unit(vectors - vectors.mean(axis=0))
-    return np.clip(directions @ directions.T, -1, 1)
+    return unit(vectors - vectors.mean(axis=0))
+
+
+def similarity(vectors: np.ndarray) -> np.ndarray:
+    """Cosine of each pair of `directions`: (n, n)."""
+    rows = directions(vectors)
+    return np.clip(rows @ rows.T, -1, 1)
 
 
 def pairs(matrix: np.ndarray) -> np.ndarray:
@@ -142,10 +147,10 @@ def analogy(expression: str, vectors: np.ndarray, names: Sequence[str], k: int =
         A word that is no class, with the near ones.
     """
     terms = parse(expression, names)
-    directions = unit(vectors - vectors.mean(axis=0))
+    rows = directions(vectors)
     number = {name: i for i, name in enumerate(names)}
-    total = sum(sign * directions[number[name]] for sign, name in terms)
-    cosine = directions @ unit(total[None])[0]
+    total = sum(sign * rows[number[name]] for sign, name in terms)
+    cosine = rows @ unit(total[None])[0]
     named = {name for _, name in terms}
     return [(names[i], float(cosine[i])) for i in np.argsort(-cosine, kind="stable") if names[i] not in named][:k]
 

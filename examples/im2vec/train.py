@@ -161,7 +161,7 @@ def main(args):
             run.log(f"model written to {modelfile.save(place, start)}")
         run.finish(figures)
         if not args.no_plots:
-            visualize.draw(start, run.folder, history=run.history(), log=run.log)
+            visualize.draw(start, run.folder, run.folder, run.history(), log=run.log)
 
 
 if __name__ == "__main__":

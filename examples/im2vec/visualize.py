@@ -1,0 +1,147 @@
+#!/usr/bin/env python3
+"""Show how classes relate: similarity, tree, maps, nearest classes and analogies of a model that train.py wrote."""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repository: runs without an install
+
+from common import cli
+
+KINDS = ("class", "mean")
+MANY = 100  # classes: with more, heat map and tree show groups, or the first classes
+
+
+def parse_args(argv=None):
+    p = cli.parser(__doc__)
+    source = p.add_mutually_exclusive_group(required=True)
+    source.add_argument("--input", metavar="FILE", help="a model that train.py wrote")
+    source.add_argument("--run-dir", metavar="DIR", help="a run folder: its model, and its vectors through training")
+    p.add_argument(
+        "--output", metavar="DIR", help="where to write; default is --run-dir, or a folder called as --input"
+    )
+    p.add_argument("--vectors", default="class", choices=KINDS, metavar="KIND",
+                   help="class: the learned vectors; mean: the mean of f(x) over each class's pictures")  # fmt: skip
+    p.add_argument("--analogy", action="append", default=[], metavar="SUM",
+                   help="print the classes nearest to a sum such as 'lion - tiger + wolf'; may be given again")  # fmt: skip
+    p.add_argument("--nearest", type=cli.positive_int, default=5, metavar="K", help="nearest classes listed for each")
+    return p.parse_args(argv)
+
+
+def main(args):
+    from common.run import read_history
+    from examples.im2vec import modelfile
+
+    file = pathlib.Path(args.run_dir) / "model.params" if args.run_dir else modelfile.place(args.input)
+    folder = pathlib.Path(args.output or args.run_dir or file.with_suffix(""))
+    model = modelfile.load(file)
+    history = read_history(args.run_dir) if args.run_dir else []
+    draw(model, folder, args.run_dir, history, args.vectors, args.analogy, args.nearest)
+
+
+def draw(model, folder, run_dir=None, history=(), kind="class", analogies=(), k=5, log=print):
+    """Write pictures, vectors and ``report.html`` of a model into `folder`.
+
+    Parameters
+    ----------
+    model : examples.im2vec.modelfile.Model
+    folder : path
+    run_dir : path, optional
+        A run whose ``vectors/epoch-*.npy`` make the film.
+    history : sequence of dict
+        Rows of ``metrics.jsonl``, for the curves.
+    kind : {"class", "mean"}
+    analogies : sequence of str
+    k : int
+        Nearest classes of each.
+    log : callable
+    """
+    import numpy as np
+
+    from common import plots, report
+    from examples.im2vec import evaluation, pictures, vectors
+
+    folder, names = pathlib.Path(folder), model.about["classes"]
+    plots_dir = folder / "plots"
+    plots_dir.mkdir(parents=True, exist_ok=True)
+    table = model.objective.class_vectors() if kind == "class" else model.means
+    directions = evaluation.directions(table)
+    similar = evaluation.similarity(table)
+    shown, shown_names, what = outline(table, model.about)
+
+    places = directions @ pictures.principal(directions)[0]
+    share = pictures.principal(directions)[1].sum()
+    drawn = {
+        "similarity": pictures.similarity(shown, shown_names, plots_dir / "similarity.png"),
+        "tree": pictures.dendrogram(shown, shown_names, plots_dir / "dendrogram.png"),
+        "pca": pictures.class_map(
+            pictures.unit_square(places), model.examples, names, plots_dir / "pca.png",
+            f"PCA of {len(names)} class vectors; the two axes hold {share:.0%} of the variance",
+        ),
+        "tsne": pictures.class_map(
+            pictures.unit_square(pictures.neighbour_map(directions)), model.examples, names, plots_dir / "tsne.png",
+            f"t-SNE of {len(names)} class vectors",
+        ),
+    }  # fmt: skip
+    found = evaluation.nearest(similar, names, k)
+    sums = {text: evaluation.analogy(text, table, names, k) for text in analogies}
+    for text, answer in sums.items():
+        log(f"{text} = {listed(answer)}")
+    written = vectors.save(table, names, folder)
+    vectors.save_nearest(found, folder / "nearest.csv")
+
+    sections = [
+        ("Similarity", [f"Cosine of the {kind} vectors, their mean taken off: {what}.", drawn["similarity"]]),
+        ("Tree", [drawn["tree"]]),
+        ("Map by variance", [drawn["pca"]]),
+        ("Map by neighbourhood", [drawn["tsne"]]),
+        ("Nearest classes", [{name: {"nearest (cosine)": listed(found[name])} for name in names[:MANY]},
+                             f"{len(names)} classes in all: nearest.csv has them." if len(names) > MANY else ""]),
+    ]  # fmt: skip
+    if sums:
+        sections.append(("Analogies", [{text: {"nearest (cosine)": listed(answer)} for text, answer in sums.items()}]))
+    if history:
+        sections.insert(0, ("Training", [plots.curves(history, plots_dir / "curves.png", ["loss", "accuracy"])]))
+    frames = sorted((pathlib.Path(run_dir) / "vectors").glob("epoch-*.npy")) if run_dir else []
+    if len(frames) > 1:
+        learned = [evaluation.directions(np.load(frame)) for frame in frames]
+        film = pictures.film(learned, model.examples, names, plots_dir / "training.gif")
+        sections.append(("Through training", ["The learned class vectors, a frame an epoch.", film]))
+    about = {key: value for key, value in model.about.items() if key not in ("classes", "counts", "groups")}
+    title = f"im2vec: {len(names)} classes of {model.about['dataset']}"
+    page = report.write(folder, title, sections, {**about, "vectors": ", ".join(path.name for path in written)})
+    log(f"pictures in {plots_dir}, report {page}")
+
+
+def outline(table, about):
+    """What heat map and tree show: all classes, or with more than `MANY` the mean of each group, or the first ones.
+
+    Returns
+    -------
+    similar : (n, n) array
+    names : list of n str
+    what : str
+        In words.
+    """
+    import numpy as np
+
+    from examples.im2vec import evaluation
+
+    names, groups = about["classes"], about["groups"]
+    if len(names) <= MANY:
+        return evaluation.similarity(table), names, f"all {len(names)} classes"
+    if groups:
+        means = evaluation.class_means(evaluation.directions(table), np.asarray(groups), len(about["group_names"]))
+        return evaluation.similarity(means), about["group_names"], f"the means of {len(means)} groups of classes"
+    return evaluation.similarity(table)[:MANY, :MANY], names[:MANY], f"the first {MANY} of {len(names)} classes"
+
+
+def listed(answer) -> str:
+    """``[("cat", 0.71), ...]`` -> ``"cat 0.71, ..."``."""
+    return ", ".join(f"{name} {cosine:.2f}" for name, cosine in answer)
+
+
+if __name__ == "__main__":
+    cli.launch(main, parse_args)
