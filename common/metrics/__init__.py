@@ -1,0 +1,35 @@
+"""How good embeddings are: at retrieval, at ranking sentences and pictures, at recognition, at structure."""
+
+from common.metrics.ranking import MEASURES, five_folds, image_sentence, ranks, ranks_both
+from common.metrics.recognition import (
+    accuracy_at_k,
+    confusion,
+    harmonic_mean,
+    per_class_accuracy,
+    text_to_image,
+    zero_shot,
+)
+from common.metrics.retrieval import TIE, map_at_r, neighbours, recall_at_k, unit
+from common.metrics.structure import nmi, purity, spearman
+
+__all__ = [
+    "MEASURES",
+    "TIE",
+    "accuracy_at_k",
+    "confusion",
+    "five_folds",
+    "harmonic_mean",
+    "image_sentence",
+    "map_at_r",
+    "neighbours",
+    "nmi",
+    "per_class_accuracy",
+    "purity",
+    "ranks",
+    "ranks_both",
+    "recall_at_k",
+    "spearman",
+    "text_to_image",
+    "unit",
+    "zero_shot",
+]

@@ -1,0 +1,114 @@
+"""Recognition: confusion, accuracies, zero-shot and generalised zero-shot, words to pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def confusion(labels: np.ndarray, guesses: np.ndarray, classes: int) -> np.ndarray:
+    """How many pictures of class i (row) are taken for class j: (classes, classes) int64."""
+    labels, guesses = np.asarray(labels, np.int64), np.asarray(guesses, np.int64)
+    return np.bincount(labels * classes + guesses, minlength=classes * classes).reshape(classes, classes)
+
+
+def accuracy_at_k(scores: np.ndarray, labels: np.ndarray, ks: Sequence[int] = (1, 5)) -> dict[str, float]:
+    """The share of pictures whose class is among the `k` best scored: DeViSE's flat hit@k.
+
+    A class that ties with the right one counts before it.
+
+    Parameters
+    ----------
+    scores : (n, classes) array
+    labels : (n,) int array
+
+    Returns
+    -------
+    dict of str to float
+        ``"hit@1"`` and so on, 0..1.
+    """
+    rank = _rank(scores, labels)
+    return {f"hit@{k}": float(np.mean(rank <= k)) for k in ks}
+
+
+def per_class_accuracy(labels: np.ndarray, guesses: np.ndarray) -> float:
+    """The mean over the classes in `labels` of each one's accuracy (Xian et al. 2019, section 5.1), 0..1."""
+    _, inverse = np.unique(labels, return_inverse=True)
+    right = np.bincount(inverse, np.asarray(labels) == np.asarray(guesses))
+    return float(np.mean(right / np.bincount(inverse)))
+
+
+def harmonic_mean(seen: float, unseen: float) -> float:
+    """2 s u / (s + u): the figure of generalised zero-shot recognition (Xian et al. 2019), 0 where both are 0."""
+    return 2 * seen * unseen / (seen + unseen) if seen + unseen else 0.0
+
+
+def zero_shot(scores: np.ndarray, labels: np.ndarray, seen: np.ndarray, ks: Sequence[int] = (1, 5)) -> dict[str, float]:
+    """Zero-shot and generalised zero-shot figures (Xian et al. 2019; hit@k as in Frome et al. 2013).
+
+    Parameters
+    ----------
+    scores : (n, classes) array
+        How well each picture fits each class, seen or not.
+    labels : (n,) int array
+    seen : (classes,) bool array
+        Which classes were trained on.
+    ks : sequence of int
+
+    Returns
+    -------
+    dict of str to float, all 0..1
+        ``zero_shot`` per-class mean accuracy of unseen pictures among the unseen classes alone, ``zero_shot_hit@k``
+        the same as shares of pictures; ``generalised_hit@k`` of unseen pictures among all classes; ``seen``, ``unseen``
+        per-class mean accuracies among all classes and ``harmonic`` their harmonic mean. Figures that no picture
+        speaks of are left out.
+    """
+    labels, seen = np.asarray(labels), np.asarray(seen, bool)
+    new = ~seen[labels]
+    guesses = scores.argmax(axis=1)
+    figures = {}
+    if new.any():
+        columns = np.flatnonzero(~seen)
+        alone, place = scores[np.ix_(new, columns)], np.searchsorted(columns, labels[new])
+        figures["zero_shot"] = per_class_accuracy(place, alone.argmax(axis=1))
+        figures.update({f"zero_shot_{name}": value for name, value in accuracy_at_k(alone, place, ks).items()})
+        among_all = accuracy_at_k(scores[new], labels[new], ks)
+        figures.update({f"generalised_{name}": value for name, value in among_all.items()})
+        figures["unseen"] = per_class_accuracy(labels[new], guesses[new])
+    if not new.all():
+        figures["seen"] = per_class_accuracy(labels[~new], guesses[~new])
+    if "seen" in figures and "unseen" in figures:
+        figures["harmonic"] = harmonic_mean(figures["seen"], figures["unseen"])
+    return figures
+
+
+def text_to_image(scores: np.ndarray, right: np.ndarray, ks: Sequence[int] = (10,)) -> dict[str, np.ndarray]:
+    """Average precision and precision@k of each word's ranking of the pictures; take means over the words you want.
+
+    Parameters
+    ----------
+    scores : (words, n) array
+    right : (words, n) bool array
+        Which pictures show what the word means. Each word needs at least one.
+    ks : sequence of int
+
+    Returns
+    -------
+    dict of str to (words,) float array
+        ``"average_precision"`` and ``"precision@10"`` and so on, 0..1. Of pictures that tie, the wrong come first.
+    """
+    right = np.asarray(right, bool)
+    if not right.any(axis=1).all():
+        raise ValueError(f"word {int(np.argmin(right.any(axis=1)))} has no right picture")
+    order = np.lexsort((right, -np.asarray(scores)), axis=1)
+    hits = np.take_along_axis(right, order, axis=1)
+    precision = np.cumsum(hits, axis=1) / np.arange(1, hits.shape[1] + 1)
+    figures = {"average_precision": (precision * hits).sum(axis=1) / right.sum(axis=1)}
+    return {**figures, **{f"precision@{k}": hits[:, :k].mean(axis=1) for k in ks}}
+
+
+def _rank(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The place of the right class, from 1, after all classes that tie with it."""
+    scores = np.asarray(scores)
+    return (scores >= scores[np.arange(len(labels)), labels][:, None]).sum(axis=1)

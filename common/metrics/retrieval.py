@@ -1,0 +1,185 @@
+"""Retrieval by embedding: recall@k, MAP@R and R-precision.
+
+Similarity is the inner product of unit vectors (cosine). Everything runs through faiss in blocks of queries, so that
+no (queries, gallery) matrix is ever held.
+
+Ties count against the embedding: a wrong picture as similar as a right one stands before it. "As similar" is within
+`TIE`, because the same two vectors give cosines that differ in the last digits with their place in a matrix product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import faiss
+import numpy as np
+
+TIE = 5e-7  # cosines closer than this are equal: the rounding of float32 inner products of unit vectors
+BLOCK = 4096  # queries searched at once, at the most
+CELLS = 1 << 22  # of a block times what is looked at for each query: bounds the memory
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """The rows of (n, d) `vectors` at length one, float32; zero rows stay zero."""
+    vectors = np.ascontiguousarray(vectors, np.float32)
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+
+
+def neighbours(
+    embeddings: np.ndarray, k: int, gallery: np.ndarray | None = None
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """The `k` most similar gallery vectors of each query, best first, in blocks of queries.
+
+    Parameters
+    ----------
+    embeddings : (n, d) array
+        The queries. They are also the gallery when none is given, and then no query finds itself.
+    k : int
+        Cut to the gallery's size (less one without a gallery of its own).
+    gallery : (m, d) array, optional
+
+    Yields
+    ------
+    start : int
+        The first query of the block.
+    similarity : (b, k) float32
+    index : (b, k) int64
+        Places in the gallery.
+    """
+    queries = unit(embeddings)
+    own = gallery is None
+    base = queries if own else unit(gallery)
+    k = min(k, len(base) - own)
+    index = faiss.IndexFlatIP(base.shape[1])
+    index.add(base)
+    size = _block(k)
+    for start in range(0, len(queries), size):
+        block = queries[start : start + size]
+        similarity, found = index.search(block, k + own)
+        if own:
+            keep = found != np.arange(start, start + len(block))[:, None]
+            keep[keep.all(axis=1), -1] = False  # itself not among them: identical vectors stand before it
+            similarity, found = similarity[keep].reshape(-1, k), found[keep].reshape(-1, k)
+        yield start, similarity, found
+
+
+def recall_at_k(
+    embeddings: np.ndarray,
+    labels: np.ndarray,
+    ks: Sequence[int] = (1, 2, 4, 8, 16),
+    gallery: np.ndarray | None = None,
+    gallery_labels: np.ndarray | None = None,
+) -> dict[str, float]:
+    """The share of queries with a picture of their class among the `k` nearest (Song et al. 2016, section 5).
+
+    A query whose class has no other picture in the gallery counts as not found. A tie counts as wrong (see the module).
+
+    Parameters
+    ----------
+    embeddings : (n, d) array
+    labels : (n,) int array
+    ks : sequence of int
+    gallery, gallery_labels : (m, d) and (m,), optional
+        Where to search; default the queries themselves, each without itself.
+
+    Returns
+    -------
+    dict of str to float
+        ``"recall@1"`` and so on, 0..1.
+    """
+    labels = np.asarray(labels)
+    base_labels = labels if gallery is None else np.asarray(gallery_labels)
+    rank = np.full(len(labels), np.inf)
+    unclear = []  # queries with ties that reach beyond what was looked at
+    for start, similarity, found in neighbours(embeddings, max(ks) + 1, gallery):
+        block = slice(start, start + len(found))
+        right = base_labels[found] == labels[block, None]
+        best = np.where(right, similarity, -np.inf).max(axis=1)
+        rank[block] = np.where(right.any(axis=1), _place(similarity, right, best), np.inf)
+        unclear.append(start + np.flatnonzero(right.any(axis=1) & (best - TIE <= similarity[:, -1])))
+    for rows, similarity, right in _in_full(embeddings, labels, np.concatenate(unclear), gallery, base_labels):
+        rank[rows] = _place(similarity, right, np.where(right, similarity, -np.inf).max(axis=1))
+    return {f"recall@{k}": float(np.mean(rank <= k)) for k in ks}
+
+
+def map_at_r(
+    embeddings: np.ndarray,
+    labels: np.ndarray,
+    gallery: np.ndarray | None = None,
+    gallery_labels: np.ndarray | None = None,
+) -> dict[str, float]:
+    """MAP@R and R-precision (Musgrave et al. 2020, section 3.2).
+
+    `R` is the number of (other) gallery pictures of the query's class; only the first `R` found count. Queries with no
+    such picture are left out. A tie counts as wrong (see the module).
+
+    Parameters
+    ----------
+    embeddings, labels, gallery, gallery_labels
+        As in `recall_at_k`.
+
+    Returns
+    -------
+    dict of str to float
+        ``"map@r"`` and ``"r_precision"``, 0..1; NaN when no query has a right picture.
+    """
+    labels = np.asarray(labels)
+    base_labels = labels if gallery is None else np.asarray(gallery_labels)
+    values, counts = np.unique(base_labels, return_counts=True)
+    place = np.searchsorted(values, labels).clip(max=len(values) - 1)
+    r = np.where(values[place] == labels, counts[place], 0) - (gallery is None)
+    r = np.maximum(r, 0)
+    if not r.any():
+        return {"map@r": float("nan"), "r_precision": float("nan")}
+    figures = np.zeros((len(labels), 2))
+    unclear = []
+    for start, similarity, found in neighbours(embeddings, int(r.max()) + 8, gallery):
+        block = slice(start, start + len(found))
+        right = base_labels[found] == labels[block, None]
+        figures[block], lowest = _precisions(similarity, right, r[block])
+        beyond = found.shape[1] < len(base_labels) - (gallery is None)
+        unclear.append(start + np.flatnonzero(beyond & (lowest <= similarity[:, -1]) & (r[block] > 0)))
+    for rows, similarity, right in _in_full(embeddings, labels, np.concatenate(unclear), gallery, base_labels):
+        figures[rows], _ = _precisions(similarity, right, r[rows])
+    average, precision = figures[r > 0].mean(axis=0)
+    return {"map@r": float(average), "r_precision": float(precision)}
+
+
+def _block(k: int) -> int:
+    return int(np.clip(CELLS // max(k, 1), 1, BLOCK))
+
+
+def _place(similarity: np.ndarray, right: np.ndarray, best: np.ndarray) -> np.ndarray:
+    """The place (from 1) of a right picture with similarity `best`, after all wrong ones that tie with it."""
+    return 1 + np.sum(~right & (similarity >= best[:, None] - TIE), axis=1)
+
+
+def _precisions(similarity: np.ndarray, right: np.ndarray, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Average and plain precision among the first `r` (b, 2), and the similarity at place `r`, ties already lost."""
+    lowered = similarity - np.float32(TIE) * right  # so that a wrong one that ties comes first
+    order = np.argsort(-lowered, axis=1, kind="stable")[:, : max(int(r.max(initial=1)), 1)]
+    place = np.arange(1, order.shape[1] + 1, dtype=np.float32)
+    hits = np.take_along_axis(right, order, axis=1) & (place <= r[:, None])
+    precision_at = np.cumsum(hits, axis=1, dtype=np.float32) / place
+    some = np.maximum(r, 1)
+    figures = np.stack([np.sum(precision_at * hits, axis=1, dtype=np.float64) / some, hits.sum(axis=1) / some], axis=1)
+    last = np.take_along_axis(order, some[:, None] - 1, axis=1)
+    return figures, np.take_along_axis(lowered, last, axis=1)[:, 0]
+
+
+def _in_full(embeddings, labels, rows: np.ndarray, gallery, base_labels: np.ndarray):
+    """Similarities to the whole gallery for the queries `rows`, in blocks: rows, (b, m) similarity, (b, m) right."""
+    if not len(rows):
+        return
+    queries = unit(embeddings)
+    base = queries if gallery is None else unit(gallery)
+    size = _block(len(base))
+    for start in range(0, len(rows), size):
+        block = rows[start : start + size]
+        similarity = queries[block] @ base.T
+        if gallery is None:
+            similarity[np.arange(len(block)), block] = -np.inf
+        right = base_labels == labels[block, None]
+        if gallery is None:
+            right[np.arange(len(block)), block] = False
+        yield block, similarity, right

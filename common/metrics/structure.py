@@ -1,0 +1,57 @@
+"""Structure: how well clusters, groups and similarities of embeddings agree with what is known of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import faiss
+import numpy as np
+
+from common.metrics.retrieval import unit
+
+
+def nmi(embeddings: np.ndarray, labels: np.ndarray, seed: int = 0) -> float:
+    """Normalised mutual information of k-means clusters (as many as classes) and the classes, 0..1."""
+    from sklearn.metrics import normalized_mutual_info_score
+
+    vectors = unit(embeddings)
+    kmeans = faiss.Kmeans(vectors.shape[1], len(np.unique(labels)), seed=seed, niter=20, min_points_per_centroid=1)
+    kmeans.train(vectors)
+    _, cluster = kmeans.index.search(vectors, 1)
+    return float(normalized_mutual_info_score(labels, cluster[:, 0]))
+
+
+def purity(similar: np.ndarray, groups: Sequence[int], keep: Sequence[int] | None = None) -> tuple[float, float]:
+    """The share of things whose nearest other thing is of the same group, and what chance would give.
+
+    Parameters
+    ----------
+    similar : (n, n) array
+        Similarities; the diagonal is not read.
+    groups : (n,) int
+    keep : indices, optional
+        Only these are asked; the nearest is still looked for among all.
+
+    Returns
+    -------
+    purity, chance : float
+        0..1.
+    """
+    _, groups = np.unique(groups, return_inverse=True)
+    keep = np.arange(len(groups)) if keep is None else np.asarray(keep)
+    others = np.array(similar, np.float64)
+    np.fill_diagonal(others, -np.inf)
+    right = groups[others.argmax(axis=1)] == groups
+    chance = (np.bincount(groups)[groups] - 1) / (len(groups) - 1)
+    return float(right[keep].mean()), float(chance[keep].mean())
+
+
+def spearman(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's rank correlation of two (n, n) matrices over their unordered pairs, -1..1.
+
+    A matrix that is not symmetric (such as a confusion) is first averaged with its transpose; diagonals are not read.
+    """
+    from scipy import stats
+
+    upper = np.triu_indices(len(a), 1)
+    return float(stats.spearmanr(((a + a.T) / 2)[upper], ((b + b.T) / 2)[upper]).statistic)
