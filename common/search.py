@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -14,65 +15,111 @@ from common.errors import UserError
 from common.metrics import unit
 from common.run import write_json
 
-HNSW_LINKS = 32
+KINDS = ("exact", "hnsw")
+METRICS = ("cosine", "l2")
+HNSW_LINKS = 32  # of each vector in the graph (M)
+HNSW_BUILD, HNSW_SEARCH = 80, 128  # how many candidates are kept while the graph is built (efConstruction) and searched
 
 
 class Index:
-    """Embeddings with a name each, searched by cosine similarity through faiss.
+    """Embeddings with a name each, searched through faiss.
 
     Parameters
     ----------
     index : faiss.Index
     names : list of str
         What each vector stands for, such as a file's path.
+    kind : {"exact", "hnsw"}
+    metric : {"cosine", "l2"}
+    about : dict, optional
+        Anything else to keep with it, as JSON can hold it.
     """
 
-    def __init__(self, index, names: Sequence[str]):
+    def __init__(self, index, names: Sequence[str], kind: str, metric: str, about: dict | None = None):
         self.index, self.names = index, list(names)
+        self.kind, self.metric, self.about = kind, metric, dict(about or {})
 
     @classmethod
-    def build(cls, vectors: np.ndarray, names: Sequence[str], kind: str = "exact") -> Index:
+    def build(
+        cls,
+        vectors: np.ndarray,
+        names: Sequence[str] | None = None,
+        kind: str = "exact",
+        metric: str = "cosine",
+        about: dict | None = None,
+    ) -> Index:
         """Index (n, d) `vectors`.
 
         Parameters
         ----------
+        names : sequence of n str, optional
+            Default: the row numbers.
         kind : {"exact", "hnsw"}
             ``exact`` compares with every vector; ``hnsw`` (Malkov and Yashunin 2018) follows a graph, for large sets.
+        metric : {"cosine", "l2"}
+            ``l2`` is the Euclidean distance.
         """
-        vectors = unit(vectors)
+        if kind not in KINDS or metric not in METRICS:
+            raise ValueError(f"{kind!r}, {metric!r}: kind is one of {KINDS}, metric one of {METRICS}")
+        vectors = unit(vectors) if metric == "cosine" else np.ascontiguousarray(vectors, np.float32)
+        if not np.isfinite(vectors).all():
+            raise UserError(
+                f"vector {int(np.argmin(np.isfinite(vectors).all(axis=1)))} is not finite: mend the embeddings"
+            )
+        names = [str(row) for row in range(len(vectors))] if names is None else [str(name) for name in names]
         if len(vectors) != len(names):
             raise ValueError(f"{len(vectors)} vectors but {len(names)} names")
+        measure = faiss.METRIC_INNER_PRODUCT if metric == "cosine" else faiss.METRIC_L2
         if kind == "exact":
-            index = faiss.IndexFlatIP(vectors.shape[1])
-        elif kind == "hnsw":
-            index = faiss.IndexHNSWFlat(vectors.shape[1], HNSW_LINKS, faiss.METRIC_INNER_PRODUCT)
-            index.hnsw.efSearch = 128
+            index = faiss.IndexFlat(vectors.shape[1], measure)
         else:
-            raise ValueError(f"kind {kind!r} is neither 'exact' nor 'hnsw'")
+            index = faiss.IndexHNSWFlat(vectors.shape[1], HNSW_LINKS, measure)
+            index.hnsw.efConstruction, index.hnsw.efSearch = HNSW_BUILD, HNSW_SEARCH
         index.add(vectors)
-        return cls(index, names)
+        return cls(index, names, kind, metric, about)
 
     def __len__(self) -> int:
         return self.index.ntotal
 
     def query(self, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """The `k` nearest of each row of (n, d) `vectors`: cosine similarities and places, (n, k) each, best first."""
+        """The `k` nearest of each row of (n, d) `vectors`, best first.
+
+        Returns
+        -------
+        scores : (n, k) float32
+            Cosines (higher is nearer), or with ``l2`` distances (lower is nearer). `k` is cut to the index's size.
+        ids : (n, k) int64
+            Places in `names`.
+        """
+        vectors = np.atleast_2d(np.asarray(vectors, np.float32))
         if vectors.shape[1] != self.index.d:
             raise UserError(f"the index holds vectors of {self.index.d} numbers, the query has {vectors.shape[1]}")
-        return self.index.search(unit(vectors), min(k, len(self)))
+        k = min(k, len(self))
+        if self.kind == "hnsw":  # it finds no more than it keeps candidates
+            self.index.hnsw.efSearch = max(HNSW_SEARCH, k)
+        vectors = unit(vectors) if self.metric == "cosine" else np.ascontiguousarray(vectors)
+        scores, ids = self.index.search(vectors, k)
+        return (np.sqrt(np.maximum(scores, 0)) if self.metric == "l2" else scores), ids
 
     def save(self, path) -> None:
-        """Write `path` and, beside it, ``<path>.json`` with the names; each whole or not at all."""
+        """Write `path` and, beside it, ``<path>.json`` with the names and the SHA-256 of it, each whole or not at all."""
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(f".{path.name}.{os.getpid()}")
-        faiss.write_index(self.index, str(beside))
-        os.replace(beside, path)
-        write_json(_names_file(path), {"names": self.names})
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            faiss.write_index(self.index, str(beside))
+            about = {"kind": self.kind, "metric": self.metric, "size": len(self), "width": self.index.d}
+            about.update(sha256=_sha256(beside), about=self.about, names=self.names)
+            os.replace(beside, path)
+            write_json(_beside(path), about)
+        except (OSError, RuntimeError) as error:
+            if beside.exists():
+                beside.unlink()
+            raise UserError(f"cannot write the index {path}: {str(error)[:120]}") from error
 
     @classmethod
     def load(cls, path) -> Index:
-        """Read what `save` wrote.
+        """Read what `save` wrote. Nothing is unpickled.
 
         Raises
         ------
@@ -80,15 +127,25 @@ class Index:
             A file is missing or damaged, or the two do not belong together.
         """
         path = Path(path)
+        for file in (path, _beside(path)):
+            if not file.is_file():
+                raise UserError(f"{file} is not there: build the index again")
         try:
-            names = json.loads(_names_file(path).read_text(encoding="utf-8"))["names"]
+            about = json.loads(_beside(path).read_text(encoding="utf-8"))
+            names, kind, metric, kept = about["names"], about["kind"], about["metric"], about["about"]
+            if about["sha256"] != _sha256(path):
+                raise ValueError(f"it is not the file that {_beside(path).name} describes")
             index = faiss.read_index(str(path))
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise UserError(f"{path} is no index that can be read: build it again ({str(error)[:80]})") from error
-        if index.ntotal != len(names):
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            raise UserError(f"{path} is no index that can be read: build it again ({str(error)[:100]})") from error
+        if index.ntotal != len(names) or kind not in KINDS or metric not in METRICS:
             raise UserError(f"{path} holds {index.ntotal} vectors and {len(names)} names: build it again")
-        return cls(index, names)
+        return cls(index, names, kind, metric, kept)
 
 
-def _names_file(path: Path) -> Path:
+def _beside(path: Path) -> Path:
     return path.with_name(path.name + ".json")
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(np.memmap(path, np.uint8, "r")).hexdigest()
