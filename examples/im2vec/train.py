@@ -33,7 +33,7 @@ def parse_args(argv=None):
     p.add_argument("--epochs", type=cli.positive_int, default=30, metavar="N",
                    help="epochs; the learning rate falls over all of them along half a cosine")  # fmt: skip
     p.add_argument("--batch-size", type=cli.positive_int, default=128, metavar="N", help="pictures in a batch")
-    p.add_argument("--lr", type=cli.positive_float, default=0.1, metavar="RATE", help="initial learning rate of SGD")
+    p.add_argument("--lr", type=cli.positive_float, default=0.025, metavar="RATE", help="initial learning rate of SGD")
     p.add_argument("--momentum", type=cli.unit_float, default=0.9, metavar="X", help="momentum of SGD")
     p.add_argument("--weight-decay", type=cli.non_negative_float, default=5e-4, metavar="X", help="weight decay")
     p.add_argument("--use-pretrained", action="store_true", help="start from ImageNet parameters")

@@ -1,0 +1,94 @@
+"""Measures against closed forms and slow loops."""
+
+import numpy as np
+import pytest
+
+import common  # noqa: F401
+from common.errors import UserError
+from examples.im2vec import evaluation
+
+RNG = np.random.default_rng(0)
+NAMES = ["lion", "tiger", "grey wolf", "+", "truck"]
+
+
+def test_accuracy_counts_the_classes_ahead():
+    scores = np.array([[3, 2, 1, 0, -1, -2.0], [0, 1, 2, 3, 4, 5.0], [0, 9, 1, 1, 1, 1.0]])
+    assert evaluation.accuracy(scores, np.array([0, 0, 2])) == {"accuracy": 1 / 3, "accuracy@5": 2 / 3}
+
+
+def test_confusion_by_hand():
+    got = evaluation.confusion(np.array([0, 0, 1, 2]), np.array([0, 1, 1, 0]), 3)
+    assert got.tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 0]]
+
+
+def test_class_means_by_hand():
+    means = evaluation.class_means(np.array([[1.0, 2], [3, 4], [5, 6]]), np.array([1, 1, 0]), 2)
+    assert means.tolist() == [[5, 6], [2, 3]]
+
+
+def test_similarity_ignores_what_all_vectors_share():
+    vectors = RNG.normal(size=(6, 4))
+    got = evaluation.similarity(vectors + [5, -3, 2, 9])
+    centred = vectors - vectors.mean(axis=0)
+    for i in range(6):
+        for j in range(6):
+            cosine = centred[i] @ centred[j] / np.linalg.norm(centred[i]) / np.linalg.norm(centred[j])
+            assert got[i, j] == pytest.approx(cosine, abs=1e-5)
+
+
+def test_spearman_is_over_unordered_pairs():
+    a = np.array([[1, 0.1, 0.2], [0.1, 1, 0.3], [0.2, 0.3, 1]])
+    same_order = np.array([[9, 1, 4], [1, 9, 6], [2, 6, 9]])  # pairs 1, 3, 6 once both directions are averaged
+    assert evaluation.spearman(a, same_order) == pytest.approx(1)
+    assert evaluation.spearman(a, -same_order) == pytest.approx(-1)
+
+
+def test_stability_is_the_mean_correlation_of_pairs_of_seeds():
+    a = RNG.normal(size=(5, 5))
+    b, c = a + RNG.normal(size=(5, 5)), RNG.normal(size=(5, 5))
+    rows = [evaluation.pairs(m) for m in (a, b, c)]
+    slow = np.mean([np.corrcoef(rows[i], rows[j])[0, 1] for i, j in ((0, 1), (0, 2), (1, 2))])
+    assert evaluation.stability([a, b, c]) == pytest.approx(slow)
+    assert evaluation.stability([a, 2 * a + 1]) == pytest.approx(1)
+
+
+def test_purity_and_chance():
+    similar = np.array([[1, 0.9, 0, 0], [0.9, 1, 0, 0], [0, 0.5, 1, 0.4], [0, 0, 0.3, 1]])
+    assert evaluation.purity(similar, [0, 0, 1, 1]) == pytest.approx((3 / 4, 1 / 3))
+    assert evaluation.purity(similar, [0, 0, 1, 1], keep=[2, 3]) == pytest.approx((1 / 2, 1 / 3))
+
+
+def test_chance_of_purity_equals_random_similarities():
+    groups = np.repeat([0, 1, 2], [2, 5, 13])
+    found = np.mean([evaluation.purity(RNG.random((20, 20)), groups)[0] for _ in range(400)])
+    assert found == pytest.approx(evaluation.purity(np.eye(20), groups)[1], abs=0.02)
+
+
+def test_nearest_leaves_the_class_itself_out():
+    similar = np.array([[1, 0.2, 0.7], [0.2, 1, 0.1], [0.7, 0.1, 1]])
+    found = evaluation.nearest(similar, ["a", "b", "c"], 5)
+    assert found == {"a": [("c", 0.7), ("b", 0.2)], "b": [("a", 0.2), ("c", 0.1)], "c": [("a", 0.7), ("b", 0.1)]}
+
+
+def test_analogy_finds_the_fourth_corner():
+    vectors = np.array([[1, 1, 0], [1, -1, 0], [-1, -1, 0.1], [-1, 1, 0.1], [0, 0, -0.2]])
+    assert evaluation.analogy("lion - tiger + grey wolf", vectors, NAMES, 1)[0][0] == "+"
+    named = {name for name, _ in evaluation.analogy("lion - tiger + grey wolf", vectors, NAMES)}
+    assert named == {"+", "truck"}
+
+
+@pytest.mark.parametrize(
+    "text, terms",
+    [
+        ("lion - tiger + grey wolf", [(1, "lion"), (-1, "tiger"), (1, "grey wolf")]),
+        ("lion", [(1, "lion")]),
+        ("lion - +", [(1, "lion"), (-1, "+")]),
+    ],
+)
+def test_parse(text, terms):
+    assert evaluation.parse(text, NAMES) == terms
+
+
+def test_analogy_with_an_unknown_class_lists_near_names():
+    with pytest.raises(UserError, match="no class is called 'tigre'.*did you mean tiger"):
+        evaluation.parse("lion - tigre", NAMES)

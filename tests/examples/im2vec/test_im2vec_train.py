@@ -1,0 +1,212 @@
+"""The commands: training, resuming from a run and from a model file, pictures, errors."""
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import common  # noqa: F401
+from common.errors import UserError
+from common.paths import REPO
+from examples.im2vec import data, modelfile, train, visualize
+
+SCRIPT = str(REPO / "examples" / "im2vec" / "train.py")
+FINE = ["lion", "tiger", "wolf", "bicycle", "bus"]
+COARSE = ["large_carnivores", "large_omnivores_and_herbivores", "vehicles_1"]
+GROUP_OF = {"lion": 0, "tiger": 0, "wolf": 0, "bicycle": 2, "bus": 2}
+
+
+@pytest.fixture(scope="module")
+def cifar100(tmp_path_factory):
+    """A folder in CIFAR-100's binary layout: five classes of plain colours with noise, 40 training pictures each."""
+    folder = tmp_path_factory.mktemp("cifar100") / "cifar-100-binary"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    colours = rng.integers(40, 215, (5, 3))
+    for name, count in (("train.bin", 40), ("test.bin", 8)):
+        rows = []
+        for fine in np.repeat(np.arange(5), count):
+            pixels = (colours[fine][:, None, None] + rng.normal(0, 20, (3, 32, 32))).clip(0, 255).astype(np.uint8)
+            rows.append(bytes([GROUP_OF[FINE[fine]], fine]) + pixels.tobytes())
+        (folder / name).write_bytes(b"".join(rows))
+    (folder / "fine_label_names.txt").write_text("\n".join(FINE) + "\n")
+    (folder / "coarse_label_names.txt").write_text("\n".join(COARSE) + "\n")
+    return folder
+
+
+def run(cifar100, folder, *flags):
+    args = ["--cifar100-dir", str(cifar100), "--run-dir", str(folder), "--batch-size", "6", "--epochs", "2", "--lr", "0.01"]
+    train.main(train.parse_args([*args, *map(str, flags)]))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def first(cifar100, tmp_path_factory):
+    """A run of the document's three classes, written to a model file of its own, pictures and all."""
+    folder = tmp_path_factory.mktemp("first")
+    run(cifar100, folder / "run", "--classes", "lion", "tiger", "wolf", "--output", folder / "three/lion_tiger_wolf")
+    return folder
+
+
+def test_a_run_writes_everything(first):
+    folder = first / "run"
+    names = {path.name for path in folder.iterdir()}
+    assert names >= {"args.json", "log.txt", "metrics.jsonl", "metrics.json", "model.params", "confusion.npy",
+                     "report.html", "vectors.npy", "vectors.txt", "classes.txt", "nearest.csv"}  # fmt: skip
+    plots = {path.name for path in (folder / "plots").iterdir()}
+    assert plots >= {"similarity.png", "dendrogram.png", "pca.png", "tsne.png", "training.gif", "curves.png"}
+    figures = json.loads((folder / "metrics.json").read_text())
+    assert figures["accuracy"] > 0.6  # three colours
+    assert len(list((folder / "vectors").glob("epoch-*.npy"))) == 3
+    assert np.load(folder / "confusion.npy").sum() == 3 * 8
+    page = (folder / "report.html").read_text()
+    assert page.count("data:image/") == 6 and "http" not in page
+
+
+def test_vectors_in_word2vec_format_equal_the_array(first):
+    lines = (first / "run" / "vectors.txt").read_text().splitlines()
+    assert lines[0] == "3 64"
+    assert [line.split(" ")[0] for line in lines[1:]] == ["lion", "tiger", "wolf"]
+    rows = np.array([line.split(" ")[1:] for line in lines[1:]], float)
+    np.testing.assert_allclose(rows, np.load(first / "run" / "vectors.npy"), rtol=1e-5)
+
+
+def test_resume_input_output_continues_a_and_leaves_it_untouched(cifar100, first, tmp_path):
+    a = first / "three" / "lion_tiger_wolf.params"
+    before = hashlib.sha256(a.read_bytes()).hexdigest(), a.stat().st_mtime_ns
+    flags = ["--resume", "--input", first / "three/lion_tiger_wolf", "--output", first / "three/lion_tiger_wolf2"]
+    run(cifar100, tmp_path / "run", "--classes", "lion", "tiger", "wolf", *flags, "--lr", 1e-9, "--no-plots")
+    assert (hashlib.sha256(a.read_bytes()).hexdigest(), a.stat().st_mtime_ns) == before
+    old, new = modelfile.load(a), modelfile.load(first / "three" / "lion_tiger_wolf2")
+    assert (old.about["epochs"], new.about["epochs"]) == (2, 4)
+    np.testing.assert_allclose(new.objective.class_vectors(), old.objective.class_vectors(), atol=1e-6)
+    started = np.load(tmp_path / "run" / "vectors" / "epoch-0000.npy")
+    np.testing.assert_array_equal(started, old.objective.class_vectors())
+
+
+def test_a_stopped_run_goes_on_bit_for_bit(cifar100, first, tmp_path, monkeypatch):
+    """The same run, killed in its second epoch and resumed, gives the same model."""
+    from common import trainer
+
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        seed = trainer.seed_everything
+        patch.setattr(trainer, "seed_everything", lambda s, e, b, r: stop() if (e, b) == (1, 3) else seed(s, e, b, r))
+        with pytest.raises(KeyboardInterrupt):
+            run(cifar100, tmp_path, "--classes", "lion", "tiger", "wolf", "--no-plots")
+    run(cifar100, tmp_path, "--classes", "lion", "tiger", "wolf", "--no-plots", "--resume")
+    left, right = modelfile.load(tmp_path / "model.params"), modelfile.load(first / "run" / "model.params")
+    np.testing.assert_array_equal(left.objective.class_vectors(), right.objective.class_vectors())
+    np.testing.assert_array_equal(left.means, right.means)
+
+
+def test_a_coarse_name_is_one_class_of_its_members(cifar100):
+    found = data.load("cifar100", cifar100, ["large_carnivores", "bus"])
+    assert found.train.class_names == ["large_carnivores", "bus"]
+    assert np.bincount(found.train.labels).tolist() == [120, 40]
+    assert np.bincount(found.test.labels).tolist() == [24, 8]
+
+
+@pytest.mark.parametrize(
+    "classes, message",
+    [
+        (["lion", "tigr"], "--classes tigr: cifar100 has no such class .did you mean tiger"),
+        (["lion", "large_carnivores"], "lion is in lion already"),
+        (["lion"], "at least two classes"),
+    ],
+)
+def test_wrong_classes(cifar100, classes, message):
+    with pytest.raises(UserError, match=message):
+        data.load("cifar100", cifar100, classes)
+
+
+@pytest.mark.parametrize("objective", ["softmax", "hierarchical"])
+def test_other_objectives_learn_on_two_devices(cifar100, tmp_path, objective):
+    run(cifar100, tmp_path, "--objective", objective, "--num-cpus", 2, "--no-plots", "--embed-dim", 8,
+        "--batch-size", 10, "--lr", 0.05, "--epochs", 3)  # fmt: skip
+    assert json.loads((tmp_path / "metrics.json").read_text())["accuracy"] > 0.5  # chance is 0.2
+    model = modelfile.load(tmp_path / "model.params")
+    assert model.objective.class_vectors().shape == model.means.shape == (5, 8)
+    assert model.about["group_names"] == ["large_carnivores", "vehicles_1"]
+    assert model.examples.shape == (5, 32, 32, 3)
+
+
+def test_model_file_runs_nothing_and_tells_what_it_is_not(tmp_path):
+    (tmp_path / "a.params").write_bytes(b"not a model")
+    with pytest.raises(UserError, match="is not a model that train.py wrote"):
+        modelfile.load(tmp_path / "a")
+    with pytest.raises(UserError, match="no such model"):
+        modelfile.load(tmp_path / "b")
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--input", "a"], "add --resume"),
+        (["--resume", "--input", "a", "--output", "./a"], "--output is --input"),
+    ],
+)
+def test_wrong_flags_end_with_one_line_and_status_2(flags, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        train.parse_args(flags)
+    error = capsys.readouterr().err
+    assert stop.value.code == 2 and message in error and error.count("\n") == 1
+
+
+def test_input_of_other_data_or_classes_is_refused(cifar100, first, tmp_path):
+    a = first / "three" / "lion_tiger_wolf"
+    with pytest.raises(UserError, match="was trained on cifar100: add --dataset cifar100"):
+        train.main(train.parse_args(["--resume", "--input", str(a), "--dataset", "glyphs"]))
+    with pytest.raises(UserError, match="has other classes .lion, tiger, wolf.: leave out --classes"):
+        run(cifar100, tmp_path, "--resume", "--input", a, "--classes", "lion", "bus")
+
+
+def test_visualize_a_model_file(first, tmp_path, capsys):
+    flags = ["--input", str(first / "three/lion_tiger_wolf"), "--output", str(tmp_path), "--vectors", "mean"]
+    visualize.main(visualize.parse_args([*flags, "--analogy", "lion - tiger + wolf", "--analogy", "lion"]))
+    printed = capsys.readouterr().out
+    assert re.search(r"^lion = (tiger|wolf) -?[\d.]+, (wolf|tiger)", printed, re.M)
+    assert "Analogies" in (tmp_path / "report.html").read_text()
+    model = modelfile.load(first / "three" / "lion_tiger_wolf")
+    np.testing.assert_array_equal(np.load(tmp_path / "vectors.npy"), model.means)
+
+
+def test_help_names_every_flag_of_the_document_quickly():
+    began = time.time()
+    text = subprocess.run([sys.executable, SCRIPT, "--help"], capture_output=True, text=True, check=True).stdout
+    assert "mxnet" not in text and time.time() - began < 10
+    for flag in ("epochs", "weight-decay", "momentum", "batch-size", "num-workers", "classes", "resume", "input",
+                 "output", "lr", "cifar10-dir", "cifar100-dir", "dataset", "kvstore", "num-cpus", "seed"):  # fmt: skip
+        assert f"--{flag} " in text.replace("\n", " ")
+
+
+def test_pictures_of_characters_are_not_mirrored():
+    from common.datasets import glyphs
+
+    found = data.load("glyphs", None, ["b", "d", "l", "1"])
+    assert found.train.class_names == ["b", "d", "l", "1"]
+    assert len(found.train) == 4 * (len(glyphs.FACES) - 3)
+
+    class Net:
+        size = 32
+
+    args = train.parse_args(["--dataset", "glyphs"])
+    _, loader, _ = data.moving(Net, found.train, found.test, None, args)
+    assert not loader.transform.mirror
+    args = train.parse_args(["--dataset", "cifar10"])
+    assert data.moving(Net, found.train, found.test, None, args)[1].transform.mirror
+
+
+def test_emoji_are_called_by_name_and_grouped_by_subcategory(emoji_folder):
+    found = data.load("emoji", emoji_folder, ["tiger", "wolf", "drink"])
+    assert found.train.class_names == ["tiger", "wolf", "drink"]
+    assert np.bincount(found.train.labels).tolist() == [3, 3, 3 * 16]
+    whole = data.load("emoji", emoji_folder)
+    assert len(whole.train.class_names) == 1202 and len(data.groups(whole)[0]) == 94
