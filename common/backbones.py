@@ -7,12 +7,13 @@ import functools
 import re
 
 import mxnet as mx
-from mxnet.gluon import HybridBlock, nn
+import numpy as np
+from mxnet.gluon import HybridBlock, Parameter, nn
 from mxnet.gluon.model_zoo import vision
 
 from common import weights as pretrained
 from common.errors import UserError, near
-from common.networks import efficientnet_lite
+from common.networks import conv4, efficientnet_lite
 from common.weights import IMAGENET, PACKAGED, Preprocessing
 
 ZOO = (
@@ -22,8 +23,54 @@ ZOO = (
     + [f"densenet{n}" for n in (121, 161, 169, 201)]
     + [f"mobilenet{v}{width}" for v in ("", "v2_") for width in ("1.0", "0.75", "0.5", "0.25")]
 )
-LARGE_INPUT = {"inceptionv3": 299, "xception": 299, "xception71": 299}
-TAIL = (nn.GlobalAvgPool2D, nn.AvgPool2D, nn.Flatten, nn.Dropout)
+OTHER_TASKS = re.compile(  # what gluoncv's list has besides classification of ImageNet's and CIFAR's pictures
+    "yolo|ssd|rcnn|fcn|psp|deeplab|pose|center|kinetics|sthsth|hmdb|ucf|siam|icnet|danet|alpha|monodepth"
+    "|fastscnn|custom|int8|hrnet.*_s$|_gn$"  # _gn: its group norm cannot be hybridized
+)
+INPUT_SIZES = {
+    "conv4": 32, "inceptionv3": 299, "xception": 299, "xception71": 299, "resnest101": 256, "resnest200": 320,
+    "resnest269": 416, "nasnet_6_4032": 331, "nasnet_7_1920": 331,
+    **{name: size for name, (_, _, size) in efficientnet_lite.VARIANTS.items()},
+}  # fmt: skip
+
+
+class Normalize(HybridBlock):
+    """(n, H, W, 3) RGB of 0..255 -> (n, 3, H, W), ``(x - mean) * scale`` in the network's channel order.
+
+    Done by a batch norm with fixed statistics, which is twice as fast as the arithmetic written out.
+
+    Parameters
+    ----------
+    preprocessing : common.weights.Preprocessing
+    turned : bool
+        Turn the pictures by 180 degrees, for networks that want them so.
+    """
+
+    EPSILON = 1e-5  # the least that batch norm takes; made up for in the variance
+
+    def __init__(self, preprocessing: Preprocessing, turned: bool = False):
+        super().__init__()
+        self.bgr, self.turned = preprocessing.bgr, turned
+        with self.name_scope():
+            self.shift = nn.BatchNorm(
+                in_channels=3, center=False, scale=False, use_global_stats=True, epsilon=self.EPSILON,
+                running_mean_initializer=mx.init.Constant(np.array(preprocessing.mean)),
+                running_variance_initializer=mx.init.Constant(np.array(preprocessing.scale) ** -2.0 - self.EPSILON),
+            )  # fmt: skip
+
+    def hybrid_forward(self, F, x):
+        if self.turned or self.bgr:  # as one row of pixels, turning by 180 degrees is reading backwards
+            steps = (1, -1 if self.turned else 1, -1 if self.bgr else 1)
+            pixels = F.slice(F.reshape(x, (0, -1, 3)), begin=(None,) * 3, end=(None,) * 3, step=steps)
+            x = F.reshape_like(pixels, x)
+        return self.shift(F.transpose(F.cast(x, "float32"), (0, 3, 1, 2)))
+
+
+class GlobalMean(HybridBlock):
+    """(n, channels, h, w) -> (n, channels): global pooling, in float32 also where the network is INT8."""
+
+    def hybrid_forward(self, F, x):
+        return F.mean(F.reshape(x, (0, 0, -1)), axis=2)
 
 
 class Backbone(HybridBlock):
@@ -34,98 +81,171 @@ class Backbone(HybridBlock):
 
     Attributes
     ----------
-    name : str
+    name_ : str
     width : int
         Numbers in a feature vector.
     input_size : int
         Side in pixels of the pictures the network was made for.
+    fixed_size : bool
+        Whether it takes pictures of one size only: its vectors come from dense layers on maps (VGG, AlexNet, conv4).
     preprocessing : common.weights.Preprocessing
     source : str
         Where the parameters came from.
-    body : HybridBlock
-        From normalised (n, 3, H, W) to feature maps (n, width, h, w), or to vectors where the network has layers
-        between its maps and its classifier (VGG, AlexNet).
+    normalize, body, pool : HybridBlock
+        From pictures to normalised (n, 3, H, W), on to feature maps (n, channels, h, w), on to vectors (n, width).
     classifier : HybridBlock or None
-        From feature vectors (feature maps in SqueezeNet and MobileNetV2) to 1,000 logits.
+        From feature vectors (SqueezeNet: from feature maps) to logits; None when it was not asked for.
     """
 
-    def __init__(self, name: str, body, classifier, width: int, preprocessing: Preprocessing, source: str):
+    def __init__(self, name: str, cut: Cut, preprocessing: Preprocessing, source: str):
         super().__init__()
-        self.name_, self.width, self.input_size = name, width, preprocessing.size
-        self.preprocessing, self.source = preprocessing, source
+        self.name_, self.preprocessing, self.source = name, preprocessing, source
+        self.input_size, self.turned, self.fixed_size = preprocessing.size, cut.turned, cut.fixed_size
+        self._on_maps = cut.on_maps
         with self.name_scope():
-            self.normalize = Normalize(preprocessing)
-            self.body = body
-            self.classifier = classifier
+            self.normalize = Normalize(preprocessing, cut.turned)
+            self.body = cut.body
+            self.pool = cut.pool
+            self.classifier = cut.classifier
+        self.width = 0  # set by `_infer`
 
     def hybrid_forward(self, F, x):
-        return flat(F, self.body(self.normalize(x)))
+        return self.pool(self.body(self.normalize(x)))
 
     def feature_maps(self, x):
-        """What `body` gives for plain pictures `x`: (n, width, h, w) for networks that end in maps."""
-        return self.body(self.normalize(x))
+        """The last feature maps for plain pictures `x`: (n, channels, h, w), with h and w running as in the picture."""
+        maps = self.body(self.normalize(x))
+        return mx.nd.reverse(maps, axis=(2, 3)) if self.turned else maps
 
     def logits(self, x):
-        """The 1,000 ImageNet logits for plain pictures `x`."""
-        maps = self.feature_maps(x)
-        on_maps = isinstance(self.classifier, nn.HybridSequential)
-        return flat(mx.nd, self.classifier(maps if on_maps else flat(mx.nd, maps)))
+        """The logits of the classes it was trained on, for plain pictures `x`: needs ``create(classifier=True)``."""
+        maps = self.body(self.normalize(x))
+        return self.classifier(maps if self._on_maps else self.pool(maps))
+
+    def early_late(self, share: float = 0.2) -> tuple[list[Parameter], list[Parameter]]:
+        """Parameters of the early layers, and of the last block: for fine-tuning it alone or faster.
+
+        The last block is the fewest last layers of `body` and `pool` that hold `share` of all weights: SqueezeNet's
+        last fire module, a ResNet's last stage, EfficientNet-Lite's last bottleneck and its head.
+        """
+        layers = [list(child.collect_params().values()) for part in (self.body, self.pool) for child in _children(part)]
+        sizes = [sum(int(np.prod(p.shape)) for p in layer) for layer in layers]
+        first = len(layers)
+        while sum(sizes[first:]) < share * sum(sizes):
+            first -= 1
+        return [p for layer in layers[:first] for p in layer], [p for layer in layers[first:] for p in layer]
+
+    def _infer(self, side: int) -> None:
+        """Set `width`, and the shapes of all parameters, for pictures of `side` pixels, without running anything."""
+        data = mx.sym.var("data")
+        maps = self.body(self.normalize(data))
+        features = self.pool(maps)
+        outputs = [features]
+        if self.classifier is not None:
+            outputs.append(self.classifier(maps if self._on_maps else features))
+        symbol = mx.sym.Group(outputs)
+        arguments, shapes, states = symbol.infer_shape(data=(1, side, side, 3))
+        self.width = shapes[0][1]
+        parameters = self.collect_params()
+        names = symbol.list_arguments() + symbol.list_auxiliary_states()
+        for name, shape in zip(names, arguments + states):
+            if name in parameters:
+                parameters[name].shape = shape
 
 
-class Normalize(HybridBlock):
-    """(n, H, W, 3) RGB of 0..255 -> (n, 3, H, W) as the network wants it."""
-
-    def __init__(self, preprocessing: Preprocessing):
-        super().__init__()
-        self.bgr = preprocessing.bgr
-        self.mean, self.scale = preprocessing.mean, preprocessing.scale
-
-    def hybrid_forward(self, F, x):
-        x = F.transpose(F.cast(x, "float32"), (0, 3, 1, 2))
-        if self.bgr:
-            x = F.reverse(x, axis=1)
-        if len(set(self.mean)) == len(set(self.scale)) == 1:
-            return (x - self.mean[0]) * self.scale[0]
-        channels = [(F.slice_axis(x, axis=1, begin=i, end=i + 1) - self.mean[i]) * self.scale[i] for i in range(3)]
-        return F.concat(*channels, dim=1)
+def _children(block: HybridBlock) -> list[HybridBlock]:
+    return list(block._children.values()) or [block]
 
 
-def flat(F, x):
-    """Mean over the places of feature maps; vectors stay as they are. Any input gives (n, width)."""
-    x = F.reshape(x, (0, 0, -1))
-    return F.mean(x, axis=2)
+@dataclasses.dataclass
+class Cut:
+    """A network in three parts, see `Backbone`."""
+
+    body: HybridBlock
+    pool: HybridBlock
+    classifier: HybridBlock | None
+    on_maps: bool = False
+    fixed_size: bool = False
+    turned: bool = False
 
 
-class Conv4(HybridBlock):
-    """Four 3x3 convolutions of 32, 64, 128 and 128 channels, each with batch norm, ReLU and 2x2 max pooling."""
-
-    def __init__(self):
-        super().__init__()
-        with self.name_scope():
-            self.features = nn.HybridSequential(prefix="features_")
-            for channels, before in ((32, 3), (64, 32), (128, 64), (128, 128)):
-                self.features.add(
-                    nn.Conv2D(channels, 3, padding=1, in_channels=before),
-                    nn.BatchNorm(in_channels=channels),
-                    nn.Activation("relu"),
-                    nn.MaxPool2D(2),
-                )
-            self.features.add(nn.Flatten())  # places matter for characters: no average over them
-            self.output = None
-
-    def hybrid_forward(self, F, x):
-        return self.features(x)
+def cut(net: HybridBlock) -> Cut:
+    """Cut `net` into feature maps, pooling and classifier. The fixed pooling of some becomes global pooling."""
+    parts = _cut_sequential(net) if isinstance(getattr(net, "features", None), nn.HybridSequential) else _cut_heads(net)
+    parts.turned = getattr(net, "turned", False)
+    return parts
 
 
-@functools.cache
+def _sequential(*layers) -> nn.HybridSequential:
+    block = nn.HybridSequential()
+    block.add(*layers)
+    return block
+
+
+def _cut_sequential(net) -> Cut:
+    """For networks that keep their layers in `features` and their classifier in `output`."""
+    layers = list(net.features)
+    ends = (nn.GlobalAvgPool2D, nn.AvgPool2D, nn.Flatten, nn.Dense)
+    start = next((i for i, layer in enumerate(layers) if isinstance(layer, ends)), len(layers))
+    body, tail = layers[:start], [_global(layer) for layer in layers[start:]]
+    while tail and isinstance(tail[-1], nn.Dropout):
+        tail.pop()
+    while isinstance(body[-1], nn.Dropout):
+        body.pop()
+    fixed = bool(tail) and not isinstance(tail[0], nn.GlobalAvgPool2D)
+    classifier, on_maps = getattr(net, "output", None), False
+    if isinstance(classifier, nn.HybridSequential):
+        head = [_global(layer) for layer in classifier]
+        on_maps = any(isinstance(layer, nn.GlobalAvgPool2D) for layer in head)
+        classifier = _sequential(*(head if on_maps else [_as_maps(), *head]))
+    pools_only = all(isinstance(layer, (nn.GlobalAvgPool2D, nn.Flatten)) for layer in tail) and not fixed
+    pool = GlobalMean() if pools_only else _sequential(*tail, nn.Flatten())
+    return Cut(_sequential(*body), pool, classifier, on_maps, fixed)
+
+
+def _cut_heads(net) -> Cut:
+    """For networks that are no sequence: their last layers are replaced where they stand."""
+    same = functools.partial(nn.HybridLambda, "identity")
+    classifier = next((getattr(net, name) for name in ("fc", "output", "classifier") if name in net._children), None)
+    pool = GlobalMean()
+    if "out_aux" in net._children:  # NASNet: pooling and classifier at the end of one sequence, and a second classifier
+        classifier = list(net.out)[-1]
+        _replace(net, "out", _sequential(nn.Activation("relu")))
+        object.__setattr__(net, "out_aux", None)
+        del net._children["out_aux"]
+    elif "global_avg_pool" in net._children:  # DLA: pools each level by itself
+        pool = nn.Flatten()
+    elif "mpool2" in net._children:  # residual attention: flattens at the end, whatever comes
+        _replace(net, "mpool2", _sequential(*list(net.mpool2)[:-1], nn.GlobalAvgPool2D()))
+        classifier, pool = _sequential(_as_maps(), classifier, nn.Flatten()), nn.Flatten()
+    elif "head" in net._children:  # GoogLeNet
+        _replace(net, "head", same())
+    for name in ("avgpool", "avg", "flat", "drop", "dropout", "fc", "output", "classifier"):
+        if name in net._children:
+            _replace(net, name, same())
+    return Cut(net, pool, classifier)
+
+
+def _global(layer):
+    return nn.GlobalAvgPool2D() if isinstance(layer, nn.AvgPool2D) else layer
+
+
+def _as_maps():
+    """(n, channels) -> (n, channels, 1, 1), for classifiers that are convolutions."""
+    return nn.HybridLambda(lambda F, x: F.reshape(x, (0, -1, 1, 1)))
+
+
+def _replace(net, name: str, block) -> None:
+    """Put `block` in the place of the child `name`, which Gluon only allows for a block of the same class."""
+    object.__setattr__(net, name, block)
+    net._children[name] = block
+
+
+@functools.lru_cache(maxsize=None)
 def _gluoncv_names() -> tuple[str, ...]:
     from gluoncv.model_zoo import get_model_list
 
-    other_tasks = re.compile(
-        "yolo|ssd|rcnn|fcn|psp|deeplab|pose|center|cifar|kinetics|sthsth|hmdb|ucf|siam|icnet|danet|alpha|monodepth"
-        "|fastscnn|custom|int8|hrnet.*_s$"
-    )
-    return tuple(name for name in get_model_list() if not other_tasks.search(name))
+    return tuple(name for name in get_model_list() if not OTHER_TASKS.search(name))
 
 
 def names() -> list[str]:
@@ -133,7 +253,12 @@ def names() -> list[str]:
     return sorted({"conv4", *ZOO, *efficientnet_lite.VARIANTS, *_gluoncv_names()})
 
 
-def network(name: str, size: int | None = None) -> HybridBlock:
+def _check(name: str) -> None:
+    if name not in ZOO and name not in names():
+        raise UserError(f"--model {name}: no such network{near(name, names())}")
+
+
+def network(name: str) -> HybridBlock:
     """The whole network called `name`, classifier included, without values.
 
     Raises
@@ -141,17 +266,17 @@ def network(name: str, size: int | None = None) -> HybridBlock:
     UserError
         No such network; the message has the near names.
     """
+    _check(name)
     if name == "conv4":
-        return Conv4()
+        return conv4.Conv4()
     if name in efficientnet_lite.VARIANTS:
-        return efficientnet_lite.create(name, size)
+        return efficientnet_lite.create(name)
     if name in ZOO:
         return vision.get_model(name)
-    if name not in _gluoncv_names():
-        raise UserError(f"--model {name}: no such network{near(name, names())}")
     from gluoncv import model_zoo
 
-    return model_zoo.get_model(name, pretrained=False)
+    more = {"pretrained_base": False} if name == "googlenet" else {}
+    return model_zoo.get_model(name, pretrained=False, **more)
 
 
 def create(
@@ -175,11 +300,16 @@ def create(
     classifier : bool
         Keep the classifier, for `Backbone.logits`.
     size : int, optional
-        Side in pixels of the pictures it will see: EfficientNet-Lite pads as TensorFlow does for this size.
+        Side in pixels of the pictures it will see, where that decides the width (conv4).
     preprocessing : Preprocessing, optional
         Instead of the one that belongs to the weights.
+
+    Raises
+    ------
+    UserError
+        No such network, or the weights cannot be had or do not fit.
     """
-    net = network(name, size)
+    net = network(name)
     found = pretrained.find(name, weights) if weights else None
     if found:
         try:
@@ -188,46 +318,19 @@ def create(
             reason = str(error).splitlines()[0][:120]
             raise UserError(f"{found.path} does not fit --model {name}: {reason}") from error
     preprocessing = preprocessing or (found.preprocessing if found else _untrained(name))
-    body, head = _cut(net)
-    side = size or preprocessing.size
-    source = found.source if found else "random"
-    return Backbone(name, body, head if classifier else None, _width(body, (1, 3, side, side)), preprocessing, source)
+    parts = cut(net)
+    if not classifier:
+        parts.classifier = None
+    backbone = Backbone(name, parts, preprocessing, found.source if found else "random")
+    backbone._infer(size or preprocessing.size)
+    if found:
+        backbone.normalize.initialize(ctx=ctx or mx.cpu())
+    return backbone
 
 
 def _untrained(name: str) -> Preprocessing:
-    size = 32 if name == "conv4" else LARGE_INPUT.get(name, 224)
-    base = PACKAGED.get(name, IMAGENET)
-    return dataclasses.replace(base, size=base.size if name in PACKAGED else size)
-
-
-def _cut(net: HybridBlock):
-    """The part of `net` before its classifier, and the classifier."""
-    if hasattr(net, "features"):
-        layers = list(net.features)
-        while layers and isinstance(layers[-1], TAIL) and not _needs_flat(layers):
-            layers.pop()
-        body = nn.HybridSequential(prefix="body_")
-        body.add(*layers)
-        return body, getattr(net, "output", None)
-    for head in ("fc", "output", "head"):
-        if hasattr(net, head):
-            classifier = getattr(net, head)
-            setattr(net, head, nn.HybridLambda("identity"))
-            return net, classifier
-    raise UserError(f"{type(net).__name__} has no classifier that can be cut off: choose another --model")
-
-
-def _needs_flat(layers: list) -> bool:
-    """Whether the flattening at the end is part of the features: no pooling stands before it."""
-    return isinstance(layers[-1], nn.Flatten) and isinstance(layers[-2], nn.MaxPool2D)
-
-
-def _width(body: HybridBlock, shape: tuple) -> int:
-    """Channels that `body` gives, from the shapes alone."""
-    symbol = body(mx.sym.var("data"))
-    symbol = symbol[0] if isinstance(symbol, (list, tuple)) else symbol
-    _, outputs, _ = symbol.infer_shape(data=shape)
-    return outputs[0][1]
+    size = 32 if name.startswith("cifar_") else INPUT_SIZES.get(name, 224)
+    return dataclasses.replace(PACKAGED.get(name, IMAGENET), size=size)
 
 
 def input_size(name: str) -> int:
@@ -238,13 +341,12 @@ def input_size(name: str) -> int:
     UserError
         No such network.
     """
-    if name not in ZOO and name not in names():
-        raise UserError(f"--model {name}: no such network{near(name, names())}")
+    _check(name)
     return _untrained(name).size
 
 
-@functools.cache
+@functools.lru_cache(maxsize=None)
 def info(name: str) -> tuple[int, int]:
-    """(width, input size in pixels) of a network, without running it."""
+    """(width, input size in pixels) of a network, from its shapes alone."""
     backbone = create(name)
     return backbone.width, backbone.input_size

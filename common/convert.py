@@ -199,7 +199,7 @@ def efficientnet_lite_from_torch(net, arrays: dict[str, np.ndarray]) -> None:
     for place in sorted(layers):
         kinds = ("weight", "bias", "running_mean", "running_var")
         ordered += [layers[place][kind] for kind in kinds if kind in layers[place]]
-    fill(net, by_order(net, ordered))
+    fill(net, by_order(net, [a[:, :, ::-1, ::-1] if a.ndim == 4 else a for a in ordered]))  # it runs turned
 
 
 def _place(layer: str) -> tuple:
