@@ -31,7 +31,7 @@ TIMEOUT = 30  # seconds without a byte
 PIECE = 1 << 16
 
 
-def ensure(name: str, root=None, mirror: str | None = None) -> Path:
+def ensure(name: str, root=None, mirror: str | None = None, folder=None) -> Path:
     """Have the thing called `name`, fetching it if it is not there.
 
     Parameters
@@ -42,6 +42,8 @@ def ensure(name: str, root=None, mirror: str | None = None) -> Path:
         Instead of ``data/``.
     mirror : str, optional
         A folder or address tried before the official one, holding files of the same names.
+    folder : path, optional
+        The very folder it is to lie in, instead of one under `root`.
 
     Returns
     -------
@@ -56,7 +58,7 @@ def ensure(name: str, root=None, mirror: str | None = None) -> Path:
     if name not in SOURCES:
         raise UserError(f"nothing to get is called {name!r}{near(name, SOURCES)}; ./get_data.sh --list shows all")
     source = SOURCES[name]
-    folder = Path(root or data_root()) / source.folder
+    folder = Path(folder) if folder else Path(root or data_root()) / source.folder
     if (folder / source.check).exists():
         return folder
     folder.mkdir(parents=True, exist_ok=True)
