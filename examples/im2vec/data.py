@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common import datasets
+from common import datasets, download
 from common.datasets import Dataset, ImageSet
 from common.errors import UserError, near
 from common.loader import Batch, Loader
@@ -17,7 +17,7 @@ from common.samplers import Sequential
 from common.transforms import Eval, Train
 from examples.im2vec import evaluation
 
-DOWNLOADED = ("cifar10", "cifar100", "emoji")  # fetched when they are absent
+DOWNLOADED = ("cifar10", "cifar100")  # fetched when they are absent
 SMALL_SIDE = 64  # pixels: pictures up to this side are shifted, not enlarged, in training
 PAD = 4  # pixels of mirrored border around small pictures, for the random crop
 
@@ -40,9 +40,10 @@ def load(name: str, path=None, classes: Sequence[str] | None = None, seed: int =
     """
     place = Path(path) if path else data_dir(name)
     if name in DOWNLOADED and not place.exists():
-        from common import download
-
-        download.ensure(name, place)
+        try:
+            download.ensure(name, folder=place)
+        except UserError as error:
+            raise UserError(f"{error}; --dataset glyphs needs no download") from error
     whole = datasets.load(name, path, protocol="seen", seed=seed)
     if name == "emoji":  # its classes are called by code point
         whole = _renamed(whole, {code: captions[0] for code, captions in whole.captions.items()})

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import mxnet as mx
 import numpy as np
-from scipy import stats
 
 from common.errors import UserError, near
 from common.metrics import unit
@@ -46,11 +45,6 @@ def accuracy(of_classes: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     own = of_classes[np.arange(len(labels)), labels]
     ahead = (of_classes > own[:, None]).sum(axis=1)
     return {"accuracy": float((ahead < 1).mean()), "accuracy@5": float((ahead < 5).mean())}
-
-
-def confusion(labels: np.ndarray, guesses: np.ndarray, classes: int) -> np.ndarray:
-    """How many pictures of class i (row) are taken for class j: (classes, classes)."""
-    return np.bincount(labels * classes + guesses, minlength=classes * classes).reshape(classes, classes)
 
 
 def class_means(vectors: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
@@ -97,34 +91,10 @@ def pairs(matrix: np.ndarray) -> np.ndarray:
     return ((matrix + matrix.T) / 2)[np.triu_indices(len(matrix), 1)]
 
 
-def spearman(a: np.ndarray, b: np.ndarray) -> float:
-    """Rank correlation of two (n, n) matrices over the pairs of different classes."""
-    return float(stats.spearmanr(pairs(a), pairs(b)).statistic)
-
-
 def stability(matrices: Sequence[np.ndarray]) -> float:
     """Mean Pearson correlation, over all pairs of seeds, of their similarity matrices off the diagonal."""
     table = np.corrcoef([pairs(matrix) for matrix in matrices])
     return float(table[np.triu_indices(len(table), 1)].mean())
-
-
-def purity(similar: np.ndarray, groups: Sequence[int], keep: Sequence[int] | None = None) -> tuple[float, float]:
-    """The share of classes whose nearest other class is of the same group, and what chance would give.
-
-    Parameters
-    ----------
-    similar : (n, n)
-    groups : (n,) int
-    keep : indices, optional
-        Only these classes are asked; the nearest is still looked for among all.
-    """
-    groups = np.asarray(groups)
-    keep = np.arange(len(groups)) if keep is None else np.asarray(keep)
-    others = similar.copy()
-    np.fill_diagonal(others, -np.inf)
-    right = groups[others.argmax(axis=1)] == groups
-    chance = (np.bincount(groups)[groups] - 1) / (len(groups) - 1)
-    return float(right[keep].mean()), float(chance[keep].mean())
 
 
 def nearest(similar: np.ndarray, names: Sequence[str], k: int = 5) -> dict[str, list[tuple[str, float]]]:

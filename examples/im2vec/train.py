@@ -32,7 +32,7 @@ def parse_args(argv=None):
     p.add_argument("--embed-dim", type=cli.positive_int, default=64, metavar="N", help="numbers in a vector")
     p.add_argument("--epochs", type=cli.positive_int, default=30, metavar="N",
                    help="epochs; the learning rate falls over all of them along half a cosine")  # fmt: skip
-    p.add_argument("--batch-size", type=cli.positive_int, default=128, metavar="N", help="pictures in a batch")
+    p.add_argument("--batch-size", type=cli.positive_int, default=64, metavar="N", help="pictures in a batch")
     p.add_argument("--lr", type=cli.positive_float, default=0.025, metavar="RATE", help="initial learning rate of SGD")
     p.add_argument("--momentum", type=cli.unit_float, default=0.9, metavar="X", help="momentum of SGD")
     p.add_argument("--weight-decay", type=cli.non_negative_float, default=5e-4, metavar="X", help="weight decay")
@@ -56,7 +56,7 @@ def main(args):
     import numpy as np
     from mxnet import autograd
 
-    from common import devices, optimizer, trainer
+    from common import devices, metrics, optimizer, trainer
     from common.run import Run
     from common.samplers import Shuffled
     from examples.im2vec import data, evaluation, modelfile, visualize
@@ -155,7 +155,7 @@ def main(args):
         start.means = evaluation.class_means(found, train_set.labels, len(train_set.class_names))
         start.examples = evaluation.typical(evaluation.scores(objective, found), train_set)
         guesses = evaluation.scores(objective, evaluation.encode(encode, still[1])).argmax(axis=1)
-        confused = evaluation.confusion(test_set.labels, guesses, len(train_set.class_names))
+        confused = metrics.confusion(test_set.labels, guesses, len(train_set.class_names))
         np.save(run.folder / "confusion.npy", confused)
         for place in filter(None, (run.folder / "model.params", args.output)):
             run.log(f"model written to {modelfile.save(place, start)}")

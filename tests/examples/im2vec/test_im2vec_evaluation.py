@@ -16,11 +16,6 @@ def test_accuracy_counts_the_classes_ahead():
     assert evaluation.accuracy(scores, np.array([0, 0, 2])) == {"accuracy": 1 / 3, "accuracy@5": 2 / 3}
 
 
-def test_confusion_by_hand():
-    got = evaluation.confusion(np.array([0, 0, 1, 2]), np.array([0, 1, 1, 0]), 3)
-    assert got.tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 0]]
-
-
 def test_class_means_by_hand():
     means = evaluation.class_means(np.array([[1.0, 2], [3, 4], [5, 6]]), np.array([1, 1, 0]), 2)
     assert means.tolist() == [[5, 6], [2, 3]]
@@ -36,13 +31,6 @@ def test_similarity_ignores_what_all_vectors_share():
             assert got[i, j] == pytest.approx(cosine, abs=1e-5)
 
 
-def test_spearman_is_over_unordered_pairs():
-    a = np.array([[1, 0.1, 0.2], [0.1, 1, 0.3], [0.2, 0.3, 1]])
-    same_order = np.array([[9, 1, 4], [1, 9, 6], [2, 6, 9]])  # pairs 1, 3, 6 once both directions are averaged
-    assert evaluation.spearman(a, same_order) == pytest.approx(1)
-    assert evaluation.spearman(a, -same_order) == pytest.approx(-1)
-
-
 def test_stability_is_the_mean_correlation_of_pairs_of_seeds():
     a = RNG.normal(size=(5, 5))
     b, c = a + RNG.normal(size=(5, 5)), RNG.normal(size=(5, 5))
@@ -50,18 +38,6 @@ def test_stability_is_the_mean_correlation_of_pairs_of_seeds():
     slow = np.mean([np.corrcoef(rows[i], rows[j])[0, 1] for i, j in ((0, 1), (0, 2), (1, 2))])
     assert evaluation.stability([a, b, c]) == pytest.approx(slow)
     assert evaluation.stability([a, 2 * a + 1]) == pytest.approx(1)
-
-
-def test_purity_and_chance():
-    similar = np.array([[1, 0.9, 0, 0], [0.9, 1, 0, 0], [0, 0.5, 1, 0.4], [0, 0, 0.3, 1]])
-    assert evaluation.purity(similar, [0, 0, 1, 1]) == pytest.approx((3 / 4, 1 / 3))
-    assert evaluation.purity(similar, [0, 0, 1, 1], keep=[2, 3]) == pytest.approx((1 / 2, 1 / 3))
-
-
-def test_chance_of_purity_equals_random_similarities():
-    groups = np.repeat([0, 1, 2], [2, 5, 13])
-    found = np.mean([evaluation.purity(RNG.random((20, 20)), groups)[0] for _ in range(400)])
-    assert found == pytest.approx(evaluation.purity(np.eye(20), groups)[1], abs=0.02)
 
 
 def test_nearest_leaves_the_class_itself_out():
