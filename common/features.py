@@ -1,0 +1,125 @@
+"""Features of many pictures: decoded ahead while the network runs, in bounded memory, in float32 or INT8."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import mxnet as mx
+import numpy as np
+
+from common import export
+from common.errors import UserError
+from common.loader import Loader
+from common.samplers import Sequential
+from common.transforms import Eval
+
+
+def stream(batches, net, ctx=None) -> Iterator[tuple[np.ndarray, object]]:
+    """The features of each batch, while the next batch is already being computed.
+
+    Parameters
+    ----------
+    batches : iterable of common.loader.Batch, or of anything with `images` (n, H, W, 3) uint8
+    net : HybridBlock
+        Hybridized with static shapes: a last, smaller batch is filled up, so that its memory is used again.
+    ctx : mx.Context, optional
+
+    Yields
+    ------
+    features : (n, width) float32
+    batch
+        The batch they belong to.
+    """
+    ctx, size, waiting = ctx or mx.cpu(), None, None
+    for batch in batches:
+        size = size or len(batch.images)
+        images = batch.images
+        if len(images) < size:
+            images = np.concatenate([images, np.zeros((size - len(images), *images.shape[1:]), images.dtype)])
+        result = net(mx.nd.array(images, ctx=ctx, dtype=images.dtype)).copy()  # a static network overwrites its output
+        if waiting:
+            yield waiting[0].asnumpy()[: len(waiting[1].images)], waiting[1]
+        waiting = result, batch
+    if waiting:
+        yield waiting[0].asnumpy()[: len(waiting[1].images)], waiting[1]
+
+
+def loader(image_set, size: int, batch_size: int = 64, num_workers: int = 2) -> Loader:
+    """`image_set` in order, each picture resized to `size` x `size` pixels."""
+    return Loader(image_set, Eval(size, size), Sequential(len(image_set), batch_size), num_workers, keep=False)
+
+
+def prepare(backbone, image_set, size: int, int8: bool = False, num_workers: int = 2):
+    """`backbone` ready to read features: hybridized, in INT8 where asked, calibrated on pictures of `image_set`."""
+    if backbone.fixed_size and size != backbone.input_size and backbone.name_ != "conv4":
+        raise UserError(f"{backbone.name_} takes pictures of {backbone.input_size} pixels only, not of {size}")
+    if not int8:
+        backbone.hybridize(static_alloc=True, static_shape=True)
+        return backbone
+    spread = np.linspace(0, len(image_set) - 1, min(len(image_set), export.CALIBRATION)).astype(int)
+    return export.quantize(backbone, image_set.subset(np.unique(spread)).array(size, num_workers))
+
+
+def extract(
+    backbone, image_set, size: int | None = None, batch_size: int = 64, int8: bool = False, ctx=None, num_workers=2
+) -> np.ndarray:
+    """Features of all pictures.
+
+    Parameters
+    ----------
+    backbone : common.backbones.Backbone
+    image_set : common.datasets.ImageSet
+    size : int, optional
+        Side in pixels the pictures are resized to; None is the backbone's own.
+    batch_size, num_workers : int
+    int8 : bool
+        Run the network in INT8, calibrated on pictures spread over the set.
+    ctx : mx.Context, optional
+
+    Returns
+    -------
+    (n, width) float32
+    """
+    size = size or backbone.input_size
+    net = prepare(backbone, image_set, size, int8, num_workers)
+    result = np.empty((len(image_set), backbone.width), np.float32)
+    for features, batch in stream(loader(image_set, size, batch_size, num_workers).epoch(), net, ctx):
+        result[batch.indices] = features
+    return result
+
+
+def cached(folder, backbone, image_set, size: int | None = None, int8: bool = False, **options) -> np.ndarray:
+    """`extract`, kept in `folder` and read from there when network, weights, pictures, size and type are the same.
+
+    The file is written beside its place and renamed, so a killed run leaves no half of it.
+    """
+    size = size or backbone.input_size
+    path = Path(folder) / f"{backbone.name_}-{size}{'-int8' * int8}-{_key(backbone, image_set)}.npy"
+    if path.is_file():
+        return np.load(path)
+    result = extract(backbone, image_set, size, int8=int8, **options)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".part")
+    with open(beside, "wb") as file:
+        np.save(file, result)
+    beside.replace(path)
+    return result
+
+
+def _key(backbone, image_set) -> str:
+    """A name for these weights on these pictures: pixels count for arrays; place, size and time for files."""
+    total = hashlib.sha256()
+    for name, parameter in backbone._collect_params_with_prefix().items():
+        total.update(name.encode())
+        total.update(np.ascontiguousarray(parameter.data(parameter.list_ctx()[0]).asnumpy()))
+    if image_set.in_memory:
+        total.update(np.ascontiguousarray(image_set.images))
+    else:
+        for path in image_set.images:
+            state = Path(path).stat()
+            total.update(f"{path} {state.st_size} {state.st_mtime_ns}".encode())
+        if image_set.boxes is not None:
+            total.update(np.ascontiguousarray(image_set.boxes))
+    return total.hexdigest()[:16]
