@@ -18,7 +18,6 @@ help:  ## list the targets
 setup: $(READY)  ## make .venv and install the pinned packages
 
 # The stamp is a copy of what was installed: a touched file is not a changed one.
-# gluoncv asks for opencv-python, which needs libGL and writes over the headless build: keep the headless one alone.
 $(READY): $(REQUIREMENTS)
 	@if cmp -s $< $@; then touch $@; else $(MAKE) --no-print-directory environment; fi
 
@@ -29,9 +28,7 @@ environment:
 		"3.12 is needed, with its venv module; install one, or say make PYTHON=/path/to/python3.11" >&2; exit 2; }
 	@echo "making .venv with $$($(PYTHON) --version) and $(REQUIREMENTS): some 500 MB, a few minutes"
 	@$(PYTHON) -m venv --clear .venv
-	@$(PIP) install -r $(REQUIREMENTS)
-	@$(PIP) uninstall --yes opencv-python opencv-python-headless
-	@$(PIP) install --no-deps $$(grep ^opencv $(REQUIREMENTS))
+	@$(PIP) install --no-deps -r $(REQUIREMENTS)
 	@cp $(REQUIREMENTS) $(READY)
 
 demo: setup  ## train on the embedded characters and show what was learned (3 minutes)

@@ -202,6 +202,15 @@ def efficientnet_lite_from_torch(net, arrays: dict[str, np.ndarray]) -> None:
     fill(net, by_order(net, [a[:, :, ::-1, ::-1] if a.ndim == 4 else a for a in ordered]))  # it runs turned
 
 
+def torchvision(net, arrays: dict[str, np.ndarray]) -> None:
+    """Fill a network from torchvision's parameters of the same one.
+
+    Both register their layers in the order of computation. ResNets are gluoncv's ``resnet*_v1b``, which stride in the
+    3x3 convolution as torchvision's do. Equal logits were checked for ResNet, VGG, SqueezeNet and DenseNet.
+    """
+    fill(net, by_order(net, [array for name, array in arrays.items() if not name.endswith("num_batches_tracked")]))
+
+
 def _place(layer: str) -> tuple:
     """Where a layer stands in the order of computation."""
     inside = ("_expand_conv", "_bn0", "_depthwise_conv", "_bn1", "_project_conv", "_bn2")

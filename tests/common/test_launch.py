@@ -1,0 +1,77 @@
+"""Starting workers and servers, here all on loopback."""
+
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from common import launch
+from common.errors import UserError
+
+REPO = Path(__file__).resolve().parents[2]
+WORKER = """
+import sys, common, mxnet as mx
+store = mx.kv.create("dist_sync")
+store.init(0, mx.nd.zeros(3))
+store.push(0, mx.nd.ones(3) * (store.rank + 1))
+out = mx.nd.zeros(3)
+store.pull(0, out)
+sys.stdout.write(f"rank {store.rank} of {store.num_workers}: {out.asnumpy().tolist()}\\n")
+"""
+
+
+def run(*arguments):
+    command = [sys.executable, "-m", "common.launch", *arguments]
+    return subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=120)
+
+
+def test_two_workers_sum_their_gradients_on_one_server(tmp_path):
+    (tmp_path / "worker.py").write_text(WORKER)
+    done = run("-n", "2", "-s", "1", "--", sys.executable, str(tmp_path / "worker.py"))
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.splitlines()) == [f"rank {rank} of 2: [3.0, 3.0, 3.0]" for rank in (0, 1)]
+
+
+def test_one_failing_worker_ends_all(tmp_path):
+    (tmp_path / "worker.py").write_text(
+        "import os, sys, time\n" + "sys.exit(3) if os.environ['DMLC_TASK_ID'] == '3' else time.sleep(100)"
+    )
+    done = run("-n", "2", "-s", "1", "--", sys.executable, str(tmp_path / "worker.py"))
+    assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith("error: a process ended with status 3")
+
+
+@pytest.mark.parametrize("arguments", [
+    ["-n", "2"],
+    ["-n", "0", "--", "true"],
+    ["-n", "2", "--launcher", "ssh", "--", "true"],
+    ["-n", "2", "--launcher", "ssh", "--host-file", "no-such-file", "--", "true"],
+])  # fmt: skip
+def test_wrong_use_is_one_line(arguments):
+    done = run(*arguments)
+    assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("launcher", ["ssh", "mpi", "slurm", "sge", "yarn"])
+def test_a_cluster_job_goes_to_the_tracker(launcher, tmp_path, monkeypatch):
+    module = pytest.importorskip(f"dmlc_tracker.{launcher}")
+    jobs = []
+    monkeypatch.setattr(module, "submit", jobs.append)
+    (tmp_path / "hosts").write_text("a\nb\n")
+    command = ["python3", "train.py", "--kvstore", "dist_sync", "--run-dir", "my runs"]
+    arguments = ["-n", "4", "-s", "2", "--launcher", launcher, "-H", str(tmp_path / "hosts"), "--", *command]
+    launch.main(launch.parse_args(arguments))
+    (job,) = jobs
+    assert (job.num_workers, job.num_servers, job.host_file) == (4, 2, str(tmp_path / "hosts"))
+    assert job.command == [*command[:-1], "'my runs'"]  # the tracker joins them to a shell's line
+
+
+def test_a_launcher_without_its_package_says_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "kubernetes", None)
+    monkeypatch.delitem(sys.modules, "dmlc_tracker.kubernetes", raising=False)
+    args = SimpleNamespace(
+        launcher="kubernetes", num_workers=1, num_servers=1, host_file=None, sync_dst_dir=None, command=["true"]
+    )
+    with pytest.raises(UserError, match="needs kubernetes: pip install kubernetes"):
+        launch.on_a_cluster(args)
