@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import http.client
 import os
 import re
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -61,7 +63,10 @@ def ensure(name: str, root=None, mirror: str | None = None, folder=None) -> Path
     folder = Path(folder) if folder else Path(root or data_root()) / source.folder
     if (folder / source.check).exists():
         return folder
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make {folder}: {error.strerror}; give another --dir") from error
     try:
         if source.package:
             _from_package(name, source, folder, mirror)
@@ -96,7 +101,11 @@ def fetch(address: str, path: Path, algorithm: str, value: str, mirror: str | No
             shutil.copyfile(place, part)
             reason = ""
         else:
+            begun = part.exists()
             reason = _download(place, part)
+            if begun and not reason and not matches(part, algorithm, value):  # what was there was of another file
+                part.unlink()
+                reason = _download(place, part)
         if not reason and not matches(part, algorithm, value):
             part.unlink()
             reason = f"its {algorithm} is not {value}"
@@ -127,14 +136,15 @@ def _download(address: str, part: Path) -> str:
             return ""
         except urllib.error.HTTPError as error:
             if error.code == 416:  # nothing is left to fetch, or what is there is not this file
-                part.unlink()
+                part.unlink(missing_ok=True)
             reason = f"HTTP {error.code} {error.reason}"
             if error.code < 500 and error.code not in (408, 416, 429):
                 return reason
-        except (OSError, EOFError) as error:
-            reason = str(getattr(error, "reason", error)) or type(error).__name__
-            if isinstance(error, urllib.error.URLError) and "Name or service" in reason:
-                return reason  # no network: waiting does not help
+        except (OSError, EOFError, http.client.HTTPException) as error:
+            cause = getattr(error, "reason", error)
+            reason = str(cause) or type(error).__name__
+            if isinstance(cause, socket.gaierror):
+                return reason  # no network, or no such host: waiting does not help
     return reason
 
 
@@ -240,8 +250,9 @@ def _from_npm(name: str, source: Source, folder: Path, mirror: str | None) -> No
     """Make the emoji out of npm packages; nothing of them is installed or run."""
     with tempfile.TemporaryDirectory(dir=folder, prefix=".package-") as temporary:
         place = Path(temporary)
+        pack = ["npm", "pack", "--loglevel=error"]
         packages = {
-            package.rsplit("@", 1)[0]: _packed(name, package, ["npm", "pack", "--silent", package], file, place, mirror)
+            package.rsplit("@", 1)[0]: _packed(name, package, [*pack, package], file, place, mirror)
             for package, file in zip(source.npm, source.files)
         }
         from common import emoji_maker
@@ -290,7 +301,7 @@ def _run(command: list[str], folder: Path) -> str:
     except FileNotFoundError:
         return f"there is no {command[0]} here"
     lines = [line for line in done.stderr.splitlines() if re.match("(npm )?err", line, re.IGNORECASE)]
-    return (lines or ["it failed"])[-1][:120] if done.returncode else ""
+    return (lines or ["it failed"])[0][:120] if done.returncode else ""
 
 
 def _convert_torchvision(network: str, file: Path, target: Path) -> None:

