@@ -1,6 +1,6 @@
 """torchvision's parameters in Gluon's networks: the same logits.
 
-The expected logits were computed by torchvision 0.29.1's networks filled with `values`, in the order of their state dict.
+The expected logits were computed by networks of torchvision 0.29.1, filled with `values` in their state dict's order.
 """
 
 import mxnet as mx
