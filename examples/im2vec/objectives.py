@@ -18,12 +18,18 @@ NAMES = ("negative", "softmax", "hierarchical")
 
 
 class _Objective(HybridBlock):
-    """The vectors v_c, one row a class."""
+    """The vectors v_c, one row a class.
+
+    They start at zero, as the predicted words' vectors in word2vec.c do: all that tells two classes apart then comes
+    from pictures. From random values, what is left of them hides it where a class has few pictures.
+    """
+
+    terms = 1  # summed in a picture's loss
 
     def __init__(self, classes: int, dim: int):
         super().__init__()
         with self.name_scope():
-            self.v = self.params.get("v", shape=(classes, dim), init=mx.init.Normal(dim**-0.5))
+            self.v = self.params.get("v", shape=(classes, dim), init=mx.init.Zero())
 
     def class_vectors(self) -> np.ndarray:
         """The learned vector of each class: (classes, dim) float32."""
@@ -55,7 +61,7 @@ class NegativeSampling(_Objective):
 
     def __init__(self, counts: Sequence[int], dim: int, k: int = 10, power: float = 0.75):
         super().__init__(len(counts), dim)
-        self.k = k
+        self.k, self.terms = k, 1 + k
         weights = np.asarray(counts, np.float64) ** power
         with self.name_scope():
             self.q = self.params.get_constant("q", (weights / weights.sum())[None])
@@ -120,7 +126,7 @@ class HierarchicalSoftmax(_Objective):
         self.groups = np.asarray(groups)
         same = self.groups[:, None] == self.groups[None]
         with self.name_scope():
-            self.u = self.params.get("u", shape=(self.groups.max() + 1, dim), init=mx.init.Normal(dim**-0.5))
+            self.u = self.params.get("u", shape=(self.groups.max() + 1, dim), init=mx.init.Zero())
             self.g = self.params.get_constant("g", self.groups)
             self.beyond = self.params.get_constant("beyond", np.where(same, 0.0, -1e30))  # added to logits outside g(y)
 

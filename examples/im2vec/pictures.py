@@ -62,27 +62,49 @@ def dendrogram(similar: np.ndarray, names: Sequence[str], path) -> Path:
 
 def class_map(places: np.ndarray, examples: np.ndarray, names: Sequence[str], path, title: str) -> Path:
     """The example picture of each class at its place in the plane, named where that can be read."""
-    side = 1400
-    thumb = int(np.clip(side / (2.2 * np.sqrt(len(names))), 14, 64))
-    canvas, corners = _canvas(places, examples, side, thumb)
+    side, named = 1400, len(names) <= LABELLED
+    thumb = int(np.clip(side / (2.2 * np.sqrt(len(names))), 14, 110))
+    canvas, corners = _canvas(places, examples, side, thumb, named)
     figure, axis = plt.subplots(figsize=(11, 11))
     axis.imshow(canvas)
-    if len(names) <= LABELLED:
-        for (y, x), name in zip(corners, names):
-            axis.text(x + thumb / 2, y + thumb + 4, name, ha="center", va="top", fontsize=8)
-    axis.set(xticks=[], yticks=[], title=title)
+    for (y, x), name in zip(corners, names if named else ()):
+        size = 12 if len(names) <= 30 else 8
+        axis.text(x + thumb / 2, y + thumb + 3, name, ha="center", va="top", fontsize=size)
+    axis.set(xticks=[], yticks=[])
+    axis.set_title(title, fontsize=14)
     axis.spines[:].set_color("#cccccc")
     return _write(figure, path)
 
 
-def _canvas(places: np.ndarray, examples: np.ndarray, side: int, thumb: int) -> tuple[np.ndarray, np.ndarray]:
+def _canvas(places, examples, side: int, thumb: int, named: bool) -> tuple[np.ndarray, np.ndarray]:
     """A white square with the pictures at their places (0..1, y upwards), and each one's top left corner (y, x)."""
     canvas = np.full((side, side, 3), 255, np.uint8)
-    room = side - thumb - 0.04 * side  # below the lowest picture there is room for its name
-    corners = np.stack([(1 - places[:, 1]) * room + 0.01 * side, places[:, 0] * (side - thumb)], axis=1).astype(int)
+    height = thumb + (0.035 * side if named else 0)  # with the name below
+    room = np.array([side - height, side - thumb]) * 0.94  # a margin for names wider than their picture
+    corners = np.stack([1 - places[:, 1], places[:, 0]], axis=1) * room + 0.03 * side
+    if named:
+        corners = _apart(corners, np.array([height, thumb * 1.3]), side - np.array([height, thumb]))
+    corners = corners.astype(int)
     for (y, x), example in zip(corners, examples):
         canvas[y : y + thumb, x : x + thumb] = resize(example, (thumb, thumb))
     return canvas, corners
+
+
+def _apart(corners: np.ndarray, size: np.ndarray, limit: np.ndarray, rounds: int = 100) -> np.ndarray:
+    """Push boxes of one `size` apart, along the axis where they overlap less, until none do or the rounds are over."""
+    corners = corners.astype(float)
+    for _ in range(rounds):
+        gap = corners[:, None] - corners[None]
+        overlap = np.maximum(size - np.abs(gap), 0)
+        overlap[(overlap == 0).any(axis=2)] = 0
+        overlap[np.arange(len(corners)), np.arange(len(corners))] = 0
+        if not overlap.any():
+            break
+        along = np.eye(2)[overlap.argmin(axis=2)]  # the axis of the smaller overlap
+        first = np.sign(np.arange(len(corners))[:, None] - np.arange(len(corners)))  # where two coincide, by number
+        way = np.where(gap == 0, first[..., None], np.sign(gap))
+        corners = np.clip(corners + (0.5 * overlap * along * way).sum(axis=1), 0, limit)
+    return corners
 
 
 def unit_square(places: np.ndarray) -> np.ndarray:
@@ -122,7 +144,7 @@ def film(frames: Sequence[np.ndarray], examples: np.ndarray, names: Sequence[str
     font = ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"), 11)
     pictures = []
     for epoch, plane in enumerate(planes):
-        canvas, corners = _canvas((plane - low) / reach, examples, FILM_SIDE, thumb)
+        canvas, corners = _canvas((plane - low) / reach, examples, FILM_SIDE, thumb, named=False)
         picture = Image.fromarray(canvas)
         draw = ImageDraw.Draw(picture)
         if len(names) <= LABELLED // 3:

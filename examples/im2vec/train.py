@@ -33,12 +33,12 @@ def parse_args(argv=None):
     p.add_argument("--epochs", type=cli.positive_int, default=30, metavar="N",
                    help="epochs; the learning rate falls over all of them along half a cosine")  # fmt: skip
     p.add_argument("--batch-size", type=cli.positive_int, default=64, metavar="N", help="pictures in a batch")
-    p.add_argument("--lr", type=cli.positive_float, default=0.025, metavar="RATE", help="initial learning rate of SGD")
+    p.add_argument("--lr", type=cli.positive_float, default=0.1, metavar="RATE", help="initial learning rate of SGD")
     p.add_argument("--momentum", type=cli.unit_float, default=0.9, metavar="X", help="momentum of SGD")
     p.add_argument("--weight-decay", type=cli.non_negative_float, default=5e-4, metavar="X", help="weight decay")
     p.add_argument("--use-pretrained", action="store_true", help="start from ImageNet parameters")
     p.add_argument("--backbone-lr", type=cli.non_negative_float, default=0.0, metavar="X",
-                   help="factor of --lr for a pretrained backbone; 0 freezes it and reads its features once")  # fmt: skip
+                   help="factor of --lr for a pretrained backbone; 0 freezes it and reads it once")  # fmt: skip
     p.add_argument("--image-size", type=cli.positive_int, metavar="PIXELS",
                    help="side of what the network sees; default is the network's (32 for resnet20)")  # fmt: skip
     p.add_argument("--log-interval", type=cli.positive_int, default=50, metavar="N", help="batches between log lines")
@@ -124,7 +124,9 @@ def main(args):
         with autograd.record():
             losses = [objective(encode(x), y) for x, y in zip(xs, ys)]
         autograd.backward(losses)
-        updater.step(len(batch.labels) * kvstore.num_workers)
+        # The mean over pictures and, as each is a step of its own in word2vec, over the terms of a picture's loss:
+        # a learning rate then suits every objective and number of negatives.
+        updater.step(len(batch.labels) * kvstore.num_workers * objective.terms)
         return {"loss": losses}
 
     def evaluate(epoch):

@@ -28,7 +28,7 @@ def words(names: Sequence[str]) -> list[str]:
 
 
 def save(table: np.ndarray, names: Sequence[str], folder) -> list[Path]:
-    """Write ``vectors.npy`` (n, d) with the names in ``classes.txt``, and both as ``vectors.txt`` (word2vec's format)."""
+    """Write ``vectors.npy`` (n, d) names in ``classes.txt``, and both as ``vectors.txt`` (word2vec's format)."""
     folder = Path(folder)
     np.save(folder / "vectors.npy", table)
     write_text(folder / "classes.txt", "".join(f"{name}\n" for name in names))

@@ -25,7 +25,7 @@ def parse_args(argv=None):
     p.add_argument("--vectors", default="class", choices=KINDS, metavar="KIND",
                    help="class: the learned vectors; mean: the mean of f(x) over each class's pictures")  # fmt: skip
     p.add_argument("--analogy", action="append", default=[], metavar="SUM",
-                   help="print the classes nearest to a sum such as 'lion - tiger + wolf'; may be given again")  # fmt: skip
+                   help="classes nearest to a sum such as 'lion - tiger + wolf'; may be given again")  # fmt: skip
     p.add_argument("--nearest", type=cli.positive_int, default=5, metavar="K", help="nearest classes listed for each")
     return p.parse_args(argv)
 

@@ -40,7 +40,7 @@ def cifar100(tmp_path_factory):
 
 
 def run(cifar100, folder, *flags):
-    args = ["--cifar100-dir", str(cifar100), "--run-dir", str(folder), "--batch-size", "6", "--epochs", "2", "--lr", "0.01"]
+    args = ["--cifar100-dir", str(cifar100), "--run-dir", str(folder), "--batch-size", "6", "--epochs", "2", "--lr", "0.05"]
     train.main(train.parse_args([*args, *map(str, flags)]))
     return folder
 

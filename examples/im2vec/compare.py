@@ -1,0 +1,136 @@
+#!/usr/bin/env python3
+"""Ask whether class vectors mean something: several runs against confusions, word vectors, groups and raw pixels."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repository: runs without an install
+
+from common import cli
+
+
+def parse_args(argv=None):
+    p = cli.parser(__doc__)
+    p.add_argument("runs", nargs="+", metavar="RUN", help="run folders of train.py that differ in their seed alone")
+    p.add_argument("--words", metavar="FILE", help="word vectors as text (.vec, GloVe) to compare the classes' names"
+                   " by; default is glove50, where ./get_data.sh glove50 has put it")  # fmt: skip
+    p.add_argument("--output", metavar="FILE", help="write the figures as JSON too")
+    return p.parse_args(argv)
+
+
+def main(args):
+    import numpy as np
+
+    from common.errors import UserError
+    from common.paths import data_dir
+    from common.run import write_json
+    from examples.im2vec import evaluation, words
+
+    runs = [read(folder) for folder in args.runs]
+    about = runs[0]["about"]
+    for run, folder in zip(runs, args.runs):
+        if run["about"]["classes"] != about["classes"]:
+            raise UserError(f"{folder} has other classes than {args.runs[0]}: compare runs that differ in their seed")
+    place = args.words or data_dir("glove50")
+    of_words, known = words.similarity(about["classes"], place) if pathlib.Path(place).exists() else (None, [])
+    figures = {}
+    for row in ("class vectors", "means of f(x)", "raw pixels"):
+        matrices = [run[row] for run in runs]
+        measured = [
+            agreement(matrix, run["confusion"], others(runs, i), of_words, known, about["groups"])
+            for i, (matrix, run) in enumerate(zip(matrices, runs))
+        ]
+        figures[row] = {name: [one[name] for one in measured] for name in measured[0]}
+        if len(runs) > 1:
+            figures[row]["stability"] = [evaluation.stability(matrices)]
+    accuracy = [run["accuracy"] for run in runs]
+    print(f"{len(runs)} runs, {len(about['classes'])} classes of {about['dataset']}, {about['model']},"
+          f" objective {about['objective']}; accuracy {spread(accuracy)}")  # fmt: skip
+    if about["groups"]:
+        print(f"purity by chance {chance(about['groups']):.3f}")
+    columns = list(figures["class vectors"])
+    print(f"{'':16}" + "".join(f"{name:>24}" for name in columns))
+    for row, cells in figures.items():
+        print(f"{row:16}" + "".join(f"{spread(cells[name]):>24}" for name in columns))
+    together = np.mean([run["class vectors"] for run in runs], axis=0)
+    for name, found in list(evaluation.nearest(together, about["classes"], 3).items())[:20]:
+        print(f"{name}: {', '.join(f'{other} {cosine:.2f}' for other, cosine in found)}")
+    if args.output:
+        write_json(pathlib.Path(args.output), {"accuracy": accuracy, **figures})
+
+
+def read(folder) -> dict:
+    """What one run says: its figures, and the similarity of the classes by its vectors, its means and raw pixels."""
+    import numpy as np
+
+    from common.errors import UserError
+    from examples.im2vec import data, evaluation, modelfile
+
+    folder = pathlib.Path(folder)
+    try:
+        flags = json.loads((folder / "args.json").read_text())["args"]
+        accuracy = json.loads((folder / "metrics.json").read_text())["accuracy"]
+        confusion = np.load(folder / "confusion.npy")
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{folder} is not the folder of a finished run: {error}") from error
+    model = modelfile.load(folder / "model.params")
+    path = {"cifar10": flags["cifar10_dir"], "cifar100": flags["cifar100_dir"]}.get(flags["dataset"])
+    pictures = data.load(flags["dataset"], path or flags["data_path"], model.about["classes"], flags["seed"]).train
+    pixels = pictures.array(evaluation.EXAMPLE_SIDE).reshape(len(pictures), -1)
+    means = evaluation.class_means(pixels, pictures.labels, len(pictures.class_names))
+    return {
+        "about": model.about,
+        "accuracy": accuracy,
+        "confusion": confusion / confusion.sum(axis=1, keepdims=True),
+        "class vectors": evaluation.similarity(model.objective.class_vectors()),
+        "means of f(x)": evaluation.similarity(model.means),
+        "raw pixels": evaluation.similarity(means),
+    }
+
+
+def others(runs: list[dict], number: int):
+    """The mean confusion of all runs but one; None where there is only one."""
+    found = [run["confusion"] for i, run in enumerate(runs) if i != number]
+    return sum(found) / len(found) if found else None
+
+
+def agreement(similar, confusion, confusion_of_others, of_words, known, groups) -> dict[str, float]:
+    """Spearman's correlation of similarities with confusions and word vectors, and purity by groups.
+
+    `of_words` are the similarities of the names of the classes `known`.
+    """
+    import numpy as np
+
+    from common.metrics import purity, spearman
+
+    found = {"own confusions": spearman(similar, confusion)}
+    if confusion_of_others is not None:
+        found["others' confusions"] = spearman(similar, confusion_of_others)
+    if len(known) > 2:
+        found["word vectors"] = spearman(similar[np.ix_(known, known)], of_words)
+    if groups:
+        found["purity"] = purity(similar, groups)[0]
+    return found
+
+
+def chance(groups) -> float:
+    """The purity of random similarities."""
+    import numpy as np
+
+    from common.metrics import purity
+
+    return purity(np.eye(len(groups)), groups)[1]
+
+
+def spread(values) -> str:
+    """``"0.71 +- 0.02"``: mean and standard deviation."""
+    import numpy as np
+
+    return f"{np.mean(values):.3f}" + (f" +- {np.std(values, ddof=1):.3f}" if len(values) > 1 else "")
+
+
+if __name__ == "__main__":
+    cli.launch(main, parse_args)
