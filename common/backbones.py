@@ -13,8 +13,8 @@ from mxnet.gluon.model_zoo import vision
 
 from common import weights as pretrained
 from common.errors import UserError, near
-from common.networks import conv4, efficientnet_lite
-from common.weights import IMAGENET, PACKAGED, Preprocessing
+from common.networks import conv4, efficientnet_lite, inception_resnet_v2, keras_applications
+from common.weights import IMAGENET, KERAS, PACKAGED, Preprocessing
 
 ZOO = (
     [f"resnet{n}_v{v}" for v in (1, 2) for n in (18, 34, 50, 101, 152)]
@@ -27,6 +27,15 @@ OTHER_TASKS = re.compile(  # what gluoncv's list has besides classification of I
     "yolo|ssd|rcnn|fcn|psp|deeplab|pose|center|kinetics|sthsth|hmdb|ucf|siam|icnet|danet|alpha|monodepth"
     "|fastscnn|custom|int8|hrnet.*_s$|_gn$"  # _gn: its group norm cannot be hybridized
 )
+KERAS_NETWORKS = {
+    "keras-vgg16": functools.partial(keras_applications.vgg, 16),
+    "keras-vgg19": functools.partial(keras_applications.vgg, 19),
+    "keras-resnet50": keras_applications.resnet50,
+    "keras-mobilenet": keras_applications.mobilenet,
+    "keras-xception": keras_applications.xception,
+    "keras-inceptionv3": keras_applications.inception_v3,
+    "keras-inceptionresnetv2": inception_resnet_v2.create,
+}
 INPUT_SIZES = {
     "conv4": 32, "inceptionv3": 299, "xception": 299, "xception71": 299, "resnest101": 256, "resnest200": 320,
     "resnest269": 416, "nasnet_6_4032": 331, "nasnet_7_1920": 331,
@@ -250,7 +259,7 @@ def _gluoncv_names() -> tuple[str, ...]:
 
 def names() -> list[str]:
     """All networks, in alphabetical order."""
-    return sorted({"conv4", *ZOO, *efficientnet_lite.VARIANTS, *_gluoncv_names()})
+    return sorted({"conv4", *ZOO, *efficientnet_lite.VARIANTS, *KERAS_NETWORKS, *_gluoncv_names()})
 
 
 def _check(name: str) -> None:
@@ -258,8 +267,10 @@ def _check(name: str) -> None:
         raise UserError(f"--model {name}: no such network{near(name, names())}")
 
 
-def network(name: str) -> HybridBlock:
+def network(name: str, size: int | None = None) -> HybridBlock:
     """The whole network called `name`, classifier included, without values.
+
+    `size` is the side of the pictures in pixels, which Xception as Keras has it needs to know.
 
     Raises
     ------
@@ -271,6 +282,10 @@ def network(name: str) -> HybridBlock:
         return conv4.Conv4()
     if name in efficientnet_lite.VARIANTS:
         return efficientnet_lite.create(name)
+    if name == "keras-xception":
+        return keras_applications.xception(size)
+    if name in KERAS_NETWORKS:
+        return KERAS_NETWORKS[name]()
     if name in ZOO:
         return vision.get_model(name)
     from gluoncv import model_zoo
@@ -300,7 +315,7 @@ def create(
     classifier : bool
         Keep the classifier, for `Backbone.logits`.
     size : int, optional
-        Side in pixels of the pictures it will see, where that decides the width (conv4).
+        Side in pixels of the pictures it will see: decides the width of conv4 and the padding of keras-xception.
     preprocessing : Preprocessing, optional
         Instead of the one that belongs to the weights.
 
@@ -309,7 +324,7 @@ def create(
     UserError
         No such network, or the weights cannot be had or do not fit.
     """
-    net = network(name)
+    net = network(name, size)
     found = pretrained.find(name, weights) if weights else None
     if found:
         try:
@@ -339,6 +354,8 @@ def _rgb(net: HybridBlock, preprocessing: Preprocessing) -> Preprocessing:
 
 def _untrained(name: str) -> Preprocessing:
     size = 32 if name.startswith("cifar_") else INPUT_SIZES.get(name, 224)
+    if name in KERAS:
+        return KERAS[name]
     return dataclasses.replace(PACKAGED.get(name, IMAGENET), size=size)
 
 

@@ -211,6 +211,105 @@ def torchvision(net, arrays: dict[str, np.ndarray]) -> None:
     fill(net, by_order(net, [array for name, array in arrays.items() if not name.endswith("num_batches_tracked")]))
 
 
+def read_keras(path) -> dict[str, dict[str, np.ndarray]]:
+    """The arrays of a Keras ``.h5`` file (weights or whole model), by layer and by their names there.
+
+    Raises
+    ------
+    UserError
+        Not such a file.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            root = file["model_weights"] if "model_weights" in file else file
+            layers = {}
+            for layer in map(_text, root.attrs["layer_names"]):
+                names = [_text(name) for name in root[layer].attrs["weight_names"]]
+                kinds = [name.rsplit("/", 1)[-1].split(":")[0] for name in names]
+                layers[layer] = {kind: np.asarray(root[layer][name]) for kind, name in zip(kinds, names)}
+            return layers
+    except (OSError, KeyError, ValueError) as error:
+        raise UserError(f"{path} is no Keras .h5 file of weights: {error}") from error
+
+
+def _text(value) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def keras(net, layers: dict[str, dict[str, np.ndarray]]) -> None:
+    """Fill a network of `common.networks.keras_applications` from what `read_keras` gave.
+
+    A layer without a name takes the next one that Keras numbered (``conv2d``, ``conv2d_1``, ...).
+
+    Raises
+    ------
+    UserError
+        A layer is missing or has another shape: the file belongs to another network.
+    """
+    from mxnet.gluon import nn
+
+    numbered = {
+        nn.Conv2D: iter(_numbered("conv2d", layers)),
+        nn.BatchNorm: iter(_numbered("batch_normalization", layers)),
+    }
+    turned = getattr(net, "turned", False)
+    arrays = {}
+    for path, layer in _leaves_of(net, ""):
+        name = layer.keras or next(numbered[type(layer)], f"another {type(layer).__name__}")
+        if name not in layers:
+            raise UserError(f"the Keras file has no layer {name}: it belongs to another network")
+        arrays.update({path + key: value for key, value in _gluon(layer, layers[name], turned)})
+    fill(net, arrays)
+
+
+def _numbered(kind: str, layers) -> list[str]:
+    """Layers that Keras named itself, in the order in which it made them."""
+    found = [name for name in layers if re.fullmatch(rf"{kind}(_\d+)?", name)]
+    return sorted(found, key=lambda name: int(name[len(kind) + 1 :] or 0))
+
+
+def _leaves_of(block, path: str):
+    """The layers below `block` that have a `keras` name, with their places, in the order of registration."""
+    for name, child in block._children.items():
+        if hasattr(child, "keras"):
+            yield f"{path}{name}.", child
+        else:
+            yield from _leaves_of(child, f"{path}{name}.")
+
+
+def _gluon(layer, weights: dict[str, np.ndarray], turned: bool):
+    """Gluon's names and layouts for one Keras layer's `weights`."""
+    if "depthwise_kernel" in weights and "pointwise_kernel" in weights:
+        yield "deep.weight", weights["depthwise_kernel"].transpose(2, 3, 0, 1)
+        yield "point.weight", weights["pointwise_kernel"].transpose(3, 2, 0, 1)
+    elif "moving_mean" in weights:
+        yield "gamma", weights.get("gamma", np.ones_like(weights["moving_mean"]))
+        yield "beta", weights["beta"]
+        yield "running_mean", weights["moving_mean"]
+        yield "running_var", weights["moving_variance"]
+    else:
+        kernel = weights["depthwise_kernel" if "depthwise_kernel" in weights else "kernel"]
+        if kernel.ndim == 4:
+            deep = getattr(layer, "_kwargs", {}).get("num_group", 1) > 1
+            kernel = kernel.transpose(2, 3, 0, 1) if deep else kernel.transpose(3, 2, 0, 1)
+            kernel = kernel[:, :, ::-1, ::-1] if turned else kernel
+        yield "weight", _dense(layer, kernel)
+        if "bias" in weights:
+            yield "bias", weights["bias"]
+
+
+def _dense(layer, kernel: np.ndarray) -> np.ndarray:
+    """A dense layer's kernel, which Keras keeps the other way round; VGG's first reads (7, 7, 512) maps in that order."""
+    if layer.keras == "fc1":
+        places, filters = kernel.shape[0] // 512, kernel.shape[1]
+        return kernel.reshape(places, 512, filters).transpose(2, 1, 0).reshape(filters, -1)
+    if layer.keras == "conv_preds":  # MobileNet's classifier: a 1x1 convolution on one place
+        return kernel[:, :, 0, 0]
+    return kernel if kernel.ndim == 4 else kernel.T
+
+
 def _place(layer: str) -> tuple:
     """Where a layer stands in the order of computation."""
     inside = ("_expand_conv", "_bn0", "_depthwise_conv", "_bn1", "_project_conv", "_bn2")

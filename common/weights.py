@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 import json
 from pathlib import Path
 
 from common.errors import UserError
 from common.paths import weights_dir
+from common.sources import SOURCES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +46,11 @@ PACKAGED = {  # networks whose parameters a package registry ships: see common.s
     "efficientnet_lite0": LITE,
     "efficientnet_lite1": dataclasses.replace(LITE, size=240),
     "efficientnet_lite2": dataclasses.replace(LITE, size=260),
+}
+KERAS = {  # each network's own preprocessing in keras.applications
+    **{f"keras-{name}": CAFFE for name in ("vgg16", "vgg19", "resnet50")},
+    "keras-mobilenet": TF,
+    **{f"keras-{name}": dataclasses.replace(TF, size=299) for name in ("xception", "inceptionv3", "inceptionresnetv2")},
 }
 
 
@@ -111,12 +119,15 @@ def _from_store(name: str) -> Path:
 
     for store in (model_store, gluoncv_store):
         try:
-            return Path(store.get_model_file(name))
+            with contextlib.redirect_stdout(io.StringIO()):  # the stores tell of each attempt on it
+                return Path(store.get_model_file(name))
         except Exception as error:  # unknown name, no network, wrong checksum: each store has its own errors
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    shipped = ", ".join(PACKAGED)
+    shipped, (first, *_) = ", ".join(PACKAGED), PACKAGED
+    other = [key for key, source in SOURCES.items() if source.convert == name]
+    ways = f" ./get_data.sh {other[0]} fetches them from another host;" if other else ""
     raise UserError(
-        f"no pretrained parameters for {name}: the Gluon model store cannot be reached ({reason[:80]});"
-        f" give a file with --params, or use a --model whose parameters a package ships: ./get_data.sh squeezenet1.1"
-        f" (also {shipped.split(', ', 1)[1]})"
+        f"no pretrained parameters for {name}: the Gluon model store cannot be reached ({reason[:80]});{ways}"
+        f" give a file with --params, or use a --model whose parameters a package ships: ./get_data.sh {first}"
+        f" (also {shipped.split(', ', 1)[1]}), or one of torchvision's or Keras's: ./get_data.sh --list"
     )
