@@ -78,7 +78,7 @@ def ensure(name: str, root=None, mirror: str | None = None, folder=None) -> Path
                 if source.unpack:
                     extract(file, folder)
                 if source.convert:
-                    _convert_torchvision(source.convert, file, folder / source.check)
+                    _convert_file(source.convert, file, folder / source.check)
                 if source.unpack or source.convert:
                     file.unlink()
     finally:
@@ -304,12 +304,16 @@ def _run(command: list[str], folder: Path) -> str:
     return (lines or ["it failed"])[0][:120] if done.returncode else ""
 
 
-def _convert_torchvision(network: str, file: Path, target: Path) -> None:
+def _convert_file(network: str, file: Path, target: Path) -> None:
+    """Another framework's parameters of `network` -> `target`."""
     from common import backbones, convert, weights
 
     net = backbones.network(network)
-    convert.torchvision(net, convert.read_torch(file))
-    _save(net, target, weights.IMAGENET)
+    if file.suffix == ".h5":
+        convert.keras(net, convert.read_keras(file))
+    else:
+        convert.torchvision(net, convert.read_torch(file))
+    _save(net, target, weights.KERAS.get(network, weights.IMAGENET))
 
 
 def _convert(name: str, unpacked: Path, target: Path) -> None:

@@ -137,7 +137,7 @@ SOURCES: dict[str, Source] = {
     **{
         f"keras-{name}": Source(
             _url(f"{KERAS}{file}", "md5" if value else "", value), "weights", size, "MIT",
-            file.rsplit("/", 1)[-1], unpack=False,
+            f"keras-{name}.params", unpack=False, convert=f"keras-{name}",
         )
         for name, file, size, value in (
             ("vgg16", f"vgg16/vgg16{KERNELS}", "553 MB", "64373286793e3c8b2b4e3219cbf3544b"),
