@@ -150,3 +150,62 @@ class ClassBalanced:
             order = np.concatenate([order[free], np.delete(order, free)])
         self._sequence = np.concatenate([self._sequence, order])
         self._rounds += 1
+
+
+class LengthBuckets:
+    """Batches of sentences of one length, so that a recurrent network computes no padding.
+
+    Sentences of a length that are left over fill batches shorter than `batch_size`; with `least`, leftovers of
+    fewer sentences than that are dropped for this epoch (a ranking loss learns little from few negatives), and which
+    ones changes from epoch to epoch.
+
+    Parameters
+    ----------
+    lengths : (n,) int array
+        Words in each sentence.
+    batch_size : int
+    groups : (n,) int array, optional
+        What the sentence belongs to (its image): a batch holds at most one sentence of each. None allows all.
+    seed : int
+    least : int
+        The smallest batch.
+    """
+
+    def __init__(self, lengths, batch_size: int, groups=None, seed: int = 0, least: int = 2):
+        self.lengths, self.batch_size = np.asarray(lengths), batch_size
+        self.groups = np.arange(len(self.lengths)) if groups is None else np.asarray(groups)
+        self.seed, self.least = seed, min(least, batch_size)
+        self._made: tuple[int, list[np.ndarray]] = (-1, [])
+
+    def __len__(self) -> int:
+        return len(self.epoch(0))
+
+    def epoch(self, epoch: int) -> list[np.ndarray]:
+        """The batches of `epoch`: a list of index arrays, in random order."""
+        if self._made[0] != epoch:
+            rng = np.random.default_rng([self.seed, epoch])
+            order = rng.permutation(len(self.lengths))
+            by_length = order[np.argsort(self.lengths[order], kind="stable")]
+            starts = np.flatnonzero(np.diff(self.lengths[by_length])) + 1
+            made = [batch for bucket in np.split(by_length, starts) for batch in self._deal(bucket)]
+            made = [batch for batch in made if len(batch) >= self.least]
+            self._made = (epoch, [made[i] for i in rng.permutation(len(made))])
+        return self._made[1]
+
+    def _deal(self, bucket: np.ndarray) -> list[np.ndarray]:
+        """Deal sentences in turn to the first batch that is not full and has none of the same group."""
+        batches: list[list[int]] = []
+        held: list[set] = []
+        first_open = 0
+        for index, group in zip(bucket.tolist(), self.groups[bucket].tolist()):
+            place = first_open
+            while place < len(batches) and (len(batches[place]) == self.batch_size or group in held[place]):
+                place += 1
+            if place == len(batches):
+                batches.append([])
+                held.append(set())
+            batches[place].append(index)
+            held[place].add(group)
+            while first_open < len(batches) and len(batches[first_open]) == self.batch_size:
+                first_open += 1
+        return [np.array(batch) for batch in batches]
