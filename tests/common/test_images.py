@@ -1,0 +1,74 @@
+"""Pictures of every kind come out as the same RGB."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from common import images
+from common.errors import UserError
+
+
+@pytest.fixture
+def scene():
+    rows, columns = np.mgrid[0:40, 0:60]
+    return np.stack([rows * 6, columns * 4, np.full_like(rows, 90)], axis=-1).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("mode", "suffix"), [("RGB", "png"), ("RGB", "jpg"), ("P", "png"), ("CMYK", "jpg"), ("RGB", "webp")]
+)
+def test_colour_modes_agree(tmp_path, scene, mode, suffix):
+    path = tmp_path / f"x.{suffix}"
+    picture = Image.fromarray(scene)
+    (picture.quantize(256) if mode == "P" else picture.convert(mode)).save(
+        path, **({"quality": 98} if suffix != "png" else {})
+    )
+    read = images.read(path)
+    assert read.shape == scene.shape and read.dtype == np.uint8
+    assert np.abs(read.astype(int) - scene).mean() < 6
+
+
+def test_grey_16_bit_and_transparent(tmp_path, scene):
+    grey = scene[..., 0]
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    for name in ("grey.png", "deep.png"):
+        np.testing.assert_array_equal(images.read(tmp_path / name), np.repeat(grey[..., None], 3, axis=-1))
+    clear = np.dstack([scene, np.zeros(grey.shape, np.uint8)])
+    Image.fromarray(clear).save(tmp_path / "clear.png")
+    assert np.all(images.read(tmp_path / "clear.png") == 255)  # nothing but the white it lies on
+
+
+def test_exif_rotation_is_applied(tmp_path, scene):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned 90 degrees clockwise to be seen upright
+    for suffix in ("jpg", "png"):
+        Image.fromarray(scene).save(tmp_path / f"turned.{suffix}", exif=exif)
+        read = images.read(tmp_path / f"turned.{suffix}").astype(int)
+        assert np.abs(read - np.rot90(scene, -1)).mean() < 4
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"\xff\xd8\xff broken"])
+def test_what_is_no_picture_is_named(tmp_path, content):
+    path = tmp_path / "bad.jpg"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="bad.jpg"):
+        images.read(path)
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match="gone.png"):
+        images.read(tmp_path / "gone.png")
+
+
+def test_cut_stays_inside(scene):
+    np.testing.assert_array_equal(images.cut(scene, (10, 5, 20, 8)), scene[5:13, 10:30])
+    assert images.cut(scene, (100, 100, 5, 5)).shape == (1, 1, 3)
+    assert images.cut(scene, (50, 30, 40, 40)).shape == (10, 10, 3)
+
+
+def test_resize_short_keeps_the_shape(scene):
+    assert images.resize_short(scene, 20).shape == (20, 30, 3)
+    assert images.resize(scene, (10, 12)).shape == (12, 10, 3)
+    flat = np.full((30, 30, 3), 77, np.uint8)
+    assert np.all(images.resize(flat, (64, 64)) == 77)

@@ -1,0 +1,67 @@
+"""Sizes, crops and chance."""
+
+import numpy as np
+import pytest
+
+from common.transforms import Eval, Train
+
+RNG = np.random.default_rng(0)
+PICTURE = RNG.integers(0, 256, (90, 120, 3), np.uint8)
+STACK = RNG.integers(0, 256, (50, 12, 12, 3), np.uint8)
+
+
+def test_eval_cuts_the_middle():
+    picture = np.zeros((8, 8, 3), np.uint8)
+    picture[2:6, 2:6] = 9
+    assert np.all(Eval(8, 4)(picture) == 9)
+    np.testing.assert_array_equal(Eval(12, 8).batch(STACK), STACK[:, 2:10, 2:10])
+
+
+def test_keep_aspect_resizes_the_shorter_side():
+    assert Eval(60, 50, keep_aspect=True).sized(PICTURE).shape == (60, 80, 3)
+    assert Eval(60, 50).sized(PICTURE).shape == (60, 60, 3)
+
+
+def test_random_crops_are_windows_and_reach_every_place():
+    crops = Train(12, 10, mirror=False).batch(STACK, np.random.default_rng(1))
+    places = set()
+    for picture, crop in zip(STACK, crops):
+        found = [(y, x) for y in range(3) for x in range(3) if np.array_equal(picture[y : y + 10, x : x + 10], crop)]
+        assert len(found) == 1
+        places.add(found[0])
+    assert len(places) == 9
+
+
+def test_half_are_mirrored():
+    result = Train(12, 12).batch(STACK, np.random.default_rng(2))
+    mirrored = [np.array_equal(a, b[:, ::-1]) for a, b in zip(result, STACK)]
+    same = [np.array_equal(a, b) for a, b in zip(result, STACK)]
+    assert sum(mirrored) + sum(same) == 50 and 10 < sum(mirrored) < 40
+
+
+@pytest.mark.parametrize("change", [{"rotation": 20.0}, {"zoom": 0.3}, {"lighting": 0.3}])
+def test_each_change_changes_and_repeats_under_a_seed(change):
+    transform = Train(64, 56, mirror=False, **change)
+    first, again = (transform(PICTURE, np.random.default_rng(3)) for _ in range(2))
+    plain = Train(64, 56, mirror=False)(PICTURE, np.random.default_rng(3))
+    np.testing.assert_array_equal(first, again)
+    assert first.shape == (56, 56, 3) and not np.array_equal(first, plain)
+    assert transform.batch(np.stack([transform.sized(PICTURE)] * 3), np.random.default_rng(4)).shape == (3, 56, 56, 3)
+
+
+def test_rotation_turns_by_the_angle():
+    class Fixed:
+        """Gives the ends of every range asked for."""
+
+        def uniform(self, low, high):
+            return high
+
+        def integers(self, low, high):
+            return 0
+
+        def random(self):
+            return 1.0
+
+    square = RNG.integers(0, 256, (32, 32, 3), np.uint8)
+    turned = Train(32, 32, rotation=90.0)(square, Fixed())
+    np.testing.assert_array_equal(turned, np.rot90(square))
