@@ -8,14 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from common import datasets, download
+from common import datasets, download, features
 from common.datasets import Dataset, ImageSet
 from common.errors import UserError, near
 from common.loader import Batch, Loader
 from common.paths import data_dir
 from common.samplers import Sequential
 from common.transforms import Eval, Train
-from examples.im2vec import evaluation
 
 DOWNLOADED = ("cifar10", "cifar100")  # fetched when they are absent
 SMALL_SIDE = 64  # pixels: pictures up to this side are shifted, not enlarged, in training
@@ -143,7 +142,10 @@ def moving(net, train: ImageSet, test: ImageSet, sampler, args, rank: int = 0):
 
 def frozen(net, train: ImageSet, test: ImageSet, sampler, args):
     """For a backbone that stays as it is, its features read once: the head, and the same as `moving`."""
-    rows = [evaluation.encode(net.backbone, _in_order(part, net.size, args)) for part in (train, test)]
+    rows = [
+        features.extract(net.backbone, part, net.size, int8=args.int8, num_workers=args.num_workers)
+        for part in (train, test)
+    ]
     still = [Rows(f, part.labels, Sequential(len(part), args.batch_size)) for f, part in zip(rows, (train, test))]
     return net.head, Rows(rows[0], train.labels, sampler), still
 

@@ -125,8 +125,7 @@ def create(
     if not weights:
         backbone.initialize(mx.init.MSRAPrelu(slope=0), ctx=ctx)
     net = Im2Vec(backbone, backbone.width, dim)
-    # f(x) starts at length about one: the objective's curvature grows with its square, and SGD diverges
-    net.head.initialize(mx.init.Normal((backbone.width * dim) ** -0.5), ctx=ctx)
+    net.head.initialize(mx.init.Xavier(), ctx=ctx)
     net.size = size or backbone.input_size
     return net
 

@@ -15,7 +15,7 @@ OBJECTIVES = ("negative", "softmax", "hierarchical")
 
 def parse_args(argv=None):
     p = cli.parser(__doc__)
-    cli.add_shared(p, "im2vec", dataset="cifar100", datasets=DATASETS, model="resnet20", skip=["--resume"])
+    cli.add_shared(p, "im2vec", dataset="cifar100", datasets=DATASETS, model="resnet20", int8=True, skip=["--resume"])
     p.add_argument("--classes", nargs="+", metavar="NAME",
                    help="classes to learn vectors for, e.g. lion tiger wolf; a coarse name of CIFAR-100 (or an emoji"
                    " subcategory) is one class made of its members; default is all")  # fmt: skip
@@ -48,6 +48,10 @@ def parse_args(argv=None):
         p.error("--input is what --resume starts from: add --resume")
     if args.input and args.output and pathlib.Path(args.input).resolve() == pathlib.Path(args.output).resolve():
         p.error("--output is --input, which stays as it is: give another name")
+    if args.model == "resnet20" and (args.use_pretrained or args.params):
+        p.error("resnet20 is trained from scratch: pretrained are others, such as --model efficientnet_lite0")
+    if args.int8 and (args.backbone_lr or not (args.use_pretrained or args.params or args.input)):
+        p.error("--int8 reads a frozen backbone: it needs --use-pretrained or --params, and no --backbone-lr")
     return args
 
 

@@ -28,13 +28,12 @@ def read(path, wanted: set[str]) -> dict[str, np.ndarray]:
     found = {}
     try:
         with open(path, encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
+            for line in file:
                 word, _, rest = line.rstrip().partition(" ")
                 if word in wanted and rest.count(" ") > 1:
                     found[word] = np.array(rest.split(), np.float32)
     except (OSError, ValueError) as error:
-        place = f", line {number}" if isinstance(error, ValueError) else ""
-        raise UserError(f"{path}{place} is not a text file of word vectors: {error}") from error
+        raise UserError(f"{path} is not a text file of word vectors: {error}") from error
     return found
 
 

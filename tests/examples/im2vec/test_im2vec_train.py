@@ -14,6 +14,7 @@ import common  # noqa: F401
 from common.errors import UserError
 from common.paths import REPO
 from examples.im2vec import data, modelfile, train, visualize
+from tests.conftest import require_weights
 
 SCRIPT = str(REPO / "examples" / "im2vec" / "train.py")
 FINE = ["lion", "tiger", "wolf", "bicycle", "bus"]
@@ -40,7 +41,8 @@ def cifar100(tmp_path_factory):
 
 
 def run(cifar100, folder, *flags):
-    args = ["--cifar100-dir", str(cifar100), "--run-dir", str(folder), "--batch-size", "6", "--epochs", "2", "--lr", "0.05"]
+    args = ["--cifar100-dir", str(cifar100), "--run-dir", str(folder)]
+    args += ["--batch-size", "6", "--epochs", "2", "--lr", "0.05"]
     train.main(train.parse_args([*args, *map(str, flags)]))
     return folder
 
@@ -150,6 +152,8 @@ def test_model_file_runs_nothing_and_tells_what_it_is_not(tmp_path):
     "flags, message",
     [
         (["--input", "a"], "add --resume"),
+        (["--use-pretrained"], "resnet20 is trained from scratch"),
+        (["--int8"], "--int8 reads a frozen backbone"),
         (["--resume", "--input", "a", "--output", "./a"], "--output is --input"),
     ],
 )
@@ -210,3 +214,46 @@ def test_emoji_are_called_by_name_and_grouped_by_subcategory(emoji_folder):
     assert np.bincount(found.train.labels).tolist() == [3, 3, 3 * 16]
     whole = data.load("emoji", emoji_folder)
     assert len(whole.train.class_names) == 1202 and len(data.groups(whole)[0]) == 94
+
+
+@pytest.mark.parametrize("flags", [[], ["--int8"], ["--backbone-lr", "0.01"]], ids=["frozen", "int8", "moving"])
+def test_pretrained_backbone(emoji_folder, tmp_path, flags):
+    require_weights("efficientnet_lite0")
+    chosen = ["--classes", "tiger", "wolf", "--batch-size", "6", "--epochs", "2", "--lr", "0.01", "--image-size", "64"]
+    where = ["--dataset", "emoji", "--data-path", str(emoji_folder), "--run-dir", str(tmp_path), "--no-plots"]
+    pretrained = ["--model", "efficientnet_lite0", "--use-pretrained"]
+    train.main(train.parse_args([*chosen, *where, *pretrained, *flags]))
+    model = modelfile.load(tmp_path / "model.params")
+    assert model.about["pretrained"] and model.means.shape == (2, 64)
+    from common import backbones
+
+    fresh = backbones.create("efficientnet_lite0", "imagenet", size=64)
+    name = next(k for k in fresh._collect_params_with_prefix() if k.endswith("weight"))
+    before, after = (b._collect_params_with_prefix()[name].data().asnumpy() for b in (fresh, model.net.backbone))
+    assert np.array_equal(before, after) == ("--backbone-lr" not in flags)
+
+
+def test_words_of_class_names(tmp_path):
+    from examples.im2vec import words
+
+    (tmp_path / "w.vec").write_text("3 3\nmaple 1 0 0\ntree 0 1 0\nlion 0 0 2\n")
+    cosine, known = words.similarity(["maple_tree", "lion", "qqq", "Tree"], tmp_path / "w.vec")
+    assert known == [0, 1, 3]
+    np.testing.assert_allclose(cosine, [[1, 0, 0.5**0.5], [0, 1, 0], [0.5**0.5, 0, 1]], atol=1e-6)
+    with pytest.raises(UserError, match="knows no word"):
+        words.similarity(["qqq"], tmp_path / "w.vec")
+
+
+def test_compare_runs(cifar100, first, tmp_path, capsys):
+    from examples.im2vec import compare
+
+    (tmp_path / "w.vec").write_text("lion 1 0 0\ntiger 1 1 0\nwolf 0 1 1\n")
+    files = ["--words", str(tmp_path / "w.vec"), "--output", str(tmp_path / "f")]
+    flags = [str(first / "run"), str(first / "run"), *files]
+    compare.main(compare.parse_args(flags))
+    figures = json.loads((tmp_path / "f").read_text())
+    assert figures["class vectors"]["stability"] == [pytest.approx(1)]
+    assert set(figures["raw pixels"]) >= {"own confusions", "others' confusions", "word vectors", "purity"}
+    assert "class vectors" in capsys.readouterr().out
+    with pytest.raises(UserError, match="is not the folder of a finished run"):
+        compare.main(compare.parse_args([str(tmp_path)]))
