@@ -102,7 +102,7 @@ class Index:
         return (np.sqrt(np.maximum(scores, 0)) if self.metric == "l2" else scores), ids
 
     def save(self, path) -> None:
-        """Write `path` and, beside it, ``<path>.json`` with the names and the SHA-256 of it, each whole or not at all."""
+        """Write `path` and, beside it, ``<path>.json`` with the names and its SHA-256, each whole or not at all."""
         path = Path(path)
         beside = path.with_name(f".{path.name}.{os.getpid()}")
         try:

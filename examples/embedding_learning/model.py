@@ -78,7 +78,7 @@ def load(path, ctx=None) -> tuple[EmbeddingNet, dict]:
         net = EmbeddingNet(
             backbones.create(card["model"], size=card["crop"], preprocessing=preprocessing), card["embed_dim"]
         )
-        net.load_parameters(str(path), ctx=ctx or mx.cpu())
+        net.load_parameters(str(path), ctx=ctx or mx.cpu(), cast_dtype=True)  # a shipped file holds 16-bit numbers
     except (ValueError, KeyError, AssertionError, mx.MXNetError) as error:
         raise UserError(f"{path} is no model of embedding_learning: {str(error).splitlines()[0]}") from error
     net.hybridize(static_alloc=True, static_shape=True)

@@ -7,11 +7,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+import common  # noqa: F401  (first: MXNet needs the numpy alias it sets)
+
+# isort: split
 import mxnet as mx
 import numpy as np
 from mxnet import autograd, gluon
 
-import common  # noqa: F401  (first: MXNet needs the numpy alias it sets)
 from common import devices, optimizer, trainer
 from common.loader import Batch
 from common.losses import MarginLoss

@@ -1,0 +1,138 @@
+"""The embedding example as its user meets it: flags, training, embedding, searching."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from common import metrics
+from common.datasets import glyphs
+
+REPO = Path(__file__).resolve().parents[3]
+EXAMPLE = REPO / "examples" / "embedding_learning"
+
+
+def run(script, *arguments, **options):
+    command = [sys.executable, str(EXAMPLE / script), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, **options)
+
+
+def test_help_lists_every_flag_of_the_document_with_its_default():
+    shown = " ".join(run("train.py", "--help").stdout.split())
+    defaults = {
+        "--embed-dim": 128, "--batch-size": 70, "--batch-k": 5, "--epochs": 20, "--optimizer": "adam", "--lr": 0.0001,
+        "--lr-beta": 0.1, "--margin": 0.2, "--beta": 1.2, "--nu": 0.0, "--factor": 0.5, "--steps": "12.0,14.0,16.0,18.0",
+        "--wd": 0.0001, "--seed": 123, "--model": "resnet50_v2", "--save-model-prefix": "margin_loss_model",
+        "--kvstore": "device", "--log-interval": 20,
+    }  # fmt: skip
+    for flag in (*defaults, "--data-path", "--gpus", "--use-pretrained", "--num-cpus", "--resume", "--run-dir"):
+        assert f" {flag} " in shown
+    from examples.embedding_learning.train import parse_args
+
+    args = vars(parse_args([]))
+    for flag, default in defaults.items():
+        value = args[flag[2:].replace("-", "_")]
+        assert (",".join(map(str, value)) if isinstance(value, list) else value) == default
+    assert args["gpus"] == [] and not args["use_pretrained"]
+
+
+@pytest.mark.parametrize(("flags", "text"), [
+    (["--gpus=0,1", "--use-pretrained", "--dataset=glyphs"], "this machine has 0 GPUs"),
+    (["--data-path", "nowhere"], "./get_data.sh cub200"),
+    (["--dataset", "glyphs", "--model", "resnet51_v2"], "did you mean resnet50_v2"),
+    (["--batch-size", "-1"], "--batch-size"),
+    (["--dataset", "glyph"], "glyphs"),
+])  # fmt: skip
+def test_wrong_use_is_one_line_and_status_2(flags, text, tmp_path):
+    done = run("train.py", *flags, "--run-dir", tmp_path / "r", cwd=tmp_path)
+    assert done.returncode == 2
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1 and text in lines[0]
+    assert "Traceback" not in done.stderr
+
+
+def test_training_learns_resumes_and_writes_its_run(tmp_path):
+    flags = ["--dataset", "glyphs", "--model", "conv4", "--lr", "1e-3", "--epoch-batches", "25", "--num-cpus", "2"]
+    flags += [
+        "--batch-size",
+        "40",
+        "--embed-dim",
+        "32",
+        "--run-dir",
+        tmp_path / "run",
+        "--data-path",
+        tmp_path / "data",
+    ]
+    first = run("train.py", *flags, "--epochs", "1", "--no-plots")
+    assert first.returncode == 0, first.stderr
+    again = run("train.py", *flags, "--epochs", "1", "--no-plots")
+    assert again.returncode == 2 and "--resume" in again.stderr
+    second = run("train.py", *flags, "--epochs", "2", "--resume")
+    assert second.returncode == 0, second.stderr
+    folder = tmp_path / "run"
+    figures = json.loads((folder / "metrics.json").read_text())
+    assert figures["recall@1"] > figures["raw pixels_recall@1"] + 0.05
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows if row["batch"] == 0] == [1, 2]
+    for name in (
+        "args.json",
+        "log.txt",
+        "report.html",
+        "margin_loss_model.params",
+        "plots/tsne.png",
+        "plots/retrieval.png",
+    ):
+        assert (folder / name).stat().st_size > 0
+    page = (folder / "report.html").read_text()
+    assert "data:image/png;base64," in page and "http" not in page.replace("http-equiv", "")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Ten characters in twelve faces, as files CHARACTER/FACE.png."""
+    root = tmp_path_factory.mktemp("pictures")
+    whole = glyphs.load(root / "cache")
+    for index in np.flatnonzero(whole.labels % 200 == 7)[: 10 * 12]:
+        folder = root / "faces" / f"{whole.labels[index]:04d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(whole.images[index]).save(folder / f"{whole.domains[index]:02d}.png")
+    return root / "faces"
+
+
+def test_shipped_model_embeds_and_finds(pictures, tmp_path):
+    done = run("embed.py", pictures, "--output", tmp_path / "e.npy")
+    assert done.returncode == 0, done.stderr
+    vectors = np.load(tmp_path / "e.npy")
+    paths = [Path(line) for line in (tmp_path / "e.txt").read_text().splitlines()]
+    assert vectors.shape == (len(paths), 128)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    labels = np.unique([p.parent.name for p in paths], return_inverse=True)[1]
+    assert metrics.recall_at_k(vectors, labels, (1,))["recall@1"] > 0.9
+
+    assert run("embed.py", pictures, "--output", tmp_path / "e.csv").returncode == 0
+    rows = list(csv.reader(open(tmp_path / "e.csv", encoding="utf-8")))
+    assert rows[0][:2] == ["path", "e0"] and len(rows) == len(paths) + 1
+    np.testing.assert_array_equal(np.array([row[1:] for row in rows[1:]], np.float32), vectors)
+
+    found = run("search.py", paths[0], "--gallery", pictures, "--index", tmp_path / "i.faiss", "-k", 3)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.splitlines()[1].split() == ["1.000", str(paths[0])]
+    again = run("search.py", paths[0], "--index", tmp_path / "i.faiss", "-k", 3, "--sheet", tmp_path / "s.png")
+    assert again.stdout.splitlines()[:4] == found.stdout.splitlines()[:4]
+    assert Image.open(tmp_path / "s.png").size[0] > 200
+
+
+@pytest.mark.parametrize("arguments", [
+    ["nowhere.png", "--output", "x.npy"],
+    [str(REPO / "README.md"), "--output", "x.npy"],
+    [str(REPO), "--output", "x.txt"],
+])  # fmt: skip
+def test_bad_input_of_embed_is_one_line(arguments, tmp_path):
+    done = run("embed.py", *arguments, cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
