@@ -80,10 +80,9 @@ def photographs(size):
 
 def compare(name, python, seed):
     """The largest relative difference for one network, and its width."""
-    import common  # noqa: F401
+    import common  # noqa: F401, I001  (before mxnet)
     import mxnet as mx
     import numpy as np
-
     from common import backbones, convert, weights
 
     with tempfile.TemporaryDirectory() as folder:

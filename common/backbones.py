@@ -11,6 +11,7 @@ import numpy as np
 from mxnet.gluon import HybridBlock, Parameter, nn
 from mxnet.gluon.model_zoo import vision
 
+from common import convert
 from common import weights as pretrained
 from common.errors import UserError, near
 from common.networks import conv4, efficientnet_lite, inception_resnet_v2, keras_applications
@@ -327,11 +328,7 @@ def create(
     net = network(name, size)
     found = pretrained.find(name, weights) if weights else None
     if found:
-        try:
-            net.load_parameters(str(found.path), ctx=ctx or mx.cpu(), cast_dtype=True)
-        except (AssertionError, mx.MXNetError, ValueError) as error:
-            reason = str(error).splitlines()[0][:120]
-            raise UserError(f"{found.path} does not fit --model {name}: {reason}") from error
+        _fill(net, name, found.path, ctx or mx.cpu())
     preprocessing = preprocessing or (found.preprocessing if found else _untrained(name))
     if found and preprocessing.bgr:
         preprocessing = _rgb(net, preprocessing)
@@ -343,6 +340,19 @@ def create(
     if found:
         backbone.normalize.initialize(ctx=ctx or mx.cpu())
     return backbone
+
+
+def _fill(net: HybridBlock, name: str, path, ctx) -> None:
+    """Values for `net` from a ``.params`` file or a foreign one."""
+    if path.suffix in convert.SUFFIXES:
+        convert.load(net, name, path)
+        net.collect_params().reset_ctx(ctx)
+        return
+    try:
+        net.load_parameters(str(path), ctx=ctx, cast_dtype=True)
+    except (AssertionError, mx.MXNetError, ValueError) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise UserError(f"{path} does not fit --model {name}: {reason}") from error
 
 
 def _rgb(net: HybridBlock, preprocessing: Preprocessing) -> Preprocessing:

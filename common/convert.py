@@ -22,6 +22,7 @@ DTYPES = {
     "IntStorage": np.int32, "ShortStorage": np.int16, "CharStorage": np.int8, "ByteStorage": np.uint8,
     "BoolStorage": np.bool_,
 }  # fmt: skip
+SUFFIXES = (".h5", ".pth", ".safetensors")  # files that `load` reads
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 
 
@@ -173,6 +174,24 @@ def fill(net, arrays: dict[str, np.ndarray]) -> None:
         parameter.set_data(mx.nd.array(value))
 
 
+def load(net, name: str, path) -> None:
+    """Fill the network `name` from a foreign file: Keras's ``.h5``, or ``.pth`` or ``.safetensors``.
+
+    Raises
+    ------
+    UserError
+        The file cannot be read, or belongs to another network.
+    """
+    if Path(path).suffix == ".h5":
+        if not name.startswith("keras-"):
+            raise UserError(f"{path}: a Keras file fits the keras-... networks, not {name}")
+        keras(net, read_keras(path))
+    elif name.startswith("efficientnet_lite"):
+        efficientnet_lite_from_torch(net, read_torch(path))
+    else:
+        torchvision(net, read_torch(path))
+
+
 def by_order(net, arrays: list[np.ndarray]) -> dict[str, np.ndarray]:
     """Name `arrays`, which come in the order of computation, by the parameters of `net`, registered in that order."""
     names = list(net._collect_params_with_prefix())
@@ -211,8 +230,10 @@ def torchvision(net, arrays: dict[str, np.ndarray]) -> None:
     fill(net, by_order(net, [array for name, array in arrays.items() if not name.endswith("num_batches_tracked")]))
 
 
-def read_keras(path) -> dict[str, dict[str, np.ndarray]]:
-    """The arrays of a Keras ``.h5`` file (weights or whole model), by layer and by their names there.
+def read_keras(path) -> dict[str, list[np.ndarray]]:
+    """The arrays of each layer of a Keras ``.h5`` file (weights or whole model), in Keras's order.
+
+    The order is the same in all versions of Keras, the arrays' names are not.
 
     Raises
     ------
@@ -223,13 +244,12 @@ def read_keras(path) -> dict[str, dict[str, np.ndarray]]:
 
     try:
         with h5py.File(path, "r") as file:
-            root = file["model_weights"] if "model_weights" in file else file
-            layers = {}
-            for layer in map(_text, root.attrs["layer_names"]):
-                names = [_text(name) for name in root[layer].attrs["weight_names"]]
-                kinds = [name.rsplit("/", 1)[-1].split(":")[0] for name in names]
-                layers[layer] = {kind: np.asarray(root[layer][name]) for kind, name in zip(kinds, names)}
-            return layers
+            root = file.get("model_weights", file)
+            layers = {_text(name): root[_text(name)] for name in root.attrs["layer_names"]}
+            return {
+                name: [np.asarray(layer[_text(weight)]) for weight in layer.attrs["weight_names"]]
+                for name, layer in layers.items()
+            }
     except (OSError, KeyError, ValueError) as error:
         raise UserError(f"{path} is no Keras .h5 file of weights: {error}") from error
 
@@ -238,7 +258,7 @@ def _text(value) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def keras(net, layers: dict[str, dict[str, np.ndarray]]) -> None:
+def keras(net, layers: dict[str, list[np.ndarray]]) -> None:
     """Fill a network of `common.networks.keras_applications` from what `read_keras` gave.
 
     A layer without a name takes the next one that Keras numbered (``conv2d``, ``conv2d_1``, ...).
@@ -279,29 +299,28 @@ def _leaves_of(block, path: str):
             yield from _leaves_of(child, f"{path}{name}.")
 
 
-def _gluon(layer, weights: dict[str, np.ndarray], turned: bool):
+def _gluon(layer, weights: list[np.ndarray], turned: bool):
     """Gluon's names and layouts for one Keras layer's `weights`."""
-    if "depthwise_kernel" in weights and "pointwise_kernel" in weights:
-        yield "deep.weight", weights["depthwise_kernel"].transpose(2, 3, 0, 1)
-        yield "point.weight", weights["pointwise_kernel"].transpose(3, 2, 0, 1)
-    elif "moving_mean" in weights:
-        yield "gamma", weights.get("gamma", np.ones_like(weights["moving_mean"]))
-        yield "beta", weights["beta"]
-        yield "running_mean", weights["moving_mean"]
-        yield "running_var", weights["moving_variance"]
+    from mxnet.gluon import nn
+
+    if isinstance(layer, nn.BatchNorm):
+        gamma = weights[:-3] or [np.ones_like(weights[-1])]
+        yield from zip(("gamma", "beta", "running_mean", "running_var"), [*gamma, *weights[-3:]])
+    elif hasattr(layer, "point"):  # a separable convolution
+        yield "deep.weight", weights[0].transpose(2, 3, 0, 1)
+        yield "point.weight", weights[1].transpose(3, 2, 0, 1)
     else:
-        kernel = weights["depthwise_kernel" if "depthwise_kernel" in weights else "kernel"]
+        kernel = weights[0]
         if kernel.ndim == 4:
             deep = getattr(layer, "_kwargs", {}).get("num_group", 1) > 1
             kernel = kernel.transpose(2, 3, 0, 1) if deep else kernel.transpose(3, 2, 0, 1)
             kernel = kernel[:, :, ::-1, ::-1] if turned else kernel
         yield "weight", _dense(layer, kernel)
-        if "bias" in weights:
-            yield "bias", weights["bias"]
+        yield from zip(["bias"], weights[1:])
 
 
 def _dense(layer, kernel: np.ndarray) -> np.ndarray:
-    """A dense layer's kernel, which Keras keeps the other way round; VGG's first reads (7, 7, 512) maps in that order."""
+    """A dense layer's kernel, which Keras keeps the other way round; VGG's first reads (7, 7, 512) maps so."""
     if layer.keras == "fc1":
         places, filters = kernel.shape[0] // 512, kernel.shape[1]
         return kernel.reshape(places, 512, filters).transpose(2, 1, 0).reshape(filters, -1)
@@ -315,4 +334,6 @@ def _place(layer: str) -> tuple:
     inside = ("_expand_conv", "_bn0", "_depthwise_conv", "_bn1", "_project_conv", "_bn2")
     outside = {"_conv_stem": -2, "_bn0": -1, "_conv_head": 10_000, "_bn1": 10_001, "_fc": 10_002}
     block = re.fullmatch(r"_blocks\.(\d+)\.(\w+)", layer)
+    if not block and layer not in outside:
+        raise UserError(f"the file has a layer {layer}, which EfficientNet-Lite has not: it belongs to another network")
     return (int(block[1]), inside.index(block[2])) if block else (outside[layer], 0)

@@ -72,7 +72,8 @@ def find(name: str, weights: str) -> Found:
         See `common.backbones.names`.
     weights : str
         ``"imagenet"``: from the cache, the package that ships them, or the Gluon model store, in this order.
-        Otherwise a ``.params`` file; a ``.json`` beside it may hold its preprocessing.
+        Otherwise a file: ``.params``, Keras's ``.h5``, or ``.pth`` or ``.safetensors`` of torchvision. A ``.json``
+        beside it may hold its preprocessing.
 
     Raises
     ------
@@ -83,15 +84,22 @@ def find(name: str, weights: str) -> Found:
         path = Path(weights)
         if not path.is_file():
             raise UserError(f"--params {path}: no such file")
-        return Found(path, _beside(path) or PACKAGED.get(name, IMAGENET), f"file {path.name}")
+        return Found(path, _beside(path) or _own(name, path), f"file {path.name}")
     path = weights_dir() / f"{name}.params"
-    if not path.is_file() and name in PACKAGED:
+    if not path.is_file() and (name in PACKAGED or name in KERAS):
         from common import download
 
         download.ensure(name)
     if path.is_file():
-        return Found(path, _beside(path) or PACKAGED.get(name, IMAGENET), f"ImageNet, {path.name}")
+        return Found(path, _beside(path) or _own(name, path), f"ImageNet, {path.name}")
     return Found(_from_store(name), IMAGENET, "ImageNet, Gluon model store")
+
+
+def _own(name: str, path: Path) -> Preprocessing:
+    """What belongs to network `name`; torchvision's files of a network that is also packaged want torchvision's."""
+    if path.suffix in (".pth", ".safetensors") and not name.startswith("efficientnet_lite"):
+        return IMAGENET
+    return KERAS.get(name) or PACKAGED.get(name, IMAGENET)
 
 
 def save_beside(path: Path, preprocessing: Preprocessing) -> None:
