@@ -115,7 +115,8 @@ def test_shipped_model_embeds_and_finds(pictures, tmp_path):
     assert metrics.recall_at_k(vectors, labels, (1,))["recall@1"] > 0.9
 
     assert run("embed.py", pictures, "--output", tmp_path / "e.csv").returncode == 0
-    rows = list(csv.reader(open(tmp_path / "e.csv", encoding="utf-8")))
+    with open(tmp_path / "e.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
     assert rows[0][:2] == ["path", "e0"] and len(rows) == len(paths) + 1
     np.testing.assert_array_equal(np.array([row[1:] for row in rows[1:]], np.float32), vectors)
 
