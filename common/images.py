@@ -44,12 +44,13 @@ def decode(data: bytes, name: str) -> np.ndarray:
                 if picture is not None:
                     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
         with Image.open(io.BytesIO(data)) as picture:
-            return _rgb(ImageOps.exif_transpose(picture))
+            return rgb(ImageOps.exif_transpose(picture))
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{name} is not a picture that can be read: {error}") from error
 
 
-def _rgb(picture: Image.Image) -> np.ndarray:
+def rgb(picture: Image.Image) -> np.ndarray:
+    """An open picture of any mode as (H, W, 3) uint8: transparency on white, 16 bits scaled to 8."""
     if picture.mode.startswith("I") or picture.mode == "F":  # 16 or 32 bits of grey
         values = np.asarray(picture, np.float64)
         top = 65535 if values.max(initial=0) > 255 else 255

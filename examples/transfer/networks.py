@@ -1,0 +1,71 @@
+"""The document's names of networks, and a network with weights for a name."""
+
+from __future__ import annotations
+
+from common.errors import UserError, near
+
+DOCUMENT = {  # the document's name: the same network with Keras's weights, then other sources of the same network
+    "VGG16": ("keras-vgg16", "vgg16"),
+    "VGG19": ("keras-vgg19", "vgg19"),
+    "ResNet50": ("keras-resnet50", "resnet50_v1"),
+    "MobileNet": ("keras-mobilenet", "mobilenet1.0"),
+    "Xception": ("keras-xception", "xception"),
+    "InceptionV3": ("keras-inceptionv3", "inceptionv3"),
+    "InceptionResNetV2": ("keras-inceptionresnetv2",),
+}
+
+
+def candidates(name: str) -> tuple[str, ...]:
+    """Names in `common.backbones` for `name`, in the document's or the suite's spelling, in any case.
+
+    Raises
+    ------
+    UserError
+        No such network; the message has the near names.
+    """
+    from common import backbones
+
+    known = {key.lower(): (key,) for key in backbones.names()}
+    known.update({key.lower(): names for key, names in DOCUMENT.items()})
+    if name.lower() in known:
+        return known[name.lower()]
+    close = near(name, [*DOCUMENT, *backbones.names()]) or f" (the document's are {', '.join(DOCUMENT)})"
+    raise UserError(f"-tm {name}: no such network{close}")
+
+
+def create(name: str, weights: str, ctx=None, seed: int = 0):
+    """The backbone `name` with values.
+
+    Parameters
+    ----------
+    weights : str
+        ``"imagenet"``: the first source that can be had; ``"None"``: random, by `seed`; otherwise a ``.params`` file.
+
+    Raises
+    ------
+    UserError
+        No such network, or the weights cannot be had; the message names the command that gets them.
+    """
+    import mxnet as mx
+
+    from common import backbones
+
+    names = candidates(name)
+    if weights.lower() == "none":
+        mx.random.seed(seed)
+        net = backbones.create(names[0])
+        net.initialize(mx.init.MSRAPrelu(), ctx=ctx)
+        return net
+    if weights != "imagenet":
+        return backbones.create(names[0], weights, ctx)
+    for choice in names:
+        try:
+            return backbones.create(choice, "imagenet", ctx)
+        except UserError as error:
+            reason = error
+    if len(names) > 1 or names[0].startswith("keras-"):
+        raise UserError(
+            f"no pretrained weights for {name}: ./get_data.sh {names[0]} fetches them;"
+            " or give a file with -weights FILE, or use -tm squeezenet1.1 or efficientnet_lite0, which a package ships"
+        ) from reason
+    raise reason
