@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -10,6 +11,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.font_manager import findfont, get_font
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
 from common.datasets import ImageSet
@@ -17,6 +19,8 @@ from common.images import resize
 
 RIGHT, WRONG, QUERY = "#1b7837", "#c51b29", "#404040"
 DPI = 110
+# Okabe and Ito's colours: told apart by colour-blind readers too.
+CLASSES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#000000")
 
 
 def _write(figure, path) -> Path:
@@ -123,7 +127,119 @@ def sheet(rows: Sequence[Sequence[tuple]], path, title: str = "") -> Path:
             if colour:
                 axis.spines[:].set(visible=True, color=colour, linewidth=3)
             if caption and (tall or line is axes[0]):
-                axis.set_title(caption, fontsize=8, pad=4)
+                axis.set_title(_shorten(caption, 40), fontsize=8, pad=4)
     figure.suptitle(title, fontsize=11, y=0.995)
     figure.tight_layout(pad=0.5, rect=(0, 0, 1, 0.985))
     return _write(figure, path)
+
+
+def contact_sheet(
+    pictures: Sequence[np.ndarray], captions: Sequence[str], path, title: str = "", columns: int = 6
+) -> Path:
+    """Pictures (H, W, 3) in a grid, each under its caption (cut to what fits)."""
+    cells = [(picture, _shorten(caption, 16)) for picture, caption in zip(pictures, captions)]
+    columns = min(columns, len(cells))
+    rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
+    figure, axes = plt.subplots(len(rows), columns, figsize=(columns * 1.35, len(rows) * 1.5 + 0.3), squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for line, row in zip(axes, rows):
+        for axis, (picture, caption) in zip(line, row):
+            axis.imshow(resize(picture, (128, 128)) if max(picture.shape[:2]) > 128 else picture)
+            axis.set_title(caption, fontsize=8, pad=3)
+    figure.suptitle(title, fontsize=11)
+    figure.tight_layout(pad=0.5)
+    return _write(figure, path)
+
+
+def confusion(counts: np.ndarray, names: Sequence[str], path, title: str = "Confusion") -> Path:
+    """The share of each class (row) taken for each other (column), as a heat map.
+
+    Parameters
+    ----------
+    counts : (n, n) array
+        As `common.metrics.confusion` gives it. Up to 20 classes the shares are written in; names are always shown.
+    """
+    counts = np.asarray(counts, float)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    n, names = len(names), [_shorten(name, 24) for name in names]
+    side, size = float(np.clip(0.15 * n + 3, 4.5, 20)), 9 if n <= 20 else 6
+    figure, axis = plt.subplots(figsize=(side + 1, side))
+    image = axis.imshow(shares, cmap="viridis", vmin=0, vmax=1)
+    axis.set_xticks(range(n), names, rotation=90, fontsize=size)
+    axis.set_yticks(range(n), names, fontsize=size)
+    axis.tick_params(length=0)
+    axis.set(xlabel="taken for", ylabel="is", title=title)
+    if n <= 20:
+        for i, j in zip(*np.nonzero(shares >= 0.005)):
+            colour = "black" if shares[i, j] > 0.6 else "white"
+            axis.text(j, i, f"{100 * shares[i, j]:.0f}", ha="center", va="center", color=colour, fontsize=7)
+    figure.colorbar(image, ax=axis, fraction=0.04, pad=0.02, label="share of the row" + " (in %)" * (n <= 20))
+    return _write(figure, path)
+
+
+def pca(
+    embeddings: np.ndarray,
+    labels: np.ndarray,
+    names: Sequence[str],
+    path,
+    anchors: np.ndarray | None = None,
+    title: str = "PCA",
+) -> Path:
+    """The two directions of largest variance, a colour a class (up to eight told apart), all vectors at length one.
+
+    Parameters
+    ----------
+    embeddings : (n, d) array
+    labels : (n,) int array
+        Places in `names`.
+    anchors : (len(names), d) array, optional
+        One vector a class, such as its word's: shown as a triangle in the class's colour.
+    """
+    from common.metrics import unit
+
+    vectors = unit(embeddings)
+    centre = vectors.mean(axis=0)
+    _, size, rows = np.linalg.svd(vectors - centre, full_matrices=False)
+    shares = 100 * size**2 / (size**2).sum()
+    places = (vectors - centre) @ rows[:2].T
+    figure, axis = plt.subplots(figsize=(7, 6))
+    for label, name in enumerate(names):
+        colour = CLASSES[label % len(CLASSES)]
+        axis.scatter(*places[labels == label].T, s=14, alpha=0.55, color=colour, linewidths=0, label=_shorten(name, 24))
+        if anchors is not None:
+            anchor = (unit(anchors[label : label + 1]) - centre) @ rows[:2].T
+            axis.scatter(*anchor.T, s=150, marker="^", color=colour, edgecolors="black", zorder=3)
+    axis.set(xlabel=f"first direction ({shares[0]:.0f} %)", ylabel=f"second ({shares[1]:.0f} %)", title=title)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return _write(figure, path)
+
+
+def bars(rows: Mapping[str, Mapping[str, float]], path, title: str = "") -> Path:
+    """Methods compared: a group of bars for each figure, a colour for each method, the values written on them."""
+    figures = list(dict.fromkeys(name for row in rows.values() for name in row))
+    width = 0.8 / len(rows)
+    figure, axis = plt.subplots(figsize=(max(4.5, 0.62 * len(figures) * len(rows) + 1), 3.4))
+    for place, (method, row) in enumerate(rows.items()):
+        heights = [row.get(name, np.nan) for name in figures]
+        at = np.arange(len(figures)) + (place - (len(rows) - 1) / 2) * width
+        drawn = axis.bar(at, heights, width * 0.94, label=method, color=CLASSES[place % len(CLASSES)])
+        axis.bar_label(drawn, [f"{height:.3g}" if np.isfinite(height) else "" for height in heights], fontsize=7)
+    axis.set_xticks(range(len(figures)), figures)
+    axis.set_title(title)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    return _write(figure, path)
+
+
+def _shorten(text: str, most: int) -> str:
+    """`text` on one line, cut to `most` characters; what the font has no shape for becomes a box."""
+    text = " ".join(str(text).split())
+    text = text if len(text) <= most else text[: most - 1] + "…"
+    return "".join(letter if ord(letter) in _drawable() else "□" for letter in text).replace("$", r"\$")
+
+
+@functools.cache
+def _drawable() -> set[int]:
+    return set(get_font(findfont("DejaVu Sans")).get_charmap())
