@@ -174,7 +174,7 @@ def confusion(counts: np.ndarray, names: Sequence[str], path, title: str = "Conf
         for i, j in zip(*np.nonzero(shares >= 0.005)):
             colour = "black" if shares[i, j] > 0.6 else "white"
             axis.text(j, i, f"{100 * shares[i, j]:.0f}", ha="center", va="center", color=colour, fontsize=7)
-    figure.colorbar(image, ax=axis, fraction=0.04, pad=0.02, label="share of the row" + " (in %)" * (n <= 20))
+    figure.colorbar(image, ax=axis, fraction=0.04, pad=0.02, label="share of the row" + " (numbers: in %)" * (n <= 20))
     return _write(figure, path)
 
 
