@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from common.errors import UserError, near
 
 DOCUMENT = {  # the document's name: the same network with Keras's weights, then other sources of the same network
@@ -31,6 +33,24 @@ def candidates(name: str) -> tuple[str, ...]:
         return known[name.lower()]
     close = near(name, [*DOCUMENT, *backbones.names()]) or f" (the document's are {', '.join(DOCUMENT)})"
     raise UserError(f"-tm {name}: no such network{close}")
+
+
+def load_cut(name: str, path):
+    """The backbone `name` with the values that train.py's --fine-tune wrote to `path`."""
+    import json
+
+    from common import backbones
+    from common.weights import Preprocessing
+
+    path = Path(path)
+    try:
+        saved = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        saved = {key: tuple(value) if isinstance(value, list) else value for key, value in saved.items()}
+        net = backbones.create(candidates(name)[0], preprocessing=Preprocessing(**saved))
+        net.load_parameters(str(path))
+    except (OSError, ValueError, TypeError, AssertionError) as error:
+        raise UserError(f"{path} (and its .json) cannot be read: {str(error).splitlines()[0]}") from error
+    return net
 
 
 def create(name: str, weights: str, ctx=None, seed: int = 0):

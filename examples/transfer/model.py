@@ -1,0 +1,126 @@
+"""A classifier of features, kept as plain numbers in one .npz: nothing in it is code."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import UserError
+
+KINDS = ("logistic", "svm", "knn", "gluon")
+
+
+@dataclass
+class Classifier:
+    """A linear classifier, or the k nearest neighbours, on standardised features.
+
+    Attributes
+    ----------
+    kind : str
+        One of `KINDS`.
+    classes : (c,) array of str
+    mean, scale : (width,) float32
+        A feature x becomes ``(x - mean) / scale``.
+    weight, bias : (c, width) and (c,) float32
+        The linear kinds. For knn: the (n, width) training features, and (n,) class numbers.
+    backbone : dict
+        Where the features come from: `name`, `weights`, `interpolation`.
+    k : int
+        Neighbours, for knn.
+    """
+
+    kind: str
+    classes: np.ndarray
+    mean: np.ndarray
+    scale: np.ndarray
+    weight: np.ndarray
+    bias: np.ndarray
+    backbone: dict
+    k: int = 5
+
+    def scores(self, features: np.ndarray) -> np.ndarray:
+        """(n, c): logits, margins, or the share of the neighbours."""
+        x = (features - self.mean) / self.scale
+        if self.kind != "knn":
+            return x @ self.weight.T + self.bias
+        result = np.zeros((len(x), len(self.classes)))
+        for start in range(0, len(x), 256):
+            block = x[start : start + 256]
+            distance = (self.weight**2).sum(1) - 2 * block @ self.weight.T
+            nearest = np.argsort(distance, axis=1, kind="stable")[:, : self.k]
+            for column in nearest.T:
+                result[np.arange(start, start + len(block)), self.bias[column].astype(int)] += 1 / self.k
+        return result
+
+    def predict(self, features: np.ndarray) -> np.ndarray:
+        """(n,) class numbers."""
+        return self.scores(features).argmax(axis=1)
+
+    def save(self, path) -> None:
+        text = json.dumps({"kind": self.kind, "backbone": self.backbone, "k": self.k})
+        arrays = {name: getattr(self, name) for name in ("classes", "mean", "scale", "weight", "bias")}
+        np.savez(path, about=np.array(text), **arrays)
+
+
+def load(path) -> Classifier:
+    """The classifier in the .npz file `path`; no code in it is run."""
+    try:
+        with np.load(Path(path), allow_pickle=False) as saved:
+            about = json.loads(str(saved["about"]))
+            return Classifier(**about, **{name: saved[name] for name in ("classes", "mean", "scale", "weight", "bias")})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is not a classifier of train.py: {error}") from error
+
+
+def fit(kind: str, features, labels, classes, backbone: dict, k: int = 5, seed: int = 123) -> Classifier:
+    """A classifier of `kind` for features (n, width) with class numbers `labels` (n,)."""
+    mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-6
+    x = ((features - mean) / scale).astype(np.float32)
+    if kind == "knn":
+        weight, bias = x, labels
+    elif kind == "gluon":
+        weight, bias = _gluon(x, labels, len(classes), seed)
+    else:
+        weight, bias = _sklearn(kind, x, labels, seed)
+    as_float = [np.asarray(array, np.float32) for array in (mean, scale, weight, bias)]
+    return Classifier(kind, np.asarray(classes).astype(str), *as_float, backbone, min(k, len(x)))
+
+
+def _sklearn(kind: str, x, labels, seed: int):
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.svm import LinearSVC
+
+    if kind == "logistic":
+        model = LogisticRegression(C=0.01, max_iter=300)
+    else:
+        model = LinearSVC(C=0.001, random_state=seed)
+    model.fit(x, labels)
+    weight, bias = model.coef_, model.intercept_
+    if len(weight) == 1:  # two classes: one score decides between them
+        weight, bias = np.concatenate([-weight, weight]), np.concatenate([-bias, bias])
+    return weight, bias
+
+
+def _gluon(x, labels, classes: int, seed: int, epochs: int = 20, batch: int = 64):
+    """A dense layer under softmax cross-entropy, by Adam."""
+    import mxnet as mx
+    from mxnet import autograd, gluon
+
+    mx.random.seed(seed)
+    head = gluon.nn.Dense(classes, in_units=x.shape[1])
+    head.initialize(mx.init.Xavier())
+    head.hybridize()
+    trainer = gluon.Trainer(head.collect_params(), "adam", {"learning_rate": 1e-3, "wd": 1e-2})
+    loss = gluon.loss.SoftmaxCrossEntropyLoss()
+    for epoch in range(epochs):
+        order = np.random.default_rng([seed, epoch]).permutation(len(x))
+        for start in range(0, len(x), batch):
+            chosen = order[start : start + batch]
+            with autograd.record():
+                value = loss(head(mx.nd.array(x[chosen])), mx.nd.array(labels[chosen]))
+            value.backward()
+            trainer.step(len(chosen))
+    return head.weight.data().asnumpy(), head.bias.data().asnumpy()

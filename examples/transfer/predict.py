@@ -1,0 +1,64 @@
+#!/usr/bin/env python3
+"""Name the class of pictures, by a classifier of train.py."""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repository: runs without an install
+
+from common import cli
+
+
+def parse_args(argv=None):
+    p = cli.parser(__doc__)
+    p.add_argument("pictures", nargs="+", metavar="FILE", help="pictures")
+    p.add_argument("--params", required=True, metavar="FILE", help="classifier.npz of train.py's run folder")
+    p.add_argument("--batch-size", type=cli.positive_int, default=16, metavar="N", help="pictures a forward pass takes")
+    p.add_argument("--num-workers", type=cli.positive_int, default=2, metavar="N", help="threads that decode pictures")
+    return p.parse_args(argv)
+
+
+def main(args):
+    from examples.transfer import model
+
+    classifier = model.load(args.params)
+    import csv
+
+    import numpy as np
+
+    from common import features
+    from common.errors import UserError
+    from examples.transfer import inputs, networks
+
+    about = classifier.backbone
+    if not about.get("name"):
+        raise UserError(f"{args.params} was trained on a file of features: train.py --model NAME notes their network")
+    paths = [pathlib.Path(path) for path in args.pictures]
+    source = inputs.Files(paths, np.zeros(len(paths), np.int64), args.pictures)
+    failed = source.check()
+    if failed:
+        raise UserError(next(iter(failed.values())))
+    if about["weights"] == "backbone.params":  # fine-tuned: beside the classifier
+        net = networks.load_cut(about["name"], pathlib.Path(args.params).with_name("backbone.params"))
+    else:
+        net = networks.create(about["name"], about["weights"], seed=about["seed"])
+    if len(classifier.mean) != net.width:
+        raise UserError(f"{args.params} takes {len(classifier.mean)} numbers, but {about['name']} gives {net.width}")
+    net.hybridize(static_alloc=True, static_shape=True)
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["path", "class", "score"])
+    pieces = inputs.batches(
+        source, net.input_size, args.batch_size, about["interpolation"], num_workers=args.num_workers
+    )
+    for vectors, batch in features.stream(pieces, net):
+        if batch.failed:
+            raise UserError(next(iter(batch.failed.values())))
+        scores = classifier.scores(vectors)
+        for i, row in enumerate(scores):
+            writer.writerow([paths[batch.first + i], classifier.classes[row.argmax()], f"{row.max():.4f}"])
+
+
+if __name__ == "__main__":
+    cli.launch(main, parse_args)
