@@ -222,12 +222,41 @@ def efficientnet_lite_from_torch(net, arrays: dict[str, np.ndarray]) -> None:
 
 
 def torchvision(net, arrays: dict[str, np.ndarray]) -> None:
-    """Fill a network from torchvision's parameters of the same one.
+    """Fill a network from torchvision's parameters of the same one (timm's names where they are the same).
 
     Both register their layers in the order of computation. ResNets are gluoncv's ``resnet*_v1b``, which stride in the
-    3x3 convolution as torchvision's do. Equal logits were checked for ResNet, VGG, SqueezeNet and DenseNet.
+    3x3 convolution as torchvision's do. The zoo's MobileNetV2 has no bias in its classifier, so torchvision's is left
+    out: features are equal, logits differ by it.
     """
-    fill(net, by_order(net, [array for name, array in arrays.items() if not name.endswith("num_batches_tracked")]))
+    kept = {name: array for name, array in arrays.items() if not name.endswith("num_batches_tracked")}
+    if type(net).__name__ != "MobileNetV2":
+        fill(net, by_order(net, [kept[name] for name in sorted(kept, key=_registered)]))
+        return
+    kept.pop("classifier.1.bias", None)
+    ordered = [kept[name] for name in sorted(kept, key=_registered)]
+    ordered[-1] = ordered[-1][:, :, None, None]
+    # The zoo's first bottleneck expands its 32 channels by one: a layer that torchvision leaves out, here the identity.
+    one = np.ones(32, np.float32)
+    identity = [np.eye(32, dtype=np.float32)[:, :, None, None], one * np.sqrt(1 + 1e-5), one * 0, one * 0, one]
+    fill(net, by_order(net, ordered[:5] + identity + ordered[5:]))
+
+
+# Where torchvision registers a layer among those beside it; .safetensors files are sorted by size and name instead.
+REGISTERED = [
+    *("features", "conv0", "norm0", "squeeze", "expand1x1", "expand3x3", "norm1", "conv1", "bn1", "norm2", "conv2"),
+    *("bn2", "conv3", "bn3", "downsample", "norm", "conv", "layer1", "layer2", "layer3", "layer4", "denseblock1"),
+    *("transition1", "denseblock2", "transition2", "denseblock3", "transition3", "denseblock4", "norm5"),
+    *("classifier", "fc", "weight", "bias", "running_mean", "running_var"),
+]
+
+
+def _registered(name: str) -> list[int]:
+    """A sort key for the names of torchvision's parameters: their order of registration."""
+    try:
+        parts = [re.sub(r"^denselayer", "", part) for part in name.split(".")]
+        return [int(part) if part.isdigit() else REGISTERED.index(part) for part in parts]
+    except ValueError:
+        raise UserError(f"the file has a parameter {name}, which torchvision's networks have not") from None
 
 
 def read_keras(path) -> dict[str, list[np.ndarray]]:
