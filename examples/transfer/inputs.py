@@ -138,7 +138,7 @@ class Vectors:
     def key(self) -> str:
         """A name for the file and the labels."""
         state = self.path.stat()
-        text = f"{self.path.resolve()} {state.st_size} {state.st_mtime_ns} {self.height} {self.width} {self.labels.tolist()}"
+        text = f"{self.path.resolve()} {state.st_size} {state.st_mtime_ns} {self.height} {self.width} {self.labels.tolist()}"  # noqa: E501
         return hashlib.sha256(text.encode()).hexdigest()
 
 

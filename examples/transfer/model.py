@@ -93,7 +93,7 @@ def _sklearn(kind: str, x, labels, seed: int):
     from sklearn.linear_model import LogisticRegression
     from sklearn.svm import LinearSVC
 
-    if kind == "logistic":
+    if kind == "logistic":  # noqa: SIM108
         model = LogisticRegression(C=0.01, max_iter=300)
     else:
         model = LinearSVC(C=0.001, random_state=seed)

@@ -43,7 +43,7 @@ class Output:
         if resume and state.is_file():
             self._continue(json.loads(state.read_text(encoding="utf-8")))
         self.part.mkdir(exist_ok=True)
-        self.file = open(self.part / "vectors", "r+b" if self.seen else "wb")
+        self.file = open(self.part / "vectors", "r+b" if self.seen else "wb")  # noqa: SIM115 (closed by close())
         self.file.truncate(self.written * 4 * width)
         self.file.seek(0, os.SEEK_END)
         self.saved = 0.0

@@ -26,7 +26,8 @@ def test_help_lists_every_flag_of_the_document_with_its_default():
     shown = " ".join(run("train.py", "--help").stdout.split())
     defaults = {
         "--embed-dim": 128, "--batch-size": 70, "--batch-k": 5, "--epochs": 20, "--optimizer": "adam", "--lr": 0.0001,
-        "--lr-beta": 0.1, "--margin": 0.2, "--beta": 1.2, "--nu": 0.0, "--factor": 0.5, "--steps": "12.0,14.0,16.0,18.0",
+        "--lr-beta": 0.1, "--margin": 0.2, "--beta": 1.2, "--nu": 0.0, "--factor": 0.5,
+        "--steps": "12,14,16,18",
         "--wd": 0.0001, "--seed": 123, "--model": "resnet50_v2", "--save-model-prefix": "margin_loss_model",
         "--kvstore": "device", "--log-interval": 20,
     }  # fmt: skip
@@ -37,7 +38,7 @@ def test_help_lists_every_flag_of_the_document_with_its_default():
     args = vars(parse_args([]))
     for flag, default in defaults.items():
         value = args[flag[2:].replace("-", "_")]
-        assert (",".join(map(str, value)) if isinstance(value, list) else value) == default
+        assert (",".join(f"{step:g}" for step in value) if isinstance(value, list) else value) == default
     assert args["gpus"] == [] and not args["use_pretrained"]
 
 
