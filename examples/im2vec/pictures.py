@@ -1,4 +1,4 @@
-"""Pictures of class vectors: similarity ordered by clustering, its tree, maps with an example of each class, a film."""
+"""Pictures of class vectors: maps with an example of each class, and a film of them."""
 
 from __future__ import annotations
 
@@ -6,58 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from scipy.cluster import hierarchy
-from scipy.spatial.distance import squareform
 
+from common import plots
 from common.images import resize
 
-DPI = 110
 LABELLED = 120  # classes: with more, maps carry pictures alone
 FILM_SIDE = 560  # pixels
-
-
-def tree(similar: np.ndarray) -> np.ndarray:
-    """Average linkage of the classes at distance 1 - cosine, leaves ordered so that neighbours are alike."""
-    distance = squareform(np.maximum(1 - similar, 0), checks=False)
-    return hierarchy.optimal_leaf_ordering(hierarchy.linkage(distance, "average"), distance)
-
-
-def similarity(similar: np.ndarray, names: Sequence[str], path) -> Path:
-    """The cosine of each pair of classes as a heat map, in the order of `tree`; with numbers for up to 20 classes."""
-    order = hierarchy.leaves_list(tree(similar))
-    n, ordered = len(names), [names[i] for i in order]
-    side = np.clip(0.17 * n + 2.5, 4.5, 20)
-    figure, axis = plt.subplots(figsize=(side + 1, side))
-    shown = similar[np.ix_(order, order)]
-    image = axis.imshow(shown, cmap="RdBu_r", vmin=-1, vmax=1)
-    axis.set_xticks(range(n), ordered, rotation=90, fontsize=8 if n > 20 else 10)
-    axis.set_yticks(range(n), ordered, fontsize=8 if n > 20 else 10)
-    axis.tick_params(length=0)
-    if n <= 20:
-        for i, j in np.ndindex(n, n):
-            colour = "white" if abs(shown[i, j]) > 0.6 else "black"
-            axis.text(j, i, f"{shown[i, j]:.2f}".replace("0.", "."), ha="center", va="center", color=colour, fontsize=7)
-    figure.colorbar(image, ax=axis, fraction=0.04, pad=0.02, label="cosine")
-    axis.set_title("Cosine similarity, in the order of the tree")
-    return _write(figure, path)
-
-
-def dendrogram(similar: np.ndarray, names: Sequence[str], path) -> Path:
-    """The tree of the classes; branches of one colour join below two thirds of its height."""
-    links = tree(similar)
-    figure, axis = plt.subplots(figsize=(8, np.clip(0.19 * len(names) + 1, 2.5, 40)))
-    hierarchy.dendrogram(
-        links, labels=list(names), orientation="left", ax=axis, color_threshold=links[:, 2].max() * 2 / 3,
-        above_threshold_color="#888888", leaf_font_size=9,
-    )  # fmt: skip
-    axis.set_xlabel("1 - cosine, mean over the pairs that join")
-    axis.spines[["top", "left", "right"]].set_visible(False)
-    return _write(figure, path)
 
 
 def class_map(places: np.ndarray, examples: np.ndarray, names: Sequence[str], path, title: str) -> Path:
@@ -73,7 +30,7 @@ def class_map(places: np.ndarray, examples: np.ndarray, names: Sequence[str], pa
     axis.set(xticks=[], yticks=[])
     axis.set_title(title, fontsize=14)
     axis.spines[:].set_color("#cccccc")
-    return _write(figure, path)
+    return plots.write(figure, path)
 
 
 def _canvas(places, examples, side: int, thumb: int, named: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -113,12 +70,6 @@ def unit_square(places: np.ndarray) -> np.ndarray:
     return (places - low) / np.maximum(np.ptp(places, axis=0), 1e-9)
 
 
-def principal(directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The two directions of largest variance (d, 2), and the share of the variance each explains."""
-    _, size, rows = np.linalg.svd(directions - directions.mean(axis=0), full_matrices=False)
-    return rows[:2].T, (size**2 / (size**2).sum())[:2]
-
-
 def neighbour_map(directions: np.ndarray, seed: int = 0) -> np.ndarray:
     """The places t-SNE (van der Maaten and Hinton 2008) gives the rows: (n, 2)."""
     from sklearn.manifold import TSNE
@@ -136,7 +87,7 @@ def film(frames: Sequence[np.ndarray], examples: np.ndarray, names: Sequence[str
         Directions before training and after each epoch; all are shown in the plane of the last one's two
         directions of largest variance.
     """
-    axes, _ = principal(frames[-1])
+    axes, _ = plots.principal(frames[-1])
     planes = [frame @ axes for frame in frames]
     low = np.min([plane.min(axis=0) for plane in planes], axis=0)
     reach = np.maximum(np.max([plane.max(axis=0) for plane in planes], axis=0) - low, 1e-9)
@@ -151,16 +102,5 @@ def film(frames: Sequence[np.ndarray], examples: np.ndarray, names: Sequence[str
             for (y, x), name in zip(corners, names):
                 draw.text((x + thumb / 2, y + thumb), name, fill="black", font=font, anchor="ma")
         draw.text((6, FILM_SIDE - 6), f"epoch {epoch}", fill="black", font=font, anchor="ls")
-        pictures.append(picture.quantize(128))
-    durations = [250] * (len(pictures) - 1) + [2000]
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=durations, loop=0)
-    return Path(path)
-
-
-def _write(figure, path) -> Path:
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=DPI, bbox_inches="tight", facecolor="white")
-    plt.close(figure)
-    return path
+        pictures.append(np.asarray(picture))
+    return plots.gif(pictures, path)

@@ -71,11 +71,11 @@ def draw(model, folder, run_dir=None, history=(), kind="class", analogies=(), k=
     similar = evaluation.similarity(table)
     shown, shown_names, what = outline(table, model.about)
 
-    places = directions @ pictures.principal(directions)[0]
-    share = pictures.principal(directions)[1].sum()
+    places = directions @ plots.principal(directions)[0]
+    share = plots.principal(directions)[1].sum()
     drawn = {
-        "similarity": pictures.similarity(shown, shown_names, plots_dir / "similarity.png"),
-        "tree": pictures.dendrogram(shown, shown_names, plots_dir / "dendrogram.png"),
+        "similarity": plots.cosines(shown, shown_names, plots_dir / "similarity.png"),
+        "tree": plots.dendrogram(shown, shown_names, plots_dir / "dendrogram.png"),
         "pca": pictures.class_map(
             pictures.unit_square(places), model.examples, names, plots_dir / "pca.png",
             f"PCA of {len(names)} class vectors; the two axes hold {share:.0%} of the variance",

@@ -5,9 +5,11 @@ import warnings
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.cluster import hierarchy
 
 from common import plots
 from common.datasets import ImageSet
+from common.plots import sheets
 
 NAMES = ["plain", "Ωμέγα é Ж", "emoji 😀 漢字", "$x_1$ and a name far too long to be written in full", "l"]
 
@@ -48,6 +50,8 @@ def test_sheets(tmp_path, image_set, rng):
     drawn(plots.contact_sheet([image_set.images[0]], ["one"], tmp_path / "one.png"))
     drawn(plots.retrieval_sheet(rng.normal(size=(30, 4)), image_set, tmp_path / "retrieval.png", queries=3, k=4))
     drawn(plots.sheet([[(image_set.read(0), NAMES[2], plots.QUERY)] * 2], tmp_path / "sheet.png"))
+    row = [(None, "words instead of a picture", None), (image_set.read(0), "two\nlines", plots.RIGHT)]
+    drawn(plots.sheet([row, row], tmp_path / "words.png", "Words"))
 
 
 @pytest.mark.parametrize("classes", [2, 5, 60])
@@ -64,3 +68,64 @@ def test_maps(tmp_path, image_set, rng):
     words = rng.normal(size=(5, 6))
     drawn(plots.pca(vectors, image_set.labels, NAMES, tmp_path / "pca.png", anchors=words))
     drawn(plots.pca(vectors, image_set.labels, NAMES, tmp_path / "pca.png"))
+
+
+def test_the_film_of_a_pca(tmp_path, image_set, rng):
+    words = rng.normal(size=(5, 6))
+    start, end = rng.normal(size=(30, 6)), words[image_set.labels] + 0.01 * rng.normal(size=(30, 6))
+    frames = [start, (start + end) / 2, end]
+    with Image.open(plots.pca_film(frames, image_set.labels, NAMES, tmp_path / "film.gif", words)) as film:
+        assert film.n_frames == 3
+        shown = []
+        for number in range(3):
+            film.seek(number)
+            shown.append(np.asarray(film.convert("RGB"), int))
+        assert film.info["duration"] > 900  # the last one stays
+    assert shown[0].shape == shown[2].shape and np.abs(shown[0] - shown[2]).max() > 100
+
+
+def test_principal_directions_are_those_of_the_covariance(rng):
+    vectors = rng.normal(size=(50, 5)) * [1, 4, 1, 2, 1] + 7
+    axes, shares = plots.principal(vectors)
+    values, directions = np.linalg.eigh(np.cov(vectors.T))
+    np.testing.assert_allclose(np.abs(axes.T @ directions[:, [-1, -2]]), np.eye(2), atol=1e-9)
+    np.testing.assert_allclose(shares, values[[-1, -2]] / values.sum())
+
+
+def test_cosines_and_their_tree(tmp_path, rng):
+    groups = np.repeat(np.eye(2), 3, axis=0)[[0, 3, 1, 4, 2, 5]]  # two groups, mixed
+    similar = np.clip(groups @ groups.T, -1, 1)
+    order = hierarchy.leaves_list(plots.tree(similar))
+    assert sorted(order[:3]) in ([0, 2, 4], [1, 3, 5])
+    drawn(plots.dendrogram(similar, [NAMES[i % 5] for i in range(6)], tmp_path / "tree.png"))
+    pictures_to_words = rng.uniform(-1, 1, (6, 6))
+    names, axes = [NAMES[i % 5] for i in range(6)], ("pictures of", "word")
+    drawn(plots.cosines(pictures_to_words, names, tmp_path / "words.png", order_by=similar, axes=axes))
+    many = np.corrcoef(rng.normal(size=(40, 9)))
+    drawn(plots.cosines(many, [f"class {i}" for i in range(40)], tmp_path / "many.png"))
+
+
+def test_the_worst_mistakes_come_first(tmp_path, image_set, monkeypatch):
+    scores = np.eye(5)[image_set.labels]  # all right
+    assert plots.mistakes(image_set, scores, NAMES, tmp_path / "none.png") is None
+    scores[7] = [0, 0, 1, 0.75, 0.5]  # of class 2: right
+    scores[8] = [0.9, 0, 0, 0.5, 0]  # of class 3
+    scores[9] = [0, 0.95, 0, 0, 0]  # of class 4: surer
+    captions = []
+    monkeypatch.setattr(sheets, "contact_sheet", lambda pictures, texts, path, title: captions.extend(texts) or path)
+    plots.mistakes(image_set, scores, list("abcde"), tmp_path / "mistakes.png")
+    assert captions == ["e\nas b\n0.95 ahead", "d\nas a\n0.40 ahead"]
+    monkeypatch.undo()
+    drawn(plots.mistakes(image_set, scores, NAMES, tmp_path / "mistakes.png"))
+
+
+def test_heat_over_a_picture(rng):
+    picture = rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    heat = np.zeros((4, 6))
+    heat[1, 4] = 1
+    laid = plots.overlay(picture, heat).astype(int)
+    assert laid.shape == picture.shape and laid.dtype == int
+    red = laid[..., 0] - laid[..., 2]
+    y, x = np.unravel_index(red.argmax(), red.shape)
+    assert 8 <= y < 22 and 38 <= x < 52  # the hot cell's part of the picture
+    assert np.array_equal(plots.overlay(picture, heat, share=0)[..., 0], picture.mean(axis=2).round())

@@ -1,0 +1,36 @@
+"""The pictures of a run. Every function writes a PNG or GIF to the path given and returns it.
+
+`charts` draws figures, `matrices` what belongs to pairs of classes, `maps` embeddings in the plane, and `sheets`
+pictures side by side.
+"""
+
+from common.plots.base import CLASSES, DPI, QUERY, RIGHT, WRONG, gif, write
+from common.plots.charts import bars, curves
+from common.plots.maps import pca, pca_film, principal, tsne
+from common.plots.matrices import confusion, cosines, dendrogram, tree
+from common.plots.sheets import contact_sheet, mistakes, overlay, retrieval_sheet, sheet
+
+__all__ = [
+    "CLASSES",
+    "DPI",
+    "QUERY",
+    "RIGHT",
+    "WRONG",
+    "bars",
+    "confusion",
+    "contact_sheet",
+    "cosines",
+    "curves",
+    "dendrogram",
+    "gif",
+    "mistakes",
+    "overlay",
+    "pca",
+    "pca_film",
+    "principal",
+    "retrieval_sheet",
+    "sheet",
+    "tree",
+    "tsne",
+    "write",
+]

@@ -1,0 +1,135 @@
+"""Pictures side by side: results of a search, worst mistakes, and heat over a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from common.datasets import ImageSet
+from common.images import resize
+from common.plots.base import QUERY, RIGHT, WRONG, shorten, shorten_lines, write
+
+
+def sheet(rows: Sequence[Sequence[tuple]], path, title: str = "") -> Path:
+    """Rows of pictures, each a tuple of picture (H, W, 3), caption, and colour of its frame (None: no frame).
+
+    Where there is no picture (None) the caption stands in its place.
+    """
+    columns = max(len(row) for row in rows)
+    lines = max((str(caption).count("\n") + 1 for row in rows for _, caption, _ in row[1:] if caption), default=0)
+    figure, axes = plt.subplots(
+        len(rows), columns, figsize=(columns * 0.95, len(rows) * (0.98 + 0.17 * lines)), squeeze=False
+    )
+    for line, row in zip(axes, rows):
+        for axis in line:
+            axis.set(xticks=[], yticks=[], aspect="equal")
+            axis.spines[:].set_visible(False)
+        for axis, (picture, caption, colour) in zip(line, row):
+            if picture is None:
+                axis.text(0.5, 0.5, _wrapped(caption), ha="center", va="center", fontsize=8, transform=axis.transAxes)
+                continue
+            axis.imshow(resize(picture, (96, 96)) if max(picture.shape[:2]) > 96 else picture)
+            if colour:
+                axis.spines[:].set(visible=True, color=colour, linewidth=3)
+            if caption and (lines or line is axes[0]):
+                axis.set_title(shorten_lines(caption, 40), fontsize=8, pad=4)
+    figure.suptitle(title, fontsize=11, y=0.995)
+    figure.tight_layout(pad=0.5, rect=(0, 0, 1, 0.985))
+    return write(figure, path)
+
+
+def _wrapped(text: str, width: int = 12, most: int = 48) -> str:
+    import textwrap
+
+    return "\n".join(textwrap.wrap(shorten(text, most), width))
+
+
+def contact_sheet(
+    pictures: Sequence[np.ndarray], captions: Sequence[str], path, title: str = "", columns: int = 6
+) -> Path:
+    """Pictures (H, W, 3) in a grid, each under its caption (each line cut to what fits)."""
+    cells = [(picture, shorten_lines(caption, 16)) for picture, caption in zip(pictures, captions)]
+    columns = min(columns, len(cells))
+    rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
+    lines = max(caption.count("\n") for _, caption in cells)
+    size = (columns * 1.35, len(rows) * (1.5 + 0.15 * lines) + 0.3)
+    figure, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for line, row in zip(axes, rows):
+        for axis, (picture, caption) in zip(line, row):
+            axis.imshow(resize(picture, (128, 128)) if max(picture.shape[:2]) > 128 else picture)
+            axis.set_title(caption, fontsize=8, pad=3)
+    figure.suptitle(title, fontsize=11)
+    figure.tight_layout(pad=0.5)
+    return write(figure, path)
+
+
+def retrieval_sheet(
+    embeddings: np.ndarray, image_set: ImageSet, path, queries: int = 12, k: int = 10, seed: int = 0
+) -> Path:
+    """Each row a query and its `k` nearest, wrong ones framed in red."""
+    from common.metrics import unit
+
+    rng = np.random.default_rng(seed)
+    chosen = rng.choice(len(image_set), min(queries, len(image_set)), replace=False)
+    vectors = unit(embeddings)
+    similarity = vectors[chosen] @ vectors.T
+    similarity[np.arange(len(chosen)), chosen] = -np.inf
+    nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
+    rows = []
+    for query, found in zip(chosen, nearest):
+        own = image_set.labels[query]
+        row = [(image_set.read(query), "query", QUERY)]
+        for index in found:
+            right = image_set.labels[index] == own
+            row.append((image_set.read(index), "", RIGHT if right else WRONG))
+        rows.append(row)
+    return sheet(rows, path, "Each row: a query and its nearest pictures (green: same class, red: another)")
+
+
+def mistakes(image_set: ImageSet, scores: np.ndarray, names: Sequence[str], path, most: int = 24) -> Path | None:
+    """The pictures most surely taken for what they are not: the guess is furthest ahead of the right class.
+
+    Parameters
+    ----------
+    scores : (n, classes) array
+        Of each picture of `image_set` for each class.
+    names : list of str
+        Of the classes.
+
+    Returns
+    -------
+    Path or None
+        None where every picture is right.
+    """
+    rows, labels = np.arange(len(image_set)), image_set.labels
+    guesses = scores.argmax(axis=1)
+    ahead = np.where(guesses == labels, -np.inf, scores[rows, guesses] - scores[rows, labels])
+    worst = [int(i) for i in np.argsort(-ahead, kind="stable")[:most] if guesses[i] != labels[i]]
+    if not worst:
+        return None
+    captions = [f"{names[labels[i]]}\nas {names[guesses[i]]}\n{ahead[i]:.2f} ahead" for i in worst]
+    pictures = [image_set.read(i) for i in worst]
+    wrong = int(np.sum(guesses != labels))
+    title = f"{len(worst)} of {wrong} mistakes: each picture's class, what it was taken for, by how much"
+    return contact_sheet(pictures, captions, path, title)
+
+
+def overlay(picture: np.ndarray, heat: np.ndarray, share: float = 0.45) -> np.ndarray:
+    """`heat` (h, w), 0..1, grown to the picture's size and laid over it in colours: (H, W, 3) uint8.
+
+    Parameters
+    ----------
+    picture : (H, W, 3) uint8
+    share : float
+        How much of the colour comes from the heat.
+    """
+    height, width = picture.shape[:2]
+    grown = resize(np.ascontiguousarray(heat, np.float32), (width, height)).clip(0, 1)
+    colours = plt.get_cmap("inferno")(grown)[..., :3] * 255
+    grey = picture.mean(axis=2, keepdims=True)  # the picture's own colours would be taken for heat
+    return ((1 - share) * grey + share * colours).round().astype(np.uint8)
