@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps
 
 from common.errors import UserError
 
 cv2.setNumThreads(0)  # pictures are decoded in parallel, one thread each
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+# What PIL raises on damaged files: the last three for wrong EXIF.
+BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, struct.error, TypeError, KeyError)
 
 
 def read(path) -> np.ndarray:
@@ -33,19 +36,29 @@ def read(path) -> np.ndarray:
     return decode(data, str(path))
 
 
+def opened(file) -> Image.Image:
+    """The picture in `file`, a path or an open file, by PIL, which refuses half a picture when its pixels are read.
+
+    Importing gluoncv tells PIL to take half pictures as whole ones, so it is told otherwise each time.
+    """
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    return Image.open(file)
+
+
 def decode(data: bytes, name: str) -> np.ndarray:
     """The picture in `data`; `name` is for the error."""
     try:
-        if data[:2] == b"\xff\xd8":  # JPEG: OpenCV is faster and turns by EXIF, but reads CMYK wrongly
-            with Image.open(io.BytesIO(data)) as picture:
+        # JPEG: OpenCV is faster and turns by EXIF, but reads CMYK wrongly and takes one that is cut off as whole.
+        if data[:2] == b"\xff\xd8" and data[-2:] == b"\xff\xd9":
+            with opened(io.BytesIO(data)) as picture:
                 mode = picture.mode
             if mode in ("RGB", "L"):
                 picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
                 if picture is not None:
                     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
-        with Image.open(io.BytesIO(data)) as picture:
+        with opened(io.BytesIO(data)) as picture:
             return rgb(ImageOps.exif_transpose(picture))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except BROKEN as error:
         raise UserError(f"{name} is not a picture that can be read: {error}") from error
 
 

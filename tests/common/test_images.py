@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from common import images
 from common.errors import UserError
@@ -53,6 +53,16 @@ def test_what_is_no_picture_is_named(tmp_path, content):
     path = tmp_path / "bad.jpg"
     path.write_bytes(content)
     with pytest.raises(UserError, match="bad.jpg"):
+        images.read(path)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "bmp"])
+def test_half_a_picture_is_refused_also_where_gluoncv_was_imported(tmp_path, scene, suffix, monkeypatch):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)  # as gluoncv leaves it
+    path = tmp_path / f"half.{suffix}"
+    Image.fromarray(scene).save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 4])
+    with pytest.raises(UserError, match="half"):
         images.read(path)
 
 
