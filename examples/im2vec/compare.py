@@ -15,8 +15,8 @@ from common import cli
 def parse_args(argv=None):
     p = cli.parser(__doc__)
     p.add_argument("runs", nargs="+", metavar="RUN", help="run folders of train.py that differ in their seed alone")
-    p.add_argument("--words", metavar="FILE", help="word vectors as text (.vec, GloVe) to compare the classes' names"
-                   " by; default is glove50, where ./get_data.sh glove50 has put it")  # fmt: skip
+    p.add_argument("--words", metavar="FILE", help="word vectors (fastText .vec, GloVe .txt, word2vec .bin) to compare"
+                   " the classes' names by; default is glove50, where ./get_data.sh glove50 has put it")  # fmt: skip
     p.add_argument("--output", metavar="FILE", help="write the figures as JSON too")
     return p.parse_args(argv)
 
@@ -27,15 +27,15 @@ def main(args):
     from common.errors import UserError
     from common.paths import data_dir
     from common.run import write_json
-    from examples.im2vec import evaluation, words
+    from examples.im2vec import evaluation
 
     runs = [read(folder) for folder in args.runs]
     about = runs[0]["about"]
     for run, folder in zip(runs, args.runs):
         if run["about"]["classes"] != about["classes"]:
             raise UserError(f"{folder} has other classes than {args.runs[0]}: compare runs that differ in their seed")
-    place = args.words or data_dir("glove50")
-    of_words, known = words.similarity(about["classes"], place) if pathlib.Path(place).exists() else (None, [])
+    words = args.words or (data_dir("glove50") if data_dir("glove50").exists() else None)
+    of_words, known = evaluation.word_similarity(about["classes"], words) if words else (None, [])
     figures = {}
     for row in ("class vectors", "means of f(x)", "raw pixels"):
         matrices = [run[row] for run in runs]

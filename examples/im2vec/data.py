@@ -16,7 +16,7 @@ from common.paths import data_dir
 from common.samplers import Sequential
 from common.transforms import Eval, Train
 
-DOWNLOADED = ("cifar10", "cifar100")  # fetched when they are absent
+DOWNLOADED = ("cifar10", "cifar100", "emoji")  # fetched when they are absent
 SMALL_SIDE = 64  # pixels: pictures up to this side are shifted, not enlarged, in training
 PAD = 4  # pixels of mirrored border around small pictures, for the random crop
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from common.errors import UserError, near
 from common.metrics import unit
+from common.text import WordVectors, tokenise
 
 EXAMPLE_SIDE = 32  # pixels of the example picture of a class in a model file
 
@@ -95,6 +96,29 @@ def stability(matrices: Sequence[np.ndarray]) -> float:
     """Mean Pearson correlation, over all pairs of seeds, of their similarity matrices off the diagonal."""
     table = np.corrcoef([pairs(matrix) for matrix in matrices])
     return float(table[np.triu_indices(len(table), 1)].mean())
+
+
+def word_similarity(names: Sequence[str], path) -> tuple[np.ndarray, list[int]]:
+    """Cosine of the names' word vectors, the mean where a name has several words.
+
+    Parameters
+    ----------
+    names : sequence of str
+    path
+        See `common.text.WordVectors.read`.
+
+    Returns
+    -------
+    similar : (m, m) array
+    known : list of m int
+        The names that have a word with a vector; only these are compared.
+    """
+    tokens = [tokenise(name) for name in names]
+    vectors = WordVectors.read(path, {word for words in tokens for word in words})
+    found = [[word for word in words if word in vectors] for words in tokens]
+    known = [i for i, words in enumerate(found) if words]
+    rows = unit(np.array([vectors.matrix(found[i]).mean(axis=0) for i in known]))
+    return rows @ rows.T, known
 
 
 def nearest(similar: np.ndarray, names: Sequence[str], k: int = 5) -> dict[str, list[tuple[str, float]]]:

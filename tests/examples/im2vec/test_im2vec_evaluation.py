@@ -68,3 +68,12 @@ def test_parse(text, terms):
 def test_analogy_with_an_unknown_class_lists_near_names():
     with pytest.raises(UserError, match="no class is called 'tigre'.*did you mean tiger"):
         evaluation.parse("lion - tigre", NAMES)
+
+
+def test_word_similarity_takes_the_mean_of_a_names_known_words(tmp_path):
+    (tmp_path / "w.vec").write_text("3 3\nmaple 1 0 0\ntree 0 1 0\nlion 0 0 2\n")
+    cosine, known = evaluation.word_similarity(["maple_tree", "lion", "qqq", "Tree"], tmp_path / "w.vec")
+    assert known == [0, 1, 3]
+    np.testing.assert_allclose(cosine, [[1, 0, 0.5**0.5], [0, 1, 0], [0.5**0.5, 0, 1]], atol=1e-6)
+    with pytest.raises(UserError, match="has none of the words asked for"):
+        evaluation.word_similarity(["qqq"], tmp_path / "w.vec")

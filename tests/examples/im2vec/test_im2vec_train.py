@@ -233,17 +233,6 @@ def test_pretrained_backbone(emoji_folder, tmp_path, flags):
     assert np.array_equal(before, after) == ("--backbone-lr" not in flags)
 
 
-def test_words_of_class_names(tmp_path):
-    from examples.im2vec import words
-
-    (tmp_path / "w.vec").write_text("3 3\nmaple 1 0 0\ntree 0 1 0\nlion 0 0 2\n")
-    cosine, known = words.similarity(["maple_tree", "lion", "qqq", "Tree"], tmp_path / "w.vec")
-    assert known == [0, 1, 3]
-    np.testing.assert_allclose(cosine, [[1, 0, 0.5**0.5], [0, 1, 0], [0.5**0.5, 0, 1]], atol=1e-6)
-    with pytest.raises(UserError, match="knows no word"):
-        words.similarity(["qqq"], tmp_path / "w.vec")
-
-
 def test_compare_runs(cifar100, first, tmp_path, capsys):
     from examples.im2vec import compare
 
@@ -255,5 +244,7 @@ def test_compare_runs(cifar100, first, tmp_path, capsys):
     assert figures["class vectors"]["stability"] == [pytest.approx(1)]
     assert set(figures["raw pixels"]) >= {"own confusions", "others' confusions", "word vectors", "purity"}
     assert "class vectors" in capsys.readouterr().out
+    with pytest.raises(UserError, match="cannot read the word vectors .*nowhere.vec"):
+        compare.main(compare.parse_args([str(first / "run"), "--words", str(tmp_path / "nowhere.vec")]))
     with pytest.raises(UserError, match="is not the folder of a finished run"):
         compare.main(compare.parse_args([str(tmp_path)]))
