@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,10 +21,9 @@ def sheet(rows: Sequence[Sequence[tuple]], path, title: str = "") -> Path:
     """
     columns = max(len(row) for row in rows)
     lines = max((str(caption).count("\n") + 1 for row in rows for _, caption, _ in row[1:] if caption), default=0)
-    figure, axes = plt.subplots(
-        len(rows), columns, figsize=(columns * 0.95, len(rows) * (0.98 + 0.17 * lines)), squeeze=False
-    )
-    for line, row in zip(axes, rows):
+    size = (columns * 0.95, len(rows) * (0.98 + 0.17 * lines) + 0.25)
+    figure, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False, layout="constrained")
+    for number, (line, row) in enumerate(zip(axes, rows)):
         for axis in line:
             axis.set(xticks=[], yticks=[], aspect="equal")
             axis.spines[:].set_visible(False)
@@ -34,17 +34,20 @@ def sheet(rows: Sequence[Sequence[tuple]], path, title: str = "") -> Path:
             axis.imshow(resize(picture, (96, 96)) if max(picture.shape[:2]) > 96 else picture)
             if colour:
                 axis.spines[:].set(visible=True, color=colour, linewidth=3)
-            if caption and (lines or line is axes[0]):
+            if caption and (lines or number == 0):  # "query" is said once
                 axis.set_title(shorten_lines(caption, 40), fontsize=8, pad=4)
-    figure.suptitle(title, fontsize=11, y=0.995)
-    figure.tight_layout(pad=0.5, rect=(0, 0, 1, 0.985))
+    _titled(figure, title)
     return write(figure, path)
 
 
-def _wrapped(text: str, width: int = 12, most: int = 48) -> str:
-    import textwrap
+def _titled(figure, title: str) -> None:
+    """`title` over the figure, on as many lines as its width asks for."""
+    if title:
+        figure.suptitle(textwrap.fill(title, max(20, int(figure.get_figwidth() * 13))), fontsize=11)
 
-    return "\n".join(textwrap.wrap(shorten(text, most), width))
+
+def _wrapped(text: str, width: int = 12, most: int = 48) -> str:
+    return textwrap.fill(shorten(text, most), width)
 
 
 def contact_sheet(
@@ -56,15 +59,14 @@ def contact_sheet(
     rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
     lines = max(caption.count("\n") for _, caption in cells)
     size = (columns * 1.35, len(rows) * (1.5 + 0.15 * lines) + 0.3)
-    figure, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False)
+    figure, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False, layout="constrained")
     for axis in axes.flat:
         axis.set_axis_off()
     for line, row in zip(axes, rows):
         for axis, (picture, caption) in zip(line, row):
             axis.imshow(resize(picture, (128, 128)) if max(picture.shape[:2]) > 128 else picture)
             axis.set_title(caption, fontsize=8, pad=3)
-    figure.suptitle(title, fontsize=11)
-    figure.tight_layout(pad=0.5)
+    _titled(figure, title)
     return write(figure, path)
 
 
@@ -115,7 +117,7 @@ def mistakes(image_set: ImageSet, scores: np.ndarray, names: Sequence[str], path
     captions = [f"{names[labels[i]]}\nas {names[guesses[i]]}\n{ahead[i]:.2f} ahead" for i in worst]
     pictures = [image_set.read(i) for i in worst]
     wrong = int(np.sum(guesses != labels))
-    title = f"{len(worst)} of {wrong} mistakes: each picture's class, what it was taken for, by how much"
+    title = f"The {len(worst)} surest of {wrong} mistakes"
     return contact_sheet(pictures, captions, path, title)
 
 
