@@ -145,6 +145,19 @@ class Backbone(HybridBlock):
             first -= 1
         return [p for layer in layers[:first] for p in layer], [p for layer in layers[first:] for p in layer]
 
+    def freeze_batch_norm(self) -> None:
+        """Keep every batch norm as it is, scales and statistics; call it before `hybridize`.
+
+        For fine-tuning: the statistics of small or class-balanced batches are not those of the pictures at large.
+        """
+
+        def freeze(block):
+            if isinstance(block, nn.BatchNorm):
+                block._kwargs["use_global_stats"] = True
+                block.gamma.grad_req = block.beta.grad_req = "null"
+
+        self.apply(freeze)
+
     def _infer(self, side: int) -> None:
         """Set `width`, and the shapes of all parameters, for pictures of `side` pixels, without running anything."""
         data = mx.sym.var("data")

@@ -38,6 +38,48 @@ class EmbeddingNet(HybridBlock):
         return mx.nd.L2Normalization(self.dense(features))
 
 
+def create(name: str, embed_dim: int, weights: str | None, ctx, size: int) -> EmbeddingNet:
+    """A network to be trained.
+
+    Parameters
+    ----------
+    name : str
+        The backbone, see `common.backbones.names`.
+    embed_dim : int
+    weights : str or None
+        None: random. ``"imagenet"`` or a file of the backbone's parameters: the dense layer is random. A file that
+        `save` wrote: training goes on from it, dense layer included.
+    ctx : mx.Context or list
+    size : int
+        Side in pixels of the pictures it will see.
+
+    Raises
+    ------
+    UserError
+        The weights cannot be had or belong to another network.
+    """
+    if weights and weights != "imagenet" and _card(Path(weights)):
+        net, card = load(weights, ctx)
+        if (card["model"], card["embed_dim"]) != (name, embed_dim):
+            raise UserError(
+                f"--params {weights} holds --model {card['model']} --embed-dim {card['embed_dim']}:"
+                f" give these two flags, or other parameters for {name}"
+            )
+        net.backbone.source = f"file {Path(weights).name}"
+        return net
+    backbone = backbones.create(name, weights, ctx, size=size)
+    net = EmbeddingNet(backbone, embed_dim)
+    (net.dense if weights else net).initialize(mx.init.Xavier(magnitude=2), ctx=ctx)
+    return net
+
+
+def _card(path: Path) -> dict | None:
+    """What `save` wrote beside its parameters; None if there is nothing of the kind."""
+    file = path.with_suffix(".json")
+    card = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return card if "embed_dim" in card else None
+
+
 def save(net: EmbeddingNet, path, **card) -> None:
     """Write the parameters to `path` (``.params``) and, beside it (``.json``), what is needed to build the network."""
     path = Path(path)

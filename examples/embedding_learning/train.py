@@ -53,6 +53,11 @@ def parse_args(argv=None):
         help="factor of --lr for pretrained convolutions; 0 freezes the backbone and reads it once",
     )
     p.add_argument(
+        "--freeze-batch-norm",
+        action="store_true",
+        help="keep the batch norms of a pretrained network as they are, scales and statistics",
+    )
+    p.add_argument(
         "--save-model-prefix",
         default="margin_loss_model",
         metavar="NAME",
@@ -131,13 +136,15 @@ def main(args):
     # Network: backbone, one dense layer to the embedding, unit length.
     weights = args.params or ("imagenet" if args.use_pretrained else None)
     size = args.image_size or backbones.input_size(args.model)
-    backbone = backbones.create(args.model, weights, contexts, size=size)
-    net = model.EmbeddingNet(backbone, args.embed_dim)
-    mx.random.seed(args.seed)
-    net.initialize(mx.init.Xavier(magnitude=2), ctx=contexts)
     frozen = args.backbone_lr == 0
-    if frozen and not weights:
-        raise UserError("--backbone-lr 0 freezes a backbone that knows nothing: add --use-pretrained or --params")
+    if not weights and (frozen or args.freeze_batch_norm):
+        flag = "--backbone-lr 0" if frozen else "--freeze-batch-norm"
+        raise UserError(f"{flag} keeps what was learned before, and nothing was: add --use-pretrained or --params")
+    mx.random.seed(args.seed)
+    net = model.create(args.model, args.embed_dim, weights, contexts, size)
+    backbone = net.backbone
+    if args.freeze_batch_norm:
+        backbone.freeze_batch_norm()
     if weights:  # pretrained convolutions move slowly
         for name, parameter in backbone.collect_params().items():
             if frozen:

@@ -93,6 +93,37 @@ def test_training_learns_resumes_and_writes_its_run(tmp_path):
     assert "data:image/png;base64," in page and "http" not in page.replace("http-equiv", "")
 
 
+SHIPPED = EXAMPLE / "pretrained" / "glyphs_conv4.params"
+
+
+def test_training_goes_on_from_a_saved_model_with_its_batch_norm_kept(tmp_path):
+    import mxnet as mx
+
+    flags = ["--dataset", "glyphs", "--model", "conv4", "--params", SHIPPED, "--freeze-batch-norm"]
+    flags += ["--backbone-lr", "1", "--epoch-batches", "2", "--epochs", "1", "--batch-size", "20", "--data-path", tmp_path / "data"]
+    done = run("train.py", *flags, "--run-dir", tmp_path / "run", "--no-plots")
+    assert done.returncode == 0 and "file glyphs_conv4.params" in done.stdout, done.stderr
+    figures = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert figures["before training_recall@1"] > 0.65  # the dense layer came along
+    before, after = mx.nd.load(str(SHIPPED)), mx.nd.load(str(tmp_path / "run" / "margin_loss_model.params"))
+    assert set(before) == set(after)
+    for name, value in before.items():
+        same = np.array_equal(value.astype("float32").asnumpy(), after[name].asnumpy())
+        kept = any(part in name for part in ("gamma", "beta", "running"))
+        assert same == kept, name
+
+
+@pytest.mark.parametrize(("flags", "text"), [
+    (["--params", SHIPPED, "--embed-dim", "64"], "holds --model conv4 --embed-dim 128"),
+    (["--freeze-batch-norm"], "--freeze-batch-norm keeps what was learned before"),
+    (["--backbone-lr", "0"], "--backbone-lr 0 keeps what was learned before"),
+])  # fmt: skip
+def test_flags_that_need_a_trained_network_say_so(flags, text, tmp_path):
+    done = run("train.py", "--dataset", "glyphs", "--model", "conv4", *flags, "--run-dir", tmp_path / "run")
+    assert done.returncode == 2 and text in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
     """Ten characters in twelve faces, as files CHARACTER/FACE.png."""
