@@ -18,9 +18,9 @@ class _HelpFormatter(argparse.HelpFormatter):
 
     def _get_help_string(self, action):
         text = action.help or ""
-        hidden = action.default in (None, False, argparse.SUPPRESS) or "default" in text
+        default = action.default
+        hidden = default is None or default is False or default is argparse.SUPPRESS or "default" in text
         if action.option_strings and not hidden:
-            default = action.default
             shown = ",".join(map(str, default)) if isinstance(default, (list, tuple)) else default
             text += f" (default: {shown if str(shown) else 'empty'})".replace("%", "%%")
         return text
@@ -123,22 +123,31 @@ def launch(main: Callable, parse_args: Callable) -> None:
 
 def int_list(text: str) -> list[int]:
     """``"0,2,5"`` -> ``[0, 2, 5]``; empty text gives an empty list."""
-    return [int(part) for part in text.split(",") if part.strip()]
+    return _list(int, text, "whole numbers with commas between, such as 0,2,5")
 
 
 def float_list(text: str) -> list[float]:
-    """``"0.1,0.2"`` -> ``[0.1, 0.2]``."""
-    return [float(part) for part in text.split(",") if part.strip()]
+    """``"0.1,0.2"`` -> ``[0.1, 0.2]``; empty text gives an empty list."""
+    return _list(float, text, "numbers with commas between, such as 12,14.5")
 
 
-def _number(kind, test, wanted) -> Callable:
+def _list(kind, text: str, wanted: str) -> list:
+    try:
+        return [kind(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}") from None
+
+
+def _number(kind, test, wanted: str) -> Callable:
     def convert(text):
-        value = kind(text)
-        if not test(value):
-            raise argparse.ArgumentTypeError(f"{text} is not {wanted}")
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not test(value):
+            raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
         return value
 
-    convert.__name__ = wanted  # argparse shows it in "invalid ... value"
     return convert
 
 

@@ -1,0 +1,139 @@
+"""The command line that the examples share: defaults shown, errors in one line, exit statuses."""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from common import cli
+from common.errors import UserError
+from common.paths import REPO
+
+
+def shared(**options):
+    p = cli.parser("What it does.\n\nMore that --help leaves out.")
+    defaults = {"dataset": "glyphs", "datasets": ["cub200", "glyphs"], "model": "conv4"}
+    cli.add_shared(p, "embedding_learning", **{**defaults, **options})
+    return p
+
+
+def test_help_shows_every_default_also_zero_and_empty():
+    p = shared(seed=0)
+    p.add_argument("--nu", type=cli.non_negative_float, default=0.0, help="weight, in %% of the loss")
+    p.add_argument("--steps", type=cli.float_list, default=[12, 14], help="epochs")
+    p.add_argument("--own", default=3, help="default is three")
+    p.add_argument("--flag", action="store_true", help="turns it on")
+    text = " ".join(p.format_help().split())
+    for shown in (
+        "data set: cub200, glyphs (default: glyphs)", "random seed (default: 0)", "in % of the loss (default: 0.0)",
+        "epochs (default: 12,14)", "empty means CPU (default: empty)", "default is three -", "turns it on",
+    ):  # fmt: skip
+        assert shown in text
+    assert "What it does." in text and "More that" not in text
+    assert text.endswith("turns it on")  # a switch has no default to show
+    assert "/DATASET" in text  # where --data-path is by default
+
+
+def test_shared_flags_of_every_example():
+    args = shared(int8=True).parse_args([])
+    assert vars(args) == {
+        "dataset": "glyphs", "data_path": None, "model": "conv4", "params": None, "run_dir": None, "resume": False,
+        "num_workers": 2, "gpus": [], "num_cpus": 1, "kvstore": "device", "seed": 123, "int8": False,
+    }  # fmt: skip
+    kept = vars(shared(skip=("--resume", "--seed")).parse_args([]))
+    assert "resume" not in kept and "seed" not in kept and "int8" not in kept
+
+
+@pytest.mark.parametrize(("arguments", "text"), [
+    (["--gpus", "0,x"], "argument --gpus: '0,x' is not whole numbers with commas between, such as 0,2,5"),
+    (["--num-cpus", "0"], "argument --num-cpus: '0' is not a whole number above 0"),
+    (["--num-cpus", "two"], "argument --num-cpus: 'two' is not a whole number above 0"),
+    (["--seed", "-1"], "argument --seed: '-1' is not a whole number, 0 or more"),
+    (["--kvstore", "devise"], "--kvstore"),
+    (["--dataset", "birds"], "--dataset"),
+    (["--num-cpu", "2"], "unrecognized arguments: --num-cpu 2"),  # no abbreviations: a new flag would break them
+    (["stray"], "stray"),
+])  # fmt: skip
+def test_wrong_flags_are_one_line_and_status_2(arguments, text, capsys):
+    with pytest.raises(SystemExit) as ended:
+        shared().parse_args(arguments)
+    shown = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert shown.startswith("error: ") and shown.count("\n") == 1
+    assert text in shown and "see --help" in shown
+
+
+def test_lists():
+    assert cli.int_list("0,2,5") == [0, 2, 5] and cli.int_list("7") == [7]
+    assert cli.int_list("") == cli.float_list("") == []
+    assert cli.float_list("12, 14.5,") == [12, 14.5]
+    assert shared().parse_args(["--gpus="]).gpus == []
+
+
+@pytest.mark.parametrize(("kind", "good", "bad"), [
+    (cli.positive_int, {"1": 1, "70": 70}, ["0", "-3", "1.5", ""]),
+    (cli.non_negative_int, {"0": 0, "12": 12}, ["-1", "x"]),
+    (cli.positive_float, {"1e-4": 1e-4, "2": 2.0}, ["0", "-1", "inf", "nan"]),
+    (cli.non_negative_float, {"0": 0.0, "0.5": 0.5}, ["-0.1", "inf", "nan"]),
+    (cli.unit_float, {"0": 0.0, "1": 1.0, "0.3": 0.3}, ["1.01", "-0.1", "nan"]),
+])  # fmt: skip
+def test_numbers_keep_their_range(kind, good, bad):
+    for text, value in good.items():
+        assert kind(text) == value
+    for text in bad:
+        with pytest.raises(argparse.ArgumentTypeError, match="is not a"):
+            kind(text)
+
+
+def ends_with(main):
+    with pytest.raises(SystemExit) as ended:
+        cli.launch(main, lambda: None)
+    return ended.value.code
+
+
+def test_a_users_error_is_one_line_and_status_2(capsys):
+    def main(args):
+        print("so far so good")
+        raise UserError("row 7 of labels.csv has no class: name one")
+
+    assert ends_with(main) == 2
+    shown = capsys.readouterr()
+    assert shown.err == "error: row 7 of labels.csv has no class: name one\n"
+    assert shown.out == "so far so good\n"
+
+
+def test_main_gets_the_arguments_and_other_errors_keep_their_traceback():
+    seen = []
+    cli.launch(seen.append, lambda: "arguments")
+    assert seen == ["arguments"]
+    with pytest.raises(ZeroDivisionError):
+        cli.launch(lambda args: 1 / 0, lambda: None)
+
+
+def test_interrupt_ends_with_130(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys, time\nfrom common import cli\n"
+        "def main(args):\n    print('started', flush=True)\n    time.sleep(60)\n"
+        "cli.launch(main, lambda: None)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(REPO)}
+    process = subprocess.Popen(
+        [sys.executable, str(script)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "started\n"
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, shown = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert shown == "stopped; a run with checkpoints continues with --resume\n"
+
+
+def test_nothing_slow_is_imported():
+    """--help and wrong flags answer at once: MXNet alone takes 2.6 s."""
+    code = "import sys, common.cli; print([m for m in ('mxnet', 'faiss', 'cv2', 'PIL') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True).stdout == "[]\n"
