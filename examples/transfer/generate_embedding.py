@@ -36,22 +36,14 @@ def parse_args(argv=None):
     add("-w", "--image_width", type=cli.positive_int, default=160, metavar="PIXELS", help="width of -data's pictures")
     add("-c", "--image_channels", type=cli.positive_int, default=3, metavar="N", help="channels of -data's pictures")
     add("-weights", "--nn_weights", default="imagenet", metavar="WEIGHTS",
-        help="imagenet, None (random weights) or a .params file")  # fmt: skip
+        help="imagenet, None (random weights) or a file: .params, .h5, .pth, .safetensors")  # fmt: skip
     add("-b", "--batch_size", type=cli.positive_int, default=1, metavar="N", help="pictures a forward pass takes")
-    add(
-        "--interpolation",
-        default="nearest",
-        choices=("nearest", "bilinear", "bicubic"),
-        help="how pictures are resized",
-    )
+    add("--interpolation", default="nearest", choices=("nearest", "bilinear", "bicubic"),
+        help="how pictures are resized")  # fmt: skip
     add("--int8", action="store_true", help="run the network in 8 bits: several times as fast")
     add("--resume", action="store_true", help="continue a run that was killed; the same file comes out")
-    add(
-        "--on-error",
-        default="stop",
-        choices=("stop", "skip"),
-        help="skip: leave bad pictures out, list them in NAME_failed.csv",
-    )
+    add("--on-error", default="stop", choices=("stop", "skip"),
+        help="skip: leave bad pictures out, list them in NAME_failed.csv")  # fmt: skip
     add("--no-clobber", action="store_true", help="refuse to replace files that exist")
     add("--num-workers", type=cli.positive_int, default=2, metavar="N", help="threads that decode pictures ahead")
     add("--gpus", type=cli.int_list, default=[], metavar="LIST", help="GPU to use; empty means CPU")
@@ -61,6 +53,8 @@ def parse_args(argv=None):
         p.error("-data and -labels belong together: give both")
     if sum(map(bool, (args.csv_file, args.npy_data, args.folder))) != 1:
         p.error("give one of -csv FILE, -data FILE with -labels FILE, or --folder DIR")
+    if args.int8 and args.gpus:
+        p.error("--int8 runs on the CPU: leave out --gpus")
     return args
 
 
@@ -84,23 +78,6 @@ def settings_key(args, source, net) -> str:
     for name, parameter in net._collect_params_with_prefix().items():
         total.update(name.encode() + parameter.data(parameter.list_ctx()[0]).asnumpy().tobytes())
     return total.hexdigest()
-
-
-def calibration(source, failed, size: int, interpolation: str):
-    """Pictures spread over the input, for the ranges of an INT8 network."""
-    import numpy as np
-
-    from common import export
-
-    good = [i for i in range(len(source)) if i not in failed]
-    chosen = sorted({good[i] for i in np.linspace(0, len(good) - 1, export.CALIBRATION).astype(int)}) if good else []
-    found = []
-    for i in chosen:
-        try:
-            found.append(source.read(i, size, interpolation))
-        except UserError:  # the run itself tells of it
-            continue
-    return np.array(found, np.uint8)
 
 
 def main(args):
@@ -127,14 +104,12 @@ def main(args):
     from common import devices, export, features
 
     ctx = devices.contexts(args.gpus)[0]
-    if args.int8 and args.gpus:
-        raise UserError("--int8 runs on the CPU: leave out --gpus")
     net = networks.create(args.trained_model, args.nn_weights, ctx, args.seed)
     size = net.input_size
     print(f"{net.name_}: {net.width} numbers a picture of {size} x {size}; weights: {net.source}", flush=True)
     key, width = settings_key(args, source, net), net.width
     if args.int8:
-        net = export.quantize(net, calibration(source, failed, size, args.interpolation))
+        net = export.quantize(net, inputs.spread(source, export.CALIBRATION, size, args.interpolation, failed))
     else:
         net.hybridize(static_alloc=True, static_shape=True)
     output = outputs.Output(args.save_folder_path, args.save_name, format, width, key, args.resume)

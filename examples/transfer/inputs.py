@@ -1,4 +1,4 @@
-"""Pictures and labels to read: a CSV, a pair of .npy files or a folder; all of it checked before a network runs."""
+"""Pictures and labels to read: CSV, .npy pair, folder or data set; all of it checked before a network runs."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from common import images
+from common.datasets import ImageSet
 from common.errors import UserError
 
 FILTERS = {name: Image.Resampling[name.upper()] for name in ("nearest", "bilinear", "bicubic")}
-BLOCK = 1024  # rows of a .npy file that are checked at a time
+BLOCK = 1 << 20  # values of a .npy file that are checked at a time
 
 
 def resize(picture: Image.Image, size: int, interpolation: str) -> np.ndarray:
@@ -36,12 +37,12 @@ def read(path, size: int, interpolation: str = "nearest") -> np.ndarray:
         The file is not there or is not a whole picture.
     """
     try:
-        with Image.open(path) as picture:
+        with images.opened(path) as picture:
             picture = ImageOps.exif_transpose(picture)
             if picture.mode != "RGB" or "transparency" in picture.info:
                 picture = Image.fromarray(images.rgb(picture))
             return resize(picture, size, interpolation)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except images.BROKEN as error:
         raise UserError(f"{path} is not a picture that can be read: {error}") from error
 
 
@@ -77,19 +78,26 @@ class Files:
         """A name for these pictures and labels, by place, size, time of change and label."""
         total = hashlib.sha256()
         for path, label in zip(self.paths, self.labels):
-            state = path.stat() if path.is_file() else None
+            state = path.stat() if _is_file(path) else None
             total.update(f"{path}|{label}|{state and (state.st_size, state.st_mtime_ns)}\n".encode())
         return total.hexdigest()
 
 
 def _why_unreadable(path: Path) -> str | None:
-    if not path.is_file():
+    if not _is_file(path):
         return f"{path}: no such file"
     try:
-        with Image.open(path):
+        with images.opened(path):
             return None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except images.BROKEN as error:
         return f"{path} is not a picture that can be read: {error}"
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long, a folder that must not be read
+        return False
 
 
 @dataclass
@@ -122,11 +130,12 @@ class Vectors:
         bad, largest = {}, 0.0
         if self.data.dtype == np.uint8:
             return bad
-        for start in range(0, len(self.data), BLOCK):
-            block = np.asarray(self.data[start : start + BLOCK], np.float64)
+        rows = max(1, BLOCK // self.data.shape[1])
+        for start in range(0, len(self.data), rows):
+            block = self.data[start : start + rows]
             wrong = ~((block >= 0) & (block <= 255)).all(axis=1)  # a NaN fails both
             bad.update({start + int(i): "a value outside of 0..255" for i in np.flatnonzero(wrong)})
-            largest = max(largest, np.nanmax(block))
+            largest = max(largest, np.fmax.reduce(block, axis=None))  # fmax: without NaN
         if largest <= 1 and self.data.dtype.kind == "f":
             raise UserError(f"{self.path}: all values lie in 0..1; pixels of 0..255 are needed: multiply by 255")
         return bad
@@ -140,6 +149,65 @@ class Vectors:
         state = self.path.stat()
         text = f"{self.path.resolve()} {state.st_size} {state.st_mtime_ns} {self.height} {self.width} {self.labels.tolist()}"  # noqa: E501
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass
+class Pictures:
+    """Pictures of a data set: in memory, or cut out of files.
+
+    Attributes
+    ----------
+    images : common.datasets.ImageSet
+    labels : (n,) array of str
+    rows : list of str
+    """
+
+    images: ImageSet
+    labels: np.ndarray
+    rows: list[str]
+
+    def __len__(self):
+        return len(self.images)
+
+    def check(self) -> dict[int, str]:
+        """Nothing is known before the pictures are read."""
+        return {}
+
+    def read(self, i: int, size: int, interpolation: str) -> np.ndarray:
+        return resize(Image.fromarray(self.images.read(i)), size, interpolation)
+
+    def key(self) -> str:
+        """A name for the pixels in memory, or the files by place, size and time of change."""
+        total = hashlib.sha256("\n".join(self.labels.tolist()).encode())
+        if self.images.in_memory:
+            total.update(np.ascontiguousarray(self.images.images))
+        else:
+            for path in self.images.images:
+                state = Path(path).stat()
+                total.update(f"{path}|{state.st_size}|{state.st_mtime_ns}\n".encode())
+        return total.hexdigest()
+
+
+@dataclass
+class Chosen:
+    """The pictures `order` of `source`, in that order."""
+
+    source: Files | Vectors | Pictures
+    order: np.ndarray
+
+    def __len__(self):
+        return len(self.order)
+
+    def read(self, i: int, size: int, interpolation: str) -> np.ndarray:
+        return self.source.read(self.order[i], size, interpolation)
+
+
+def from_dataset(image_set: ImageSet) -> Files | Pictures:
+    """The pictures of `image_set`, labelled with the names of their classes."""
+    labels = np.array(image_set.class_names)[image_set.labels]
+    if image_set.in_memory or image_set.boxes is not None:
+        return Pictures(image_set, labels, [f"picture {i + 1}" for i in range(len(labels))])
+    return Files(list(image_set.images), labels, [str(path) for path in image_set.images])
 
 
 def from_csv(path) -> Files:
@@ -176,7 +244,7 @@ def _numbered(reader) -> Iterator[tuple[int, list[str]]]:
 
 def _found(folder: Path, name: str) -> Path:
     beside = folder / name
-    return beside if beside.is_file() or not Path(name).is_file() else Path(name)
+    return beside if _is_file(beside) or not _is_file(Path(name)) else Path(name)
 
 
 def _labels(texts: list[str]) -> np.ndarray:
@@ -189,11 +257,26 @@ def _labels(texts: list[str]) -> np.ndarray:
 
 
 def from_folder(path) -> Files:
-    """Pictures in ``ROOT/CLASS/``; the label is the folder's name."""
-    from common.datasets import folder
+    """Pictures in ``ROOT/CLASS/``, in the order of their names; the label is the folder's name.
 
-    found = folder.load(path)
-    return Files(list(found.images), np.array(found.class_names)[found.labels], [str(p) for p in found.images])
+    Raises
+    ------
+    UserError
+        No such folder, or no picture in its folders.
+    """
+    root = Path(path)
+    if not root.is_dir():
+        raise UserError(f"--folder {root} is no folder: one with a folder of pictures for each class is needed")
+    folders = sorted(child for child in root.iterdir() if child.is_dir() and not child.name.startswith("."))
+    found = [(child.name, file) for child in folders for file in sorted(child.iterdir()) if _is_picture(file)]
+    if not found:
+        raise UserError(f"--folder {root} holds no ROOT/CLASS/PICTURE.jpg")
+    names, paths = zip(*found)
+    return Files(list(paths), np.array(names), [str(path) for path in paths])
+
+
+def _is_picture(file: Path) -> bool:
+    return file.suffix.lower() in images.SUFFIXES and not file.name.startswith(".")
 
 
 def from_npy(data, labels, height: int, width: int, channels: int) -> Vectors:
@@ -213,20 +296,26 @@ def from_npy(data, labels, height: int, width: int, channels: int) -> Vectors:
             f"-data {data} has shape {pictures.shape}: -he {height} -w {width} -c {channels} need rows of"
             f" {height * width * channels} values"
         )
-    if names.size != len(pictures) or names.shape[0] != len(pictures):
+    if names.shape not in ((len(pictures),), (len(pictures), 1)):
         raise UserError(f"-labels {labels} has shape {names.shape}, but -data {data} has {len(pictures)} rows")
     if pictures.dtype.kind not in "uif" or not len(pictures):
         raise UserError(f"-data {data} holds {len(pictures)} rows of {pictures.dtype}: numbers of 0..255 are needed")
-    return Vectors(Path(data), pictures, np.asarray(names).reshape(-1), height, width)
+    if names.dtype.kind not in "uifbSU":
+        raise UserError(f"-labels {labels} holds {names.dtype}: numbers or text are needed")
+    names = np.asarray(names).reshape(-1)
+    return Vectors(Path(data), pictures, np.char.decode(names) if names.dtype.kind == "S" else names, height, width)
 
 
 def _load(path, flag: str) -> np.ndarray:
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:
         raise UserError(f"{flag} {path}: {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, EOFError) as error:
         raise UserError(f"{flag} {path} is not a .npy file of numbers or text: {error}") from error
+    if not isinstance(found, np.ndarray):
+        raise UserError(f"{flag} {path} is an archive of arrays: a .npy file of one is needed")
+    return found
 
 
 @dataclass
@@ -236,6 +325,22 @@ class Batch:
     first: int
     images: np.ndarray
     failed: dict[int, str]
+
+
+def spread(source, count: int, size: int, interpolation: str, skip=()) -> np.ndarray:
+    """Up to `count` pictures spread over `source`, those that can be read: (n, size, size, 3) uint8.
+
+    They set the ranges of an INT8 network. `skip` holds the numbers of pictures known to fail.
+    """
+    good = [i for i in range(len(source)) if i not in skip]
+    places = np.unique(np.linspace(0, len(good) - 1, count).astype(int)) if good else []
+    found = []
+    for place in places:
+        try:
+            found.append(source.read(good[place], size, interpolation))
+        except UserError:  # told where all pictures are read
+            continue
+    return np.array(found, np.uint8)
 
 
 def batches(source, size: int, batch_size: int, interpolation: str, skip=(), start: int = 0, num_workers: int = 2):

@@ -59,6 +59,14 @@ class Classifier:
         """(n,) class numbers."""
         return self.scores(features).argmax(axis=1)
 
+    def probabilities(self, features: np.ndarray) -> np.ndarray:
+        """(n, c): how likely each class is; for svm, which knows no probabilities, its margins."""
+        scores = self.scores(features)
+        if self.kind not in ("logistic", "gluon"):
+            return scores
+        shares = np.exp(scores - scores.max(axis=1, keepdims=True))
+        return shares / shares.sum(axis=1, keepdims=True)
+
     def save(self, path) -> None:
         text = json.dumps({"kind": self.kind, "backbone": self.backbone, "k": self.k})
         arrays = {name: getattr(self, name) for name in ("classes", "mean", "scale", "weight", "bias")}
@@ -104,23 +112,27 @@ def _sklearn(kind: str, x, labels, seed: int):
     return weight, bias
 
 
-def _gluon(x, labels, classes: int, seed: int, epochs: int = 20, batch: int = 64):
-    """A dense layer under softmax cross-entropy, by Adam."""
+def _gluon(x, labels, classes: int, seed: int, steps: int = 1000, batch: int = 64, rate: float = 5e-3):
+    """A dense layer under softmax cross-entropy, by Adam: at least `steps` steps, 20 epochs; the rate falls to 0."""
     import mxnet as mx
     from mxnet import autograd, gluon
 
     mx.random.seed(seed)
     head = gluon.nn.Dense(classes, in_units=x.shape[1])
-    head.initialize(mx.init.Xavier())
+    head.initialize(mx.init.Zero())
     head.hybridize()
-    trainer = gluon.Trainer(head.collect_params(), "adam", {"learning_rate": 1e-3, "wd": 1e-2})
+    epoch_steps = -(-len(x) // batch)
+    epochs = max(20, -(-steps // epoch_steps))
+    falling = mx.lr_scheduler.PolyScheduler(epochs * epoch_steps, rate, pwr=1)
+    trainer = gluon.Trainer(head.collect_params(), "adam", {"wd": 1e-2, "lr_scheduler": falling})
     loss = gluon.loss.SoftmaxCrossEntropyLoss()
+    data, wanted = mx.nd.array(x), mx.nd.array(labels)
     for epoch in range(epochs):
-        order = np.random.default_rng([seed, epoch]).permutation(len(x))
+        order = mx.nd.array(np.random.default_rng([seed, epoch]).permutation(len(x)), dtype="int32")
         for start in range(0, len(x), batch):
             chosen = order[start : start + batch]
             with autograd.record():
-                value = loss(head(mx.nd.array(x[chosen])), mx.nd.array(labels[chosen]))
+                value = loss(head(data.take(chosen)), wanted.take(chosen))
             value.backward()
             trainer.step(len(chosen))
     return head.weight.data().asnumpy(), head.bias.data().asnumpy()

@@ -9,7 +9,7 @@ from common.errors import UserError, near
 DOCUMENT = {  # the document's name: the same network with Keras's weights, then other sources of the same network
     "VGG16": ("keras-vgg16", "vgg16"),
     "VGG19": ("keras-vgg19", "vgg19"),
-    "ResNet50": ("keras-resnet50", "resnet50_v1"),
+    "ResNet50": ("keras-resnet50", "resnet50_v1b", "resnet50_v1"),
     "MobileNet": ("keras-mobilenet", "mobilenet1.0"),
     "Xception": ("keras-xception", "xception"),
     "InceptionV3": ("keras-inceptionv3", "inceptionv3"),
@@ -31,7 +31,7 @@ def candidates(name: str) -> tuple[str, ...]:
     known.update({key.lower(): names for key, names in DOCUMENT.items()})
     if name.lower() in known:
         return known[name.lower()]
-    close = near(name, [*DOCUMENT, *backbones.names()]) or f" (the document's are {', '.join(DOCUMENT)})"
+    close = near(name, [*backbones.names(), *DOCUMENT]) or f" (the document's are {', '.join(DOCUMENT)})"
     raise UserError(f"-tm {name}: no such network{close}")
 
 
@@ -59,7 +59,8 @@ def create(name: str, weights: str, ctx=None, seed: int = 0):
     Parameters
     ----------
     weights : str
-        ``"imagenet"``: the first source that can be had; ``"None"``: random, by `seed`; otherwise a ``.params`` file.
+        ``"imagenet"``: the first source that can be had; ``"None"``: random, by `seed`; otherwise a file: ``.params``,
+        Keras's ``.h5``, or torchvision's ``.pth`` or ``.safetensors``.
 
     Raises
     ------
@@ -69,6 +70,8 @@ def create(name: str, weights: str, ctx=None, seed: int = 0):
     import mxnet as mx
 
     from common import backbones
+    from common.sources import SOURCES
+    from common.weights import find
 
     names = candidates(name)
     if weights.lower() == "none":
@@ -80,12 +83,17 @@ def create(name: str, weights: str, ctx=None, seed: int = 0):
         return backbones.create(names[0], weights, ctx)
     for choice in names:
         try:
-            return backbones.create(choice, "imagenet", ctx)
+            found = find(choice, "imagenet")
         except UserError as error:
             reason = error
-    if len(names) > 1 or names[0].startswith("keras-"):
-        raise UserError(
-            f"no pretrained weights for {name}: ./get_data.sh {names[0]} fetches them;"
-            " or give a file with -weights FILE, or use -tm squeezenet1.1 or efficientnet_lite0, which a package ships"
-        ) from reason
-    raise reason
+            continue
+        if choice != names[0]:
+            print(f"{name}: Keras's weights cannot be had; the same network from another source: {found.source}")
+        return backbones.create(choice, "imagenet", ctx)
+    if len(names) == 1 and not names[0].startswith("keras-"):
+        raise reason
+    ways = [key for choice in names for key, source in SOURCES.items() if source.convert == choice]
+    raise UserError(
+        f"no pretrained weights for {name}: {' or '.join(f'./get_data.sh {way}' for way in ways)} fetches them;"
+        " or give a file with -weights FILE, or use -tm squeezenet1.1 or efficientnet_lite0, which a package ships"
+    ) from reason

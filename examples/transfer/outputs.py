@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -41,9 +42,9 @@ class Output:
         self.seen, self.failed = 0, {}  # pictures done with, and those of them that failed
         state = self.part / "state.json"
         if resume and state.is_file():
-            self._continue(json.loads(state.read_text(encoding="utf-8")))
+            self._continue(json.loads(state.read_text(encoding="utf-8")))  # written whole or not at all
         self.part.mkdir(exist_ok=True)
-        self.file = open(self.part / "vectors", "r+b" if self.seen else "wb")  # noqa: SIM115 (closed by close())
+        self.file = open(self.part / "vectors", "r+b" if self.seen else "wb")  # noqa: SIM115 (closed by finish)
         self.file.truncate(self.written * 4 * width)
         self.file.seek(0, os.SEEK_END)
         self.saved = 0.0
@@ -57,6 +58,9 @@ class Output:
         if state["key"] != self.key:
             raise UserError(f"--resume: {self.part} was begun with other pictures or settings; leave --resume out")
         self.seen, self.failed = state["seen"], {int(i): reason for i, reason in state["failed"].items()}
+        vectors = self.part / "vectors"
+        if not vectors.is_file() or vectors.stat().st_size < self.written * 4 * self.width:
+            raise UserError(f"--resume: {vectors} is shorter than it was: leave --resume out to begin again")
 
     def add(self, vectors: np.ndarray, failed: dict[int, str]) -> None:
         """Append a batch's vectors, without the rows of pictures that `failed` (by number in the input)."""
@@ -85,24 +89,31 @@ class Output:
         self.save()
         self.file.close()
         labels = np.delete(labels, sorted(self.failed))
-        shape = (self.written, self.width)
-        vectors = np.memmap(self.part / "vectors", np.float32, "r", shape=shape) if self.written else np.zeros(shape)
         targets = paths(self.folder, self.name, self.format)
         beside = [self.part / target.name for target in targets]
-        WRITERS[self.format](beside, vectors, labels)
+        WRITERS[self.format](beside, self._blocks(), labels, self.width)
+        list_of_failed = self.folder / f"{self.name}_failed.csv"
         if self.failed:
-            targets.append(self.folder / f"{self.name}_failed.csv")
-            beside.append(self.part / targets[-1].name)
+            targets.append(list_of_failed)
+            beside.append(self.part / list_of_failed.name)
             with open(beside[-1], "w", newline="", encoding="utf-8") as file:
                 csv.writer(file).writerows(
                     [["row", "reason"], *((rows[i], self.failed[i]) for i in sorted(self.failed))]
                 )
+        else:
+            list_of_failed.unlink(missing_ok=True)  # of an earlier run
         for source, target in zip(beside, targets):
             os.replace(source, target)
         for left in self.part.iterdir():
             left.unlink()
         self.part.rmdir()
         return targets
+
+    def _blocks(self) -> Iterator[np.ndarray]:
+        """The vectors, (n, width), some rows at a time."""
+        with open(self.part / "vectors", "rb") as file:
+            while len(block := np.fromfile(file, np.float32, ROWS * self.width)):
+                yield block.reshape(-1, self.width)
 
 
 def paths(folder, name: str, format: str) -> list[Path]:
@@ -111,41 +122,43 @@ def paths(folder, name: str, format: str) -> list[Path]:
     return [Path(folder) / f"{name}{end}" for end in ends]
 
 
-def _npy(files: list[Path], vectors: np.ndarray, labels: np.ndarray) -> None:
+def _npy(files: list[Path], blocks, labels: np.ndarray, width: int) -> None:
     with open(files[0], "wb") as file:
-        header = {"descr": "<f4", "fortran_order": False, "shape": vectors.shape}
+        header = {"descr": "<f4", "fortran_order": False, "shape": (len(labels), width)}
         np.lib.format.write_array_header_1_0(file, header)
-        for start in range(0, len(vectors), ROWS):
-            file.write(vectors[start : start + ROWS].tobytes())
+        for block in blocks:
+            file.write(block.tobytes())
     np.save(files[1], labels.reshape(-1, 1), allow_pickle=False)
 
 
-def _names(vectors: np.ndarray) -> list[str]:
-    return ["Class", *(f"n{i}" for i in range(vectors.shape[1]))]
+def _names(width: int) -> list[str]:
+    return ["Class", *(f"n{i}" for i in range(width))]
 
 
-def _csv(files: list[Path], vectors: np.ndarray, labels: np.ndarray) -> None:
-    pattern = ",".join(["%.9g"] * vectors.shape[1])  # nine digits give every float32 back
+def _csv(files: list[Path], blocks, labels: np.ndarray, width: int) -> None:
+    pattern = ",".join(["%.9g"] * width)  # nine digits give every float32 back
+    names = iter(labels.tolist())
     with open(files[0], "w", newline="", encoding="utf-8") as file:
         quoted = csv.writer(file, lineterminator=",")
-        file.write(",".join(_names(vectors)) + "\n")
-        for label, vector in zip(labels.tolist(), vectors):
-            quoted.writerow([label])
-            file.write(pattern % tuple(vector.tolist()) + "\n")
+        file.write(",".join(_names(width)) + "\n")
+        for block in blocks:
+            for vector in block.tolist():
+                quoted.writerow([next(names)])
+                file.write(pattern % tuple(vector) + "\n")
 
 
-def _parquet(files: list[Path], vectors: np.ndarray, labels: np.ndarray) -> None:
+def _parquet(files: list[Path], blocks, labels: np.ndarray, width: int) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
-    names = _names(vectors)
-    types = [pa.array(labels[:1]).type] + [pa.float32()] * vectors.shape[1]
-    schema = pa.schema(list(zip(names, types)))
+    types = [pa.array(labels[:1]).type] + [pa.float32()] * width
+    schema = pa.schema(list(zip(_names(width), types)))
+    start = 0
     with parquet.ParquetWriter(files[0], schema) as writer:
-        for start in range(0, len(vectors), ROWS):
-            block = np.asarray(vectors[start : start + ROWS])
-            columns = [pa.array(labels[start : start + ROWS]), *map(pa.array, np.ascontiguousarray(block.T))]
+        for block in blocks:
+            columns = [pa.array(labels[start : start + len(block)]), *map(pa.array, np.ascontiguousarray(block.T))]
             writer.write_table(pa.table(columns, schema=schema))
+            start += len(block)
 
 
 WRITERS = {"npy": _npy, "csv": _csv, "parquet": _parquet}
@@ -169,12 +182,14 @@ def load(path) -> tuple[np.ndarray, np.ndarray]:
         else:
             import pandas
 
-            table = (
-                pandas.read_parquet(path) if path.suffix == ".parquet" else pandas.read_csv(path, keep_default_na=False)
-            )
+            if path.suffix == ".parquet":
+                table = pandas.read_parquet(path)
+            else:  # labels as they are written: 007 is not 7, NA not nothing
+                table = pandas.read_csv(path, keep_default_na=False, dtype={"Class": str})
             vectors, labels = table.drop(columns="Class").to_numpy(np.float32), table["Class"].to_numpy()
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"--features {path} is not a file of generate_embedding.py: {error}") from error
+    except (OSError, EOFError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"--features {path} is not a file of generate_embedding.py: {reason}") from error
     labels = labels.astype(str) if labels.dtype == object else labels
     if vectors.ndim != 2 or len(vectors) != len(labels) or not np.isfinite(vectors).all():
         raise UserError(f"--features {path}: finite vectors and as many labels are needed, not {vectors.shape}")

@@ -55,7 +55,7 @@ def main(args):
     for vectors, batch in features.stream(pieces, net):
         if batch.failed:
             raise UserError(next(iter(batch.failed.values())))
-        scores = classifier.scores(vectors)
+        scores = classifier.probabilities(vectors)
         for i, row in enumerate(scores):
             writer.writerow([paths[batch.first + i], classifier.classes[row.argmax()], f"{row.max():.4f}"])
 

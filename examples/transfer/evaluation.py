@@ -1,0 +1,91 @@
+"""How well a classifier does on pictures it has not seen, and the pages that show it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from common import plots
+from common import report as page
+from common.datasets import ImageSet
+from common.metrics import confusion
+from common.run import Run
+from examples.transfer.model import Classifier
+
+SHOWN = 1000  # points on a map
+
+
+def accuracy(classifier: Classifier, vectors: np.ndarray, labels: np.ndarray) -> float:
+    """The share of `vectors` (n, width) that get their class of `labels` (n,)."""
+    return float((classifier.predict(vectors) == labels).mean())
+
+
+def cross_validate(fit: Callable, vectors, labels, chosen, folds: int, seed: int) -> list[float]:
+    """Accuracy on each fold of the pictures `chosen`, with classes in equal shares, after a fit on the other folds.
+
+    Parameters
+    ----------
+    fit : callable (vectors, chosen) -> Classifier
+    vectors, labels : (n, width) and (n,) arrays
+    chosen : (m,) array of int
+    """
+    from sklearn.model_selection import StratifiedKFold
+
+    splits = StratifiedKFold(folds, shuffle=True, random_state=seed).split(chosen, labels[chosen])
+    pairs = [(chosen[learned], chosen[left]) for learned, left in splits]
+    return [accuracy(fit(vectors, learned), vectors[left], labels[left]) for learned, left in pairs]
+
+
+def report(run: Run, classifier: Classifier, vectors, labels, image_set: ImageSet | None, figures: dict) -> Path:
+    """Write confusions, a map of the features, the worst mistakes, and ``report.html`` with all of them.
+
+    Parameters
+    ----------
+    vectors, labels : (n, width) and (n,) arrays
+        Of the pictures held back.
+    image_set : ImageSet or None
+        These pictures, where they are there to be shown.
+    figures : dict
+        As in ``metrics.json``.
+    """
+    classes, scores = classifier.classes.tolist(), classifier.scores(vectors)
+    counts = confusion(labels, scores.argmax(axis=1), len(classes))
+    shown = [
+        ("Confusions", plots.confusion(counts, classes, run.plots / "confusion.png")),
+        (
+            "Features of held-back pictures",
+            scatter(vectors, labels, classes, run.plots / "features.png", run.args.seed),
+        ),
+    ]
+    if image_set:
+        shown.append(("Mistakes", plots.mistakes(image_set, scores, classes, run.plots / "mistakes.png")))
+    rows = {"held-back pictures": {"accuracy": f"{figures['accuracy']:.4f}"}}
+    if "accuracy_before_fine_tuning" in figures:
+        rows = {"before fine-tuning": {"accuracy": f"{figures['accuracy_before_fine_tuning']:.4f}"}, **rows}
+    if "fold_accuracy" in figures:
+        rows = {"mean of the folds": {"accuracy": f"{np.mean(figures['fold_accuracy']):.4f}"}, **rows}
+    sections = [("Accuracy", [rows]), *((heading, [path]) for heading, path in shown if path)]
+    title = f"{classifier.kind} on features of {run.args.model or run.args.features}"
+    return page.write(run.folder, title, sections, vars(run.args))
+
+
+def scatter(vectors: np.ndarray, labels: np.ndarray, classes: Sequence[str], path, seed: int = 0) -> Path:
+    """Features (n, width) in the plane by t-SNE, on standardised values; up to twenty classes by colour."""
+    from sklearn.manifold import TSNE
+
+    chosen = np.random.default_rng(seed).permutation(len(vectors))[:SHOWN]
+    x = (vectors[chosen] - vectors.mean(axis=0)) / (vectors.std(axis=0) + 1e-6)
+    perplexity = min(30.0, max(2.0, (len(x) - 1) / 4))
+    places = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(x)
+    figure, axis = plt.subplots(figsize=(8, 6), layout="constrained")
+    colours = plt.get_cmap("tab20" if len(classes) > 10 else "tab10").colors
+    for number, name in enumerate(classes):
+        own = places[labels[chosen] == number]
+        axis.scatter(*own.T, s=14, color=colours[number % len(colours)], linewidths=0, label=name)
+    axis.set(xticks=[], yticks=[], title=f"t-SNE of the features of {len(x)} held-back pictures")
+    if len(classes) <= len(colours):
+        axis.legend(fontsize=9, frameon=False, markerscale=1.6, loc="center left", bbox_to_anchor=(1, 0.5))
+    return plots.write(figure, path)
