@@ -1,0 +1,72 @@
+"""Devices a run uses, and batches split over them."""
+
+import mxnet as mx
+import numpy as np
+import pytest
+
+from common import devices
+from common.errors import UserError
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """Call with how many GPUs this machine shall have."""
+
+    def have(count, cuda=False):
+        monkeypatch.setattr(mx.context, "num_gpus", lambda: count)
+        monkeypatch.setattr(mx.runtime.Features, "is_enabled", lambda self, name: cuda)
+
+    return have
+
+
+def test_processors_stand_for_devices():
+    assert devices.contexts([]) == [mx.cpu(0)]
+    assert devices.contexts([], 3) == [mx.cpu(0), mx.cpu(1), mx.cpu(2)]
+
+
+def test_the_gpus_asked_for_in_their_order(gpus):
+    gpus(4, cuda=True)
+    assert devices.contexts([2, 0]) == [mx.gpu(2), mx.gpu(0)]
+    assert devices.contexts([3], num_cpus=2) == [mx.gpu(3)]
+
+
+@pytest.mark.parametrize(("present", "asked", "cuda", "text"), [
+    (0, [0, 1], False, "--gpus=0,1: this machine has 0 GPUs and this MXNet is the CPU build (make GPU=1 setup"),
+    (1, [1], True, "--gpus=1: this machine has 1 GPU; --gpus= runs on the CPU"),
+    (2, [0, 2], True, "--gpus=0,2: this machine has 2 GPUs;"),
+    (2, [-1], True, "--gpus=-1: this machine has 2 GPUs;"),
+    (2, [1, 1], True, "--gpus=1,1 names a GPU twice"),
+])  # fmt: skip
+def test_a_gpu_that_is_not_there_says_how_many_are(gpus, present, asked, cuda, text):
+    gpus(present, cuda)
+    with pytest.raises(UserError) as error:
+        devices.contexts(asked)
+    assert text in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_cuda_build_without_a_driver_has_no_gpu(monkeypatch):
+    def fails():
+        raise mx.MXNetError("Check failed: e == cudaSuccess: CUDA driver version is insufficient")
+
+    monkeypatch.setattr(mx.context, "num_gpus", fails)
+    with pytest.raises(UserError, match="has 0 GPUs"):
+        devices.contexts([0])
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize(("dtype", "expected"), [
+    (np.uint8, np.uint8), (np.float32, np.float32), (np.int64, np.int32), (np.int32, np.int32),
+])  # fmt: skip
+def test_split_is_in_order_in_its_own_type_and_place(count, dtype, expected):
+    whole = np.arange(12 * 2).reshape(12, 2).astype(dtype)
+    contexts = [mx.cpu(i) for i in range(count)]
+    parts = devices.split(whole, contexts)
+    assert [part.context for part in parts] == contexts
+    assert {part.dtype for part in parts} == {expected}
+    assert {len(part) for part in parts} == {12 // count}
+    np.testing.assert_array_equal(np.concatenate([part.asnumpy() for part in parts]), whole)
+
+
+def test_a_batch_that_does_not_divide_is_refused():
+    with pytest.raises(ValueError, match="a batch of 7 does not divide by 2 devices"):
+        devices.split(np.zeros(7), [mx.cpu(0), mx.cpu(1)])
