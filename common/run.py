@@ -122,7 +122,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def _plain(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else value.tolist() if hasattr(value, "tolist") else str(value)
+    return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
 def _numbered(parent: Path, stem: str, resume: bool) -> Path:

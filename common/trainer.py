@@ -77,7 +77,7 @@ def fit(
         A loss is not finite: names the batch; nothing is saved after it.
     """
     checkpoints = Checkpoints(run.checkpoints, blocks, trainers, keep_all)
-    state = {"epoch": 0, "batch": 0, "best": None, "best_figures": {}, "since_best": 0}
+    state = {"epoch": 0, "batch": 0, "best": None, "best_figures": {}, "since_best": 0, "figures": {}}
     if run.resumed:
         found = checkpoints.load(log=run.log)
         state.update(found or {})
@@ -86,7 +86,6 @@ def fit(
             f"after epoch {state['epoch']}, batch {state['batch']}" if found else "from the start: no checkpoint yet"
         )
         run.log(f"resumed {place}")
-    figures: dict = {}
     for epoch in range(state["epoch"], epochs):
         if patience and state["since_best"] >= patience:
             run.log(f"stopped early: {monitor} did not improve in {patience} evaluations")
@@ -94,7 +93,7 @@ def fit(
         if start_epoch:
             start_epoch(epoch)
         began, first = time.time(), state["batch"]
-        window = _Window(run, epoch, first)
+        losses = _Losses(run, epoch, first, state.pop("losses", None))
         bar = tqdm(
             batches(epoch, first),
             total=batches_per_epoch,
@@ -105,19 +104,19 @@ def fit(
         )
         for number, batch in enumerate(bar, first):
             seed_everything(seed, epoch, number, rank)
-            window.add(step(batch))
+            losses.pending.append(step(batch))
             done = number + 1
             if log_interval and done % log_interval == 0:
-                window.log()
+                losses.log()
             if checkpoint_batches and done % checkpoint_batches == 0 and done < batches_per_epoch:
-                window.check()
-                checkpoints.save({**state, "epoch": epoch, "batch": done})
-        train = window.log(final=True)
+                losses.read()
+                checkpoints.save({**state, "epoch": epoch, "batch": done, "losses": losses.totals})
+        train = losses.of_epoch()
         seconds = time.time() - began
         seed_everything(seed, epoch, batches_per_epoch, rank)
         figures = evaluate(epoch) if evaluate else {}
         improved = _improved(figures.get(monitor), state["best"], minimise)
-        state.update(epoch=epoch + 1, batch=0, since_best=0 if improved else state["since_best"] + 1)
+        state.update(epoch=epoch + 1, batch=0, figures=figures, since_best=0 if improved else state["since_best"] + 1)
         if improved:
             state.update(best=figures[monitor], best_figures=dict(figures, epoch=epoch + 1))
             if on_best:
@@ -125,7 +124,7 @@ def fit(
         run.metrics(epoch=epoch + 1, batch=0, seconds=round(seconds, 3), **train, **figures)
         run.log(f"epoch {epoch + 1}: {_line({**train, **figures})}, {seconds:.1f} s{' *' if improved else ''}")
         checkpoints.save(state, best=improved)
-    return state["best_figures"] if monitor else figures
+    return state["best_figures"] if monitor else state["figures"]
 
 
 def seed_everything(seed: int, epoch: int, batch: int, rank: int) -> None:
@@ -136,46 +135,51 @@ def seed_everything(seed: int, epoch: int, batch: int, rank: int) -> None:
     mx.random.seed(mixed)
 
 
-class _Window:
-    """Losses since the last log line, kept on the devices until they are read together."""
+class _Losses:
+    """An epoch's losses, kept on the devices until they are read together.
 
-    def __init__(self, run: Run, epoch: int, first: int):
-        self.run, self.epoch, self.first = run, epoch, first
+    `totals` holds sum and count by name since the last log line and in the epoch: a checkpoint keeps them, so that a
+    resumed run writes the same lines.
+    """
+
+    def __init__(self, run: Run, epoch: int, first: int, totals: dict | None):
+        self.run, self.epoch, self.done = run, epoch, first
+        self.totals: dict[str, dict] = totals or {"line": {}, "epoch": {}}
         self.pending: list[dict] = []
-        self.sums: dict[str, float] = {}
-        self.count = 0
 
-    def add(self, losses: dict) -> None:
-        self.pending.append(losses)
-
-    def check(self) -> dict:
-        """Wait for the pending losses and return their means; a loss that is not finite ends the run."""
-        means: dict[str, float] = {}
-        for offset, losses in enumerate(self.pending):
+    def read(self) -> None:
+        """Wait for the pending losses and add them up; one that is not finite ends the run."""
+        for losses in self.pending:
             for name, value in losses.items():
                 parts = value if isinstance(value, (list, tuple)) else [value]
                 mean = sum(float(part.mean().asscalar()) for part in parts) / len(parts)
                 if not math.isfinite(mean):
-                    batch = self.first + self.count + offset
                     raise UserError(
-                        f"{name} is {mean} at epoch {self.epoch + 1}, batch {batch}: the last checkpoint is kept;"
+                        f"{name} is {mean} at epoch {self.epoch + 1}, batch {self.done}: the last checkpoint is kept;"
                         " lower --lr and continue with --resume"
                     )
-                means[name] = means.get(name, 0.0) + mean / len(self.pending)
-                self.sums[name] = self.sums.get(name, 0.0) + mean
-        self.count += len(self.pending)
+                for total in self.totals.values():
+                    before, count = total.get(name, (0.0, 0))
+                    total[name] = [before + mean, count + 1]
+            self.done += 1
         self.pending = []
-        return means
 
-    def log(self, final: bool = False) -> dict:
-        """Log the window's means; at the end of the epoch return the epoch's."""
-        means = self.check()
-        if final:
-            return {name: total / self.count for name, total in self.sums.items()}
-        done = self.first + self.count
-        self.run.metrics(epoch=self.epoch, batch=done, **means)
-        self.run.log(f"epoch {self.epoch + 1}, batch {done}: {_line(means)}")
-        return means
+    def log(self) -> None:
+        """Write the means since the last log line."""
+        self.read()
+        means = _means(self.totals["line"])
+        self.totals["line"] = {}
+        self.run.metrics(epoch=self.epoch, batch=self.done, **means)
+        self.run.log(f"epoch {self.epoch + 1}, batch {self.done}: {_line(means)}")
+
+    def of_epoch(self) -> dict:
+        """The epoch's means."""
+        self.read()
+        return _means(self.totals["epoch"])
+
+
+def _means(total: dict) -> dict:
+    return {name: value / count for name, (value, count) in total.items()}
 
 
 def _improved(value, best, minimise: bool) -> bool:
