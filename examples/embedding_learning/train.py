@@ -213,7 +213,11 @@ def main(args):
     def test_embeddings():
         return data.embed(embed, test_set, still, contexts[0], args.num_workers)
 
-    untrained = evaluation.figures(test_embeddings(), test_set.labels)
+    rows = {"raw pixels": evaluation.figures(data.pixels(dataset.test, size), test_set.labels)}
+    if weights:
+        features = test_set if frozen else data.read(backbone, test_set, still, contexts[0], args.num_workers)
+        rows["backbone features"] = evaluation.figures(features.features, features.labels)
+    rows["before training"] = evaluation.figures(test_embeddings(), test_set.labels)
 
     def save_best(figures):
         if kvstore.rank == 0:
@@ -249,11 +253,7 @@ def main(args):
     )
     if kvstore.rank == 0:
         net.load_parameters(str(run.folder / f"{args.save_model_prefix}.params"), ctx=contexts)
-        rows = {
-            "raw pixels": evaluation.figures(data.pixels(dataset.test, size), test_set.labels),
-            "before training": untrained,
-            "trained": best,
-        }
+        rows["trained"] = best
         evaluation.finish(run, rows, test_embeddings(), dataset.test, draw=not args.no_plots, seed=args.seed)
 
 

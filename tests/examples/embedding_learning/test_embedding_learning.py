@@ -100,7 +100,8 @@ def test_training_goes_on_from_a_saved_model_with_its_batch_norm_kept(tmp_path):
     import mxnet as mx
 
     flags = ["--dataset", "glyphs", "--model", "conv4", "--params", SHIPPED, "--freeze-batch-norm"]
-    flags += ["--backbone-lr", "1", "--epoch-batches", "2", "--epochs", "1", "--batch-size", "20", "--data-path", tmp_path / "data"]
+    flags += ["--backbone-lr", "1", "--epoch-batches", "2", "--epochs", "1", "--batch-size", "20"]
+    flags += ["--data-path", tmp_path / "data"]
     done = run("train.py", *flags, "--run-dir", tmp_path / "run", "--no-plots")
     assert done.returncode == 0 and "file glyphs_conv4.params" in done.stdout, done.stderr
     figures = json.loads((tmp_path / "run" / "metrics.json").read_text())
