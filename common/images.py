@@ -1,8 +1,9 @@
-"""One picture: read, cut, resized. Always (H, W, 3) uint8 RGB."""
+"""One picture: read, cut, resized, always (H, W, 3) uint8 RGB; and the pictures that a command line names."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 import struct
 from pathlib import Path
 
@@ -95,3 +96,31 @@ def resize_short(picture: np.ndarray, short: int) -> np.ndarray:
     height, width = picture.shape[:2]
     scale = short / min(height, width)
     return resize(picture, (max(short, round(width * scale)), max(short, round(height * scale))))
+
+
+def find(arguments: Sequence[str]) -> list[Path]:
+    """The pictures that the arguments name: files, all below folders (in name order), and the lines of .txt lists.
+
+    Raises
+    ------
+    UserError
+        Something is not there, or there is no picture at all.
+    """
+    paths: list[Path] = []
+    for argument in map(Path, arguments):
+        if argument.is_dir():
+            paths += sorted(path for path in argument.rglob("*") if path.suffix.lower() in SUFFIXES)
+        elif not argument.is_file():
+            raise UserError(f"{argument}: no such picture or folder")
+        elif argument.suffix == ".txt":
+            lines = argument.read_text(encoding="utf-8").splitlines()
+            listed = [(number, Path(line.strip())) for number, line in enumerate(lines, 1) if line.strip()]
+            missing = next((item for item in listed if not item[1].is_file()), None)
+            if missing:
+                raise UserError(f"{argument}, line {missing[0]}: {missing[1]}: no such picture")
+            paths += [path for _, path in listed]
+        else:
+            paths.append(argument)
+    if not paths:
+        raise UserError(f"no picture in {', '.join(map(str, arguments))}: looked for {' '.join(sorted(SUFFIXES))}")
+    return paths

@@ -35,9 +35,10 @@ def main(args):
     if not output.resolve().parent.is_dir():
         raise UserError(f"--output {output}: its folder does not exist")
 
+    from common import images
     from examples.embedding_learning import gallery
 
-    paths = gallery.find(args.pictures)
+    paths = images.find(args.pictures)
     vectors = gallery.embed(paths, args.params, args.gpus, args.num_workers)
     gallery.write(output, paths, vectors)
     print(f"{len(paths)} embeddings of {vectors.shape[1]} numbers: {output}")

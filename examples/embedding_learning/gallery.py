@@ -1,4 +1,4 @@
-"""One's own pictures and a saved model: find, embed, write."""
+"""One's own pictures and a saved model: embed, write."""
 
 from __future__ import annotations
 
@@ -11,38 +11,8 @@ import numpy as np
 
 from common import devices
 from common.datasets import ImageSet
-from common.errors import UserError
-from common.images import SUFFIXES
 from common.transforms import Eval
 from examples.embedding_learning import data, model
-
-
-def find(arguments: Sequence[str]) -> list[Path]:
-    """The pictures that the arguments name: files, all below folders (in name order), and the lines of .txt lists.
-
-    Raises
-    ------
-    UserError
-        Something is not there, or there is no picture at all.
-    """
-    paths: list[Path] = []
-    for argument in map(Path, arguments):
-        if argument.is_dir():
-            paths += sorted(path for path in argument.rglob("*") if path.suffix.lower() in SUFFIXES)
-        elif not argument.is_file():
-            raise UserError(f"{argument}: no such picture or folder")
-        elif argument.suffix == ".txt":
-            lines = argument.read_text(encoding="utf-8").splitlines()
-            listed = [(number, Path(line.strip())) for number, line in enumerate(lines, 1) if line.strip()]
-            missing = next((item for item in listed if not item[1].is_file()), None)
-            if missing:
-                raise UserError(f"{argument}, line {missing[0]}: {missing[1]}: no such picture")
-            paths += [path for _, path in listed]
-        else:
-            paths.append(argument)
-    if not paths:
-        raise UserError(f"no picture in {', '.join(map(str, arguments))}: looked for {' '.join(sorted(SUFFIXES))}")
-    return paths
 
 
 def embed(paths: Sequence[Path], params, gpus: Sequence[int] = (), num_workers: int = 2) -> np.ndarray:

@@ -33,14 +33,14 @@ def main(args):
     from examples.embedding_learning import gallery
 
     if args.gallery:
-        paths = gallery.find(args.gallery)
+        paths = images.find(args.gallery)
         vectors = gallery.embed(paths, args.params, args.gpus, args.num_workers)
         index = Index.build(vectors, [str(path) for path in paths], args.kind)
         if args.index:
             index.save(args.index)
     else:
         index = Index.load(args.index)
-    queries = gallery.find(args.queries)
+    queries = images.find(args.queries)
     scores, places = index.query(gallery.embed(queries, args.params, args.gpus, args.num_workers), args.k)
     rows = []
     for query, row_scores, row_places in zip(queries, scores, places):

@@ -82,3 +82,20 @@ def test_resize_short_keeps_the_shape(scene):
     assert images.resize(scene, (10, 12)).shape == (12, 10, 3)
     flat = np.full((30, 30, 3), 77, np.uint8)
     assert np.all(images.resize(flat, (64, 64)) == 77)
+
+
+def test_what_the_arguments_name(tmp_path):
+    for name in ("b/2.png", "b/1.JPG", "a.webp", "b/notes.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "list.txt").write_text(f"{tmp_path / 'a.webp'}\n\n")
+    found = images.find([str(tmp_path / "b"), str(tmp_path / "list.txt"), str(tmp_path / "a.webp")])
+    assert [path.name for path in found] == ["1.JPG", "2.png", "a.webp", "a.webp"]
+    (tmp_path / "list.txt").write_text(f"{tmp_path / 'a.webp'}\n\nnone.png\n")
+    with pytest.raises(UserError, match=r"list.txt, line 3: none.png: no such picture"):
+        images.find([str(tmp_path / "list.txt")])
+    with pytest.raises(UserError, match="none: no such picture or folder"):
+        images.find([str(tmp_path / "none")])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no picture in .*empty: looked for"):
+        images.find([str(tmp_path / "empty")])
