@@ -341,8 +341,9 @@ def _save(net, target: Path, preprocessing) -> None:
 
 def listing() -> str:
     """A table of all sources."""
-    rows = [(name, s.size, s.terms, f"data/{s.folder}") for name, s in SOURCES.items()]
-    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    rows = [("name", "size", "checksum", "licence or terms", "goes to")]
+    rows += [(name, s.size, s.checksum, s.terms, f"data/{s.folder}") for name, s in SOURCES.items()]
+    widths = [max(map(len, column)) for column in zip(*rows)]
     return "\n".join("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths)).rstrip() for row in rows)
 
 
@@ -351,7 +352,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     p = cli.parser("Fetch data sets and pretrained weights by name.")
     p.prog = "get_data.sh"
     p.add_argument("names", nargs="*", metavar="NAME", help="what to get; see --list")
-    p.add_argument("--list", action="store_true", help="show name, size, licence or terms, and where it goes")
+    p.add_argument("--list", action="store_true", help="show name, size, checksum, licence or terms, and where it goes")
     p.add_argument("--dir", metavar="DIR", help="put everything under DIR instead of data/")
     p.add_argument("--mirror", metavar="DIR_OR_URL", help="a folder or address tried first, with the same file names")
     args = p.parse_args(argv)

@@ -41,6 +41,12 @@ class Source:
     npm: tuple = ()
     convert: str = ""
 
+    @property
+    def checksum(self) -> str:
+        """How what comes is verified, for the listing."""
+        kinds = {algorithm for _, algorithm, _ in self.files}
+        return "none published" if "" in kinds else " and ".join(sorted(kind.upper() for kind in kinds))
+
 
 def _url(address: str, algorithm: str = "", value: str = "") -> tuple:
     return ((address, algorithm, value),)
