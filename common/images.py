@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
