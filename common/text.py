@@ -23,6 +23,11 @@ def tokenise(text: str) -> list[str]:
     return _WORD.findall(text.lower().replace("’", "'"))
 
 
+def split_name(name: str) -> list[str]:
+    """The words of a class name: ``"polar+bear"`` -> ``["polar", "bear"]``."""
+    return [part for part in re.split(r"[\s+_-]+", name) if part]
+
+
 class Vocabulary:
     """The words a model knows, the most frequent first; 0 ends a sentence and 1 stands for any other word.
 
@@ -92,10 +97,12 @@ class WordVectors:
         path : path
             fastText ``.vec``, GloVe ``.txt``, word2vec ``.bin``, or the folder of ``./get_data.sh glove50``.
         words : iterable of str, optional
-            None keeps all.
+            None keeps all. Of a name of several words (``"polar+bear"``) each word is kept.
         """
         path = Path(path)
-        wanted = None if words is None else {form for word in words for form in (word, word.lower())}
+        wanted = None
+        if words is not None:
+            wanted = {form for name in words for word in (name, *split_name(name)) for form in (word, word.lower())}
         vectors: dict[str, np.ndarray] = {}
         for word, vector in _entries(path, wanted):
             vectors.setdefault(word, vector)
@@ -117,7 +124,7 @@ class WordVectors:
         for form in (name, name.lower()):
             if form in self.vectors:
                 return self.vectors[form]
-        parts = [part for part in re.split(r"[\s+_-]+", name) if part]
+        parts = split_name(name)
         if len(parts) > 1:
             return np.mean([self[part] for part in parts], axis=0)
         raise UserError(f"no word vector for {name!r}{self._near(name)}")

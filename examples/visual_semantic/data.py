@@ -1,0 +1,159 @@
+"""Pictures of seen and of unseen classes, and what a network gives for all of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from common import datasets, features
+from common.datasets import ImageSet, awa2, folder
+from common.errors import UserError
+from common.loader import Batch, Loader
+from common.paths import data_dir
+from common.samplers import Sequential
+from common.transforms import Eval, Train
+
+DATASETS = ("awa2", "cifar10", "cifar100", "folder")
+UNSEEN = {"cifar10": ["cat", "truck"]}  # as in Socher et al. 2013
+READ_BATCH = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """The three parts of a data set. In all of them a label is a place in `class_names`: seen classes first.
+
+    Attributes
+    ----------
+    train, valid : ImageSet
+        Pictures of the seen classes, to train on and held back.
+    test : ImageSet
+        Pictures of the unseen classes; may be empty.
+    seen, unseen : list of str
+        Class names.
+    """
+
+    train: ImageSet
+    valid: ImageSet
+    test: ImageSet
+    seen: list[str]
+    unseen: list[str]
+
+    @property
+    def class_names(self) -> list[str]:
+        """The seen classes, then the unseen ones."""
+        return self.seen + self.unseen
+
+
+def load(args) -> Parts:
+    """The data that the flags ask for: ``--dataset --data-path --split --unseen --valid-share --seed``.
+
+    Raises
+    ------
+    UserError
+        The data is not there or not as it should be.
+    """
+    place = Path(args.data_path) if args.data_path else data_dir(args.dataset)
+    if args.dataset == "awa2" and (place / "train").is_dir():  # what split_awa2.py made
+        return _from_folders(place, args.unseen)
+    whole, seen, unseen = _whole(args, place)
+    if args.unseen is not None:
+        wrong = [name for name in args.unseen if name not in whole.class_names]
+        if wrong:
+            whole.select(wrong)  # says which, and the near names
+        unseen = list(dict.fromkeys(args.unseen))
+        seen = [name for name in whole.class_names if name not in unseen]
+    elif unseen is None:
+        unseen = _drawn(whole.class_names, args)
+        seen = [name for name in whole.class_names if name not in unseen]
+    if len(seen) < 2:
+        raise UserError(f"{len(seen)} classes are left to train on, two are needed: name fewer after --unseen")
+    whole = whole.select(seen + unseen)
+    known, test = whole.subset(whole.labels < len(seen)), whole.subset(whole.labels >= len(seen))
+    held = awa2.held_back(known.labels, args.valid_share, args.seed)
+    return Parts(known.subset(~held), known.subset(held), test, seen, unseen)
+
+
+def _whole(args, place: Path) -> tuple[ImageSet, list[str] | None, list[str] | None]:
+    """All pictures, and the names of seen and unseen classes where the data set fixes them."""
+    if args.dataset == "awa2":
+        if not place.exists():
+            raise UserError(
+                f"{place} is not there: ./get_data.sh awa2 gets it (13 GB); other pictures: --dataset folder"
+                " --data-path ROOT with ROOT/CLASS/PICTURE.jpg"
+            )
+        return awa2.load(place), *awa2.split_names(place, args.split)
+    if args.dataset == "folder":
+        if args.data_path is None:
+            raise UserError("--dataset folder needs --data-path, a folder with a folder of pictures for each class")
+        return folder.load(place), None, None
+    whole = datasets.load(args.dataset, args.data_path, "seen").train
+    unseen = UNSEEN.get(args.dataset)
+    return whole, [name for name in whole.class_names if name not in unseen] if unseen else None, unseen
+
+
+def _drawn(names: list[str], args) -> list[str]:
+    """A fifth of the classes, two at the least, drawn with the seed."""
+    count = max(2, len(names) // 5)
+    chosen = np.random.default_rng(args.seed).permutation(len(names))[:count]
+    return [names[i] for i in sorted(chosen)]
+
+
+def _from_folders(place: Path, unseen: list[str] | None) -> Parts:
+    """The folders ``train``, ``valid`` and ``test`` that ``split_awa2.py`` made."""
+    if unseen is not None:
+        raise UserError(f"{place} is split already: --unseen is for sets that are not (split_awa2.py --undo)")
+    train, valid = folder.load(place / "train"), folder.load(place / "valid")
+    test = folder.load(place / "test") if (place / "test").is_dir() else None
+    seen, new = train.class_names, test.class_names if test else []
+    wrong = next((name for name in valid.class_names if name not in seen), None)
+    if wrong:
+        raise UserError(f"{place}/valid/{wrong}: {place}/train has no such class")
+    names = seen + new
+    if test is None:
+        test = train.subset([])
+    parts = (
+        dataclasses.replace(part, labels=np.array([names.index(c) for c in part.class_names])[part.labels],
+                            class_names=names)
+        for part in (train, valid, test)
+    )  # fmt: skip
+    return Parts(*parts, seen, new)
+
+
+def eval_transform(resize: int, crop: int, keep_aspect: bool = False) -> Eval:
+    """The middle of the picture."""
+    return Eval(resize, crop, keep_aspect)
+
+
+def train_transform(args, resize: int, crop: int) -> Train:
+    """The document's augmentation: flip, crop, rotation, lighting and zoom, each by its flag."""
+    return Train(
+        resize, crop, args.keep_aspect, mirror=not args.no_mirror, rotation=args.rotation, zoom=args.zoom,
+        lighting=args.lighting,
+    )  # fmt: skip
+
+
+def read(forward: Callable, image_set: ImageSet, transform: Eval, ctx=None, num_workers: int = 2) -> np.ndarray:
+    """What `forward` (``net.embed``, ``net.classify``, ``net.backbone``) gives for every picture: (n, d) float32."""
+    batches = Loader(image_set, transform, Sequential(len(image_set), READ_BATCH), num_workers, keep=False).epoch()
+    rows = [values for values, _ in features.stream(batches, forward, ctx)]
+    return np.concatenate(rows) if rows else np.empty((0, 0), np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureSet:
+    """What a frozen backbone gives for an image set: `features` (n, width) float32, `labels` (n,)."""
+
+    features: np.ndarray
+    labels: np.ndarray
+
+    def batches(self, sampler) -> Callable[[int, int], Iterator[Batch]]:
+        """A function (epoch, first) -> batches, features in the place of pictures."""
+
+        def epoch(number: int, start: int = 0) -> Iterator[Batch]:
+            for place, indices in list(enumerate(sampler.epoch(number)))[start:]:
+                yield Batch(self.features[indices], self.labels[indices], indices, place)
+
+        return epoch

