@@ -31,9 +31,7 @@ def blocks(block):
 def counted(backbone):
     """All numbers but the scales that Gluon holds and Keras has not."""
     unused = {
-        layer.gamma.name
-        for layer in blocks(backbone)
-        if isinstance(layer, nn.BatchNorm) and layer._kwargs["fix_gamma"]
+        layer.gamma.name for layer in blocks(backbone) if isinstance(layer, nn.BatchNorm) and layer._kwargs["fix_gamma"]
     }
     own = {p.name for p in backbone.normalize.collect_params().values()}
     parameters = backbone.collect_params().values()
