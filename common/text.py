@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections import Counter
@@ -89,7 +90,7 @@ class WordVectors:
         self.vectors, self.dim, self.path = vectors, dim, path
 
     @classmethod
-    def read(cls, path, words: Iterable[str] | None = None) -> WordVectors:
+    def read(cls, path, words: Iterable[str] | None = None, most: int | None = None) -> WordVectors:
         """Read a file, keeping only `words` (their lower case too), so that memory grows with them and not the file.
 
         Parameters
@@ -98,14 +99,23 @@ class WordVectors:
             fastText ``.vec``, GloVe ``.txt``, word2vec ``.bin``, or the folder of ``./get_data.sh glove50``.
         words : iterable of str, optional
             None keeps all. Of a name of several words (``"polar+bear"``) each word is kept.
+        most : int, optional
+            Stop after so many: these files have the most frequent words first.
+
+        Raises
+        ------
+        UserError
+            The file cannot be read, or has none of `words`; names words like a single one.
         """
-        path = Path(path)
+        path, words = Path(path), None if words is None else list(words)
         wanted = None
         if words is not None:
             wanted = {form for name in words for word in (name, *split_name(name)) for form in (word, word.lower())}
         vectors: dict[str, np.ndarray] = {}
-        for word, vector in _entries(path, wanted):
+        for word, vector in itertools.islice(_entries(path, wanted), most):
             vectors.setdefault(word, vector)
+        if not vectors and words and len(words) == 1:
+            cls({}, 0, path)[words[0]]  # says which words are like it
         if not vectors:
             raise UserError(f"{path} has none of the words asked for: give a file of word vectors in their language")
         return cls(vectors, len(next(iter(vectors.values()))), path)

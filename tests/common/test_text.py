@@ -38,6 +38,17 @@ def test_unknown_word_names_near_ones_of_the_whole_file(tmp_path, kind):
     vectors = WordVectors.read(_write(tmp_path / f"words.{kind}", kind), ["dog"])
     with pytest.raises(UserError, match="'bean'.*did you mean bear"):
         vectors["bean"]
+    with pytest.raises(UserError, match="'bean'.*did you mean bear"):
+        WordVectors.read(tmp_path / f"words.{kind}", ["bean"])
+    with pytest.raises(UserError, match="none of the words"):
+        WordVectors.read(tmp_path / f"words.{kind}", ["bean", "dig"])
+
+
+@pytest.mark.parametrize("kind", ["vec", "txt", "bin"])
+def test_only_the_first_words(tmp_path, kind):
+    vectors = WordVectors.read(_write(tmp_path / f"words.{kind}", kind), most=2)
+    assert list(vectors.vectors) == ["dog", "polar"]
+    assert "bear" in WordVectors.read(tmp_path / f"words.{kind}", most=99)
 
 
 def test_damaged_and_missing_files(tmp_path):
