@@ -364,7 +364,8 @@ def _fill(net: HybridBlock, name: str, path, ctx) -> None:
     try:
         net.load_parameters(str(path), ctx=ctx, cast_dtype=True)
     except (AssertionError, mx.MXNetError, ValueError) as error:
-        reason = str(error).splitlines()[0][:120]
+        lines = str(error).splitlines()
+        reason = lines[-1 if lines[0].startswith("Traceback") else 0][:120]  # MXNet's own errors begin with C++ calls
         raise UserError(f"{path} does not fit --model {name}: {reason}") from error
 
 

@@ -79,6 +79,8 @@ def create(name: str, weights: str, ctx=None, seed: int = 0):
         net = backbones.create(names[0])
         net.initialize(mx.init.MSRAPrelu(), ctx=ctx)
         return net
+    if weights != "imagenet" and not Path(weights).is_file():
+        raise UserError(f"-weights {weights}: no such file; the choices are imagenet, None or a file of parameters")
     if weights != "imagenet":
         return backbones.create(names[0], weights, ctx)
     for choice in names:
