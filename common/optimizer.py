@@ -50,6 +50,19 @@ class Grouped(mx.optimizer.Optimizer):
         optimizer.update_multi_precision(index, weight, grad, state)
 
 
+class _Trainer(gluon.Trainer):
+    """Waits for the first values before any gradient is sent.
+
+    Between machines, the first worker's values are fetched under the keys by which gradients are summed from then on.
+    MXNet does not order a worker's first fetch before its first gradient: a late fetch brings a gradient instead.
+    """
+
+    def _init_params(self):
+        super()._init_params()
+        if self._kvstore is not None and "dist" in self._kvstore.type:
+            mx.nd.waitall()
+
+
 def trainer(groups: Sequence[tuple], kvstore="device") -> gluon.Trainer:
     """A Trainer over parameter groups.
 
@@ -73,7 +86,7 @@ def trainer(groups: Sequence[tuple], kvstore="device") -> gluon.Trainer:
         if parameters:
             chosen.append((parameters, mx.optimizer.create(name, **options)))
     kind = kvstore if isinstance(kvstore, str) else kvstore.type
-    return gluon.Trainer(
+    return _Trainer(
         [p for parameters, _ in chosen for p in parameters],
         Grouped(chosen),
         kvstore=kvstore,
