@@ -16,7 +16,6 @@ import numpy as np
 from mxnet.gluon import HybridBlock
 
 from common.errors import UserError
-from common.networks.relu6 import clipped
 
 CALIBRATION = 64  # pictures that the ranges of an INT8 network are read from, where the caller has as many
 
@@ -37,9 +36,9 @@ def symbol(net: HybridBlock, path, shape: tuple[int, ...], dtype: str = "uint8")
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with clipped(net):
-        net(mx.nd.zeros(shape, dtype=dtype, ctx=_context(net)))
-        net.export(str(path))
+    net.hybridize()
+    net(mx.nd.zeros(shape, dtype=dtype, ctx=_context(net)))
+    net.export(str(path))
     return path.with_name(f"{path.name}-symbol.json"), path.with_name(f"{path.name}-0000.params")
 
 
@@ -164,8 +163,9 @@ def quantize(net: HybridBlock, pictures: np.ndarray, batch_size: int = 16) -> Hy
     size = min(batch_size, len(pictures))
     pictures = pictures[: len(pictures) // size * size]
     batches = mx.io.NDArrayIter(mx.nd.array(pictures, dtype=pictures.dtype), batch_size=size)
-    with _quiet(), clipped(net):
-        net(mx.nd.array(pictures[:size], dtype=pictures.dtype))
+    net.hybridize()
+    net(mx.nd.array(pictures[:size], dtype=pictures.dtype))
+    with _quiet():
         result = quantize_net_v2(
             net, quantized_dtype="auto", calib_data=batches, calib_mode="naive", num_calib_examples=len(pictures),
             exclude_operators=["BatchNorm"],  # the normalisation; all others are part of a convolution by then

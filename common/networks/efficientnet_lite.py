@@ -15,8 +15,6 @@ import math
 
 from mxnet.gluon import HybridBlock, nn
 
-from common.networks.relu6 import ReLU6
-
 STAGES = (  # repeats, kernel, stride, expansion, filters: EfficientNet-B0, table 1 of the paper
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
@@ -32,6 +30,13 @@ VARIANTS = {  # name: width, depth, input size in pixels
     "efficientnet_lite2": (1.1, 1.2, 260),
 }
 STEM, HEAD, EPSILON = 32, 1280, 1e-3
+
+
+class ReLU6(HybridBlock):
+    """min(max(x, 0), 6)."""
+
+    def hybrid_forward(self, F, x):
+        return F.clip(x, 0, 6)
 
 
 def conv(block: nn.HybridSequential, filters: int, kernel: int, stride: int, channels: int, groups=1, active=True):

@@ -13,7 +13,7 @@ from mxnet.gluon import HybridBlock, nn
 from mxnet.gluon.contrib.nn import HybridConcurrent
 from mxnet.gluon.model_zoo import vision
 
-from common.networks.relu6 import ReLU6
+from common.networks.efficientnet_lite import ReLU6
 
 
 class Network(HybridBlock):
