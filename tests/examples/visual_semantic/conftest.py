@@ -1,0 +1,82 @@
+"""A model that is right by construction: pictures of one colour each, words whose vectors are colours too."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+COLOURS = {
+    "red": (220, 30, 30), "green": (30, 180, 40), "blue": (30, 60, 220), "yellow": (230, 220, 40),
+    "deep+sky": (40, 190, 230), "orange": (240, 140, 30),
+}  # fmt: skip
+SEEN, UNSEEN = ["red", "green", "blue", "yellow"], ["deep+sky", "orange"]
+OTHERS = {"deep": (20, 180, 200), "sky": (60, 200, 255), "purple": (140, 40, 170), "cherry": (210, 20, 50)}
+SIDE = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Coloured:
+    """What `coloured` gives: the folder of pictures ``CLASS/CLASS_10001.png``, the model, the file of 300-d words."""
+
+    pictures: Path
+    params: Path
+    words: Path
+
+
+@pytest.fixture(scope="session")
+def coloured(tmp_path_factory) -> Coloured:
+    """Pictures of colours, and a SqueezeNet with random convolutions whose dense layers were solved for them."""
+    import mxnet as mx
+
+    from common.text import WordVectors
+    from examples.visual_semantic import model
+
+    folder, rng = tmp_path_factory.mktemp("coloured"), np.random.default_rng(0)
+    pictures, labels = [], []
+    for label, (name, colour) in enumerate(COLOURS.items()):
+        (folder / "pictures" / name).mkdir(parents=True)
+        for number in range(8):
+            picture = (np.array(colour) + rng.normal(0, 12, (SIDE, SIDE, 3))).clip(0, 255).astype(np.uint8)
+            Image.fromarray(picture).save(folder / "pictures" / name / f"{name}_{10001 + number}.png")
+            pictures.append(picture)
+            labels.append(label)
+    file = write_words(folder / "colours.vec", rng)
+    names = SEEN + UNSEEN
+    vectors = WordVectors.read(file, names).matrix(names)
+    mx.random.seed(0)
+    net = model.create("squeezenet1.1", None, SEEN, UNSEEN, vectors, mx.cpu(), SIDE)
+    net.backbone.body.initialize(mx.init.Xavier("gaussian", "in", 2), force_reinit=True)  # keeps the scale (He et al.)
+    features = net.backbone(mx.nd.array(np.stack(pictures), dtype="uint8")).asnumpy()
+    seen = np.array(labels) < len(SEEN)
+    solve(net.encoder.head[-1], features, net.words[labels])  # of all classes: what is tested is the search
+    solve(net.classifier[-1], features[seen], 20 * np.eye(len(SEEN))[np.array(labels)[seen]])
+    card = {"crop": SIDE, "resize": SIDE, "keep_aspect": False, "word_vectors": str(file), "words": {}, "stage": "1",
+            "dataset": "folder", "figures": {}}  # fmt: skip
+    model.save(net, folder / "model.params", **card)
+    return Coloured(folder / "pictures", folder / "model.params", file)
+
+
+def write_words(file: Path, rng) -> Path:
+    """A fastText file of 300 numbers a word: the word's colour turned into 300 dimensions, and noise for 3,000 more."""
+    turn = rng.normal(size=(3, 300))
+    vectors = {n: (np.array(c) / 128 - 1) @ turn for n, c in {**COLOURS, **OTHERS}.items() if "+" not in n}
+    vectors.update({f"noise{i}": rng.normal(size=300) for i in range(3000)})
+    lines = [f"{name} {' '.join(f'{x:.4f}' for x in vector)}" for name, vector in vectors.items()]
+    file.write_text("\n".join([f"{len(vectors)} 300", *lines]) + "\n")
+    return file
+
+
+def solve(dense, features: np.ndarray, targets: np.ndarray) -> None:
+    """Give a dense layer the weights that come nearest to the targets."""
+    import mxnet as mx
+
+    mean, scale = features.mean(axis=0), features.std()
+    rows = (features - mean) / scale
+    kernel = rows @ rows.T
+    weights = rows.T @ np.linalg.solve(kernel + 1e-4 * np.trace(kernel) * np.eye(len(rows)), targets - targets.mean(0))
+    dense.weight.set_data(mx.nd.array(weights.T / scale))
+    dense.bias.set_data(mx.nd.array(targets.mean(0) - mean @ weights / scale))
