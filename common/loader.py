@@ -97,5 +97,6 @@ class Loader:
         if self._kept is not None:
             pictures = self.transform.batch(self._kept[indices], rng)
         else:
-            pictures = np.stack([self.transform(self.image_set.read(i), rng) for i in indices])
+            least = self.transform.resize
+            pictures = np.stack([self.transform(self.image_set.read(i, least), rng) for i in indices])
         return Batch(pictures, self.image_set.labels[indices], indices, number)

@@ -28,11 +28,13 @@ class Eval:
     def __init__(self, resize: int = 256, crop: int = 224, keep_aspect: bool = False):
         self.resize, self.crop, self.keep_aspect = max(resize, crop), crop, keep_aspect
 
+    def size(self, picture: np.ndarray) -> tuple[int, int]:
+        """(width, height) in pixels of `picture` before it is cut."""
+        return images.short_size(picture, self.resize) if self.keep_aspect else (self.resize, self.resize)
+
     def sized(self, picture: np.ndarray) -> np.ndarray:
         """The picture before it is cut: the part without chance, done once for pictures that are kept."""
-        if self.keep_aspect:
-            return images.resize_short(picture, self.resize)
-        return images.resize(picture, (self.resize, self.resize))
+        return images.resize(picture, self.size(picture))
 
     def __call__(self, picture: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
         sized = self.sized(picture)
@@ -70,7 +72,14 @@ class Train(Eval):
         self.mirror, self.rotation, self.zoom, self.lighting = mirror, rotation, zoom, lighting
 
     def __call__(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return self._changed(self.sized(picture), rng)
+        width, height = self.size(picture)
+        enlarged = width > picture.shape[1] or height > picture.shape[0]
+        if self.rotation or self.zoom or enlarged:
+            return self._changed(self.sized(picture), rng)
+        # Resize no more than what is kept: the window that becomes the crop.
+        window = round(self.crop * picture.shape[0] / height), round(self.crop * picture.shape[1] / width)
+        part = images.resize(self._window(picture, window, rng), (self.crop, self.crop))
+        return self._mirrored_and_lit(part, rng)
 
     def batch(self, pictures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """`pictures` (n, resize, resize, 3), which `sized` has made, each cut and changed by its own chance."""
@@ -92,9 +101,15 @@ class Train(Eval):
             angle, scale = rng.uniform(-self.rotation, self.rotation), 1 + rng.uniform(0, self.zoom)
             matrix = cv2.getRotationMatrix2D((width / 2 - 0.5, height / 2 - 0.5), angle, scale)
             picture = cv2.warpAffine(picture, matrix, (width, height), borderMode=cv2.BORDER_REFLECT_101)
-        y = rng.integers(0, picture.shape[0] - self.crop + 1)
-        x = rng.integers(0, picture.shape[1] - self.crop + 1)
-        picture = picture[y : y + self.crop, x : x + self.crop]
+        return self._mirrored_and_lit(self._window(picture, (self.crop, self.crop), rng), rng)
+
+    @staticmethod
+    def _window(picture: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+        """A part of `size` (height, width), at a random place."""
+        y, x = (rng.integers(0, whole - part + 1) for whole, part in zip(picture.shape, size))
+        return picture[y : y + size[0], x : x + size[1]]
+
+    def _mirrored_and_lit(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if self.mirror and rng.random() < 0.5:
             picture = picture[:, ::-1]
         if self.lighting:

@@ -45,12 +45,13 @@ class ImageSet:
         """Whether `images` is an array of pixels."""
         return isinstance(self.images, np.ndarray)
 
-    def read(self, index: int) -> np.ndarray:
-        """Picture `index`, decoded and cut to its box: (H, W, 3) uint8 RGB."""
+    def read(self, index: int, least: int = 0) -> np.ndarray:
+        """Picture `index`, decoded and cut to its box: (H, W, 3) uint8 RGB; `least` as in `common.images.read`."""
         if self.in_memory:
             return self.images[index]
-        picture = images.read(self.images[index])
-        return picture if self.boxes is None else images.cut(picture, self.boxes[index])
+        if self.boxes is None:
+            return images.read(self.images[index], least)
+        return images.cut(images.read(self.images[index]), self.boxes[index])
 
     def array(self, size: int, threads: int = 2) -> np.ndarray:
         """All pictures, decoded once and resized to `size` x `size` pixels: (n, size, size, 3) uint8."""
@@ -59,7 +60,7 @@ class ImageSet:
         result = np.empty((len(self), size, size, 3), np.uint8)
 
         def put(index):
-            result[index] = images.resize(self.read(index), (size, size))
+            result[index] = images.resize(self.read(index, size), (size, size))
 
         with ThreadPoolExecutor(max(threads, 1)) as pool:
             list(pool.map(put, range(len(self))))

@@ -1,8 +1,10 @@
 """Pictures of every kind come out as the same RGB."""
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageFile
+from sklearn.datasets import load_sample_image
 
 from common import images
 from common.errors import UserError
@@ -48,6 +50,27 @@ def test_exif_rotation_is_applied(tmp_path, scene):
         assert np.abs(read - np.rot90(scene, -1)).mean() < 4
 
 
+@pytest.mark.parametrize(("least", "share"), [
+    (0, 1), (641, 1), (321, 1), (320, 2), (161, 2), (160, 4), (81, 4), (80, 8), (8, 8),
+])  # fmt: skip
+def test_a_large_jpeg_is_decoded_small_but_never_too_small(tmp_path, least, share):
+    scene = load_sample_image("china.jpg")
+    large = cv2.resize(scene, (960, 640), interpolation=cv2.INTER_CUBIC)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(large).save(tmp_path / "large.jpg", quality=95, exif=exif)
+    whole, read = images.read(tmp_path / "large.jpg"), images.read(tmp_path / "large.jpg", least)
+    assert whole.shape == (960, 640, 3) and read.shape == (960 // share, 640 // share, 3)
+    mean = images.resize(whole, (read.shape[1], read.shape[0]))  # averaged over areas
+    assert np.abs(read.astype(int) - mean).mean() < 1.5
+
+
+def test_other_formats_come_at_their_own_size(tmp_path, scene):
+    for suffix, mode in (("png", "RGB"), ("webp", "RGB"), ("jpg", "CMYK")):
+        Image.fromarray(scene).convert(mode).save(tmp_path / f"x.{suffix}")
+        assert images.read(tmp_path / f"x.{suffix}", 10).shape == scene.shape
+
+
 @pytest.mark.parametrize("content", [b"", b"text", b"\xff\xd8\xff broken"])
 def test_what_is_no_picture_is_named(tmp_path, content):
     path = tmp_path / "bad.jpg"
@@ -77,8 +100,8 @@ def test_cut_stays_inside(scene):
     assert images.cut(scene, (50, 30, 40, 40)).shape == (10, 10, 3)
 
 
-def test_resize_short_keeps_the_shape(scene):
-    assert images.resize_short(scene, 20).shape == (20, 30, 3)
+def test_sizes_that_keep_the_shape(scene):
+    assert images.short_size(scene, 20) == (30, 20) and images.short_size(scene.transpose(1, 0, 2), 7) == (7, 10)
     assert images.resize(scene, (10, 12)).shape == (12, 10, 3)
     flat = np.full((30, 30, 3), 77, np.uint8)
     assert np.all(images.resize(flat, (64, 64)) == 77)

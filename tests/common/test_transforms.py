@@ -39,6 +39,27 @@ def test_half_are_mirrored():
     assert sum(mirrored) + sum(same) == 50 and 10 < sum(mirrored) < 40
 
 
+@pytest.mark.parametrize("keep_aspect", [True, False])
+def test_a_large_picture_is_cut_as_one_that_was_resized_first(keep_aspect):
+    """Only what is kept is resized; it is a crop all the same: of that scale, inside, and at every place."""
+    rows, columns = np.mgrid[0:360, 0:480]
+    ramp = np.stack([rows / 359 * 255, columns / 479 * 255, np.zeros(rows.shape)], axis=-1).astype(np.uint8)
+    transform = Train(90, 75, keep_aspect, mirror=False)
+    width, height = transform.size(ramp)
+    assert (width, height) == ((120, 90) if keep_aspect else (90, 90))
+    rng = np.random.default_rng(0)
+    crops = np.stack([transform(ramp, rng) for _ in range(300)]).astype(float) / 255
+    assert crops.shape == (300, 75, 75, 3)
+    down, across = crops[:, -1, 0, 0] - crops[:, 0, 0, 0], crops[:, 0, -1, 1] - crops[:, 0, 0, 1]
+    np.testing.assert_allclose(down, 74 / height, atol=0.02)
+    np.testing.assert_allclose(across, 74 / width, atol=0.02)
+    for value, last in ((crops[:, 0, 0, 0], 1 - 75 / height), (crops[:, 0, 0, 1], 1 - 75 / width)):
+        assert value.min() < 0.02 and value.max() > last - 0.02  # both ends are reached, and evenly
+        assert abs(value.mean() - last / 2) < 0.03
+    whole = Train(90, 90, keep_aspect=False, mirror=False)(ramp, rng)
+    np.testing.assert_array_equal(whole, Eval(90, 90)(ramp))
+
+
 @pytest.mark.parametrize("change", [{"rotation": 20.0}, {"zoom": 0.3}, {"lighting": 0.3}])
 def test_each_change_changes_and_repeats_under_a_seed(change):
     transform = Train(64, 56, mirror=False, **change)
