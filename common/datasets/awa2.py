@@ -1,7 +1,7 @@
 """Animals with Attributes 2 (Xian et al. 2019): 37,322 photographs of 50 animals, for recognising unseen ones.
 
-Official layout: ``JPEGImages/CLASS/CLASS_10001.jpg``, ``classes.txt``, ``trainclasses.txt``, ``testclasses.txt``. Any other
-pictures laid out like this are read the same way.
+Official layout: ``JPEGImages/CLASS/CLASS_10001.jpg``, ``classes.txt``, ``trainclasses.txt``, ``testclasses.txt``.
+Any other pictures laid out like this are read the same way.
 """
 
 from __future__ import annotations

@@ -19,6 +19,10 @@ from common.weights import Preprocessing
 class Encoder(HybridBlock):
     """Pictures (n, H, W, 3), 0..255 -> unit vectors (n, dim) among those of words: what a telephone needs.
 
+    The head sees each feature less its mean over the training pictures, in standard deviations, and the last layer has
+    no bias: a direction common to the words seen is no part of every answer, which is what makes plain regression
+    onto word vectors poor at words that were not seen.
+
     Parameters
     ----------
     backbone : common.backbones.Backbone
@@ -36,10 +40,16 @@ class Encoder(HybridBlock):
             self.backbone = backbone
             self.head = nn.HybridSequential()
             layers = [nn.Dense(hidden, activation="relu", in_units=backbone.width)] if hidden else []
-            self.head.add(*_dropout(dropout), *layers, nn.Dense(dim, in_units=hidden or backbone.width))
+            last = nn.Dense(dim, use_bias=False, in_units=hidden or backbone.width)
+            self.head.add(_standard(backbone.width), *_dropout(dropout), *layers, last)
 
     def hybrid_forward(self, F, x):
         return self.unit(F, self.head(self.backbone(x)))
+
+    def standardise(self, features: np.ndarray) -> None:
+        """Take mean and spread of the training pictures' features (n, width) for the head's first layer."""
+        self.head[0].running_mean.set_data(mx.nd.array(features.mean(axis=0)))
+        self.head[0].running_var.set_data(mx.nd.array(features.var(axis=0)))
 
     @staticmethod
     def unit(F, rows):
@@ -59,6 +69,8 @@ class VisualSemanticNet(Block):
         Word vectors of the seen classes, then of the unseen ones, as their file has them.
     hidden, dropout
         See `Encoder`; dropout is on what goes into the classifier too.
+    space : tuple of (dim,) and (dim, dim) array, optional
+        What is taken off a word vector, and what it is then multiplied by; default: it stays as it is.
 
     Attributes
     ----------
@@ -72,7 +84,7 @@ class VisualSemanticNet(Block):
         What `save` wrote beside the parameters.
     """
 
-    def __init__(self, backbone, seen, unseen, vectors: np.ndarray, hidden: int = 0, dropout: float = 0.0):
+    def __init__(self, backbone, seen, unseen, vectors: np.ndarray, hidden: int = 0, dropout: float = 0.0, space=None):
         super().__init__()
         self.seen, self.unseen = list(seen), list(unseen)
         self.class_names = self.seen + self.unseen
@@ -83,7 +95,9 @@ class VisualSemanticNet(Block):
             self.classifier = nn.HybridSequential()
             self.classifier.add(*_dropout(dropout), nn.Dense(len(self.seen), in_units=backbone.width))
             self.word_vectors = self.params.get_constant("word_vectors", np.asarray(vectors, np.float32))
-            self.centre = self.params.get_constant("centre", np.zeros(self.dim, np.float32))
+            centre, turn = space or (np.zeros(self.dim), np.eye(self.dim))
+            self.centre = self.params.get_constant("centre", np.asarray(centre, np.float32))
+            self.turn = self.params.get_constant("turn", np.asarray(turn, np.float32))
 
     @property
     def backbone(self):
@@ -119,7 +133,7 @@ class VisualSemanticNet(Block):
 
     def place(self, vectors: np.ndarray) -> np.ndarray:
         """Word vectors (n, dim), as their file has them -> unit vectors among those of the pictures."""
-        moved = np.asarray(vectors, np.float32) - self._constant(self.centre)
+        moved = (np.asarray(vectors, np.float32) - self._constant(self.centre)) @ self._constant(self.turn)
         return moved / np.maximum(np.linalg.norm(moved, axis=-1, keepdims=True), 1e-12)
 
     @property
@@ -129,6 +143,11 @@ class VisualSemanticNet(Block):
     @staticmethod
     def _constant(parameter) -> np.ndarray:
         return parameter.data(parameter.list_ctx()[0]).asnumpy().astype(np.float32)
+
+
+def _standard(width: int):
+    """A batch norm with fixed statistics and nothing to learn."""
+    return nn.BatchNorm(in_channels=width, center=False, scale=False, use_global_stats=True, epsilon=1e-3)
 
 
 def _dropout(rate: float) -> list:
@@ -145,6 +164,7 @@ def create(
     size: int,
     hidden: int = 0,
     dropout: float = 0.0,
+    space=None,
 ) -> VisualSemanticNet:
     """A network to be trained; classifier and head are random.
 
@@ -157,7 +177,7 @@ def create(
     ctx : mx.Context or list
     size : int
         Side in pixels of the pictures it will see.
-    seen, unseen, vectors, hidden, dropout
+    seen, unseen, vectors, hidden, dropout, space
         See `VisualSemanticNet`.
 
     Raises
@@ -166,12 +186,12 @@ def create(
         The weights cannot be had or belong to another network.
     """
     backbone = backbones.create(name, weights, ctx, size=size)
-    net = VisualSemanticNet(backbone, seen, unseen, vectors, hidden, dropout)
+    net = VisualSemanticNet(backbone, seen, unseen, vectors, hidden, dropout, space)
     if not weights:
         backbone.initialize(mx.init.Xavier(magnitude=2), ctx=ctx)
     net.classifier.initialize(mx.init.Xavier(), ctx=ctx)
     net.encoder.head.initialize(mx.init.Xavier(), ctx=ctx)
-    for constant in (net.word_vectors, net.centre):
+    for constant in (net.word_vectors, net.centre, net.turn):
         constant.initialize(ctx=ctx)
     return net
 

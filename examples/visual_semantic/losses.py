@@ -1,0 +1,94 @@
+"""Losses between unit vectors of pictures and of their words. Each is called with ``(embeddings, labels)``."""
+
+from __future__ import annotations
+
+import mxnet as mx
+import numpy as np
+from mxnet.gluon import HybridBlock
+
+
+class WordLoss(HybridBlock):
+    """Holds the word vectors of the classes and gives the cosine of each picture with each of them.
+
+    Parameters
+    ----------
+    words : (classes, dim) array
+        Unit vectors of the classes trained on; not learned.
+    """
+
+    def __init__(self, words: np.ndarray):
+        super().__init__()
+        with self.name_scope():
+            self.words = self.params.get_constant("words", np.asarray(words, np.float32))
+
+    @staticmethod
+    def cosines(F, embeddings, words):
+        return F.dot(embeddings, words, transpose_b=True)
+
+
+class CosineLoss(WordLoss):
+    r"""One minus the cosine with the picture's own word: :math:`1 - \cos(v, t_y)`, the document's."""
+
+    def hybrid_forward(self, F, embeddings, labels, words):
+        """The loss of each picture, (n,), 0..2, for unit `embeddings` (n, dim) and `labels` (n,)."""
+        return 1 - F.sum(embeddings * F.take(words, labels), axis=1)
+
+
+class HingeRankLoss(WordLoss):
+    r"""DeViSE's hinge ranking loss (Frome et al. 2013, equation 1).
+
+    .. math:: \ell = \sum_{j \ne y} \big[\alpha - \cos(v, t_y) + \cos(v, t_j)\big]_+
+
+    over the other classes, with the margin :math:`\alpha` (0.1 there). The picture's vector is of unit length here, so
+    that the margin means the same for every picture.
+
+    References
+    ----------
+    A. Frome, G. Corrado, J. Shlens, S. Bengio, J. Dean, M. Ranzato, T. Mikolov: DeViSE: A Deep Visual-Semantic
+    Embedding Model. NIPS 2013.
+    """
+
+    def __init__(self, words: np.ndarray, margin: float = 0.1):
+        super().__init__(words)
+        self.margin = margin
+
+    def hybrid_forward(self, F, embeddings, labels, words):
+        """The loss of each picture, (n,), for unit `embeddings` (n, dim) and `labels` (n,)."""
+        cosines = self.cosines(F, embeddings, words)
+        right = F.pick(cosines, labels, keepdims=True)
+        violation = F.relu(self.margin + F.broadcast_sub(cosines, right))
+        return F.sum(violation, axis=1) - self.margin  # the right class violates by exactly the margin
+
+
+class SoftmaxLoss(WordLoss):
+    r"""Cross-entropy over the cosines with all seen words: :math:`-\log \mathrm{softmax}(\cos(v, t_j) / \tau)_y`.
+
+    Pulls towards the own word and away from the others at once, as picture and text encoders are trained since
+    (Radford et al. 2021).
+
+    Parameters
+    ----------
+    words : (classes, dim) array
+    temperature : float
+        :math:`\tau`.
+    """
+
+    def __init__(self, words: np.ndarray, temperature: float = 0.1):
+        super().__init__(words)
+        self.temperature = temperature
+
+    def hybrid_forward(self, F, embeddings, labels, words):
+        """The loss of each picture, (n,), for unit `embeddings` (n, dim) and `labels` (n,)."""
+        return -F.pick(F.log_softmax(self.cosines(F, embeddings, words) / self.temperature), labels)
+
+
+LOSSES = {"cosine": CosineLoss, "hinge": HingeRankLoss, "softmax": SoftmaxLoss}
+
+
+def create(name: str, words: np.ndarray, ctx=None, margin: float = 0.1, temperature: float = 0.1) -> WordLoss:
+    """The loss called `name` over `words`, hybridized, on `ctx`."""
+    options = {"hinge": {"margin": margin}, "softmax": {"temperature": temperature}}.get(name, {})
+    loss = LOSSES[name](words, **options)
+    loss.initialize(ctx=ctx or mx.cpu())
+    loss.hybridize(static_alloc=True, static_shape=True)
+    return loss
