@@ -8,6 +8,7 @@ the largest difference relative to the largest feature, which must stay below 1e
 
 import argparse
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -41,16 +42,36 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
+def torchvision_models():
+    """``torchvision.models``, also beside a CPU build of PyTorch, where the operators of the usual wheel do not load.
+
+    No network here calls any of them, but importing torchvision needs them to be declared.
+    """
+    import torch
+
+    while True:
+        try:
+            import torchvision
+
+            return torchvision.models
+        except RuntimeError as error:
+            missing = re.search(r"operator (torchvision::\w+) does not exist", str(error))
+            if not missing:
+                raise
+            torch.library.define(missing[1], "() -> ()")
+            for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+                del sys.modules[name]
+
+
 def torch_side(name, folder, seed):
     """In torchvision's environment: ``net.pth``, ``net.safetensors``, ``features.npy`` for ``pictures.npy``."""
     import numpy as np
     import torch
-    import torchvision
     from safetensors.torch import save_file
 
     folder = pathlib.Path(folder)
     torch.manual_seed(seed)
-    net = getattr(torchvision.models, NETWORKS[name])(weights=None).eval()
+    net = getattr(torchvision_models(), NETWORKS[name])(weights=None).eval()
     for layer in net.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
             for values in (layer.weight, layer.running_var):
