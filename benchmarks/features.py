@@ -4,7 +4,8 @@
 Runs examples/transfer/generate_embedding.py in float32 and in INT8 on the first pictures of a folder of class folders,
 twice: the difference of both runs gives the images a second without the start, their peak memory whether it grows. With
 --torch-python it runs PyTorch on the same files and weights: decoded by a DataLoader, channels last, by the fastest of
-eager, frozen, optimize_for_inference and (where a compiler is there) torch.compile; its time leaves out finding that way.
+eager, frozen, optimize_for_inference and (where a compiler is there) torch.compile; its time leaves out
+the search for it.
 """
 
 from __future__ import annotations
