@@ -11,6 +11,7 @@ from common import backbones
 from common.weights import Preprocessing
 
 SMALL = "resnet20"  # the default network, from scratch; every other name is one of common.backbones
+MOST = 256  # numbers in a vector, where none are asked for
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)  # of CIFAR-10's training pictures, on 0..1
 
 
@@ -98,7 +99,12 @@ class Im2Vec(HybridBlock):
 
 
 def create(
-    name: str, dim: int, size: int | None = None, weights=None, preprocessing: dict | None = None, ctx=None
+    name: str,
+    dim: int | None = None,
+    size: int | None = None,
+    weights=None,
+    preprocessing: dict | None = None,
+    ctx=None,
 ) -> Im2Vec:
     """f(x) on the network `name`, with values.
 
@@ -106,8 +112,8 @@ def create(
     ----------
     name : str
         ``resnet20``, or one of `common.backbones.names`.
-    dim : int
-        Length of the vectors.
+    dim : int, optional
+        Length of the vectors; None is the width of the features, at most `MOST`. Kept as ``net.dim``.
     size : int, optional
         Side in pixels of the pictures it will see; None is what the network was made for. Kept as ``net.size``.
     weights : str or None
@@ -124,9 +130,10 @@ def create(
         backbone = backbones.create(name, weights, ctx=ctx, size=size, preprocessing=chosen)
     if not weights:
         backbone.initialize(mx.init.MSRAPrelu(slope=0), ctx=ctx)
+    dim = dim or min(backbone.width, MOST)
     net = Im2Vec(backbone, backbone.width, dim)
     net.head.initialize(mx.init.Xavier(), ctx=ctx)
-    net.size = size or backbone.input_size
+    net.size, net.dim = size or backbone.input_size, dim
     return net
 
 

@@ -52,11 +52,10 @@ def build(about: dict, weights=None, ctx=None) -> Model:
     """A model as `about` describes it, with new values, or pretrained ones in its backbone (`weights`)."""
     ctx = ctx or mx.cpu()
     net = model.create(about["model"], about["dim"], about["size"], weights, about["preprocessing"], ctx)
-    objective = objectives.create(
-        about["objective"], about["counts"], about["dim"], about["negatives"], about["groups"]
-    )
+    objective = objectives.create(about["objective"], about["counts"], net.dim, about["negatives"], about["groups"])
     objective.initialize(ctx=ctx)
-    return Model(net, objective, {**about, "size": net.size, "preprocessing": model.description(net)})
+    found = {"size": net.size, "dim": net.dim, "preprocessing": model.description(net)}
+    return Model(net, objective, {**about, **found})
 
 
 def save(path, saved: Model) -> Path:

@@ -29,13 +29,15 @@ def parse_args(argv=None):
     p.add_argument("--objective", default="negative", choices=OBJECTIVES, metavar="NAME",
                    help=f"what the vectors are trained for: {', '.join(OBJECTIVES)}")  # fmt: skip
     p.add_argument("--negatives", type=cli.positive_int, default=10, metavar="N", help="classes drawn a picture, k")
-    p.add_argument("--embed-dim", type=cli.positive_int, default=64, metavar="N", help="numbers in a vector")
+    p.add_argument("--embed-dim", type=cli.positive_int, metavar="N",
+                   help="numbers in a vector; default is the width of the network's features, at most 256")  # fmt: skip
     p.add_argument("--epochs", type=cli.positive_int, default=30, metavar="N",
                    help="epochs; the learning rate falls over all of them along half a cosine")  # fmt: skip
     p.add_argument("--batch-size", type=cli.positive_int, default=64, metavar="N", help="pictures in a batch")
     p.add_argument("--lr", type=cli.positive_float, default=0.1, metavar="RATE", help="initial learning rate of SGD")
     p.add_argument("--momentum", type=cli.unit_float, default=0.9, metavar="X", help="momentum of SGD")
-    p.add_argument("--weight-decay", type=cli.non_negative_float, default=5e-4, metavar="X", help="weight decay")
+    p.add_argument("--weight-decay", type=cli.non_negative_float, metavar="X",
+                   help="weight decay; default is 5e-4, and 0.01 / sqrt(classes) on a frozen network")  # fmt: skip
     p.add_argument("--use-pretrained", action="store_true", help="start from ImageNet parameters")
     p.add_argument("--backbone-lr", type=cli.non_negative_float, default=0.0, metavar="X",
                    help="factor of --lr for a pretrained backbone; 0 freezes it and reads it once")  # fmt: skip
@@ -116,12 +118,18 @@ def main(args):
     else:
         encode, loader, still = data.moving(net, train_set, test_set, sampler, args, kvstore.rank)
 
-    # One step: f(x) of the batch, the objective, the update of both.
+    # One step: f(x) of the batch, the objective, the update of both. A picture meets few of many classes: their vectors
+    # take larger steps. On frozen features decay decides what they say, see the README: it fits the number of classes.
+    count = len(train_set.class_names)
+    decay = args.weight_decay
+    if decay is None:
+        decay = 0.01 / np.sqrt(count) if frozen else 5e-4
+    options = {"learning_rate": args.lr, "momentum": args.momentum, "wd": decay}
+    of_vectors = {**options, "learning_rate": args.lr * np.sqrt(count / 10)}
     moving = net.head.collect_params() if frozen else net.collect_params()
     if about["pretrained"]:
         net.backbone.collect_params().setattr("lr_mult", args.backbone_lr)
-    options = {"learning_rate": args.lr, "momentum": args.momentum, "wd": args.weight_decay}
-    updater = optimizer.trainer([(moving, "sgd", options), (objective.collect_params(), "sgd", options)], kvstore)
+    updater = optimizer.trainer([(moving, "sgd", options), (objective.collect_params(), "sgd", of_vectors)], kvstore)
 
     def step(batch):
         xs, ys = devices.split(batch.images, contexts), devices.split(batch.labels, contexts)

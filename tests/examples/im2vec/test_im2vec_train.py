@@ -129,6 +129,20 @@ def test_wrong_classes(cifar100, classes, message):
         data.load("cifar100", cifar100, classes)
 
 
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "emoji"])
+def test_absent_data_is_fetched_to_the_folder_named(name, tmp_path, monkeypatch):
+    asked = []
+
+    def ensure(name, folder):
+        asked.append((name, folder))
+        raise UserError(f"cannot get it: ./get_data.sh {name} --mirror FOLDER_OR_URL")
+
+    monkeypatch.setattr(data.download, "ensure", ensure)
+    with pytest.raises(UserError, match=f"./get_data.sh {name} .*; --dataset glyphs needs no download"):
+        data.load(name, tmp_path / "absent")
+    assert asked == [(name, tmp_path / "absent")]
+
+
 @pytest.mark.parametrize("objective", ["softmax", "hierarchical"])
 def test_other_objectives_learn_on_two_devices(cifar100, tmp_path, objective):
     run(cifar100, tmp_path, "--objective", objective, "--num-cpus", 2, "--no-plots", "--embed-dim", 8,
