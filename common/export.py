@@ -62,19 +62,27 @@ def onnx(net: HybridBlock, path, shape: tuple[int, ...], dtype: str = "uint8") -
                 *map(str, files), [tuple(shape)], np.dtype(dtype).type, str(path),
                 dynamic=True, dynamic_input_shapes=[(None, *shape[1:])],
             )  # fmt: skip
-    _weights_are_constant(path)
+    _tidy(path)
     return path
 
 
-def _weights_are_constant(path: Path) -> None:
-    """Take the parameters off the list of inputs, where MXNet's exporter puts them and where nothing can be fused."""
+def _tidy(path: Path) -> None:
+    """Mend what MXNet's exporter writes.
+
+    The parameters come off the list of inputs, where nothing can be fused; a dense layer without a bias loses the
+    scalar zero it was given, which cannot be quantised; every operator gets a name.
+    """
     import onnx as package
 
     model = package.load(str(path))
-    weights = {tensor.name for tensor in model.graph.initializer}
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in weights]
     del model.graph.input[:]
     model.graph.input.extend(inputs)
+    for number, node in enumerate(model.graph.node):
+        node.name = node.name or f"{node.op_type}_{number}"
+        if node.op_type == "Gemm" and len(node.input) == 3 and not weights[node.input[2]].dims:
+            del node.input[2]
     package.checker.check_model(model)
     package.save(model, str(path))
 
