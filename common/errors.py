@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 class UserError(Exception):
@@ -12,6 +13,25 @@ class UserError(Exception):
     The message is one line that names the file, row or flag and says what to do;
     `common.cli.launch` prints it as ``error: ...`` and ends with status 2.
     """
+
+
+@contextlib.contextmanager
+def reading(file, remedy: str) -> Iterator[None]:
+    """Around the parsing of a file from outside: whatever goes wrong becomes a `UserError` that names `file`.
+
+    Parameters
+    ----------
+    file : path
+    remedy : str
+        What to do about it.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # each format's reader has its own
+        reason = (str(error) or type(error).__name__).splitlines()[0][:100]
+        raise UserError(f"{file} is not as it should be ({reason}): {remedy}") from error
 
 
 def near(word: str, choices: Iterable[str], n: int = 3) -> str:

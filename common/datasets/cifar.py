@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from common.datasets.base import ImageSet
-from common.errors import UserError
+from common.errors import UserError, reading
 
 PIXELS = 3 * 32 * 32
 LAYOUT = {  # name: (folder in the archive, training files, label bytes before the pixels)
@@ -49,7 +49,7 @@ def load(name: str, path, coarse: bool = False) -> tuple[ImageSet, ImageSet, dic
 def _files(name: str, path: Path, folder: str):
     """A function that gives the bytes of one of the archive's files."""
     if path.is_file():
-        with tarfile.open(path) as archive:
+        with reading(path, f"get the binary version of {name} again"), tarfile.open(path) as archive:
             members = {Path(m.name).name: archive.extractfile(m).read() for m in archive.getmembers() if m.isfile()}
 
         def from_archive(file):

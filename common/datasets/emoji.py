@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from common.datasets.base import ImageSet
-from common.errors import UserError
+from common.errors import UserError, reading
 
 ARTISTS = ("noto", "twemoji", "fluent", "openmoji")
 
@@ -22,19 +22,22 @@ def load(path) -> tuple[ImageSet, list[dict], dict[str, list[str]]]:
     root = Path(path)
     if not (root / "classes.csv").is_file():
         raise UserError(f"{root} holds no emoji (classes.csv): ./get_data.sh emoji, or give --data-path")
-    with open(root / "classes.csv", encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
     artists = [artist for artist in ARTISTS if (root / "images" / artist).is_dir()]
-    samples = [
-        (root / "images" / artist / f"{row['code']}.jpg", label, domain)
-        for label, row in enumerate(rows)
-        for domain, artist in enumerate(artists)
-    ]
+    with reading(root / "classes.csv", "./get_data.sh emoji makes it again"):
+        with open(root / "classes.csv", encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        samples = [
+            (root / "images" / artist / f"{row['code']}.jpg", label, domain)
+            for label, row in enumerate(rows)
+            for domain, artist in enumerate(artists)
+        ]
     samples = [sample for sample in samples if sample[0].is_file()]
     if not samples:
         raise UserError(f"{root}/images holds no picture of classes.csv: ./get_data.sh emoji makes the set again")
     captions: dict[str, list[str]] = {row["code"]: [] for row in rows}
-    for number, line in enumerate((root / "captions.txt").read_text(encoding="utf-8").splitlines(), 1):
+    with reading(root / "captions.txt", "./get_data.sh emoji makes it again"):
+        lines = (root / "captions.txt").read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines, 1):
         key, tab, text = line.partition("\t")
         code = key.split("#")[0].replace(".jpg", "")
         if not tab or code not in captions:

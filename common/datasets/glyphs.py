@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +77,7 @@ def _kept(file: Path, count: int) -> np.ndarray | None:
     try:
         with np.load(file, allow_pickle=False) as kept:
             pictures = kept["pictures"]
-    except (OSError, ValueError, KeyError):
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         return None
     return pictures if len(pictures) == count else None
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from common.datasets.base import ImageSet
-from common.errors import UserError
+from common.errors import UserError, reading
 
 
 def _table(path: Path) -> list[list[str]]:
@@ -33,10 +33,11 @@ def cub200(path, keep_whole: bool = False) -> tuple[ImageSet, ImageSet]:
     root = root / "CUB_200_2011" if (root / "CUB_200_2011").is_dir() else root
     if not (root / "images.txt").is_file():
         raise UserError(f"{root} holds no CUB-200-2011: ./get_data.sh cub200, or --dataset glyphs needs no download")
-    names = [row[1].split(".", 1)[-1] for row in _table(root / "classes.txt")]
-    files = {row[0]: row[1] for row in _table(root / "images.txt")}
-    labels = {row[0]: int(row[1]) - 1 for row in _table(root / "image_class_labels.txt")}
-    boxes = {row[0]: [float(value) for value in row[1:5]] for row in _table(root / "bounding_boxes.txt")}
+    with reading(root, "get the set again"):
+        names = [row[1].split(".", 1)[-1] for row in _table(root / "classes.txt")]
+        files = {row[0]: row[1] for row in _table(root / "images.txt")}
+        labels = {row[0]: int(row[1]) - 1 for row in _table(root / "image_class_labels.txt")}
+        boxes = {row[0]: [float(value) for value in row[1:5]] for row in _table(root / "bounding_boxes.txt")}
     missing = next((key for key in files if key not in labels or key not in boxes), None)
     if missing:
         raise UserError(f"{root}: image {missing} has no class or no bounding box; get the set again")
@@ -57,14 +58,14 @@ def cars196(path) -> tuple[ImageSet, ImageSet]:
     file = root / "cars_annos.mat"
     if not file.is_file():
         raise UserError(f"{file} is not there: Cars196 has no official host any more; put its folder at --data-path")
-    content = loadmat(file, squeeze_me=True)
-    rows = np.atleast_1d(content["annotations"])
-    names = [str(name) for name in np.atleast_1d(content["class_names"])]
-    whole = ImageSet(
-        [root / str(row["relative_im_path"]) for row in rows],
-        np.array([int(row["class"]) - 1 for row in rows], np.int64),
-        names,
-    )
+    with reading(file, "get the set again"):
+        content = loadmat(file, squeeze_me=True)
+        rows = np.atleast_1d(content["annotations"])
+        whole = ImageSet(
+            [root / str(row["relative_im_path"]) for row in rows],
+            np.array([int(row["class"]) - 1 for row in rows], np.int64),
+            [str(name) for name in np.atleast_1d(content["class_names"])],
+        )
     return _halves(whole)
 
 
@@ -78,11 +79,10 @@ def sop(path) -> tuple[ImageSet, ImageSet]:
 
 
 def _ebay(root: Path, name: str) -> ImageSet:
-    rows = _table(root / name)[1:]  # after the header: image_id class_id super_class_id path
-    classes = sorted({int(row[1]) for row in rows})
-    number = {c: i for i, c in enumerate(classes)}
-    labels = np.array([number[int(row[1])] for row in rows], np.int64)
-    return ImageSet([root / row[3] for row in rows], labels, [str(c) for c in classes])
+    with reading(root / name, "get the set again"):
+        rows = _table(root / name)[1:]  # after the header: image_id class_id super_class_id path
+        classes, labels = np.unique([int(row[1]) for row in rows], return_inverse=True)
+        return ImageSet([root / row[3] for row in rows], labels.astype(np.int64), [str(c) for c in classes])
 
 
 def _halves(whole: ImageSet) -> tuple[ImageSet, ImageSet]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from common.datasets import folder
 from common.datasets.base import ImageSet
-from common.errors import UserError
+from common.errors import UserError, reading
 
 
 def load(path) -> tuple[ImageSet, dict[str, str]]:
@@ -25,6 +25,12 @@ def load(path) -> tuple[ImageSet, dict[str, str]]:
         raise UserError(f"{root} holds no ALPHABET/CHARACTER/*.png: ./get_data.sh omniglot, or give --data-path")
     classes = [(f"{child.parent.name}/{child.name}", child) for child in characters]
     whole = folder.collect(root, classes)
-    drawers = np.array([int(file.stem.split("_")[-1]) - 1 for file in whole.images])
+    drawers = np.array([_drawer(file) for file in whole.images])
     whole = dataclasses.replace(whole, domains=drawers, domain_names=[str(i + 1) for i in range(drawers.max() + 1)])
     return whole, {name: name.split("/")[0] for name in whole.class_names}
+
+
+def _drawer(file: Path) -> int:
+    """Who drew it, from 0: Omniglot calls its files CHARACTER_DRAWER.png."""
+    with reading(file, "Omniglot's files are called NUMBER_NUMBER.png"):
+        return int(file.stem.split("_")[-1]) - 1

@@ -2,7 +2,7 @@
 
 import pytest
 
-from common.errors import UserError, near
+from common.errors import UserError, near, reading
 
 
 @pytest.mark.parametrize(("word", "expected"), [
@@ -26,3 +26,20 @@ def test_near_names_the_closest_first_and_no_more_than_asked():
 
 def test_a_users_error_says_what_it_was_given():
     assert str(UserError("row 3: no class")) == "row 3: no class" and issubclass(UserError, Exception)
+
+
+@pytest.mark.parametrize(("error", "reason"), [
+    (ValueError("not a number\nand more"), "not a number"), (EOFError(), "EOFError"), (KeyError("code"), "'code'"),
+])  # fmt: skip
+def test_whatever_a_reader_raises_names_the_file(error, reason):
+    with pytest.raises(UserError) as shown, reading("set/list.txt", "get it again"):
+        raise error
+    assert str(shown.value) == f"set/list.txt is not as it should be ({reason}): get it again"
+    assert shown.value.__cause__ is error
+
+
+def test_a_users_error_passes_a_reader_unchanged():
+    with pytest.raises(UserError, match="^row 3: no class$"), reading("list.txt", "get it again"):
+        raise UserError("row 3: no class")
+    with reading("list.txt", "get it again"):
+        pass
