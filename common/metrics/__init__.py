@@ -3,6 +3,7 @@
 from common.metrics.ranking import MEASURES, five_folds, image_sentence, ranks, ranks_both
 from common.metrics.recognition import (
     accuracy_at_k,
+    area_seen_unseen,
     confusion,
     harmonic_mean,
     per_class_accuracy,
@@ -16,6 +17,7 @@ __all__ = [
     "MEASURES",
     "TIE",
     "accuracy_at_k",
+    "area_seen_unseen",
     "confusion",
     "five_folds",
     "harmonic_mean",

@@ -83,6 +83,36 @@ def zero_shot(scores: np.ndarray, labels: np.ndarray, seen: np.ndarray, ks: Sequ
     return figures
 
 
+def area_seen_unseen(scores: np.ndarray, labels: np.ndarray, seen: np.ndarray) -> float:
+    """The area under the curve of seen against unseen accuracy (AUSUC, Chao et al. 2016), 0..1.
+
+    Something is taken off the scores of all seen classes, from so little that no picture is given to an unseen class
+    to so much that every one is: each amount gives a per-class mean accuracy of seen and one of unseen pictures, both
+    among all classes. The area needs no choice of the amount.
+
+    Parameters
+    ----------
+    scores : (n, classes) array
+    labels : (n,) int array
+        With pictures of both kinds.
+    seen : (classes,) bool array
+    """
+    scores, labels, seen = np.asarray(scores), np.asarray(labels), np.asarray(seen, bool)
+    known = seen[labels]
+    if known.all() or not known.any():
+        raise ValueError("pictures of seen and of unseen classes are needed")
+    best = {kind: np.where(seen == kind, scores, -np.inf) for kind in (True, False)}
+    gap = best[True].max(axis=1) - best[False].max(axis=1)  # above this amount the picture goes to an unseen class
+    weight = 1.0 / np.bincount(labels, minlength=len(seen))[labels]  # each class counts the same
+    weight /= np.where(known, weight[known].sum(), weight[~known].sum())
+    right = {kind: weight * (best[kind].argmax(axis=1) == labels) * (known == kind) for kind in (True, False)}
+    order = np.argsort(gap, kind="stable")
+    last = np.append(np.flatnonzero(np.diff(gap[order])), len(gap) - 1)  # pictures of one gap change sides together
+    lost, won = (np.append(0, np.cumsum(right[kind][order])[last]) for kind in (True, False))
+    seen_curve = right[True].sum() - lost
+    return float(np.sum((seen_curve[:-1] + seen_curve[1:]) / 2 * np.diff(won)))
+
+
 def text_to_image(scores: np.ndarray, right: np.ndarray, ks: Sequence[int] = (10,)) -> dict[str, np.ndarray]:
     """Average precision and precision@k of each word's ranking of the pictures; take means over the words you want.
 

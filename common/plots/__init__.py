@@ -5,7 +5,7 @@ pictures side by side.
 """
 
 from common.plots.base import CLASSES, DPI, QUERY, RIGHT, WRONG, gif, write
-from common.plots.charts import bars, curves
+from common.plots.charts import bars, curves, range_test
 from common.plots.maps import pca, pca_film, principal, tsne
 from common.plots.matrices import confusion, cosines, dendrogram, tree
 from common.plots.sheets import contact_sheet, mistakes, overlay, retrieval_sheet, sheet
@@ -28,6 +28,7 @@ __all__ = [
     "pca",
     "pca_film",
     "principal",
+    "range_test",
     "retrieval_sheet",
     "sheet",
     "tree",

@@ -27,6 +27,18 @@ def curves(rows: Sequence[dict], path, names: Sequence[str]) -> Path:
     return write(figure, path)
 
 
+def range_test(rates: Sequence[float], losses: Sequence[float], suggestion: float, path, title: str = "") -> Path:
+    """Loss over learning rate, and the rate suggested."""
+    figure, axis = plt.subplots(figsize=(5.5, 3.4))
+    axis.semilogx(rates, losses, color="#2166ac")
+    axis.axvline(suggestion, color="#b2182b", linestyle="--", label=f"suggested: {suggestion:.2g}")
+    axis.set(title=title, xlabel="learning rate", ylabel="loss, smoothed")
+    axis.grid(alpha=0.3)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False)
+    return write(figure, path)
+
+
 def bars(rows: Mapping[str, Mapping[str, float]], path, title: str = "") -> Path:
     """Methods compared: a group of bars for each figure, a colour for each method, the values written on them."""
     figures = list(dict.fromkeys(name for row in rows.values() for name in row))

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import mxnet as mx
 import numpy as np
 
 from common import datasets, features
@@ -16,9 +17,9 @@ from common.paths import data_dir
 from common.samplers import Sequential
 from common.transforms import Eval, Train
 
-DATASETS = ("awa2", "cifar10", "cifar100", "folder")
 UNSEEN = {"cifar10": ["cat", "truck"]}  # as in Socher et al. 2013
-READ_BATCH = 64
+READ_BATCH = 64  # pictures
+ROWS = 4096  # of features
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,17 +128,18 @@ def eval_transform(resize: int, crop: int, keep_aspect: bool = False) -> Eval:
     return Eval(resize, crop, keep_aspect)
 
 
-def train_transform(args, resize: int, crop: int) -> Train:
-    """The document's augmentation: flip, crop, rotation, lighting and zoom, each by its flag."""
+def train_transform(args, still: Eval) -> Train:
+    """The document's augmentation, flip, crop, rotation, lighting and zoom by their flags, in the sizes of `still`."""
     return Train(
-        resize, crop, args.keep_aspect, mirror=not args.no_mirror, rotation=args.rotation, zoom=args.zoom,
+        still.resize, still.crop, still.keep_aspect, mirror=not args.no_mirror, rotation=args.rotation, zoom=args.zoom,
         lighting=args.lighting,
     )  # fmt: skip
 
 
 def read(forward: Callable, image_set: ImageSet, transform: Eval, ctx=None, num_workers: int = 2) -> np.ndarray:
     """What `forward` (``net.embed``, ``net.classify``, ``net.backbone``) gives for every picture: (n, d) float32."""
-    batches = Loader(image_set, transform, Sequential(len(image_set), READ_BATCH), num_workers, keep=False).epoch()
+    size = min(READ_BATCH, max(len(image_set), 1))
+    batches = Loader(image_set, transform, Sequential(len(image_set), size), num_workers, keep=False).epoch()
     rows = [values for values, _ in features.stream(batches, forward, ctx)]
     return np.concatenate(rows) if rows else np.empty((0, 0), np.float32)
 
@@ -157,3 +159,41 @@ class FeatureSet:
                 yield Batch(self.features[indices], self.labels[indices], indices, place)
 
         return epoch
+
+
+class Reader:
+    """Reads pictures through a network as it is now; features of a backbone that stays the same are kept.
+
+    Parameters
+    ----------
+    backbone : common.backbones.Backbone
+    transform : Eval
+    ctx : mx.Context
+    num_workers : int
+        Decoding threads.
+    """
+
+    def __init__(self, backbone, transform: Eval, ctx=None, num_workers: int = 2):
+        self.backbone, self.transform, self.ctx, self.num_workers = backbone, transform, ctx, num_workers
+        self._kept: list[tuple[ImageSet, FeatureSet]] = []
+
+    def features(self, image_set: ImageSet) -> FeatureSet:
+        """The backbone's features of all pictures, read at the first call."""
+        for known, read_before in self._kept:
+            if known is image_set:
+                return read_before
+        values = read(self.backbone, image_set, self.transform, self.ctx, self.num_workers)
+        self._kept.append((image_set, FeatureSet(values, image_set.labels)))
+        return self._kept[-1][1]
+
+    def forget(self) -> None:
+        """The backbone has changed."""
+        self._kept.clear()
+
+    def apply(self, forward: Callable, pictures: ImageSet | FeatureSet) -> np.ndarray:
+        """What `forward` gives for every picture, or for every row of features, in order: (n, d) float32."""
+        if not isinstance(pictures, FeatureSet):
+            return read(forward, pictures, self.transform, self.ctx, self.num_workers)
+        rows = pictures.features
+        parts = [forward(mx.nd.array(rows[i : i + ROWS], ctx=self.ctx)).asnumpy() for i in range(0, len(rows), ROWS)]
+        return np.concatenate(parts) if parts else np.empty((0, 0), np.float32)

@@ -117,10 +117,10 @@ class VisualSemanticNet(Block):
         Raises
         ------
         UserError
-            The backbone has moved on in stage 2b, and the classifier has not.
+            No stage 1 was run, or the backbone has moved on in stage 2b and the classifier has not.
         """
         if not self.card.get("classifies", True):
-            raise UserError("this model is of stage 2b, which gives up the classifier: take stage1/model.params")
+            raise UserError(f"a model of stage {self.card['stage']} without a classifier: take stage1/model.params")
         return self.classifier(self.backbone(images))
 
     def embed_features(self, features):
@@ -221,6 +221,56 @@ def save(net: VisualSemanticNet, path, dtype: str = "float32", **card) -> None:
         "size": preprocessing.size,
     }
     write_json(path.with_suffix(".json"), {**net.card, **about, **card})
+
+
+def card_of(path) -> dict | None:
+    """What `save` wrote beside its parameters; None if there is nothing of the kind."""
+    file = Path(path).with_suffix(".json")
+    try:
+        card = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except ValueError:
+        return None
+    return card if "seen" in card else None
+
+
+def restore(net: VisualSemanticNet, path) -> None:
+    """Put the values that `save` wrote into `net`, on all its devices, and its card.
+
+    Raises
+    ------
+    UserError
+        It is a model of another network, of other classes or of other word vectors.
+    """
+    card, ctx = card_of(path), net.word_vectors.list_ctx()
+    if card is None:
+        raise UserError(f"{path}: no model there (a .params file and its .json); train.py writes one")
+    wanted = {"model": net.backbone.name_, "seen": net.seen, "unseen": net.unseen, "dim": net.dim, "hidden": net.hidden}
+    other = [key for key, value in wanted.items() if card[key] != value]
+    words = net.words
+    if not other:
+        net.load_parameters(str(path), ctx=ctx, cast_dtype=True)
+        other = ["word vectors"] if not np.allclose(net.words, words, atol=1e-2) else []
+    if other:
+        raise UserError(f"{path} is a model with another {other[0]}: give the flags it was trained with, or start anew")
+    net.card = card
+
+
+def check_classes(net: VisualSemanticNet, parts, path) -> None:
+    """See that a data set is split into the classes that the model in `path` was trained with.
+
+    Raises
+    ------
+    UserError
+        It is not.
+    """
+    for kind in ("seen", "unseen"):
+        there, known = getattr(parts, kind), getattr(net, kind)
+        odd = sorted(set(there) ^ set(known))
+        if odd:
+            whose = "the data" if odd[0] in there else "the model"
+            raise UserError(f"{path}: {odd[0]!r} is {kind} in {whose} only: give the --split or --unseen of training")
+        if there != known:
+            raise UserError(f"{path}: the {kind} classes come in another order there than in the data")
 
 
 def load(path, ctx=None) -> VisualSemanticNet:

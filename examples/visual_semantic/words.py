@@ -12,6 +12,8 @@ from common.errors import UserError, near
 from common.text import WordVectors
 
 DEFAULT = "glove50"
+SPACES = ("raw", "centred", "whitened")
+FREQUENT = 20_000  # words that mean and covariance are taken from
 
 
 def file_of(name) -> Path:
@@ -89,3 +91,27 @@ def query(net, text: str, file=None) -> np.ndarray:
         raise UserError("nothing to search for: give a word")
     file = file_of(file or net.card["word_vectors"])
     return net.place(WordVectors.read(file, [text])[text][None])[0]
+
+
+def space(kind: str, file=DEFAULT) -> tuple[np.ndarray, np.ndarray] | None:
+    """What is done to word vectors before they are compared, from the most frequent words of their file.
+
+    Parameters
+    ----------
+    kind : {"raw", "centred", "whitened"}
+        ``centred`` takes off the mean of all words, which otherwise is most of every cosine (Mu and Viswanath 2018);
+        ``whitened`` also gives every direction the same variance.
+
+    Returns
+    -------
+    (dim,) and (dim, dim) arrays, or None for ``raw``
+        What is taken off, and what the rest is multiplied by.
+    """
+    if kind == "raw":
+        return None
+    rows = np.stack(list(WordVectors.read(file_of(file), most=FREQUENT).vectors.values())).astype(np.float64)
+    centre = rows.mean(axis=0)
+    if kind == "centred":
+        return centre, np.eye(rows.shape[1])
+    spread, directions = np.linalg.eigh(np.cov(rows.T) + 1e-6 * np.eye(rows.shape[1]))
+    return centre, directions / np.sqrt(spread) @ directions.T

