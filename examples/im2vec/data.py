@@ -17,6 +17,7 @@ from common.samplers import Sequential
 from common.transforms import Eval, Train
 
 DOWNLOADED = ("cifar10", "cifar100", "emoji")  # fetched when they are absent
+STILL = 64  # pictures in a batch where nothing is learned
 SMALL_SIDE = 64  # pixels: pictures up to this side are shifted, not enlarged, in training
 PAD = 4  # pixels of mirrored border around small pictures, for the random crop
 
@@ -95,6 +96,33 @@ def groups(dataset: Dataset) -> tuple[list[str], list[int]] | None:
     return found, [found.index(group_of[name]) for name in names]
 
 
+def batch_size(wanted: int | None, pictures: int, devices: int = 1, workers: int = 1) -> int:
+    """The pictures in a worker's batch, a multiple of its devices.
+
+    Parameters
+    ----------
+    wanted : int or None
+        ``--batch-size``; a set that holds fewer is one batch. None is 64, and fewer (to 8) for a set so small that an
+        epoch would have less than 16 batches.
+    pictures : int
+        In the training set, over all workers.
+    devices, workers : int
+        Devices of a worker, and how many workers there are.
+
+    Raises
+    ------
+    UserError
+        `wanted` cannot be shared equally by the devices, or there is no picture for each of them.
+    """
+    if wanted and wanted % devices:
+        raise UserError(f"--batch-size {wanted} cannot be shared by {devices} devices: give a multiple of {devices}")
+    own = pictures // workers
+    if own < devices:
+        raise UserError(f"{pictures} pictures are too few for {workers * devices} devices: use fewer")
+    found = min(wanted or int(np.clip(own // 16, 8, 64)), own)
+    return max(found // devices, 1) * devices
+
+
 def padded(part: ImageSet, size: int, threads: int = 2) -> ImageSet:
     """The pictures at `size` with a mirrored border of `PAD`: cutting `size` out at random shifts, not enlarges."""
     border = ((0, 0), (PAD, PAD), (PAD, PAD), (0, 0))
@@ -146,9 +174,9 @@ def frozen(net, train: ImageSet, test: ImageSet, sampler, args):
         features.extract(net.backbone, part, net.size, int8=args.int8, num_workers=args.num_workers)
         for part in (train, test)
     ]
-    still = [Rows(f, part.labels, Sequential(len(part), args.batch_size)) for f, part in zip(rows, (train, test))]
+    still = [Rows(f, part.labels, Sequential(len(part), STILL)) for f, part in zip(rows, (train, test))]
     return net.head, Rows(rows[0], train.labels, sampler), still
 
 
 def _in_order(part: ImageSet, size: int, args) -> Loader:
-    return Loader(part, Eval(size, size), Sequential(len(part), args.batch_size), args.num_workers)
+    return Loader(part, Eval(size, size), Sequential(len(part), STILL), args.num_workers)

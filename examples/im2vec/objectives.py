@@ -174,5 +174,5 @@ def create(name: str, counts: Sequence[int], dim: int, k: int = 10, groups: Sequ
     if name == "softmax":
         return Softmax(len(counts), dim)
     if groups is None:
-        raise UserError("--objective hierarchical needs groups of classes, as cifar100, emoji and omniglot have them")
+        raise UserError("--objective hierarchical needs groups of classes, as cifar100 and emoji have them")
     return HierarchicalSoftmax(groups, dim)

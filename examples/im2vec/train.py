@@ -33,7 +33,9 @@ def parse_args(argv=None):
                    help="numbers in a vector; default is the width of the network's features, at most 256")  # fmt: skip
     p.add_argument("--epochs", type=cli.positive_int, default=30, metavar="N",
                    help="epochs; the learning rate falls over all of them along half a cosine")  # fmt: skip
-    p.add_argument("--batch-size", type=cli.positive_int, default=64, metavar="N", help="pictures in a batch")
+    p.add_argument("--batch-size", type=cli.positive_int, metavar="N",
+                   help="pictures in a batch, over all devices; default is 64, fewer (to 8) where an epoch would have"
+                   " less than 16 batches")  # fmt: skip
     p.add_argument("--lr", type=cli.positive_float, default=0.1, metavar="RATE", help="initial learning rate of SGD")
     p.add_argument("--momentum", type=cli.unit_float, default=0.9, metavar="X", help="momentum of SGD")
     p.add_argument("--weight-decay", type=cli.non_negative_float, metavar="X",
@@ -112,7 +114,8 @@ def main(args):
             f" back; {about['model']} at {net.size} px, objective {about['objective']}")  # fmt: skip
 
     # Batches of pictures, or of the features of a backbone that never changes.
-    sampler = Shuffled(len(train_set), args.batch_size, args.seed, kvstore.rank, kvstore.num_workers)
+    batch_size = data.batch_size(args.batch_size, len(train_set), len(contexts), kvstore.num_workers)
+    sampler = Shuffled(len(train_set), batch_size, args.seed, kvstore.rank, kvstore.num_workers)
     if frozen:
         encode, loader, still = data.frozen(net, train_set, test_set, sampler, args)
     else:

@@ -143,10 +143,26 @@ def test_absent_data_is_fetched_to_the_folder_named(name, tmp_path, monkeypatch)
     assert asked == [(name, tmp_path / "absent")]
 
 
+@pytest.mark.parametrize(
+    "wanted, pictures, devices, workers, found",
+    [(None, 50000, 1, 1, 64), (None, 558, 1, 1, 34), (None, 54, 1, 1, 8), (None, 5, 1, 1, 5), (None, 558, 4, 1, 32),
+     (64, 54, 1, 1, 54), (64, 55, 2, 1, 54), (64, 55, 2, 3, 18), (None, 1600, 1, 2, 50), (None, 30, 16, 1, 16)],
+)  # fmt: skip
+def test_batches_fit_small_sets_and_share_equally(wanted, pictures, devices, workers, found):
+    assert data.batch_size(wanted, pictures, devices, workers) == found
+
+
+def test_batches_that_cannot_be_shared():
+    with pytest.raises(UserError, match="--batch-size 64 cannot be shared by 3 devices: give a multiple of 3"):
+        data.batch_size(64, 1000, devices=3)
+    with pytest.raises(UserError, match="5 pictures are too few for 6 devices"):
+        data.batch_size(6, 5, devices=2, workers=3)
+
+
 @pytest.mark.parametrize("objective", ["softmax", "hierarchical"])
 def test_other_objectives_learn_on_two_devices(cifar100, tmp_path, objective):
     run(cifar100, tmp_path, "--objective", objective, "--num-cpus", 2, "--no-plots", "--embed-dim", 8,
-        "--batch-size", 10, "--lr", 0.05, "--epochs", 3)  # fmt: skip
+        "--batch-size", 10, "--lr", 0.1, "--epochs", 5)  # fmt: skip
     assert json.loads((tmp_path / "metrics.json").read_text())["accuracy"] > 0.5  # chance is 0.2
     model = modelfile.load(tmp_path / "model.params")
     assert model.objective.class_vectors().shape == model.means.shape == (5, 8)
@@ -238,7 +254,7 @@ def test_pretrained_backbone(emoji_folder, tmp_path, flags):
     pretrained = ["--model", "efficientnet_lite0", "--use-pretrained"]
     train.main(train.parse_args([*chosen, *where, *pretrained, *flags]))
     model = modelfile.load(tmp_path / "model.params")
-    assert model.about["pretrained"] and model.means.shape == (2, 64)
+    assert model.about["pretrained"] and model.means.shape == (2, 256)
     from common import backbones
 
     fresh = backbones.create("efficientnet_lite0", "imagenet", size=64)
