@@ -12,7 +12,7 @@ from common import datasets, download, features
 from common.datasets import Dataset, ImageSet
 from common.errors import UserError, near
 from common.loader import Batch, Loader
-from common.paths import data_dir
+from common.paths import data_dir, data_root
 from common.samplers import Sequential
 from common.transforms import Eval, Train
 
@@ -169,13 +169,27 @@ def moving(net, train: ImageSet, test: ImageSet, sampler, args, rank: int = 0):
 
 
 def frozen(net, train: ImageSet, test: ImageSet, sampler, args):
-    """For a backbone that stays as it is, its features read once: the head, and the same as `moving`."""
-    rows = [
-        features.extract(net.backbone, part, net.size, int8=args.int8, num_workers=args.num_workers)
-        for part in (train, test)
-    ]
+    """For a backbone that stays as it is: the head, and the same as `moving`, of features read once.
+
+    They are kept under ``data/features``: a run on the same pictures, whatever its seed holds back, starts at once.
+    """
+    whole, places = _together(train, test)
+    found = features.cached(
+        data_root() / "features", net.backbone, whole, net.size, int8=args.int8, num_workers=args.num_workers
+    )
+    rows = np.split(found[places], [len(train)])
     still = [Rows(f, part.labels, Sequential(len(part), STILL)) for f, part in zip(rows, (train, test))]
     return net.head, Rows(rows[0], train.labels, sampler), still
+
+
+def _together(train: ImageSet, test: ImageSet) -> tuple[ImageSet, np.ndarray]:
+    """All pictures in an order that does not depend on the split, and the place of each of `train`, then of `test`."""
+    labels = np.concatenate([train.labels, test.labels])
+    if train.in_memory:
+        return ImageSet(np.concatenate([train.images, test.images]), labels, train.class_names), np.arange(len(labels))
+    files = [*train.images, *test.images]
+    order = np.array(sorted(range(len(files)), key=lambda i: str(files[i])))
+    return ImageSet([files[i] for i in order], labels[order], train.class_names), np.argsort(order)
 
 
 def _in_order(part: ImageSet, size: int, args) -> Loader:

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -246,9 +247,36 @@ def test_emoji_are_called_by_name_and_grouped_by_subcategory(emoji_folder):
     assert len(whole.train.class_names) == 1202 and len(data.groups(whole)[0]) == 94
 
 
+def test_frozen_features_are_read_once_whatever_the_split(cifar_folder, tmp_path, monkeypatch):
+    """The rows of either part equal those read picture by picture; a second seed reads nothing."""
+    import mxnet as mx
+
+    from common import backbones
+
+    require_weights("squeezenet1.1")
+    monkeypatch.setattr(data, "data_root", lambda: tmp_path)
+    backbone = backbones.create("squeezenet1.1", "imagenet", size=64)
+    net = SimpleNamespace(backbone=backbone, head=None, size=64)
+    args = SimpleNamespace(int8=False, num_workers=1)
+    small = tmp_path / "pictures"
+    for name in ("cat", "ship"):
+        (small / name).mkdir(parents=True)
+        for path in sorted((cifar_folder / name).iterdir())[:10]:
+            (small / name / path.name).write_bytes(path.read_bytes())
+    for seed in (1, 2):
+        found = data.load("folder", small, None, seed)
+        _, _, still = data.frozen(net, found.train, found.test, None, args)
+        for part, rows in zip((found.train, found.test), still):
+            assert rows.labels.tolist() == part.labels.tolist()
+            one = np.concatenate([backbone(mx.nd.array(p[None], dtype="uint8")).asnumpy() for p in part.array(64)])
+            np.testing.assert_allclose(rows.features, one, atol=1e-4)
+        monkeypatch.setattr(data.features, "extract", lambda *a, **k: pytest.fail("read again"))
+
+
 @pytest.mark.parametrize("flags", [[], ["--int8"], ["--backbone-lr", "0.01"]], ids=["frozen", "int8", "moving"])
-def test_pretrained_backbone(emoji_folder, tmp_path, flags):
+def test_pretrained_backbone(emoji_folder, tmp_path, monkeypatch, flags):
     require_weights("efficientnet_lite0")
+    monkeypatch.setattr(data, "data_root", lambda: tmp_path)
     chosen = ["--classes", "tiger", "wolf", "--batch-size", "6", "--epochs", "2", "--lr", "0.01", "--image-size", "64"]
     where = ["--dataset", "emoji", "--data-path", str(emoji_folder), "--run-dir", str(tmp_path), "--no-plots"]
     pretrained = ["--model", "efficientnet_lite0", "--use-pretrained"]
