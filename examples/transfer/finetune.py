@@ -16,7 +16,7 @@ def last_block(net, image_set, chosen, classifier, args, run) -> None:
 
     The head starts as `classifier` where that is linear, so that the block's first steps do not follow a random one
     (Kumar et al. 2022: Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution). Batch norms
-    keep the statistics they were pretrained with.
+    stay as they were pretrained.
 
     Parameters
     ----------
@@ -30,11 +30,12 @@ def last_block(net, image_set, chosen, classifier, args, run) -> None:
         Takes the checkpoints; where it is resumed, training goes on after the newest.
     """
     ctx = devices.contexts(args.gpus)[0]
+    net.freeze_batch_norm()  # not record(train_mode=False): through oneDNN's pooling that gives wrong gradients
     early, late = net.early_late()
     for parameter in [*early, *net.normalize.collect_params().values()]:
         parameter.grad_req = "null"
     head = dense(classifier, args.seed, ctx)
-    params = {p.name: p for p in [*late, *head.collect_params().values()] if p.grad_req != "null"}
+    params = [p for p in [*late, *head.collect_params().values()] if p.grad_req != "null"]
     updater = gluon.Trainer(params, "adam", {"learning_rate": args.lr}, update_on_kvstore=False)
     loss = gluon.loss.SoftmaxCrossEntropyLoss()
     net.hybridize()
@@ -56,7 +57,7 @@ def last_block(net, image_set, chosen, classifier, args, run) -> None:
     def step(item):
         batch, labels = item
         wanted = mx.nd.array(labels, ctx)
-        with autograd.record(train_mode=False):
+        with autograd.record():
             value = loss(head(net(mx.nd.array(batch.images, ctx, dtype="uint8"))), wanted)
         value.backward()
         updater.step(len(labels))

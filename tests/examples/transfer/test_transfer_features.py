@@ -1,11 +1,29 @@
-from __future__ import annotations
+"""Features of pictures: what goes in, what comes out, and what happens in between."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mxnet as mx
 import numpy as np
 import pytest
 from PIL import Image
 
+from common import backbones
 from common.errors import UserError
-from examples.transfer import generate_embedding, inputs, model, networks, outputs
+from examples.transfer import generate_embedding, inputs, networks, outputs
+from tests.conftest import require_weights
+
+SCRIPT = Path(generate_embedding.__file__)
+FLAGS = {  # of the document: short form, long form, default
+    "-csv": ("--csv_file", None), "-data": ("--npy_data", None), "-labels": ("--npy_labels", None),
+    "-dir": ("--save_folder_path", "."), "-n": ("--save_name", "transferfeature"), "-tm": ("--trained_model", "VGG16"),
+    "-to-csv": ("--save_csv", False), "-he": ("--image_height", 90), "-w": ("--image_width", 160),
+    "-c": ("--image_channels", 3), "-weights": ("--nn_weights", "imagenet"), "-b": ("--batch_size", 1),
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -17,33 +35,223 @@ def pictures(tmp_path):
     return tmp_path
 
 
+def run(folder, *flags, source=("-csv", "list.csv")):
+    source = [str(folder / part) if part[0] != "-" else part for part in source]
+    common = ["-tm", "conv4", "-weights", "None", "-b", "4", "-dir", str(folder), *source]
+    generate_embedding.main(generate_embedding.parse_args([*common, *flags]))
+
+
+def test_every_flag_of_the_document_in_both_forms(capsys):
+    with pytest.raises(SystemExit):
+        generate_embedding.parse_args(["-h"])
+    text = capsys.readouterr().out
+    assert all(short in text and long in text for short, (long, _) in FLAGS.items())
+    args = vars(generate_embedding.parse_args(["-csv", "list.csv"]))
+    for long, default in FLAGS.values():
+        if long != "--csv_file":
+            assert args[long[2:]] == default
+    values = {
+        "-tm": "Xception",
+        "-he": "3",
+        "-w": "4",
+        "-c": "1",
+        "-weights": "None",
+        "-b": "8",
+        "-n": "x",
+        "-dir": "y",
+    }
+    short, long = ([flags[i] for flags in values.items() for i in (0, 1)] for _ in range(2))
+    long[::2] = [FLAGS[flag][0] for flag in short[::2]]
+    for form, csv in ((short, "-csv"), (long, "--csv_file")):
+        assert vars(generate_embedding.parse_args([*form, csv, "f"])) == {
+            **args, "trained_model": "Xception", "image_height": 3, "image_width": 4, "image_channels": 1,
+            "nn_weights": "None", "batch_size": 8, "save_name": "x", "save_folder_path": "y", "csv_file": "f",
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        (["-data", "d.npy"], "-data and -labels belong together"),
+        ([], "give one of -csv"),
+        (["-csv", "a", "--folder", "b"], "give one of -csv"),
+        (["-csv", "a", "--int8", "--gpus=0"], "--int8 runs on the CPU"),
+        (["-csv", "a", "-to-csv", "--parquet"], "not allowed with"),
+    ],
+)
+def test_flags_that_do_not_fit_are_one_line(flags, words, capsys):
+    with pytest.raises(SystemExit) as end:
+        generate_embedding.parse_args(flags)
+    error = capsys.readouterr().err
+    assert end.value.code == 2 and words in error and error.count("\n") == 1
+
+
 def test_pictures_are_resized_as_pil_does(pictures):
     for name, number in (("nearest", 0), ("bilinear", 2), ("bicubic", 3)):
         expected = np.asarray(Image.open(pictures / "0.png").resize((24, 24), number))
         np.testing.assert_array_equal(inputs.read(pictures / "0.png", 24, name), expected)
 
 
-@pytest.mark.parametrize("text, words", [("", "no rows"), ("a,0.png\nb\n", "row 2 has 1 columns")])
+def test_pictures_of_every_kind_come_out_as_one_sees_them(tmp_path):
+    rows, columns = np.mgrid[0:40, 0:60]
+    scene = np.stack([rows * 6, columns * 4, np.full_like(rows, 90)], axis=-1).astype(np.uint8)
+    picture, grey = Image.fromarray(scene), Image.fromarray(scene[..., 0])
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture.save(tmp_path / "plain.png")
+    picture.quantize(256).save(tmp_path / "palette.png")
+    picture.convert("CMYK").save(tmp_path / "cmyk.jpg", quality=98)
+    Image.fromarray(np.rot90(scene)).save(tmp_path / "turned.jpg", exif=exif, quality=98)
+    grey.save(tmp_path / "grey.png")
+    Image.fromarray(scene[..., 0].astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    clear = picture.convert("RGBA")
+    clear.putalpha(Image.fromarray(np.where(columns < 30, 255, 0).astype(np.uint8)))
+    clear.save(tmp_path / "clear.png")
+    plain = inputs.read(tmp_path / "plain.png", 20).astype(int)
+    for name in ("palette.png", "cmyk.jpg", "turned.jpg"):
+        assert np.abs(inputs.read(tmp_path / name, 20) - plain).mean() < 8, name
+    for name in ("grey.png", "deep.png"):
+        np.testing.assert_array_equal(inputs.read(tmp_path / name, 20), np.repeat(plain[..., :1], 3, axis=-1))
+    left, right = np.split(inputs.read(tmp_path / "clear.png", 20), 2, axis=1)
+    np.testing.assert_array_equal(left, plain[:, :10])
+    assert np.all(right == 255)
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("", "no rows"),
+        ("a,0.png\nb\n", "row 2 has 1 columns"),
+        ("a,0.png,c\n", "row 1 has 3 columns"),
+        ("\n\na, \n", "row 3 has 2 columns"),
+    ],
+)
 def test_a_bad_csv_is_named_by_row(pictures, text, words):
     (pictures / "bad.csv").write_text(text)
     with pytest.raises(UserError, match=words):
         inputs.from_csv(pictures / "bad.csv")
 
 
+def test_csv_paths_are_sought_beside_it_then_in_the_working_folder(pictures, tmp_path_factory, monkeypatch):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "l.csv").write_text(f"1,{pictures / '1.png'}\n2,0.png\n3,{'x' * 4000}\n")
+    monkeypatch.chdir(pictures)
+    found = inputs.from_csv(elsewhere / "l.csv")
+    assert found.labels.dtype == np.int64 and found.paths[1] == Path("0.png")
+    assert list(found.check()) == [2]
+    (elsewhere / "0.png").write_bytes(b"no picture")
+    found = inputs.from_csv(elsewhere / "l.csv")
+    assert found.paths[1] == elsewhere / "0.png" and list(found.check()) == [1, 2]
+
+
+def test_labels_are_numbers_only_where_they_are_written_as_such(pictures):
+    (pictures / "l.csv").write_text('007,0.png\n"a, ""b""",1.png\nNA,2.png\n')
+    assert inputs.from_csv(pictures / "l.csv").labels.tolist() == ["007", 'a, "b"', "NA"]
+    run(pictures, "-to-csv", source=("-csv", "l.csv"))
+    assert outputs.load(pictures / "transferfeature.csv")[1].tolist() == ["007", 'a, "b"', "NA"]
+
+
+def test_a_folder_gives_its_classes_in_name_order(pictures):
+    for name in ("zebra", "ape", ".hidden"):
+        (pictures / name).mkdir()
+        (pictures / "0.png").rename(pictures / name / "0.png")
+        Image.new("RGB", (9, 9)).save(pictures / "0.png")
+    (pictures / "ape" / "notes.txt").write_text("no picture")
+    found = inputs.from_folder(pictures)
+    assert found.labels.tolist() == ["ape", "zebra"] and found.paths[0] == pictures / "ape" / "0.png"
+    with pytest.raises(UserError, match="holds no ROOT/CLASS/PICTURE.jpg"):
+        inputs.from_folder(pictures / "ape")
+
+
 def test_npy_rows_must_fit(tmp_path):
-    np.save(tmp_path / "d.npy", np.zeros((3, 11), np.uint8))
-    np.save(tmp_path / "l.npy", np.zeros((3, 1), np.int64))
-    with pytest.raises(UserError, match="rows of 12 values"):
+    def problem(data, labels, shape=(2, 2, 3)):
+        np.save(tmp_path / "d.npy", data)
+        np.save(tmp_path / "l.npy", labels)
+        with pytest.raises(UserError) as error:
+            inputs.from_npy(tmp_path / "d.npy", tmp_path / "l.npy", *shape).check()
+        return str(error.value)
+
+    data, labels = np.zeros((3, 12), np.uint8), np.zeros((3, 1), np.int64)
+    assert "need rows of 12 values" in problem(data[:, 1:], labels)
+    assert "3 channels" in problem(data, labels, (2, 2, 1))
+    assert "-labels" in problem(data, labels[1:]) and "has 3 rows" in problem(data, labels.T)
+    assert "numbers or text" in problem(data, np.zeros(3, complex))
+    assert "multiply by 255" in problem(np.full((3, 12), [*[0.5] * 11, np.nan]), labels)
+    (tmp_path / "l.npy").write_bytes(b"")
+    with pytest.raises(UserError, match="l.npy is not a .npy file"):
         inputs.from_npy(tmp_path / "d.npy", tmp_path / "l.npy", 2, 2, 3)
-    with pytest.raises(UserError, match="3 channels"):
-        inputs.from_npy(tmp_path / "d.npy", tmp_path / "l.npy", 2, 2, 1)
+    np.savez(tmp_path / "d.npz", data)
+    with pytest.raises(UserError, match="archive of arrays"):
+        inputs.from_npy(tmp_path / "d.npz", tmp_path / "l.npy", 2, 2, 3)
+
+
+def test_npy_values_that_are_no_pixels_are_named_by_row(tmp_path, monkeypatch):
+    monkeypatch.setattr(inputs, "BLOCK", 24)  # two rows at a time
+    data = np.full((5, 12), 100.0)
+    data[1, 3], data[4, 0] = np.nan, 256
+    np.save(tmp_path / "d.npy", data)
+    np.save(tmp_path / "l.npy", np.array([b"x"] * 5))
+    found = inputs.from_npy(tmp_path / "d.npy", tmp_path / "l.npy", 2, 2, 3)
+    assert list(found.check()) == [1, 4] and found.labels.tolist() == ["x"] * 5
+
+
+def test_pictures_are_not_read_far_ahead():
+    class Counted:
+        reads = 0
+
+        def __len__(self):
+            return 1000
+
+        def read(self, i, size, interpolation):
+            self.reads += 1
+            return np.full((size, size, 3), i % 256, np.uint8)
+
+    source = Counted()
+    pieces = inputs.batches(source, 4, 10, "nearest", skip={3: "known"}, num_workers=2)
+    first = next(pieces)
+    assert source.reads <= 10 + 20 + 10 and first.failed == {3: "known"}
+    assert first.images[:, 0, 0, 0].tolist() == [0, 1, 2, 0, 4, 5, 6, 7, 8, 9]  # the failed one is black
+    assert sum(len(batch.images) for batch in pieces) == 990
 
 
 def test_names_in_any_case_and_near_names():
     assert networks.candidates("vgg16")[0] == "keras-vgg16"
     assert networks.candidates("SqueezeNet1.1") == ("squeezenet1.1",)
-    with pytest.raises(UserError, match="ResNet50"):
+    with pytest.raises(UserError, match="did you mean ResNet50"):
         networks.candidates("ResNet5O")
+
+
+def test_imagenet_weights_come_from_the_next_source_and_say_so(monkeypatch, capsys):
+    from common import weights
+
+    def find(name, which):
+        if name == "keras-mobilenet":
+            raise UserError("no network")
+        return weights.Found(Path(f"{name}.params"), weights.IMAGENET, "ImageNet, Gluon model store")
+
+    monkeypatch.setattr(weights, "find", find)
+    monkeypatch.setattr(backbones, "create", lambda name, which, ctx: name)
+    assert networks.create("MobileNet", "imagenet") == "mobilenet1.0"
+    assert "Keras's weights cannot be had" in capsys.readouterr().out
+    assert networks.create("VGG16", "imagenet") == "keras-vgg16" and not capsys.readouterr().out
+
+
+def test_weights_that_cannot_be_had_name_the_commands(monkeypatch):
+    from common import weights
+
+    def find(name, which):
+        raise UserError("no network")
+
+    monkeypatch.setattr(weights, "find", find)
+    with pytest.raises(UserError, match=r"\./get_data\.sh keras-vgg16 or \./get_data\.sh torchvision-vgg16"):
+        networks.create("VGG16", "imagenet")
+    with pytest.raises(UserError, match="-weights gone.params: no such file"):
+        networks.create("VGG16", "gone.params")
+
+
+def test_a_file_that_holds_no_parameters_says_so(pictures):
+    with pytest.raises(UserError, match="does not fit --model conv4: .*Invalid NDArray file format"):
+        networks.create("conv4", str(pictures / "0.png"))
 
 
 @pytest.mark.parametrize("format", ["npy", "csv", "parquet"])
@@ -71,51 +279,95 @@ def test_a_resumed_output_is_the_same_and_reads_back(tmp_path, format):
     assert names.tolist() == np.delete(labels, 2).tolist()
 
 
-def run(folder, *flags):
-    common = [
-        "-tm",
-        "squeezenet1.1",
-        "-weights",
-        "None",
-        "-b",
-        "4",
-        "-dir",
-        str(folder),
-        "-csv",
-        str(folder / "list.csv"),
-    ]
-    generate_embedding.main(generate_embedding.parse_args([*common, *flags]))
+def test_vectors_that_got_lost_are_not_made_up(tmp_path):
+    begun = outputs.Output(tmp_path, "x", "npy", 5, "key")
+    begun.add(np.ones((4, 5)), {})
+    begun.file.close()
+    (tmp_path / "x.part" / "vectors").write_bytes(b"1234")
+    with pytest.raises(UserError, match="shorter than it was"):
+        outputs.Output(tmp_path, "x", "npy", 5, "key", resume=True)
 
 
 def test_features_end_to_end(pictures):
     run(pictures)
     data = np.load(pictures / "transferfeature_data.npy")
-    assert data.shape == (6, 512) and data.dtype == np.float32
-    assert np.load(pictures / "transferfeature_labels.npy").shape == (6, 1)
+    mx.random.seed(123)
+    net = backbones.create("conv4")
+    net.initialize(mx.init.MSRAPrelu())
+    expected = [net(mx.nd.array(inputs.read(pictures / f"{i}.png", 32)[None])).asnumpy()[0] for i in range(6)]
+    assert data.dtype == np.float32
+    np.testing.assert_allclose(data, expected, rtol=1e-4, atol=1e-5)
+    labels = np.load(pictures / "transferfeature_labels.npy")
+    assert labels.tolist() == [["a"], ["b"], ["a"], ["b"], ["a"], ["b"]]
     run(pictures, "-to-csv")
     assert (pictures / "transferfeature.csv").read_text().startswith("Class,n0,n1,")
-    np.testing.assert_array_equal(outputs.load(pictures / "transferfeature.csv")[0], data)
+    run(pictures, "--parquet")
+    for name in ("transferfeature.csv", "transferfeature.parquet"):
+        np.testing.assert_array_equal(outputs.load(pictures / name)[0], data)
     with pytest.raises(UserError, match="--no-clobber"):
         run(pictures, "--no-clobber")
+    assert not list(pictures.glob("*.part"))
+
+
+def test_rows_of_npy_give_what_the_files_give(pictures):
+    rows = [np.asarray(Image.open(pictures / f"{i}.png")).reshape(-1) for i in range(6)]
+    np.save(pictures / "d.npy", np.array(rows, np.float32))
+    np.save(pictures / "l.npy", np.arange(6))
+    run(pictures, "-n", "files")
+    run(pictures, "-he", "20", "-w", "30", "-n", "rows", source=("-data", "d.npy", "-labels", "l.npy"))
+    np.testing.assert_array_equal(np.load(pictures / "rows_data.npy"), np.load(pictures / "files_data.npy"))
+    assert np.load(pictures / "rows_labels.npy").tolist() == [[i] for i in range(6)]
 
 
 def test_bad_pictures_stop_or_are_left_out(pictures):
     (pictures / "3.png").write_bytes((pictures / "3.png").read_bytes()[:200])  # fails late
+    with pytest.raises(UserError, match=r"list.csv row 4: .*3.png is not a picture"):
+        run(pictures)
     (pictures / "4.png").unlink()
     with pytest.raises(UserError, match="row 5.*no such file"):
         run(pictures)
     run(pictures, "--on-error", "skip")
     assert len(np.load(pictures / "transferfeature_data.npy")) == 4
-    assert len((pictures / "transferfeature_failed.csv").read_text().splitlines()) == 3
+    listed = (pictures / "transferfeature_failed.csv").read_text().splitlines()
+    assert listed[0] == "row,reason" and "list.csv row 4" in listed[1] and "list.csv row 5" in listed[2]
+    (pictures / "list.csv").write_text("a,0.png\nb,1.png\n")
+    run(pictures)
+    assert not (pictures / "transferfeature_failed.csv").exists()  # it told of files that are replaced now
 
 
-@pytest.mark.parametrize("kind", model.KINDS)
-def test_classifiers_learn_and_read_back(tmp_path, kind):
+def test_a_place_that_cannot_be_written_is_found_first(pictures):
+    with pytest.raises(UserError, match="-dir .*gone is not a folder"):
+        run(pictures, "-dir", str(pictures / "gone"))
+    with pytest.raises(UserError, match="a plain name is needed"):
+        run(pictures, "-n", "a/b")
+
+
+def test_int8_features_point_the_same_way(tmp_path, cifar_folder):
+    require_weights("squeezenet1.1")
+    for kind, flags in (("float32", []), ("int8", ["--int8"])):
+        rows = "".join(f"{p.parent.name},{p}\n" for p in sorted(cifar_folder.glob("*/00[01]0.jpg")))
+        (tmp_path / "l.csv").write_text(rows)
+        run(tmp_path, "-tm", "squeezenet1.1", "-weights", "imagenet", "-n", kind, *flags, source=("-csv", "l.csv"))
+    a, b = (np.load(tmp_path / f"{kind}_data.npy") for kind in ("float32", "int8"))
+    assert len(a) == 20 and not np.array_equal(a, b)
+    assert ((a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)).mean() > 0.98
+
+
+def test_a_run_killed_at_any_moment_goes_on_to_the_same_file(tmp_path):
     rng = np.random.default_rng(0)
-    labels = np.repeat(np.arange(3), 30)
-    features = (rng.normal(size=(90, 8)) + 4 * np.eye(3, 8)[labels]).astype(np.float32)
-    fitted = model.fit(kind, features, labels, ["x", "y", "z"], {"name": None})
-    fitted.save(tmp_path / "c.npz")
-    again = model.load(tmp_path / "c.npz")
-    assert (again.predict(features) == labels).mean() > 0.9
-    np.testing.assert_array_equal(again.scores(features), fitted.scores(features))
+    np.save(tmp_path / "d.npy", rng.integers(0, 256, (1500, 300), dtype=np.uint8))
+    np.save(tmp_path / "l.npy", np.arange(1500))
+    source = ["-data", tmp_path / "d.npy", "-labels", tmp_path / "l.npy", "-he", "10", "-w", "10", "-dir", tmp_path]
+    command = [sys.executable, SCRIPT, *source, "-tm", "conv4", "-weights", "None", "-to-csv"]
+    env = dict(os.environ, OMP_NUM_THREADS="1")
+    killed = subprocess.Popen([*command, "-n", "killed"], env=env, stdout=subprocess.DEVNULL)
+    state = tmp_path / "killed.part" / "state.json"
+    while not state.is_file() and killed.poll() is None:
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert not (tmp_path / "killed.csv").exists()
+    again = subprocess.run([*command, "-n", "killed", "--resume"], env=env, capture_output=True, text=True, check=True)
+    assert "continues after" in again.stdout
+    subprocess.run([*command, "-n", "whole"], env=env, capture_output=True, check=True)
+    assert (tmp_path / "killed.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()

@@ -1,0 +1,206 @@
+"""Classifiers on features, fine-tuning, and the prediction of one's own pictures."""
+
+import csv
+import json
+import shutil
+
+import mxnet as mx
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.neighbors import KNeighborsClassifier
+
+from common import backbones
+from common.errors import UserError
+from examples.transfer import evaluation, finetune, model, outputs, predict, train
+
+
+@pytest.fixture
+def clusters():
+    """Three classes of 30 vectors each, of unequal scale, and two new ones of each."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(3), 32)
+    features = ((rng.normal(size=(96, 8)) + 4 * np.eye(3, 8)[labels]) * np.arange(1, 9)).astype(np.float32)
+    new = np.arange(96) % 32 >= 30
+    return features[~new], labels[~new], features[new], labels[new]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Red, green and blue pictures, eight of each, with noise."""
+    rng = np.random.default_rng(0)
+    for place, name in enumerate(("red", "green", "blue")):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for i in range(8):
+            picture = rng.integers(0, 120, (20, 30, 3))
+            picture[..., place] += 100
+            Image.fromarray(picture.astype(np.uint8)).save(tmp_path / "data" / name / f"{i}.png")
+    return tmp_path / "data"
+
+
+def run(*flags):
+    args = train.parse_args([str(flag) for flag in flags])
+    train.main(args)
+
+
+def fit_folder(folder, run_dir, *flags):
+    common = ["--data-path", folder, "--model", "conv4", "--weights", "None", "--folds", "2", "--test-share", "0.25"]
+    run(*common, "--batch-size", "5", "--run-dir", run_dir, *flags)
+
+
+@pytest.mark.parametrize("kind", model.KINDS)
+def test_classifiers_learn_and_read_back(tmp_path, clusters, kind):
+    features, labels, new, expected = clusters
+    fitted = model.fit(kind, features, labels, ["x", "y", "z"], {"name": None})
+    fitted.save(tmp_path / "c.npz")
+    again = model.load(tmp_path / "c.npz")
+    assert again.predict(new).tolist() == expected.tolist()
+    np.testing.assert_array_equal(again.scores(features), fitted.scores(features))
+    if kind != "svm":
+        np.testing.assert_allclose(again.probabilities(new).sum(axis=1), 1, rtol=1e-5)
+
+
+def test_logistic_regression_is_scikit_learns(clusters):
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    features, labels, new, _ = clusters
+    for chosen in (labels < 3, labels < 2):  # two classes: one score decides
+        classes = np.unique(labels[chosen])
+        fitted = model.fit("logistic", features[chosen], labels[chosen], classes, {})
+        peer = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=300))
+        peer.fit(features[chosen], labels[chosen])
+        expected = peer.predict_proba(new)
+        if len(classes) > 2:
+            np.testing.assert_allclose(fitted.probabilities(new), expected, atol=1e-3)
+        assert (fitted.predict(new) == expected.argmax(axis=1)).all()
+
+
+def test_neighbours_are_scikit_learns(clusters):
+    features, labels, new, _ = clusters
+    fitted = model.fit("knn", features, labels, range(3), {}, k=7)
+    peer = KNeighborsClassifier(7).fit((features - fitted.mean) / fitted.scale, labels)
+    np.testing.assert_allclose(fitted.scores(new), peer.predict_proba((new - fitted.mean) / fitted.scale), atol=1e-6)
+
+
+def test_no_code_in_a_file_of_a_classifier_is_run(tmp_path):
+    np.savez(tmp_path / "c.npz", about=np.array([{}], object))
+    with pytest.raises(UserError, match="not a classifier of train.py"):
+        model.load(tmp_path / "c.npz")
+
+
+@pytest.mark.parametrize("kind", ["logistic", "svm", "gluon"])
+def test_fine_tuning_starts_from_the_classifier(clusters, kind):
+    features, labels, new, _ = clusters
+    fitted = model.fit(kind, features, labels, range(3), {})
+    head = finetune.dense(fitted, 0, mx.cpu())
+    np.testing.assert_allclose(head(mx.nd.array(new)).asnumpy(), fitted.scores(new), rtol=1e-3, atol=1e-3)
+
+
+def test_folds_hold_equal_shares_of_the_classes(clusters):
+    features, labels, _, _ = clusters
+    seen = []
+
+    def fit(vectors, learned):
+        seen.append(np.bincount(labels[learned]).tolist())
+        return model.fit("logistic", vectors[learned], labels[learned], range(3), {})
+
+    found = evaluation.cross_validate(fit, features, labels, np.arange(90), 5, 0)
+    assert seen == [[24, 24, 24]] * 5 and found == [1.0] * 5
+
+
+def test_pictures_to_classifier_to_prediction(folder, tmp_path, capsys):
+    fit_folder(folder, tmp_path / "run")
+    figures = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert figures["accuracy"] == 1 and figures["test_pictures"] == 6 and len(figures["fold_accuracy"]) == 2
+    for name in ("report.html", "classifier.npz", "plots/confusion.png", "plots/features.png", "args.json"):
+        assert (tmp_path / "run" / name).is_file()
+    capsys.readouterr()
+    pictures = sorted(folder.glob("*/*.png"))
+    flags = [*map(str, pictures), "--params", str(tmp_path / "run" / "classifier.npz"), "--batch-size", "7"]
+    predict.main(predict.parse_args(flags))
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [row["path"] for row in rows] == [str(path) for path in pictures]
+    assert [row["class"] for row in rows] == [path.parent.name for path in pictures]
+    assert all(1 / 3 <= float(row["score"]) <= 1 for row in rows)
+
+
+@pytest.mark.parametrize("kind", ["svm", "knn", "gluon"])
+def test_features_of_a_file(tmp_path, clusters, kind):
+    features, labels, _, _ = clusters
+    output = outputs.Output(tmp_path, "x", "csv", 8, "key")
+    output.add(features, {})
+    output.finish(np.array(list("abc"))[labels], [""] * 90)
+    run("--features", tmp_path / "x.csv", "--classifier", kind, "--folds", 2, "--run-dir", tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["accuracy"] > 0.9
+    with pytest.raises(UserError, match="train.py --model NAME notes their network"):
+        predict.main(predict.parse_args(["x.png", "--params", str(tmp_path / "run" / "classifier.npz")]))
+
+
+def test_fine_tuning_changes_the_last_block_alone_and_resumes_exactly(folder, tmp_path, capsys):
+    fit_folder(folder, tmp_path / "run", "--fine-tune", "--lr", "1e-3")
+    figures = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert {"accuracy", "accuracy_before_fine_tuning"} <= set(figures)
+    mx.random.seed(123)
+    plain = backbones.create("conv4")
+    plain.initialize(mx.init.MSRAPrelu())
+    tuned = mx.nd.load(str(tmp_path / "run" / "backbone.params"))
+    early, _ = plain.early_late()
+    early = {parameter.name for parameter in early}
+    changed = {p.name for key, p in plain._collect_params_with_prefix().items() if (tuned[key] != p.data()).sum() > 0}
+    assert changed and not changed & early and not any("batchnorm" in name for name in changed)
+
+    stopped = tmp_path / "stopped"  # as it was after its first epoch
+    shutil.copytree(tmp_path / "run", stopped)
+    shutil.rmtree(stopped / "checkpoints" / "epoch-0002-batch-000000")
+    for name in ("backbone.params", "finetuned_data.npy", "finetuned_labels.npy", "classifier.npz", "metrics.json"):
+        (stopped / name).unlink()
+    with pytest.raises(UserError, match="was begun with --lr 0.001, not 0.01"):
+        fit_folder(folder, stopped, "--fine-tune", "--lr", "1e-2", "--resume")
+    fit_folder(folder, stopped, "--fine-tune", "--lr", "1e-3", "--resume")
+    for name in ("backbone.params", "finetuned_data.npy", "metrics.json"):
+        assert (stopped / name).read_bytes() == (tmp_path / "run" / name).read_bytes(), name
+
+    capsys.readouterr()
+    flags = [str(folder / "red" / "0.png"), "--params", str(stopped / "classifier.npz")]
+    predict.main(predict.parse_args(flags))
+    assert ",red," in capsys.readouterr().out
+
+
+def test_data_sets_in_memory_serve_too(tmp_path):
+    flags = ["--dataset", "glyphs", "--model", "conv4", "--weights", "None", "--folds", "1", "--classifier", "knn"]
+    with pytest.raises(UserError, match="at least 2 classes are needed"):
+        run(*flags, "--folds", "50", "--run-dir", tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+    args = train.parse_args(flags)
+    whole, learned, held = train.pictures(args)
+    assert len(whole) == len(learned) + len(held) and len(held) * 3 == len(learned)
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        ([], "give --features FILE, or pictures"),
+        (["--features", "x", "--data-path", "y"], "give --features FILE, or pictures"),
+        (["--features", "x", "--fine-tune"], "--fine-tune needs pictures"),
+        (["--data-path", "x", "--int8", "--gpus=0"], "--int8 runs on the CPU"),
+    ],
+)
+def test_flags_that_do_not_fit_are_one_line(flags, words, capsys):
+    with pytest.raises(SystemExit) as end:
+        train.parse_args(flags)
+    error = capsys.readouterr().err
+    assert end.value.code == 2 and words in error and error.count("\n") == 1
+
+
+def test_data_that_does_not_fit_is_one_line(folder, tmp_path):
+    with pytest.raises(UserError, match="no such file"):
+        run("--features", tmp_path / "gone_data.npy")
+    with pytest.raises(UserError, match="is not a file of generate_embedding.py"):
+        run("--features", folder / "red" / "0.png")
+    with pytest.raises(UserError, match="smallest of 6 pictures to learn from"):
+        fit_folder(folder, tmp_path / "run", "--folds", "9")
+    (folder / "red" / "0.png").write_bytes(b"none")
+    with pytest.raises(UserError, match="0.png is not a picture"):
+        fit_folder(folder, tmp_path / "run")
