@@ -13,9 +13,11 @@ from pathlib import Path
 import mxnet as mx
 from mxnet import gluon
 
+from common.errors import UserError
 from common.run import write_json
 
 BEST = "best.json"
+AGREEMENT_KEY = 1 << 24  # in the kvstore, far from the parameters' numbers
 
 
 class Checkpoints:
@@ -63,7 +65,7 @@ class Checkpoints:
         best : bool
             Remember this one as the best so far.
         """
-        name = f"epoch-{state['epoch']:04d}-batch-{state['batch']:06d}"
+        name = _name(state["epoch"], state["batch"])
         writing = self.folder / f".writing-{os.getpid()}"
         writing.mkdir()
         for block_name, block in self.blocks.items():
@@ -88,29 +90,40 @@ class Checkpoints:
         self._prune()
         return place
 
+    def newest(self, log=warnings.warn) -> str | None:
+        """The name of the newest whole checkpoint, None if there is none; damaged ones are reported through `log`."""
+        for name in reversed(self.names()):
+            damage = verify(self.folder / name)
+            if not damage:
+                return name
+            log(f"checkpoint {self.folder / name} is damaged ({damage}): using the one before it")
+        return None
+
     def load(self, name: str | None = None, log=warnings.warn) -> dict | None:
         """Restore the newest whole checkpoint, or the one called `name`; return its state, None if there is none.
 
-        A damaged one is reported through `log` and the one before it used.
+        Raises
+        ------
+        UserError
+            The one called `name` is damaged or not there.
         """
-        for candidate in [name] if name else reversed(self.names()):
-            place = self.folder / candidate
-            damage = verify(place)
-            if damage:
-                log(f"checkpoint {place} is damaged ({damage}): using the one before it")
-                continue
-            for block_name, block in self.blocks.items():
-                for device, arrays in enumerate(_arrays(block)):
-                    saved = mx.nd.load(str(place / f"{block_name}-{device}.params"))
-                    for key, array in arrays.items():
-                        saved[key].copyto(array)
-            for trainer_name, trainer in self.trainers.items():
-                states = place / f"{trainer_name}.states"
-                arrays = mx.nd.load(str(states)) if states.exists() else {}
-                _restore_trainer(trainer, arrays, json.loads((place / f"{trainer_name}.json").read_text()))
-            mx.nd.waitall()
-            return json.loads((place / "state.json").read_text())
-        return None
+        if name and (damage := verify(self.folder / name)):
+            raise UserError(f"checkpoint {self.folder / name} cannot be used: {damage}")
+        name = name or self.newest(log)
+        if name is None:
+            return None
+        place = self.folder / name
+        for block_name, block in self.blocks.items():
+            for device, arrays in enumerate(_arrays(block)):
+                saved = mx.nd.load(str(place / f"{block_name}-{device}.params"))
+                for key, array in arrays.items():
+                    saved[key].copyto(array)
+        for trainer_name, trainer in self.trainers.items():
+            states = place / f"{trainer_name}.states"
+            arrays = mx.nd.load(str(states)) if states.exists() else {}
+            _restore_trainer(trainer, arrays, json.loads((place / f"{trainer_name}.json").read_text()))
+        mx.nd.waitall()
+        return json.loads((place / "state.json").read_text())
 
     def best(self) -> str | None:
         """The name of the best checkpoint, if one was marked and is still there."""
@@ -124,6 +137,36 @@ class Checkpoints:
         for name in self.names()[:-2]:
             if name != self.best():
                 shutil.rmtree(self.folder / name)
+
+
+def agreed(name: str | None, trainers: Mapping[str, gluon.Trainer]) -> str | None:
+    """The oldest of the checkpoints that the workers of a synchronous training would resume from.
+
+    Workers killed together may have stopped on either side of a checkpoint; from different ones they would wait for
+    each other's gradients for ever. Each keeps its newest two, so all have the oldest of the newest.
+
+    Parameters
+    ----------
+    name : str or None
+        This worker's newest.
+    trainers : mapping of str to gluon.Trainer
+        Their kvstore is asked; without one between machines the answer is `name`.
+    """
+    stores = (trainer._kvstore_params["kvstore"] for trainer in trainers.values())
+    store = next((s for s in stores if isinstance(s, mx.kv.KVStore) and "sync" in s.type and s.num_workers > 1), None)
+    if store is None:
+        return name
+    places = mx.nd.zeros((store.num_workers, 2))
+    store.init(AGREEMENT_KEY, places)
+    places[store.rank] = [int(part) for part in name.split("-")[1::2]] if name else [0, 0]
+    store.push(AGREEMENT_KEY, places)
+    store.pull(AGREEMENT_KEY, places)
+    epoch, batch = min((int(epoch), int(batch)) for epoch, batch in places.asnumpy())
+    return _name(epoch, batch) if (epoch, batch) != (0, 0) else None
+
+
+def _name(epoch: int, batch: int) -> str:
+    return f"epoch-{epoch:04d}-batch-{batch:06d}"
 
 
 def verify(place: Path) -> str:

@@ -11,7 +11,7 @@ import mxnet as mx
 from mxnet import gluon
 from tqdm import tqdm
 
-from common.checkpoint import Checkpoints
+from common.checkpoint import Checkpoints, agreed
 from common.errors import UserError
 from common.run import Run
 
@@ -79,7 +79,8 @@ def fit(
     checkpoints = Checkpoints(run.checkpoints, blocks, trainers, keep_all)
     state = {"epoch": 0, "batch": 0, "best": None, "best_figures": {}, "since_best": 0, "figures": {}}
     if run.resumed:
-        found = checkpoints.load(log=run.log)
+        name = agreed(checkpoints.newest(run.log), trainers)
+        found = checkpoints.load(name) if name else None
         state.update(found or {})
         run.rewind(state["epoch"], state["batch"])
         place = (

@@ -15,7 +15,9 @@ import pytest
 from mxnet import autograd, gluon
 
 from common import optimizer
-from common.checkpoint import Checkpoints, verify
+from common.checkpoint import Checkpoints, agreed, verify
+from common.errors import UserError
+from common.paths import REPO
 
 SCRIPT = Path(__file__).with_name("killed_training.py")
 
@@ -77,8 +79,11 @@ def test_damaged_newest_is_reported_and_the_one_before_used(tmp_path):
     assert "net-0.params does not match" in messages[0]
     for a, b in zip(values(net), kept):
         np.testing.assert_array_equal(a, b)
+    with pytest.raises(UserError, match="cannot be used: net-0.params does not match"):
+        checkpoints.load(newest.name)  # no other in the place of one that was named
     (newest / "manifest.json").unlink()
     assert verify(newest) == "no readable manifest.json"
+    assert checkpoints.newest(messages.append) == "epoch-0001-batch-000000"
 
 
 @pytest.mark.parametrize("keep_all", [False, True])
@@ -90,6 +95,45 @@ def test_best_and_last_two_are_kept(tmp_path, keep_all):
     numbers = [int(name[6:10]) for name in checkpoints.names()]
     assert numbers == ([1, 2, 3, 4, 5] if keep_all else [2, 4, 5])
     assert checkpoints.best().startswith("epoch-0002")
+
+
+AGREE = """
+import sys, common, mxnet as mx
+from common import optimizer
+from common.checkpoint import agreed
+store = mx.kv.create("dist_sync")
+parameter = mx.gluon.Parameter("p", shape=(2,))
+parameter.initialize()
+updater = optimizer.trainer([([parameter], "sgd", {})], store)
+names = sys.argv[1 + store.rank]
+sys.stdout.write(f"{agreed(names if names != '-' else None, {'t': updater})}\\n")
+parameter.grad()[:] = 1
+updater.allreduce_grads()  # the parameters' own keys are as they were
+sys.stdout.write(f"{parameter.grad().asnumpy().tolist()}\\n")
+"""
+
+
+@pytest.mark.parametrize(("first", "second", "expected"), [
+    ("epoch-0001-batch-000000", "epoch-0000-batch-000150", "epoch-0000-batch-000150"),
+    ("epoch-0012-batch-000003", "-", "None"),
+])  # fmt: skip
+def test_workers_resume_from_the_oldest_of_their_newest(tmp_path, first, second, expected):
+    (tmp_path / "agree.py").write_text(AGREE)
+    command = [sys.executable, "-m", "common.launch", "-n", "2", "-s", "1", "--", sys.executable]
+    done = subprocess.run(
+        [*command, str(tmp_path / "agree.py"), first, second], cwd=REPO, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.splitlines()) == sorted([expected, expected, "[2.0, 2.0]", "[2.0, 2.0]"])
+
+
+def test_one_worker_resumes_from_its_newest():
+    for kvstore in ("device", mx.kv.create("local")):
+        parameter = gluon.Parameter("p", shape=(2,))
+        parameter.initialize()
+        trainers = {"t": optimizer.trainer([([parameter], "sgd", {})], kvstore)}
+        for name in ("epoch-0001-batch-000000", None):
+            assert agreed(name, trainers) == name
 
 
 def test_nothing_is_pickled(tmp_path):
