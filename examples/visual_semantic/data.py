@@ -31,7 +31,7 @@ class Parts:
     train, valid : ImageSet
         Pictures of the seen classes, to train on and held back.
     test : ImageSet
-        Pictures of the unseen classes; may be empty.
+        Pictures of the unseen classes; may be empty. (All three may be `FeatureSet` where the backbone is frozen.)
     seen, unseen : list of str
         Class names.
     """
@@ -58,7 +58,7 @@ def load(args) -> Parts:
     """
     place = Path(args.data_path) if args.data_path else data_dir(args.dataset)
     if args.dataset == "awa2" and (place / "train").is_dir():  # what split_awa2.py made
-        return _from_folders(place, args.unseen)
+        return _from_folders(place, args.unseen, args.split)
     whole, seen, unseen = _whole(args, place)
     if args.unseen is not None:
         wrong = [name for name in args.unseen if name not in whole.class_names]
@@ -102,7 +102,7 @@ def _drawn(names: list[str], args) -> list[str]:
     return [names[i] for i in sorted(chosen)]
 
 
-def _from_folders(place: Path, unseen: list[str] | None) -> Parts:
+def _from_folders(place: Path, unseen: list[str] | None, split: str) -> Parts:
     """The folders ``train``, ``valid`` and ``test`` that ``split_awa2.py`` made."""
     if unseen is not None:
         raise UserError(f"{place} is split already: --unseen is for sets that are not (split_awa2.py --undo)")
@@ -112,6 +112,8 @@ def _from_folders(place: Path, unseen: list[str] | None) -> Parts:
     wrong = next((name for name in valid.class_names if name not in seen), None)
     if wrong:
         raise UserError(f"{place}/valid/{wrong}: {place}/train has no such class")
+    if split == "proposed" and set(new) != set(awa2.PROPOSED):
+        raise UserError(f"{place} was split with other unseen classes: split_awa2.py --undo, then --split proposed")
     names = seen + new
     if test is None:
         test = train.subset([])
@@ -151,6 +153,9 @@ class FeatureSet:
     features: np.ndarray
     labels: np.ndarray
 
+    def __len__(self) -> int:
+        return len(self.labels)
+
     def batches(self, sampler) -> Callable[[int, int], Iterator[Batch]]:
         """A function (epoch, first) -> batches, features in the place of pictures."""
 
@@ -179,6 +184,8 @@ class Reader:
 
     def features(self, image_set: ImageSet) -> FeatureSet:
         """The backbone's features of all pictures, read at the first call."""
+        if isinstance(image_set, FeatureSet):
+            return image_set
         for known, read_before in self._kept:
             if known is image_set:
                 return read_before

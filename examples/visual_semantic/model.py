@@ -186,9 +186,14 @@ def create(
         The weights cannot be had or belong to another network.
     """
     backbone = backbones.create(name, weights, ctx, size=size)
-    net = VisualSemanticNet(backbone, seen, unseen, vectors, hidden, dropout, space)
     if not weights:
         backbone.initialize(mx.init.Xavier(magnitude=2), ctx=ctx)
+    return attach(backbone, seen, unseen, vectors, ctx, hidden, dropout, space)
+
+
+def attach(backbone, seen, unseen, vectors, ctx, hidden=0, dropout=0.0, space=None) -> VisualSemanticNet:
+    """A random classifier and head on a backbone that has values; see `VisualSemanticNet`."""
+    net = VisualSemanticNet(backbone, seen, unseen, vectors, hidden, dropout, space)
     net.classifier.initialize(mx.init.Xavier(), ctx=ctx)
     net.encoder.head.initialize(mx.init.Xavier(), ctx=ctx)
     for constant in (net.word_vectors, net.centre, net.turn):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from common import download
 from common.errors import UserError, near
-from common.text import WordVectors
+from common.text import WordVectors, split_name
 
 DEFAULT = "glove50"
 SPACES = ("raw", "centred", "whitened")
@@ -51,6 +51,13 @@ def vectors(names: Sequence[str], file=DEFAULT, renamed: Mapping[str, str] | Non
         except UserError as error:
             raise UserError(f"class {name!r}: {error}; --words {name.replace(' ', '+')}=WORD takes another") from error
     return np.stack(rows).astype(np.float32)
+
+
+def known(names: Iterable[str], file=DEFAULT) -> set[str]:
+    """Those of `names` of which every word has a vector."""
+    names = set(names)
+    there = WordVectors.read(file_of(file), names)
+    return {name for name in names if name in there or all(word in there for word in split_name(name))}
 
 
 def pairs(texts: Sequence[str]) -> dict[str, str]:

@@ -1,0 +1,112 @@
+#!/usr/bin/env python3
+"""Zero-shot recognition for every pair of unseen classes: visual_semantic beside ridge regression and ConSE.
+
+    python3 benchmarks/zero_shot_pairs.py --data-path ROOT --model efficientnet_lite0 --image-size 128
+
+ROOT holds a folder of pictures for each class, such as CIFAR-10's. Features are read once; for each pair of classes the
+others train a classifier (stage 1, backbone frozen) and a head onto word vectors (stage 2a). Flags are train.py's.
+"""
+
+from __future__ import annotations
+
+import itertools
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # the repository: runs without an install
+
+from common import cli
+from examples.visual_semantic import train
+
+SHOWN = ("zero_shot", "accuracy", "seen", "unseen", "harmonic", "ausuc", "precision@10_seen", "precision@10_unseen")
+
+
+def parse_args(argv=None):
+    p = train.parser()
+    p.description = __doc__.splitlines()[0]
+    p.add_argument("--output", metavar="FILE.json", help="also write all figures of all pairs")
+    p.set_defaults(dataset="folder", batch_size=256, backbone_lr=0.0, use_pretrained=True)
+    args = p.parse_args(argv)
+    if not args.data_path:
+        p.error("--data-path ROOT, a folder with a folder of pictures for each class, is needed")
+    return args
+
+
+def main(args):
+    import mxnet as mx
+    import numpy as np
+
+    from common import backbones, features
+    from common.datasets import awa2, folder
+    from common.paths import data_root
+    from common.run import write_json
+    from examples.visual_semantic import data, words
+
+    whole = folder.load(args.data_path)
+    size = args.image_size or backbones.input_size(args.model)
+    backbone = backbones.create(args.model, "imagenet", size=size)
+    rows = features.cached(data_root() / "features", backbone, whole, size, num_workers=args.num_workers)
+    vectors = words.vectors(whole.class_names, args.word_vectors, words.pairs(args.words))
+    space = words.space(args.word_space, args.word_vectors)
+    held, kvstore, results = awa2.held_back(whole.labels, args.valid_share, args.seed), mx.kv.create("local"), {}
+    for pair in itertools.combinations(range(len(whole.class_names)), 2):
+        order = np.array([i for i in range(len(whole.class_names)) if i not in pair] + list(pair))
+        labels, new = np.argsort(order)[whole.labels], np.isin(whole.labels, pair)
+        masks = (~new & ~held, ~new & held, new)
+        names = [whole.class_names[i] for i in order]
+        parts = data.Parts(*(data.FeatureSet(rows[mask], labels[mask]) for mask in masks), names[:-2], names[-2:])
+        name = "+".join(parts.unseen)
+        results[name] = compare(args, backbone, parts, vectors[order], space, kvstore)
+        print(f"{name:<22}" + "".join(f"{m} {f['zero_shot']:.3f}  " for m, f in results[name].items()), flush=True)
+    print(summary(results))
+    if args.output:
+        write_json(pathlib.Path(args.output), results)
+
+
+def compare(args, backbone, parts, vectors, space, kvstore):
+    """Figures of every method for one pair."""
+    import mxnet as mx
+
+    from common import metrics
+    from examples.visual_semantic import data, evaluation, model, stages
+
+    seen, fit, valid, test = len(parts.seen), parts.train, parts.valid, parts.test
+
+    def figures(of_valid, of_test, words):
+        return evaluation.figures(of_valid, valid.labels, of_test, test.labels, words, seen)
+
+    plain = metrics.unit(vectors)
+    ridge, _ = evaluation.ridge(fit.features, fit.labels, valid.features, valid.labels, plain, seen)
+    rows = {"ridge": figures(ridge(valid.features), ridge(test.features), plain)}
+    mx.random.seed(args.seed)
+    net = model.attach(backbone, parts.seen, parts.unseen, vectors, mx.cpu(), args.hidden, args.dropout, space)
+    net.hybridize(static_alloc=True, static_shape=True)
+    reader = data.Reader(backbone, None)
+    for name in ("1", "2a"):
+        stage = stages.prepare(name, args, net, parts, reader, [mx.cpu()], kvstore)
+        for epoch in range(stages.settings(args, name)[1]):
+            stage.start_epoch(epoch)
+            for batch in stage.batches(epoch, 0):
+                stage.step(batch)
+    logits = [reader.apply(net.classifier, part) for part in (valid, test)]
+    rows["ConSE"] = figures(*(evaluation.conse(part, plain[:seen]) for part in logits), plain)
+    rows["trained"] = figures(*(reader.apply(net.embed_features, part) for part in (valid, test)), net.words)
+    return rows
+
+
+def summary(results) -> str:
+    """Means over the pairs, and the worst and the best pair, of each method."""
+    import numpy as np
+
+    lines = ["", f"{len(results)} pairs" + "".join(f"{name:>21}" for name in SHOWN) + "   worst and best pair"]
+    for method in next(iter(results.values())):
+        of_pairs = {pair: row[method] for pair, row in results.items()}
+        means = (np.mean([row[name] for row in of_pairs.values()]) for name in SHOWN)
+        worst, best = (pick(of_pairs, key=lambda pair: of_pairs[pair]["zero_shot"]) for pick in (min, max))
+        ends = ", ".join(f"{pair} {of_pairs[pair]['zero_shot']:.3f}" for pair in (worst, best))
+        lines.append(f"{method:<{len(lines[1].split('  ')[0])}}" + "".join(f"{m:21.3f}" for m in means) + f"   {ends}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    cli.launch(main, parse_args)
