@@ -32,6 +32,8 @@ def parse_args(argv=None):
     formats.add_argument("-to-csv", "--save_csv", action="store_true",
                          help="save one csv file instead of two npy files (data and labels)")  # fmt: skip
     formats.add_argument("--parquet", action="store_true", help="save one Parquet file instead of two npy files")
+    formats.add_argument("--orange", action="store_true",
+                         help="save one csv file whose header tells Orange that Class is the target")  # fmt: skip
     add("-he", "--image_height", type=cli.positive_int, default=90, metavar="PIXELS", help="height of -data's pictures")
     add("-w", "--image_width", type=cli.positive_int, default=160, metavar="PIXELS", help="width of -data's pictures")
     add("-c", "--image_channels", type=cli.positive_int, default=3, metavar="N", help="channels of -data's pictures")
@@ -81,7 +83,7 @@ def settings_key(args, source, net) -> str:
 
 
 def main(args):
-    format = "csv" if args.save_csv else "parquet" if args.parquet else "npy"
+    format = "csv" if args.save_csv else "orange" if args.orange else "parquet" if args.parquet else "npy"
     from examples.transfer import inputs, networks, outputs
 
     check_output(args, outputs.paths(args.save_folder_path, args.save_name, format))

@@ -15,10 +15,14 @@ from common.errors import UserError
 from common.run import write_json
 
 ROWS = 1024  # rows that are turned into CSV or Parquet at a time
+ORANGE = "cD#", "C#"  # what Orange wants before a name: the class, discrete; a feature, continuous
 
 
 class Output:
     """The files of one run, ``NAME_data.npy`` and ``NAME_labels.npy``, or ``NAME.csv``, or ``NAME.parquet``.
+
+    The format ``orange`` is a CSV whose header tells Orange the columns' roles: without that, Orange takes ``Class``
+    for one more feature.
 
     Vectors are appended to ``NAME.part/vectors`` as plain float32, a file that does not have to be in memory; beside
     it `state.json` says how many are safe. `finish` gives them their format and renames the result into place.
@@ -27,7 +31,7 @@ class Output:
     ----------
     folder : path
     name : str
-    format : {"npy", "csv", "parquet"}
+    format : {"npy", "csv", "orange", "parquet"}
     width : int
         Numbers in a vector.
     key : str
@@ -118,8 +122,8 @@ class Output:
 
 def paths(folder, name: str, format: str) -> list[Path]:
     """The files that a run gives."""
-    ends = {"npy": ["_data.npy", "_labels.npy"], "csv": [".csv"], "parquet": [".parquet"]}[format]
-    return [Path(folder) / f"{name}{end}" for end in ends]
+    ends = {"npy": ["_data.npy", "_labels.npy"], "csv": [".csv"], "orange": [".csv"], "parquet": [".parquet"]}
+    return [Path(folder) / f"{name}{end}" for end in ends[format]]
 
 
 def _npy(files: list[Path], blocks, labels: np.ndarray, width: int) -> None:
@@ -135,12 +139,13 @@ def _names(width: int) -> list[str]:
     return ["Class", *(f"n{i}" for i in range(width))]
 
 
-def _csv(files: list[Path], blocks, labels: np.ndarray, width: int) -> None:
+def _csv(files: list[Path], blocks, labels: np.ndarray, width: int, roles: tuple[str, str] = ("", "")) -> None:
     pattern = ",".join(["%.9g"] * width)  # nine digits give every float32 back
     names = iter(labels.tolist())
     with open(files[0], "w", newline="", encoding="utf-8") as file:
         quoted = csv.writer(file, lineterminator=",")
-        file.write(",".join(_names(width)) + "\n")
+        target, *numbers = _names(width)
+        file.write(",".join([roles[0] + target, *(roles[1] + name for name in numbers)]) + "\n")
         for block in blocks:
             for vector in block.tolist():
                 quoted.writerow([next(names)])
@@ -161,7 +166,11 @@ def _parquet(files: list[Path], blocks, labels: np.ndarray, width: int) -> None:
             start += len(block)
 
 
-WRITERS = {"npy": _npy, "csv": _csv, "parquet": _parquet}
+def _orange(files: list[Path], blocks, labels: np.ndarray, width: int) -> None:
+    _csv(files, blocks, labels, width, ORANGE)
+
+
+WRITERS = {"npy": _npy, "csv": _csv, "orange": _orange, "parquet": _parquet}
 
 
 def load(path) -> tuple[np.ndarray, np.ndarray]:
@@ -185,7 +194,8 @@ def load(path) -> tuple[np.ndarray, np.ndarray]:
             if path.suffix == ".parquet":
                 table = pandas.read_parquet(path)
             else:  # labels as they are written: 007 is not 7, NA not nothing
-                table = pandas.read_csv(path, keep_default_na=False, dtype={"Class": str})
+                table = pandas.read_csv(path, keep_default_na=False, dtype={"Class": str, ORANGE[0] + "Class": str})
+                table = table.rename(columns={ORANGE[0] + "Class": "Class"})
             vectors, labels = table.drop(columns="Class").to_numpy(np.float32), table["Class"].to_numpy()
     except (OSError, EOFError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0]
