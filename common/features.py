@@ -46,11 +46,6 @@ def stream(batches, net, ctx=None) -> Iterator[tuple[np.ndarray, object]]:
         yield waiting[0].asnumpy()[: len(waiting[1].images)], waiting[1]
 
 
-def loader(image_set, size: int, batch_size: int = 64, num_workers: int = 2) -> Loader:
-    """`image_set` in order, each picture resized to `size` x `size` pixels."""
-    return Loader(image_set, Eval(size, size), Sequential(len(image_set), batch_size), num_workers, keep=False)
-
-
 def prepare(backbone, image_set, size: int, int8: bool = False, num_workers: int = 2):
     """`backbone` ready to read features: hybridized, in INT8 where asked, calibrated on pictures of `image_set`."""
     if backbone.fixed_size and size != backbone.input_size and backbone.name_ != "conv4":
@@ -63,7 +58,8 @@ def prepare(backbone, image_set, size: int, int8: bool = False, num_workers: int
 
 
 def extract(
-    backbone, image_set, size: int | None = None, batch_size: int = 64, int8: bool = False, ctx=None, num_workers=2
+    backbone, image_set, size: int | None = None, batch_size: int = 64, int8: bool = False, ctx=None, num_workers=2,
+    transform: Eval | None = None,
 ) -> np.ndarray:
     """Features of all pictures.
 
@@ -77,29 +73,41 @@ def extract(
     int8 : bool
         Run the network in INT8, calibrated on pictures spread over the set.
     ctx : mx.Context, optional
+    transform : common.transforms.Eval, optional
+        Instead of resizing to `size`: its crop is then the size.
 
     Returns
     -------
     (n, width) float32
     """
-    size = size or backbone.input_size
+    transform = transform or _resize(backbone, size)
+    size = transform.crop
+    batches = Loader(image_set, transform, Sequential(len(image_set), batch_size), num_workers, keep=False)
     net = prepare(backbone, image_set, size, int8, num_workers)
     result = np.empty((len(image_set), backbone.width), np.float32)
-    for features, batch in stream(loader(image_set, size, batch_size, num_workers).epoch(), net, ctx):
+    for features, batch in stream(batches.epoch(), net, ctx):
         result[batch.indices] = features
     return result
 
 
-def cached(folder, backbone, image_set, size: int | None = None, int8: bool = False, **options) -> np.ndarray:
-    """`extract`, kept in `folder` and read from there when network, weights, pictures, size and type are the same.
+def _resize(backbone, size: int | None) -> Eval:
+    size = size or backbone.input_size
+    return Eval(size, size)
+
+
+def cached(
+    folder, backbone, image_set, size: int | None = None, int8: bool = False, transform: Eval | None = None, **options
+) -> np.ndarray:
+    """`extract`, kept in `folder` and read from there when network, weights, pictures, transform and type are the same.
 
     The file is written beside its place and renamed, so a killed run leaves no half of it.
     """
-    size = size or backbone.input_size
-    path = Path(folder) / f"{backbone.name_}-{size}{'-int8' * int8}-{_key(backbone, image_set)}.npy"
+    transform = transform or _resize(backbone, size)
+    key = _key(backbone, image_set, transform)
+    path = Path(folder) / f"{backbone.name_}-{transform.crop}{'-int8' * int8}-{key}.npy"
     if path.is_file():
         return np.load(path)
-    result = extract(backbone, image_set, size, int8=int8, **options)
+    result = extract(backbone, image_set, int8=int8, transform=transform, **options)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".part")
     with open(beside, "wb") as file:
@@ -108,9 +116,9 @@ def cached(folder, backbone, image_set, size: int | None = None, int8: bool = Fa
     return result
 
 
-def _key(backbone, image_set) -> str:
+def _key(backbone, image_set, transform: Eval) -> str:
     """A name for these weights on these pictures: pixels count for arrays; place, size and time for files."""
-    total = hashlib.sha256()
+    total = hashlib.sha256(f"{transform.resize} {transform.crop} {transform.keep_aspect}".encode())
     for name, parameter in backbone._collect_params_with_prefix().items():
         total.update(name.encode())
         total.update(np.ascontiguousarray(parameter.data(parameter.list_ctx()[0]).asnumpy()))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+import functools
+from collections.abc import Callable, Iterable, Iterator
 
-import mxnet as mx
 import numpy as np
 
+from common import features
 from common.datasets import ImageSet
 from common.loader import Batch, Loader
+from common.paths import data_root
 from common.samplers import ClassBalanced, Sequential
 from common.transforms import Eval, Train
 
@@ -48,30 +50,24 @@ def default_resize(dataset: str, size: int) -> int:
 
 
 def read(backbone, image_set: ImageSet, transform: Eval, ctx, num_workers: int) -> FeatureSet:
-    """Features of all pictures by a frozen backbone."""
-    backbone.hybridize(static_alloc=True, static_shape=True)
-    return FeatureSet(embed(backbone, image_set, transform, ctx, num_workers), image_set.labels)
+    """Features of all pictures by a frozen backbone, kept under ``data/features`` for the next run."""
+    rows = features.cached(
+        data_root() / "features", backbone, image_set, transform=transform, ctx=ctx, num_workers=num_workers
+    )
+    return FeatureSet(rows, image_set.labels)
 
 
-def embed(forward, pictures, transform: Eval, ctx, num_workers: int) -> np.ndarray:
-    """What `forward` gives for every picture of an ImageSet, or every row of a FeatureSet, in order: (n, d) float32."""
+def in_order(pictures: ImageSet | FeatureSet, transform: Eval, num_workers: int) -> Callable[[], Iterator[Batch]]:
+    """The batches of all pictures, or of all rows of features, as often as it is called; small sets decoded once."""
     sampler = Sequential(len(pictures.labels), READ_BATCH)
     if isinstance(pictures, FeatureSet):
-        batches = pictures.batches(sampler, 0)
-    else:
-        batches = Loader(pictures, transform, sampler, num_workers).epoch()
-    return _forward(forward, (batch.images for batch in batches), ctx)
+        return functools.partial(pictures.batches, sampler, 0)
+    return Loader(pictures, transform, sampler, num_workers).epoch
 
 
-def _forward(forward, batches: Iterable[np.ndarray], ctx) -> np.ndarray:
-    """Results are fetched one batch late: the next one is decoded and sent while the device works."""
-    results, pending = [], None
-    for batch in batches:
-        current = forward(mx.nd.array(batch, ctx=ctx, dtype=batch.dtype))
-        if pending is not None:
-            results.append(pending.asnumpy())
-        pending = current
-    return np.concatenate([*results, pending.asnumpy()])
+def embed(forward, batches: Iterable[Batch], ctx) -> np.ndarray:
+    """What `forward` gives for every row of every batch, in order: (n, d) float32."""
+    return np.concatenate([rows for rows, _ in features.stream(batches, forward, ctx)])
 
 
 def pixels(image_set: ImageSet, size: int) -> np.ndarray:

@@ -21,7 +21,7 @@ def embed(paths: Sequence[Path], params, gpus: Sequence[int] = (), num_workers: 
     net, card = model.load(params, context)
     pictures = ImageSet(list(paths), np.zeros(len(paths), np.int64), [""])
     transform = Eval(card["resize"], card["crop"], card["keep_aspect"])
-    return data.embed(net, pictures, transform, context, num_workers)
+    return data.embed(net, data.in_order(pictures, transform, num_workers)(), context)
 
 
 def write(output: Path, paths: Sequence[Path], vectors: np.ndarray) -> None:

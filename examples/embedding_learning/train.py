@@ -154,16 +154,6 @@ def main(args):
     net.hybridize(static_alloc=True, static_shape=True)
 
     # Batches of batch_size / batch_k classes with batch_k images each.
-    run = Run.start(args, "embedding_learning", kvstore.rank)
-    run.log(
-        f"{args.dataset}: {len(train_set)} pictures of {len(train_set.class_names)} classes to train on,"
-        f" {len(test_set)} of {len(test_set.class_names)} to test; {args.model} ({backbone.source}) at {size} px"
-    )
-    still = data.eval_transform(args, size)
-    if frozen:  # the features never change: read them once
-        train_set, test_set = (
-            data.read(backbone, pictures, still, contexts[0], args.num_workers) for pictures in (train_set, test_set)
-        )
     sampler = ClassBalanced(
         train_set.labels,
         args.batch_size,
@@ -174,7 +164,17 @@ def main(args):
         rank=kvstore.rank,
         num_workers=kvstore.num_workers,
     )
-    if frozen:
+
+    run = Run.start(args, "embedding_learning", kvstore.rank)
+    run.log(
+        f"{args.dataset}: {len(train_set)} pictures of {len(train_set.class_names)} classes to train on,"
+        f" {len(test_set)} of {len(test_set.class_names)} to test; {args.model} ({backbone.source}) at {size} px"
+    )
+    still = data.eval_transform(args, size)
+    if frozen:  # the features never change: read them once
+        train_set, test_set = (
+            data.read(backbone, pictures, still, contexts[0], args.num_workers) for pictures in (train_set, test_set)
+        )
         batches, embed = functools.partial(train_set.batches, sampler), net.embed
     else:
         transform = data.train_transform(args, size)
@@ -210,8 +210,10 @@ def main(args):
         updater.step(len(batch.labels) * kvstore.num_workers)
         return {"loss": losses}
 
+    test_batches = data.in_order(test_set, still, args.num_workers)
+
     def test_embeddings():
-        return data.embed(embed, test_set, still, contexts[0], args.num_workers)
+        return data.embed(embed, test_batches(), contexts[0])
 
     rows = {"raw pixels": evaluation.figures(data.pixels(dataset.test, size), test_set.labels)}
     if weights:

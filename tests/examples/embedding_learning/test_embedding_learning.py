@@ -48,6 +48,7 @@ def test_help_lists_every_flag_of_the_document_with_its_default():
     (["--dataset", "glyphs", "--model", "resnet51_v2"], "did you mean resnet50_v2"),
     (["--batch-size", "-1"], "--batch-size"),
     (["--dataset", "glyph"], "glyphs"),
+    (["--dataset", "glyphs", "--model", "conv4", "--batch-k", "4"], "--batch-k 4"),
 ])  # fmt: skip
 def test_wrong_use_is_one_line_and_status_2(flags, text, tmp_path):
     done = run("train.py", *flags, "--run-dir", tmp_path / "r", cwd=tmp_path)
@@ -55,6 +56,7 @@ def test_wrong_use_is_one_line_and_status_2(flags, text, tmp_path):
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1 and text in lines[0]
     assert "Traceback" not in done.stderr
+    assert not (tmp_path / "r").exists()
 
 
 def test_training_learns_resumes_and_writes_its_run(tmp_path):
