@@ -13,7 +13,7 @@ from common import datasets, features
 from common.datasets import ImageSet, awa2, folder
 from common.errors import UserError
 from common.loader import Batch, Loader
-from common.paths import data_dir
+from common.paths import data_dir, data_root
 from common.samplers import Sequential
 from common.transforms import Eval, Train
 
@@ -167,7 +167,7 @@ class FeatureSet:
 
 
 class Reader:
-    """Reads pictures through a network as it is now; features of a backbone that stays the same are kept.
+    """Reads pictures through a network as it is now; a backbone's features are kept, for other runs too.
 
     Parameters
     ----------
@@ -180,18 +180,19 @@ class Reader:
 
     def __init__(self, backbone, transform: Eval, ctx=None, num_workers: int = 2):
         self.backbone, self.transform, self.ctx, self.num_workers = backbone, transform, ctx, num_workers
-        self._kept: list[tuple[ImageSet, FeatureSet]] = []
+        self._kept: dict[int, tuple[ImageSet, FeatureSet]] = {}
 
     def features(self, image_set: ImageSet) -> FeatureSet:
-        """The backbone's features of all pictures, read at the first call."""
+        """The backbone's features of all pictures, read once for each backbone, also over several runs."""
         if isinstance(image_set, FeatureSet):
             return image_set
-        for known, read_before in self._kept:
-            if known is image_set:
-                return read_before
-        values = read(self.backbone, image_set, self.transform, self.ctx, self.num_workers)
-        self._kept.append((image_set, FeatureSet(values, image_set.labels)))
-        return self._kept[-1][1]
+        if id(image_set) not in self._kept:
+            values = features.cached(
+                data_root() / "features", self.backbone, image_set, transform=self.transform, ctx=self.ctx,
+                num_workers=self.num_workers,
+            )  # fmt: skip
+            self._kept[id(image_set)] = image_set, FeatureSet(values, image_set.labels)
+        return self._kept[id(image_set)][1]
 
     def forget(self) -> None:
         """The backbone has changed."""

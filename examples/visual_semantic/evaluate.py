@@ -75,7 +75,7 @@ def baselines(args, net, parts, context):
     from examples.visual_semantic import evaluation, model
 
     stage1 = pathlib.Path(args.classifier or pathlib.Path(args.params).parent / "stage1" / "model.params")
-    if args.classifier or (stage1.is_file() and not net.card["classifies"]):
+    if args.classifier or (stage1.is_file() and not net.card.get("classifies", True)):
         net = model.load(stage1, context)
         model.check_classes(net, parts, stage1)
     features = reader(net, args, context)
@@ -89,7 +89,7 @@ def baselines(args, net, parts, context):
 
     ridge, penalty = evaluation.ridge(train.features, train.labels, valid.features, valid.labels, words, seen)
     rows = {f"ridge {penalty:g}": figures(ridge(valid.features), ridge(test.features))}
-    if net.card["classifies"]:
+    if net.card.get("classifies", True):
         logits = [features.apply(net.classifier, part) for part in (valid, test)]
         rows["ConSE"] = figures(*(evaluation.conse(part, words[:seen]) for part in logits))
         rows["ConSE"]["classifier"] = metrics.accuracy_at_k(logits[0], valid.labels, (1,))["hit@1"]

@@ -150,3 +150,10 @@ def test_steps_of_the_schedule():
     ]  # fmt: skip
     assert optimizer.step_factor(3, [], 0.5) == 1
     assert optimizer.step_factor(2.5, [1, 2.5], 0.1) == pytest.approx(0.01)
+
+
+def test_one_cycle_rises_then_falls():
+    factors = [optimizer.one_cycle(i / 100) for i in range(101)]
+    assert factors[0] == pytest.approx(0.04) and factors[25] == pytest.approx(1) and factors[100] == pytest.approx(1e-5)
+    assert factors[12] < factors[13] and all(a > b for a, b in zip(factors[25:], factors[26:]))
+    assert factors[62] == pytest.approx((1 + np.cos(np.pi * 37 / 75)) / 2, abs=1e-4)

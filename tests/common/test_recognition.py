@@ -52,3 +52,29 @@ def test_words_to_pictures_as_scikit_learn():
     assert metrics.text_to_image([[1.0, 1, 1]], [[True, False, False]], (1,))["precision@1"] == 0  # a tie is lost
     with pytest.raises(ValueError, match="word 1 has no"):
         metrics.text_to_image(np.ones((2, 3)), [[True] * 3, [False] * 3])
+
+
+def test_area_under_the_seen_unseen_curve_equals_a_sweep():
+    rng = np.random.default_rng(3)
+    labels, seen = rng.integers(0, 7, 200), np.array([True] * 4 + [False] * 3)
+    scores = rng.normal(size=(200, 7)) + 1.5 * np.eye(7)[labels]
+    amounts = np.concatenate([[-100], np.sort(rng.uniform(-9, 9, 4000)), [100]])
+    points = []
+    for amount in amounts:
+        guesses = (scores - amount * seen).argmax(axis=1)
+        right = guesses == labels
+        of_class = np.array([right[labels == c].mean() for c in range(7)])
+        points.append([of_class[seen].mean(), of_class[~seen].mean()])
+    known, new = np.array(points).T
+    area = np.sum((known[:-1] + known[1:]) / 2 * np.diff(new))
+    assert metrics.area_seen_unseen(scores, labels, seen) == pytest.approx(area, abs=2e-3)
+
+
+def test_area_of_perfect_and_of_hopeless_scores():
+    labels, seen = np.array([0, 1, 2, 3]), np.array([True, True, False, False])
+    assert metrics.area_seen_unseen(np.eye(4), labels, seen) == 1
+    assert metrics.area_seen_unseen(np.eye(4)[:, [1, 0, 3, 2]], labels, seen) == 0
+    ties = np.zeros((4, 4))  # the first class of each kind, all at the same amount: half of each kind are right
+    assert metrics.area_seen_unseen(ties, labels, seen) == pytest.approx(0.125)
+    with pytest.raises(ValueError, match="pictures of seen and of unseen"):
+        metrics.area_seen_unseen(np.eye(4)[:2], labels[:2], seen)

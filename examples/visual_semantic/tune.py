@@ -1,0 +1,129 @@
+#!/usr/bin/env python3
+"""A small search over learning rate, weight decay and augmentation; prints a table and saves the best settings."""
+
+import itertools
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repository: runs without an install
+
+from common import cli
+from examples.visual_semantic import train
+
+AUGMENTATION = {  # rotation in degrees, zoom, lighting
+    "none": (0.0, 0.0, 0.0),
+    "light": (5.0, 0.05, 0.1),
+    "full": (10.0, 0.1, 0.2),
+}
+
+
+def augmentations(text):
+    """``"none,full"`` -> ``["none", "full"]``."""
+    names = text.split(",")
+    wrong = [name for name in names if name not in AUGMENTATION]
+    if wrong:
+        raise train.argparse.ArgumentTypeError(f"{wrong[0]}: some of {','.join(AUGMENTATION)}")
+    return names
+
+
+def parse_args(argv=None):
+    p = train.parser()
+    p.description = __doc__.strip()
+    p.add_argument("--stage", choices=["1", "2a", "2b"], default="2a", help="which stage's settings to look for")
+    p.add_argument("--lrs", type=cli.float_list, default=[3e-4, 1e-3, 3e-3], metavar="LIST", help="learning rates")
+    p.add_argument("--wds", type=cli.float_list, default=[1e-4, 1e-2], metavar="LIST", help="weight decays")
+    p.add_argument(
+        "--augmentations", type=augmentations, default=["full"], metavar="LIST",
+        help=f"of {', '.join(AUGMENTATION)}; stage 2a has none, its features are read once",
+    )  # fmt: skip
+    p.add_argument("--most", type=cli.non_negative_int, default=0, metavar="N", help="so many, drawn; 0: all")
+    return p.parse_args(argv)
+
+
+def main(args):
+    import mxnet as mx
+
+    from common import devices
+    from common.run import Run, write_json
+    from examples.visual_semantic import data, stages
+
+    args.stages = [args.stage]
+    contexts, kvstore = devices.contexts(args.gpus, args.num_cpus), mx.kv.create("local")
+    parts = data.load(args)
+    run = Run.start(args, "visual_semantic-tune")
+    net, still = train.build(args, parts, contexts)
+    start = {name: p.data(contexts[0]).copy() for name, p in net._collect_params_with_prefix().items()}
+    card = net.card
+    reader = data.Reader(net.backbone, still, contexts[0], args.num_workers)
+    rows = {}
+    for trial in trials(args):
+        set_flags(args, trial)
+        net.card = dict(card)
+        for name, parameter in net._collect_params_with_prefix().items():
+            parameter.set_data(start[name])
+        stage = stages.prepare(args.stage, args, net, parts, reader, contexts, kvstore)
+        figures = fit(stage, stages.settings(args, args.stage)[1], args.seed)
+        rows[trial] = figures["accuracy"]
+        run.metrics(**named(trial), **figures)
+        run.log(f"{shown(trial)}: accuracy {figures['accuracy']:.4f}")
+    best = max(rows, key=rows.get)
+    flags = {f"--lr-{args.stage}": best[0], "--wd": best[1]}
+    flags.update(zip(("--rotation", "--zoom", "--lighting"), AUGMENTATION[best[2]]) if args.stage != "2a" else ())
+    run.log(table(rows))
+    run.log("best: " + " ".join(f"{flag} {value:g}" for flag, value in flags.items()))
+    write_json(run.folder / "best.json", {"accuracy": rows[best], "flags": flags})
+    run.finish({"accuracy": rows[best], **named(best)})
+
+
+def trials(args):
+    """The combinations to try: (learning rate, weight decay, augmentation)."""
+    import numpy as np
+
+    kinds = args.augmentations if args.stage != "2a" and args.backbone_lr else ["none"]
+    every = list(itertools.product(args.lrs, args.wds, kinds))
+    if not 0 < args.most < len(every):
+        return every
+    return [every[i] for i in sorted(np.random.default_rng(args.seed).permutation(len(every))[: args.most])]
+
+
+def set_flags(args, trial):
+    """Put a combination into the flags of train.py."""
+    lr, args.wd, kind = trial
+    setattr(args, f"lr_{args.stage}", lr)
+    args.rotation, args.zoom, args.lighting = AUGMENTATION[kind]
+
+
+def fit(stage, epochs, seed):
+    """Train for so many epochs, without checkpoints; the figures of the best one."""
+    from common import trainer
+
+    best = {}
+    for epoch in range(epochs):
+        stage.start_epoch(epoch)
+        for batch in stage.batches(epoch, 0):
+            trainer.seed_everything(seed, epoch, batch.number, 0)
+            stage.step(batch)
+        figures = stage.evaluate(epoch)
+        if not best or figures["accuracy"] > best["accuracy"]:
+            best = {**figures, "epoch": epoch + 1}
+    return best
+
+
+def named(trial):
+    return dict(zip(("lr", "wd", "augmentation"), trial))
+
+
+def shown(trial):
+    return f"lr {trial[0]:g}, wd {trial[1]:g}, augmentation {trial[2]}"
+
+
+def table(rows):
+    """All combinations, the best first."""
+    lines = [f"{'lr':>10}{'wd':>10}{'augmentation':>15}{'accuracy':>10}"]
+    for (lr, wd, kind), accuracy in sorted(rows.items(), key=lambda row: -row[1]):
+        lines.append(f"{lr:>10g}{wd:>10g}{kind:>15}{accuracy:>10.4f}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    cli.launch(main, parse_args)

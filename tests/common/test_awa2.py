@@ -1,0 +1,84 @@
+"""AwA2's layout, its splits, and what is held back."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from common.datasets import awa2
+from common.errors import UserError
+
+CLASSES = {"antelope": 12, "polar+bear": 10, "ox": 4, "rat": 5}  # class -> pictures
+
+
+def lay_out(root: Path, classes=CLASSES, train=("antelope", "polar+bear", "ox"), test=("rat",)) -> Path:
+    for name, count in classes.items():
+        (root / "JPEGImages" / name).mkdir(parents=True)
+        for number in range(10001, 10001 + count):
+            Image.new("RGB", (8, 8)).save(root / "JPEGImages" / name / f"{name}_{number}.jpg")
+    (root / "classes.txt").write_text("".join(f"{i:>8}\t{name}\n" for i, name in enumerate(classes, 1)))
+    (root / "trainclasses.txt").write_text("\n".join(train))
+    (root / "testclasses.txt").write_text("\n".join(test) + "\n\n")
+    return root
+
+
+def test_the_official_layout_is_read_also_from_where_the_archive_unpacks(tmp_path):
+    lay_out(tmp_path / "data" / "Animals_with_Attributes2")
+    whole = awa2.load(tmp_path / "data")
+    assert whole.class_names == list(CLASSES)  # in the order of classes.txt
+    assert np.bincount(whole.labels).tolist() == list(CLASSES.values())
+    assert whole.images[0].name == "antelope_10001.jpg" and whole.read(0).shape == (8, 8, 3)
+    assert awa2.split_names(tmp_path / "data") == (["antelope", "polar+bear", "ox"], ["rat"])
+
+
+def test_the_splits_are_the_published_ones():
+    assert len(awa2.STANDARD) == len(set(awa2.STANDARD)) == len(awa2.PROPOSED) == len(set(awa2.PROPOSED)) == 10
+    assert set(awa2.STANDARD) & set(awa2.PROPOSED) == {"rat", "seal"}
+    assert awa2.COUNTS["seen"] + awa2.COUNTS["unseen"] == awa2.COUNTS["pictures"] == 37322
+
+
+def test_the_proposed_split_needs_awa2s_own_classes(tmp_path):
+    names = [*awa2.PROPOSED, "ox", "cow"]
+    root = lay_out(tmp_path, dict.fromkeys(names, 1), names[:6], names[6:])
+    assert awa2.split_names(root, "proposed") == (["ox", "cow"], list(awa2.PROPOSED))
+    (root / "classes.txt").write_text("ox\ncow\n")
+    with pytest.raises(UserError, match="has no 'bat': --split proposed is for AwA2"):
+        awa2.split_names(root, "proposed")
+
+
+def test_one_in_ten_is_held_back_and_of_small_classes_the_last_number():
+    labels = np.repeat([0, 1, 2, 3], [30, 10, 4, 9])
+    held = awa2.held_back(labels, 0.1, seed=1)
+    assert [int(held[labels == c].sum()) for c in range(4)] == [3, 1, 1, 1]
+    assert held[43] and held[52]  # the last of the two small classes
+    np.testing.assert_array_equal(held, awa2.held_back(labels, 0.1, seed=1))
+    assert (held != awa2.held_back(labels, 0.1, seed=2)).any()
+    with pytest.raises(UserError, match="one picture"):
+        awa2.held_back(np.array([0, 0, 1]))
+
+
+def test_the_real_set_must_have_the_documents_counts(tmp_path):
+    awa2.check_counts(30337, 6985, "data")
+    with pytest.raises(UserError, match="30336 pictures of seen and 6985 of unseen classes, AwA2 has 30337 and 6985"):
+        awa2.check_counts(30336, 6985, "data")
+    names = [*dict.fromkeys([*awa2.STANDARD, *awa2.PROPOSED]), *(f"other{i}" for i in range(32))]
+    assert awa2.is_real(names) and not awa2.is_real(names[:-1]) and not awa2.is_real(names[1:] + ["dog"])
+
+
+@pytest.mark.parametrize(("damage", "text"), [
+    (lambda root: (root / "classes.txt").unlink(), "get_data.sh awa2"),
+    (lambda root: (root / "trainclasses.txt").unlink(), "cannot read .*trainclasses.txt"),
+    (lambda root: (root / "testclasses.txt").write_text("rats\n"), "testclasses.txt: 'rats' .*did you mean rat"),
+    (lambda root: (root / "testclasses.txt").write_text("ox\n"), "'ox' is in trainclasses.txt and in testclasses.txt"),
+    (lambda root: (root / "classes.txt").write_text("1\tox\n2\tox\n"), "classes.txt, line 2: 'ox' is there twice"),
+    (lambda root: (root / "classes.txt").write_text("\n"), "names no class"),
+    (lambda root: (root / "classes.txt").write_text("ox\ncow\n"), "JPEGImages/cow is not there"),
+    (lambda root: [f.unlink() for f in (root / "JPEGImages" / "ox").iterdir()], "JPEGImages/ox holds no picture"),
+])  # fmt: skip
+def test_a_layout_that_is_wrong_is_said(tmp_path, damage, text):
+    root = lay_out(tmp_path)
+    damage(root)
+    with pytest.raises(UserError, match=text):
+        awa2.load(root)
+        awa2.split_names(root)
