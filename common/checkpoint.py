@@ -226,7 +226,7 @@ def _flatten(state, name: str, arrays: dict):
 
 
 def _restore_trainer(trainer: gluon.Trainer, arrays: dict, layout: dict) -> None:
-    if not trainer._kv_initialized:
+    if layout["states"] and not trainer._kv_initialized:
         trainer._init_kvstore()
     for updater, ctx, shapes in zip(trainer._updaters or [], trainer._contexts, layout["states"]):
         for index, shape in shapes.items():

@@ -8,57 +8,23 @@ from collections.abc import Sequence
 import mxnet as mx
 from mxnet import gluon
 
-
-class Grouped(mx.optimizer.Optimizer):
-    """An optimizer that hands each parameter to the optimizer of its group.
-
-    Two Trainers on one distributed kvstore overwrite each other's keys; one Trainer with this optimizer does not.
-
-    Parameters
-    ----------
-    groups : sequence of (list of gluon.Parameter, mx.optimizer.Optimizer)
-    """
-
-    def __init__(self, groups: Sequence[tuple]):
-        super().__init__()
-        self.optimizers = [optimizer for _, optimizer in groups]
-        self._base_rates = [optimizer.lr for optimizer in self.optimizers]
-        self._of = [optimizer for parameters, optimizer in groups for _ in parameters]  # by parameter index
-        for optimizer in self.optimizers:
-            optimizer.param_dict = dict(enumerate(p for parameters, _ in groups for p in parameters))
-
-    def scale_rates(self, factor: float) -> None:
-        """Set every group's learning rate to its initial one times `factor`."""
-        for optimizer, rate in zip(self.optimizers, self._base_rates):
-            optimizer.set_learning_rate(rate * factor)
-
-    @property
-    def learning_rate(self) -> float:
-        """The first group's learning rate."""
-        return self.optimizers[0].learning_rate
-
-    def _set_current_context(self, device_id):
-        super()._set_current_context(device_id)
-        for optimizer in self.optimizers:
-            optimizer._set_current_context(device_id)
-
-    def create_state_multi_precision(self, index, weight):
-        return self._of[index].create_state_multi_precision(index, weight)
-
-    def update_multi_precision(self, index, weight, grad, state):
-        optimizer = self._of[index]
-        optimizer.rescale_grad = self.rescale_grad
-        optimizer.update_multi_precision(index, weight, grad, state)
+from common.grouped import Grouped
 
 
 class _Trainer(gluon.Trainer):
-    """Waits for the first values before any gradient is sent.
+    """Starts in good order between machines."""
 
-    Between machines, the first worker's values are fetched under the keys by which gradients are summed from then on.
-    MXNet does not order a worker's first fetch before its first gradient: a late fetch brings a gradient instead.
-    """
+    def _init_kvstore(self):
+        super()._init_kvstore()
+        if self._update_on_kvstore:
+            self._optimizer.send = self._kvstore.set_optimizer
 
     def _init_params(self):
+        """Wait for the first values before any gradient is sent.
+
+        The first worker's values are fetched under the keys by which gradients are summed from then on. MXNet does not
+        order a worker's first fetch before its first gradient: a late fetch brings a gradient instead.
+        """
         super()._init_params()
         if self._kvstore is not None and "dist" in self._kvstore.type:
             mx.nd.waitall()

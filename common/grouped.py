@@ -1,0 +1,85 @@
+"""An optimizer for each group of parameters. Imports no more than `mxnet.optimizer`.
+
+A parameter server reads this module while MXNet itself is still being imported there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from mxnet.optimizer import Optimizer
+
+
+class Grouped(Optimizer):
+    """An optimizer that hands each parameter to the optimizer of its group.
+
+    Two Trainers on one distributed kvstore overwrite each other's keys; one Trainer with this optimizer does not.
+
+    Parameters
+    ----------
+    groups : sequence of (list of gluon.Parameter, mx.optimizer.Optimizer)
+
+    Attributes
+    ----------
+    send : callable or None
+        Takes this optimizer to the servers that update with it (``dist_async``), again whenever its rates change.
+    """
+
+    _serving: Grouped | None = None  # in a server: the one in use
+
+    def __init__(self, groups: Sequence[tuple]):
+        super().__init__()
+        self.optimizers = [optimizer for _, optimizer in groups]
+        self.send: Callable[[Grouped], None] | None = None
+        self._states: dict | None = None
+        self._base_rates = [optimizer.lr for optimizer in self.optimizers]
+        self._of = [optimizer for parameters, optimizer in groups for _ in parameters]  # by parameter index
+        for optimizer in self.optimizers:
+            optimizer.param_dict = dict(enumerate(p for parameters, _ in groups for p in parameters))
+
+    def scale_rates(self, factor: float) -> None:
+        """Set every group's learning rate to its initial one times `factor`."""
+        rates = [rate * factor for rate in self._base_rates]
+        changed = rates != [optimizer.lr for optimizer in self.optimizers]
+        for optimizer, rate in zip(self.optimizers, rates):
+            optimizer.set_learning_rate(rate)
+        if changed and self.send:
+            self.send(self)
+
+    @property
+    def learning_rate(self) -> float:
+        """The first group's learning rate."""
+        return self.optimizers[0].learning_rate
+
+    def _set_current_context(self, device_id):
+        super()._set_current_context(device_id)
+        for optimizer in self.optimizers:
+            optimizer._set_current_context(device_id)
+
+    def create_state_multi_precision(self, index, weight):
+        if self._states is None:
+            return self._of[index].create_state_multi_precision(index, weight)
+        if index not in self._states:
+            self._states[index] = self._of[index].create_state_multi_precision(index, weight)
+        return self._states[index]
+
+    def update_multi_precision(self, index, weight, grad, state):
+        optimizer = self._of[index]
+        optimizer.rescale_grad = self.rescale_grad
+        optimizer.update_multi_precision(index, weight, grad, state)
+
+    def __getstate__(self):
+        for optimizer in self.optimizers:  # parameters stay here: their own factors go along
+            optimizer.lr_mult = {index: p.lr_mult for index, p in optimizer.param_dict.items()}
+            optimizer.wd_mult = {index: p.wd_mult for index, p in optimizer.param_dict.items()}
+        return {**super().__getstate__(), "send": None, "_states": None}
+
+    def __setstate__(self, state):
+        """In a server: go on with the moments and counts of the one that was in use."""
+        super().__setstate__(state)
+        before, Grouped._serving = Grouped._serving, self
+        self._states = before._states if before else {}
+        for new, old in zip(self.optimizers, before.optimizers if before else ()):
+            new.num_update = old.num_update
+            new._all_index_update_counts = old._all_index_update_counts
+            new._index_update_count = old._index_update_count
