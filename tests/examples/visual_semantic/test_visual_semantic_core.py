@@ -1,0 +1,248 @@
+"""Losses, baselines, words, the network and the parts of a data set, against slow or closed-form answers."""
+
+import argparse
+import json
+
+import mxnet as mx
+import numpy as np
+import pytest
+from mxnet import autograd
+from sklearn.linear_model import Ridge
+
+from common import export
+from common.datasets import ImageSet
+from common.errors import UserError
+from examples.visual_semantic import data, evaluation, losses, model, words
+
+RNG = np.random.default_rng(0)
+
+
+def unit(rows):
+    return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+
+
+VECTORS, WORDS, LABELS = unit(RNG.normal(size=(9, 6))), unit(RNG.normal(size=(4, 6))), RNG.integers(0, 4, 9)
+
+
+def slow_loss(name, v, label):
+    cosines = [float(v @ t) for t in WORDS]
+    if name == "cosine":
+        return 1 - cosines[label]
+    if name == "hinge":
+        return sum(max(0.0, 0.3 - cosines[label] + c) for j, c in enumerate(cosines) if j != label)
+    return -np.log(np.exp(cosines[label] / 0.2) / sum(np.exp(c / 0.2) for c in cosines))
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_each_loss_equals_its_formula_and_its_gradient_a_difference(name):
+    loss = losses.create(name, WORDS, margin=0.3, temperature=0.2)
+    x = mx.nd.array(VECTORS)
+    x.attach_grad()
+    with autograd.record():
+        value = loss(x, mx.nd.array(LABELS, dtype="int32"))
+    value.backward()
+    expected = [slow_loss(name, v, label) for v, label in zip(VECTORS, LABELS)]
+    np.testing.assert_allclose(value.asnumpy(), expected, rtol=1e-5, atol=1e-6)
+    numeric = np.zeros_like(VECTORS)
+    for i, j in np.ndindex(*VECTORS.shape):
+        step = np.eye(6)[j] * 1e-6
+        ends = (slow_loss(name, VECTORS[i] + sign * step, LABELS[i]) for sign in (1, -1))
+        numeric[i, j] = np.subtract(*ends) / 2e-6
+    np.testing.assert_allclose(x.grad.asnumpy(), numeric, atol=1e-4)
+
+
+def test_ridge_equals_scikit_learns():
+    features, targets = RNG.normal(3, 2, (40, 12)), RNG.normal(size=(40, 5))
+    ours, theirs = evaluation.Ridge(features, targets, 7.0), Ridge(alpha=7.0).fit(features, targets)
+    new = RNG.normal(3, 2, (8, 12))
+    np.testing.assert_allclose(ours(new), unit(theirs.predict(new)), rtol=1e-5, atol=1e-6)
+
+
+def test_conse_mixes_the_likeliest_words():
+    logits = np.log([[0.5, 0.3, 0.15, 0.05]])
+    np.testing.assert_allclose(evaluation.conse(logits, WORDS, 2), unit(0.5 * WORDS[:1] + 0.3 * WORDS[1:2]), rtol=1e-5)
+    everything = unit(np.array([[0.5, 0.3, 0.15, 0.05]]) @ WORDS)
+    np.testing.assert_allclose(evaluation.conse(logits, WORDS, 10), everything, rtol=1e-5)
+
+
+def test_figures_of_a_perfect_and_of_a_biased_embedding():
+    words_, labels = np.eye(6), np.repeat(np.arange(6), 4)
+    vectors, known = words_[labels], labels < 4
+    perfect = evaluation.figures(vectors[known], labels[known], vectors[~known], labels[~known], words_, 4)
+    assert all(perfect[name] == 1 for name in ("accuracy", "zero_shot", "seen", "unseen", "harmonic", "ausuc"))
+    assert perfect["map_seen"] == perfect["map_unseen"] == 1 and perfect["precision@10_unseen"] == 0.4
+    biased = unit(vectors + 2 * words_[0] * ~known[:, None])  # unseen pictures look like the first seen class
+    figures = evaluation.figures(vectors[known], labels[known], biased[~known], labels[~known], words_, 4)
+    assert (figures["zero_shot"], figures["unseen"], figures["harmonic"]) == (1, 0, 0)
+    mended = evaluation.figures(vectors[known], labels[known], biased[~known], labels[~known], words_, 4, handicap=0.9)
+    assert mended["harmonic"] == 1  # calibrated stacking
+    assert evaluation.chance(8, 2)["zero_shot"] == 0.5
+
+
+@pytest.fixture(scope="module")
+def net():
+    mx.random.seed(1)
+    made = model.create("conv4", None, ["cat", "dog"], ["ox"], RNG.normal(size=(3, 5)), mx.cpu(), 32)
+    made.hybridize(static_alloc=True, static_shape=True)
+    return made
+
+
+PICTURES = mx.nd.array(RNG.integers(0, 256, (6, 32, 32, 3)), dtype="uint8")
+
+
+def test_the_encoder_standardises_and_gives_unit_vectors(net):
+    features = net.backbone(PICTURES).asnumpy()
+    net.encoder.standardise(features)
+    standard = (features - features.mean(axis=0)) / np.sqrt(features.var(axis=0) + 1e-3)
+    expected = unit(standard @ net.encoder.head[-1].weight.data().asnumpy().T)
+    np.testing.assert_allclose(net.embed(PICTURES).asnumpy(), expected, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(net.embed_features(mx.nd.array(features)).asnumpy(), expected, rtol=1e-3, atol=1e-5)
+    before = net.encoder.head[0].running_mean.data().asnumpy().copy()
+    with autograd.record():  # training moves nothing of it
+        out = net.embed(PICTURES).sum()
+    out.backward()
+    np.testing.assert_array_equal(net.encoder.head[0].running_mean.data().asnumpy(), before)
+
+
+def test_the_gradient_of_the_head_is_right(net):
+    """A batch norm with fixed statistics comes before it."""
+    weight = net.encoder.head[-1].weight
+    target = mx.nd.array(unit(RNG.normal(size=(6, 5))))
+    features = mx.nd.array(net.backbone(PICTURES).asnumpy())
+
+    def value():
+        return float((net.embed_features(features) * target).sum().asscalar())
+
+    with autograd.record():
+        out = (net.embed_features(features) * target).sum()
+    out.backward()
+    gradient, start = weight.grad().asnumpy(), weight.data().asnumpy().copy()
+    for i, j in ((0, 0), (2, 7), (4, 30)):
+        ends = []
+        for sign in (1, -1):
+            moved = start.copy()
+            moved[i, j] += sign * 1e-2
+            weight.set_data(mx.nd.array(moved))
+            ends.append(value())
+        weight.set_data(mx.nd.array(start))
+        assert (ends[0] - ends[1]) / 2e-2 == pytest.approx(gradient[i, j], rel=0.05, abs=2e-3)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 0), ("float16", 5e-3)])
+def test_a_saved_model_comes_back(net, tmp_path, dtype, tolerance):
+    card = {"crop": 32, "resize": 36, "keep_aspect": False, "stage": "2a", "classifies": True}
+    model.save(net, tmp_path / "m.params", dtype, **card)
+    again = model.load(tmp_path / "m.params")
+    assert again.class_names == ["cat", "dog", "ox"] and again.card["resize"] == 36
+    for one, other in ((again.embed, net.embed), (again.classify, net.classify)):
+        np.testing.assert_allclose(one(PICTURES).asnumpy(), other(PICTURES).asnumpy(), rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(again.words, net.words, atol=max(tolerance, 1e-7))
+    np.testing.assert_allclose(
+        net.classify(PICTURES).asnumpy(),  # class activation: the classifier weighs the means of the maps
+        net.classifier(net.backbone(PICTURES)).asnumpy(), rtol=1e-5, atol=1e-6,
+    )  # fmt: skip
+
+
+def test_models_that_do_not_fit_are_refused(net, tmp_path):
+    file = tmp_path / "m.params"
+    model.save(net, file, crop=32, resize=32, keep_aspect=False, stage="2b", classifies=False)
+    with pytest.raises(UserError, match="stage1/model.params"):
+        model.load(file).classify(PICTURES)
+    other = model.attach(net.backbone, ["cat", "cow"], ["ox"], np.ones((3, 5)), mx.cpu())
+    with pytest.raises(UserError, match="another seen"):
+        model.restore(other, file)
+    words_differ = model.attach(net.backbone, net.seen, net.unseen, np.ones((3, 5)), mx.cpu())
+    with pytest.raises(UserError, match="another word vectors"):
+        model.restore(words_differ, file)
+    with pytest.raises(UserError, match="no model there"):
+        model.load(tmp_path / "none.params")
+    (tmp_path / "m.json").write_text(json.dumps({"seen": ["a"]}))
+    with pytest.raises(UserError, match="no model of visual_semantic"):
+        model.load(file)
+    parts = argparse.Namespace(seen=["cat", "dog"], unseen=["fox"])
+    with pytest.raises(UserError, match="'fox' is unseen in the data only"):
+        model.check_classes(net, parts, "m.params")
+
+
+def test_the_encoder_goes_to_onnx(net, tmp_path):
+    import onnxruntime
+
+    file = export.onnx(net.encoder, tmp_path / "e.onnx", (1, 32, 32, 3))
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    given = session.run(None, {"data": PICTURES.asnumpy()})[0]
+    np.testing.assert_allclose(given, net.embed(PICTURES).asnumpy(), atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def vec(tmp_path_factory):
+    """fastText's format, 300 numbers a word, a few thousand words, with a common part and uneven directions."""
+    file = tmp_path_factory.mktemp("words") / "wiki.vec"
+    names = ["polar", "bear", "killer", "whale", "cow", *(f"word{i}" for i in range(3000))]
+    rows = RNG.normal(size=(len(names), 300)) * np.linspace(0.2, 3, 300) + 2
+    body = "".join(f"{name} {' '.join(f'{x:.4f}' for x in row)}\n" for name, row in zip(names, rows))
+    file.write_text(f"{len(names)} 300\n{body}", encoding="utf-8")
+    return file, dict(zip(names, rows.round(4)))
+
+
+def test_classes_get_their_words(vec):
+    file, rows = vec
+    given = words.vectors(["polar+bear", "killer whale", "ox"], file, {"ox": "cow"})
+    expected = [(rows["polar"] + rows["bear"]) / 2, (rows["killer"] + rows["whale"]) / 2, rows["cow"]]
+    np.testing.assert_allclose(given, expected, rtol=1e-5)
+    assert words.known(["polar+bear", "killer bee", "cow"], file) == {"polar+bear", "cow"}
+    assert words.pairs(["ox=cow", "a=b=c"]) == {"ox": "cow", "a": "b=c"}
+
+
+@pytest.mark.parametrize(("names", "renamed", "text"), [
+    (["cow", "wale"], {}, "class 'wale': .*did you mean whale.*--words wale=WORD"),
+    (["cow"], {"cows": "cow"}, "no class is called 'cows' .did you mean cow"),
+])  # fmt: skip
+def test_a_word_that_is_not_there_is_said(vec, names, renamed, text):
+    with pytest.raises(UserError, match=text):
+        words.vectors(names, vec[0], renamed)
+
+
+def test_whitened_words_have_no_mean_and_equal_variances(vec):
+    file, rows = vec
+    every = np.stack(list(rows.values()))
+    assert words.space("raw", file) is None
+    centre, same = words.space("centred", file)
+    np.testing.assert_allclose(centre, every.mean(axis=0), rtol=1e-4)
+    np.testing.assert_array_equal(same, np.eye(300))
+    centre, turn = words.space("whitened", file)
+    np.testing.assert_allclose(np.cov(((every - centre) @ turn).T), np.eye(300), atol=1e-2)
+    net = model.attach(model.backbones.create("conv4"), ["a", "b"], ["c"], every[:3], mx.cpu(), space=(centre, turn))
+    np.testing.assert_allclose(net.words, unit((every[:3] - centre) @ turn), atol=1e-4)
+    net.card = {"word_vectors": str(file)}
+    np.testing.assert_allclose(words.query(net, "Polar bear"), net.place(every[None, :2].mean(axis=1))[0], atol=1e-5)
+    np.testing.assert_array_equal(words.query(net, "B"), net.words[1])  # a class: as it was trained
+
+
+def image_set(counts):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    names = [f"class{i}" for i in range(len(counts))]
+    return ImageSet(np.zeros((len(labels), 4, 4, 3), np.uint8), labels, names)
+
+
+@pytest.mark.parametrize(("unseen", "seen"), [
+    (["class1", "class3"], ["class0", "class2", "class4"]), ([], [f"class{i}" for i in range(5)]), (None, None),
+])  # fmt: skip
+def test_parts_share_one_numbering_seen_classes_first(monkeypatch, tmp_path, unseen, seen):
+    whole = image_set([20, 10, 4, 10, 30])
+    monkeypatch.setattr(data.folder, "load", lambda place: whole)
+    args = argparse.Namespace(
+        dataset="folder", data_path=tmp_path, unseen=unseen, valid_share=0.1, seed=1, split="standard"
+    )
+    parts = data.load(args)
+    assert parts.seen == (seen or parts.seen) and len(parts.unseen) == (2 if unseen is None else len(unseen))
+    assert sorted(parts.class_names) == whole.class_names
+    assert len(parts.train) + len(parts.valid) + len(parts.test) == 74
+    for part, ours in ((parts.train, True), (parts.valid, True), (parts.test, False)):
+        assert part.class_names == parts.class_names
+        assert all((label < len(parts.seen)) == ours for label in part.labels)
+    args.unseen = ["class9"]
+    with pytest.raises(UserError, match="'class9' .did you mean"):
+        data.load(args)
+    args.unseen = whole.class_names[1:]
+    with pytest.raises(UserError, match="1 classes are left"):
+        data.load(args)
