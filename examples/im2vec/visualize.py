@@ -103,7 +103,8 @@ def draw(model, folder, run_dir=None, history=(), kind="class", analogies=(), k=
     if sums:
         sections.append(("Analogies", [{text: {"nearest (cosine)": listed(answer)} for text, answer in sums.items()}]))
     if history:
-        sections.insert(0, ("Training", [plots.curves(history, plots_dir / "curves.png", ["loss", "accuracy"])]))
+        curves = plots.curves(history, plots_dir / "curves.png", ["loss", "accuracy"])
+        sections.insert(0, ("Training", [held_back(history[-1], len(names)), curves]))
     frames = sorted((pathlib.Path(run_dir) / "vectors").glob("epoch-*.npy")) if run_dir else []
     if len(frames) > 1:
         learned = [evaluation.directions(np.load(frame)) for frame in frames]
@@ -136,6 +137,14 @@ def outline(table, about):
         means = evaluation.class_means(evaluation.directions(table), np.asarray(groups), len(about["group_names"]))
         return evaluation.similarity(means), about["group_names"], f"the means of {len(means)} groups of classes"
     return evaluation.similarity(table)[:MANY, :MANY], names[:MANY], f"the first {MANY} of {len(names)} classes"
+
+
+def held_back(row, classes):
+    """What the last row of ``metrics.jsonl`` says about the held-back pictures, in words."""
+    return (
+        f"Held-back pictures after epoch {row['epoch']}: accuracy {row['accuracy']:.3f}, the right class among the"
+        f" first five {row['accuracy@5']:.3f}; a guess is right in {1 / classes:.3f}."
+    )
 
 
 def listed(answer) -> str:

@@ -69,6 +69,7 @@ def test_a_run_writes_everything(first):
     assert np.load(folder / "confusion.npy").sum() == 3 * 8
     page = (folder / "report.html").read_text()
     assert page.count("data:image/") == 6 and "http" not in page
+    assert f"Held-back pictures after epoch 2: accuracy {figures['accuracy']:.3f}" in page
 
 
 def test_vectors_in_word2vec_format_equal_the_array(first):
