@@ -341,7 +341,7 @@ def create(
     net = network(name, size)
     found = pretrained.find(name, weights) if weights else None
     if found:
-        _fill(net, name, found.path, ctx or mx.cpu())
+        _fill(net, name, found.path, ctx or mx.cpu(), classifier)
     preprocessing = preprocessing or (found.preprocessing if found else _untrained(name))
     if found and preprocessing.bgr:
         preprocessing = _rgb(net, preprocessing)
@@ -355,11 +355,13 @@ def create(
     return backbone
 
 
-def _fill(net: HybridBlock, name: str, path, ctx) -> None:
-    """Values for `net` from a ``.params`` file or a foreign one."""
+def _fill(net: HybridBlock, name: str, path, ctx, classifier: bool) -> None:
+    """Values for `net` from a ``.params`` file or a foreign one, the classifier's only where it is wanted."""
     if path.suffix in convert.SUFFIXES:
-        convert.load(net, name, path)
-        net.collect_params().reset_ctx(ctx)
+        convert.load(net, name, path, classifier)
+        for parameter in net.collect_params().values():
+            if parameter._data is not None:
+                parameter.reset_ctx(ctx)
         return
     try:
         net.load_parameters(str(path), ctx=ctx, cast_dtype=True)

@@ -151,8 +151,8 @@ def _tensor(value, storage) -> np.ndarray:
     return np.lib.stride_tricks.as_strided(flat[offset:], size, strides).copy()
 
 
-def fill(net, arrays: dict[str, np.ndarray]) -> None:
-    """Set the parameters of `net` from `arrays`, by structural name.
+def fill(net, arrays: dict[str, np.ndarray], without=()) -> None:
+    """Set the parameters of `net` from `arrays`, by structural name, but for those whose names are in `without`.
 
     Raises
     ------
@@ -163,6 +163,8 @@ def fill(net, arrays: dict[str, np.ndarray]) -> None:
 
     parameters = net._collect_params_with_prefix()
     for name, parameter in parameters.items():
+        if name in without:
+            continue
         if name not in arrays:
             raise UserError(f"the file has no values for {name}: it belongs to another network")
         value = np.asarray(arrays[name], np.float32)
@@ -174,8 +176,10 @@ def fill(net, arrays: dict[str, np.ndarray]) -> None:
         parameter.set_data(mx.nd.array(value))
 
 
-def load(net, name: str, path) -> None:
+def load(net, name: str, path, classifier: bool = True) -> None:
     """Fill the network `name` from a foreign file: Keras's ``.h5``, or ``.pth`` or ``.safetensors``.
+
+    Without `classifier`, a Keras file may have another one or none (``include_top=False``): its place stays empty.
 
     Raises
     ------
@@ -185,7 +189,7 @@ def load(net, name: str, path) -> None:
     if Path(path).suffix == ".h5":
         if not name.startswith("keras-"):
             raise UserError(f"{path}: a Keras file fits the keras-... networks, not {name}")
-        keras(net, read_keras(path))
+        keras(net, read_keras(path), classifier)
     elif name.startswith("efficientnet_lite"):
         efficientnet_lite_from_torch(net, read_torch(path))
     else:
@@ -287,8 +291,8 @@ def _text(value) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def keras(net, layers: dict[str, list[np.ndarray]]) -> None:
-    """Fill a network of `common.networks.keras_applications` from what `read_keras` gave.
+def keras(net, layers: dict[str, list[np.ndarray]], classifier: bool = True) -> None:
+    """Fill a network of `common.networks.keras_applications` from what `read_keras` gave, or all but its classifier.
 
     A layer without a name takes the next one that Keras numbered (``conv2d``, ``conv2d_1``, ...).
 
@@ -304,13 +308,16 @@ def keras(net, layers: dict[str, list[np.ndarray]]) -> None:
         nn.BatchNorm: iter(_numbered("batch_normalization", layers)),
     }
     turned = getattr(net, "turned", False)
-    arrays = {}
+    arrays, left_out = {}, set()
     for path, layer in _leaves_of(net, ""):
+        if layer is net.output and not classifier:
+            left_out.update(path + key for key in layer._collect_params_with_prefix())
+            continue
         name = layer.keras or next(numbered[type(layer)], f"another {type(layer).__name__}")
         if name not in layers:
             raise UserError(f"the Keras file has no layer {name}: it belongs to another network")
         arrays.update({path + key: value for key, value in _gluon(layer, layers[name], turned)})
-    fill(net, arrays)
+    fill(net, arrays, left_out)
 
 
 def _numbered(kind: str, layers) -> list[str]:

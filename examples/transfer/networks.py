@@ -81,8 +81,9 @@ def create(name: str, weights: str, ctx=None, seed: int = 0):
         return net
     if weights != "imagenet" and not Path(weights).is_file():
         raise UserError(f"-weights {weights}: no such file; the choices are imagenet, None or a file of parameters")
-    if weights != "imagenet":
-        return backbones.create(names[0], weights, ctx)
+    if weights != "imagenet":  # a file of PyTorch's belongs to the zoo's network, not to Keras's of the same name
+        torch = Path(weights).suffix in (".pth", ".safetensors")
+        return backbones.create(names[1] if torch and len(names) > 1 else names[0], weights, ctx)
     for choice in names:
         try:
             found = find(choice, "imagenet")

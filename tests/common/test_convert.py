@@ -119,6 +119,22 @@ def test_a_file_of_another_network_is_refused(tmp_path):
         convert.read_keras(tmp_path / "text.h5")
 
 
+def test_features_need_no_classifier_or_another_one(tmp_path):
+    layers = mobilenet_layers(np.random.default_rng(0))
+    keras_file(tmp_path / "whole.h5", layers, False)
+    layers["conv_preds"] = [np.zeros((1, 1, 1024, 7)), np.zeros(7)]
+    keras_file(tmp_path / "seven.h5", layers, True)
+    del layers["conv_preds"]
+    keras_file(tmp_path / "notop.h5", layers, False)
+    x = mx.nd.array(np.random.default_rng(1).integers(0, 256, (2, 32, 32, 3)), dtype="uint8")
+    found = [backbones.create("keras-mobilenet", str(tmp_path / f"{name}.h5"))(x).asnumpy() for name in
+             ("whole", "seven", "notop")]  # fmt: skip
+    np.testing.assert_array_equal(found[1], found[0])
+    np.testing.assert_array_equal(found[2], found[0])
+    with pytest.raises(UserError, match="no layer conv_preds"):
+        backbones.create("keras-mobilenet", str(tmp_path / "notop.h5"), classifier=True)
+
+
 def test_create_takes_a_keras_file_with_its_preprocessing(tmp_path):
     keras_file(tmp_path / "net.h5", mobilenet_layers(np.random.default_rng(0)), False)
     backbone = backbones.create("keras-mobilenet", str(tmp_path / "net.h5"))

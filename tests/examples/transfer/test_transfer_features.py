@@ -249,6 +249,13 @@ def test_weights_that_cannot_be_had_name_the_commands(monkeypatch):
         networks.create("VGG16", "gone.params")
 
 
+def test_files_of_pytorch_belong_to_the_zoos_networks(monkeypatch, tmp_path):
+    monkeypatch.setattr(backbones, "create", lambda name, which, ctx: name)
+    for file, name in (("x.pth", "resnet50_v1b"), ("x.safetensors", "resnet50_v1b"), ("x.h5", "keras-resnet50")):
+        (tmp_path / file).touch()
+        assert networks.create("ResNet50", str(tmp_path / file)) == name
+
+
 def test_a_file_that_holds_no_parameters_says_so(pictures):
     with pytest.raises(UserError, match="does not fit --model conv4: .*Invalid NDArray file format"):
         networks.create("conv4", str(pictures / "0.png"))
