@@ -153,7 +153,7 @@ def agreed(name: str | None, trainers: Mapping[str, gluon.Trainer]) -> str | Non
         Their kvstore is asked; without one between machines the answer is `name`.
     """
     stores = (trainer._kvstore_params["kvstore"] for trainer in trainers.values())
-    store = next((s for s in stores if isinstance(s, mx.kv.KVStore) and "sync" in s.type and s.num_workers > 1), None)
+    store = next((s for s in stores if isinstance(s, mx.kv.KVStore) and "_sync" in s.type and s.num_workers > 1), None)
     if store is None:
         return name
     places = mx.nd.zeros((store.num_workers, 2))
@@ -167,6 +167,17 @@ def agreed(name: str | None, trainers: Mapping[str, gluon.Trainer]) -> str | Non
 
 def _name(epoch: int, batch: int) -> str:
     return f"epoch-{epoch:04d}-batch-{batch:06d}"
+
+
+def fill(block: gluon.Block, path) -> None:
+    """Copy the values in a ``.params`` file to all devices of a `block` that is initialised and in training.
+
+    Its own `load_parameters` refuses where a server owns the parameters (``dist_async``).
+    """
+    saved = mx.nd.load(str(path))
+    for arrays in _arrays(block):
+        for name, array in arrays.items():
+            saved[name].copyto(array)
 
 
 def verify(place: Path) -> str:

@@ -114,7 +114,7 @@ def main(args):
     import mxnet as mx  # takes 2.6 s: after the flags were read
     from mxnet import autograd
 
-    from common import backbones, datasets, devices, optimizer, trainer
+    from common import backbones, checkpoint, datasets, devices, optimizer, trainer
     from common.errors import UserError
     from common.loader import Loader
     from common.losses import MarginLoss
@@ -254,7 +254,7 @@ def main(args):
         rank=kvstore.rank,
     )
     if kvstore.rank == 0:
-        net.load_parameters(str(run.folder / f"{args.save_model_prefix}.params"), ctx=contexts)
+        checkpoint.fill(net, run.folder / f"{args.save_model_prefix}.params")
         rows["trained"] = best
         evaluation.finish(run, rows, test_embeddings(), dataset.test, draw=not args.no_plots, seed=args.seed)
 

@@ -15,7 +15,7 @@ import pytest
 from mxnet import autograd, gluon
 
 from common import optimizer
-from common.checkpoint import Checkpoints, agreed, verify
+from common.checkpoint import Checkpoints, agreed, fill, verify
 from common.errors import UserError
 from common.paths import REPO
 
@@ -134,6 +134,17 @@ def test_one_worker_resumes_from_its_newest():
         trainers = {"t": optimizer.trainer([([parameter], "sgd", {})], kvstore)}
         for name in ("epoch-0001-batch-000000", None):
             assert agreed(name, trainers) == name
+
+
+def test_fill_reaches_every_device_of_a_block_in_training(tmp_path):
+    contexts = [mx.cpu(0), mx.cpu(1)]
+    (net, updater), (other, _) = small(contexts), small(contexts[:1])
+    train(net, updater, contexts, 2)
+    other.save_parameters(str(tmp_path / "best.params"))
+    fill(net, tmp_path / "best.params")
+    for ours, theirs in zip(net.collect_params().values(), other.collect_params().values()):
+        for array in ours.list_data():
+            np.testing.assert_array_equal(array.asnumpy(), theirs.data().asnumpy())
 
 
 def test_nothing_is_pickled(tmp_path):

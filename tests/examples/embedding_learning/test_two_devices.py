@@ -50,7 +50,8 @@ def flags(pictures, folder, *more):
 
 def checkpoint(folder, done, device=0):
     """Every parameter of a device after `done` batches: network and boundaries by name."""
-    name = f"epoch-0000-batch-{done:06d}" if done < BATCHES else "epoch-0001-batch-000000"
+    epoch, batch = divmod(done, BATCHES)
+    name = f"epoch-{epoch:04d}-batch-{batch:06d}"
     place = folder / "checkpoints" / name
     return {
         f"{block}.{key}": value.asnumpy()
@@ -152,6 +153,19 @@ def test_two_workers_end_with_the_same_parameters(pictures, tmp_path):
     assert (tmp_path / "margin_loss_model.params").is_file()
     assert "recall@1" in json.loads((tmp_path / "metrics.json").read_text())
     assert not list((tmp_path / "worker-1").glob("*.params"))  # one worker keeps the best
+
+
+def test_workers_need_not_wait_for_each_other(pictures, tmp_path):
+    launch = [sys.executable, "-m", "common.launch", "-n", "2", "-s", "1", "--", sys.executable, str(SCRIPT)]
+    command = [*launch, *flags(pictures, tmp_path, "--kvstore", "dist_async")]
+    for more in ([], ["--resume", "--epochs", "2"]):
+        done = subprocess.run([*command, *more], cwd=REPO, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows if row["batch"] == 0] == [1, 2]
+    assert all(np.isfinite(row["loss"]) for row in rows)
+    before, after = (checkpoint(tmp_path, done)["net.dense.weight"] for done in (1, 2 * BATCHES))
+    assert np.abs(after - before).max() > RATE
 
 
 def test_gpus_that_are_not_there_are_one_line(tmp_path):
