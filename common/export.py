@@ -123,12 +123,16 @@ def _teach_slice() -> None:
 
 
 def onnx_int8(path, target, pictures: np.ndarray) -> Path:
-    """Quantise the ONNX file `path` to `target`: INT8 weights a channel, ranges read from `pictures`.
+    """Quantise the ONNX file `path` to `target`: INT8 weights a channel, UINT8 activations.
+
+    The ranges of the activations are the smallest and largest values met. Biases make up for what rounding the
+    weights moves the mean of each channel by (Nagel et al. 2019, section 4.2), without which networks of depthwise
+    convolutions lose much. What comes after the last convolution stays in float32: it is small, and decides.
 
     Parameters
     ----------
     pictures : (n, H, W, 3) array
-        A few dozen typical inputs.
+        Some dozens or hundreds of typical inputs.
     """
     from onnxruntime import quantization
 
@@ -142,8 +146,62 @@ def onnx_int8(path, target, pictures: np.ndarray) -> Path:
     with tempfile.TemporaryDirectory() as folder, _quiet():
         simple = Path(folder) / "simple.onnx"  # constants folded, batch norms fused: what can be quantised
         quantization.quant_pre_process(str(path), str(simple), skip_symbolic_shape=True)
-        quantization.quantize_static(str(simple), str(target), Reader(), per_channel=True)
+        after = _round_weights(simple, pictures)
+        quantization.quantize_static(
+            str(simple), str(target), Reader(), per_channel=True, nodes_to_exclude=after,
+            activation_type=quantization.QuantType.QUInt8,  # several times as fast as INT8 on x86, as fast on ARM
+        )  # fmt: skip
     return Path(target)
+
+
+def _round_weights(path: Path, pictures: np.ndarray) -> list[str]:
+    """Round the weights in the ONNX file `path` as INT8 will, and correct the biases.
+
+    Returns the names of the operators after the last convolution.
+    """
+    import onnx as package
+    from onnx import numpy_helper
+
+    model = package.load(str(path))
+    nodes, values = list(model.graph.node), {tensor.name: tensor for tensor in model.graph.initializer}
+    for number, node in enumerate(nodes):
+        node.name = f"{node.op_type}_{number}"  # fusing left some without
+    layers = [node for node in nodes if node.op_type in ("Conv", "Gemm") and node.input[1] in values]
+    means = _channel_means(model, list(dict.fromkeys(node.input[0] for node in layers)), pictures)
+    for node in layers:
+        weight = numpy_helper.to_array(values[node.input[1]])
+        flat = weight.reshape(len(weight), -1)
+        step = np.maximum(np.abs(flat).max(axis=1, keepdims=True), 1e-12) / 127
+        rounded = (np.round(flat / step) * step).reshape(weight.shape).astype(np.float32)
+        values[node.input[1]].CopyFrom(numpy_helper.from_array(rounded, node.input[1]))
+        if len(node.input) > 2:
+            lost = (weight - rounded).reshape(*weight.shape[:2], -1).sum(axis=2)  # (out, in of a group)
+            groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
+            mean = means[node.input[0]].reshape(groups, -1)
+            moved = np.einsum("goi,gi->go", lost.reshape(groups, -1, lost.shape[1]), mean).reshape(-1)
+            bias = numpy_helper.to_array(values[node.input[2]]) + moved
+            values[node.input[2]].CopyFrom(numpy_helper.from_array(bias.astype(np.float32), node.input[2]))
+    package.save(model, str(path))
+    last = max(number for number, node in enumerate(nodes) if node.op_type == "Conv")
+    return [node.name for node in nodes[last + 1 :]]
+
+
+def _channel_means(model, names: list[str], pictures: np.ndarray) -> dict[str, np.ndarray]:
+    """The mean of each channel of the tensors called `names` in an ONNX model, over `pictures` and places."""
+    import onnx as package
+    import onnxruntime
+
+    seen = package.ModelProto.FromString(model.SerializeToString())
+    there = {value.name for value in seen.graph.output}
+    for name in names:
+        if name not in there:
+            seen.graph.output.append(package.helper.make_tensor_value_info(name, package.TensorProto.FLOAT, None))
+    session = onnxruntime.InferenceSession(seen.SerializeToString(), providers=["CPUExecutionProvider"])
+    sums = [0.0] * len(names)
+    for picture in pictures:
+        found = session.run(names, {"data": picture[None]})
+        sums = [total + value.reshape(value.shape[1], -1).mean(axis=1) for total, value in zip(sums, found)]
+    return {name: total / len(pictures) for name, total in zip(names, sums)}
 
 
 def quantize(net: HybridBlock, pictures: np.ndarray, batch_size: int = 16) -> HybridBlock:
