@@ -113,12 +113,11 @@ class View:
         """The embeddings of the pictures after each epoch: (n, dim)."""
         features = self._read(net.backbone, shown, net) if stage == "stage2a" else None  # the same in all epochs
         for folder in checkpoints:
-            if features is not None:
-                fill(net.encoder.head, folder / "head-0.params")
-                yield net.embed_features(mx.nd.array(features, ctx=self.context)).asnumpy()
-            else:
-                fill(net, folder / "net-0.params")
+            fill(net, folder / "net-0.params")
+            if features is None:
                 yield self._read(net.embed, shown, net)
+            else:
+                yield net.embed_features(mx.nd.array(features, ctx=self.context)).asnumpy()
 
     def _of(self, chosen: np.ndarray) -> tuple[ImageSet, str]:
         """The held-back pictures of the chosen classes; with few of them, those trained on too."""
