@@ -18,6 +18,7 @@ from common.samplers import Sequential
 from common.transforms import Eval, Train
 
 UNSEEN = {"cifar10": ["cat", "truck"]}  # as in Socher et al. 2013
+FOLDERS = ("train", "valid", "test")
 READ_BATCH = 64  # pictures
 ROWS = 4096  # of features
 
@@ -106,22 +107,22 @@ def _from_folders(place: Path, unseen: list[str] | None, split: str) -> Parts:
     """The folders ``train``, ``valid`` and ``test`` that ``split_awa2.py`` made."""
     if unseen is not None:
         raise UserError(f"{place} is split already: --unseen is for sets that are not (split_awa2.py --undo)")
-    train, valid = folder.load(place / "train"), folder.load(place / "valid")
-    test = folder.load(place / "test") if (place / "test").is_dir() else None
-    seen, new = train.class_names, test.class_names if test else []
-    wrong = next((name for name in valid.class_names if name not in seen), None)
-    if wrong:
-        raise UserError(f"{place}/valid/{wrong}: {place}/train has no such class")
+    there = [part for part in FOLDERS if (place / part).is_dir()]
+    folders = [(part, child) for part in there for child in sorted((place / part).iterdir())]
+    found = folder.collect(place, [(f"{part}/{child.name}", child) for part, child in folders if child.is_dir()])
+    part_of, class_of = zip(*(name.split("/", 1) for name in found.class_names))
+    seen, new = ([name for name, part in zip(class_of, part_of) if part == kind] for kind in ("train", "test"))
     if split == "proposed" and set(new) != set(awa2.PROPOSED):
         raise UserError(f"{place} was split with other unseen classes: split_awa2.py --undo, then --split proposed")
     names = seen + new
-    if test is None:
-        test = train.subset([])
-    parts = (
-        dataclasses.replace(part, labels=np.array([names.index(c) for c in part.class_names])[part.labels],
-                            class_names=names)
-        for part in (train, valid, test)
-    )  # fmt: skip
+    wrong = next((n for n, part in zip(class_of, part_of) if part == "valid" and n not in seen), None)
+    if wrong or len(set(names)) < len(names):
+        raise UserError(f"{place}: the classes of train and valid must be the same, and those of test others")
+    found = dataclasses.replace(found, class_names=names)
+    parts = []
+    for kind in FOLDERS:
+        chosen = found.subset(np.array([part == kind for part in part_of])[found.labels])
+        parts.append(dataclasses.replace(chosen, labels=np.array([names.index(n) for n in class_of])[chosen.labels]))
     return Parts(*parts, seen, new)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable
 
+import mxnet as mx
 import numpy as np
 from mxnet import autograd, gluon
 
@@ -98,10 +99,15 @@ def prepare(name: str, args, net, parts: data.Parts, reader: data.Reader, contex
         return update(batch)
 
     def evaluate(_):
-        scores = guess(reader.apply(forward, valid_set))
-        figures = {"accuracy": metrics.accuracy_at_k(scores, valid_set.labels, (1,))["hit@1"]}
+        outputs, labels = reader.apply(forward, valid_set), valid_set.labels
+        scores = guess(outputs)
+        values = loss(mx.nd.array(outputs, ctx=contexts[0]), mx.nd.array(labels, ctx=contexts[0], dtype="int32"))
+        figures = {
+            "valid_loss": float(values.mean().asscalar()),
+            "accuracy": metrics.accuracy_at_k(scores, labels, (1,))["hit@1"],
+        }
         if name != "1":
-            figures["cosine"] = float(np.mean(scores[np.arange(len(scores)), valid_set.labels]))
+            figures["cosine"] = float(np.mean(scores[np.arange(len(scores)), labels]))
         return figures
 
     return Stage(batches, len(sampler), update, step, updater, lambda e: place.update(epoch=e), evaluate)

@@ -94,7 +94,7 @@ def set_flags(args, trial):
 
 
 def fit(stage, epochs, seed):
-    """Train for so many epochs, without checkpoints; the figures of the best one."""
+    """Train for so many epochs, without checkpoints; the figures of the one with the lowest loss held back."""
     from common import trainer
 
     best = {}
@@ -104,7 +104,7 @@ def fit(stage, epochs, seed):
             trainer.seed_everything(seed, epoch, batch.number, 0)
             stage.step(batch)
         figures = stage.evaluate(epoch)
-        if not best or figures["accuracy"] > best["accuracy"]:
+        if not best or figures["valid_loss"] < best["valid_loss"]:
             best = {**figures, "epoch": epoch + 1}
     return best
 

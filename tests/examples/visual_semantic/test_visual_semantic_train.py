@@ -1,0 +1,271 @@
+"""The programs as their user meets them: split, train, resume, evaluate, tune."""
+
+import hashlib
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from common import cli
+from common.datasets import awa2
+from tests.conftest import require_weights
+
+EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "visual_semantic"
+
+
+def run(script, *arguments, **options):
+    command = [sys.executable, str(EXAMPLE / script), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, **options)
+
+
+def test_help_lists_the_flags_and_their_defaults():
+    shown = " ".join(run("train.py", "--help").stdout.split())
+    for flag in ("--stages", "--lr-1", "--lr-2a", "--lr-2b", "--find-lr", "--loss", "--words", "--word-vectors",
+                 "--unseen", "--split", "--rotation", "--zoom", "--lighting", "--no-mirror", "--resume"):  # fmt: skip
+        assert f" {flag} " in shown
+    from examples.visual_semantic.train import parse_args
+
+    args = parse_args([])
+    assert (args.dataset, args.model, args.loss, args.word_vectors) == ("awa2", "squeezenet1.1", "cosine", "glove50")
+    assert (args.stages, args.epochs_2a, args.epochs_2b) == (["1", "2a", "2b"], 5, 3)
+    assert args.keep_all and not parse_args(["--no-keep-all"]).keep_all
+
+
+@pytest.mark.parametrize(("script", "flags", "text"), [
+    ("train", ["--data-path", "nowhere"], "./get_data.sh awa2"),
+    ("train", ["--dataset", "folder"], "needs --data-path"),
+    ("train", ["--stages", "2a,1"], "in this order"),
+    ("train", ["--dataset", "folder", "--data-path", "PICTURES", "--unseen", "orang"], "did you mean orange"),
+    ("train", ["--dataset", "folder", "--data-path", "PICTURES", "--backbone-lr", "0"], "add --use-pretrained"),
+    ("train", ["--dataset", "folder", "--data-path", "PICTURES", "--words", "red"], "expected CLASS=WORD"),
+    ("train", ["--dataset", "folder", "--data-path", "PICTURES", "--kvstore", "dist_sync"], "a stage at a time"),
+    ("evaluate", ["--params", "nothing.params"], "no model there"),
+    ("split_awa2", ["--copy", "--data-path", "nowhere"], "./get_data.sh awa2"),
+    ("split_awa2", ["--undo", "--data-path", "."], "nothing was split there"),
+    ("tune", ["--augmentations", "fuller"], "some of none,light,full"),
+])  # fmt: skip
+def test_wrong_use_is_one_line_and_status_2(coloured, script, flags, text, tmp_path, capsys):
+    flags = [str(coloured.pictures) if flag == "PICTURES" else flag for flag in flags]
+    if script == "train":
+        flags += ["--word-vectors", str(coloured.words), "--run-dir", str(tmp_path / "r")]
+    program = importlib.import_module(f"examples.visual_semantic.{script}")
+    with pytest.raises(SystemExit) as ended:
+        cli.launch(program.main, lambda: program.parse_args(flags))
+    assert ended.value.code == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1 and text in lines[0]
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.fixture(scope="module")
+def flags(coloured):
+    """A training of a few seconds: coloured squares, 300-d words, pretrained SqueezeNet."""
+    require_weights("squeezenet1.1")
+    return [
+        "--dataset", "folder", "--data-path", coloured.pictures, "--word-vectors", coloured.words, "--use-pretrained",
+        "--unseen", "orange", "deep+sky", "--image-size", "64", "--resize", "64", "--batch-size", "14", "--seed", "5",
+        "--epochs-1", "6", "--epochs-2a", "20", "--epochs-2b", "2", "--lr-2a", "3e-2",
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(flags, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    done = run("train.py", *flags, "--run-dir", folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_training_writes_its_stages_and_recognises(trained):
+    figures = json.loads((trained / "metrics.json").read_text())
+    assert figures["stage1_accuracy"] == 1 and figures["accuracy"] == 1
+    assert figures["zero_shot"] >= 0.75  # orange from the blue of the sky
+    for stage, epochs in (("1", 6), ("2a", 20), ("2b", 2)):
+        part = trained / f"stage{stage}"
+        assert len(list((part / "checkpoints").glob("epoch-*"))) == epochs  # every one is kept
+        rows = [json.loads(line) for line in (part / "metrics.jsonl").read_text().splitlines()]
+        assert [row["epoch"] for row in rows if not row["batch"]] == list(range(1, epochs + 1))
+        card = json.loads((part / "model.json").read_text())
+        assert card["stage"] == stage and card["classifies"] == (stage != "2b") and card["dim"] == 300
+    assert json.loads((trained / "model.json").read_text())["unseen"] == ["orange", "deep+sky"]
+
+
+def test_stage_2a_leaves_the_backbone_and_2b_moves_it(trained):
+    import mxnet as mx
+
+    files = [mx.nd.load(str(trained / f"stage{name}" / "model.params")) for name in ("1", "2a", "2b")]
+    same = [[k for k in a if np.array_equal(a[k].asnumpy(), b[k].asnumpy())] for a, b in zip(files, files[1:])]
+    backbone = {k for k in files[0] if ".body." in k}
+    assert backbone <= set(same[0]) and not backbone & set(same[1])
+    assert {k for k in files[0] if k.startswith("classifier")} <= set(same[0])
+    assert "encoder.head.1.weight" not in same[0] + same[1]
+
+
+def test_stages_run_one_by_one_or_killed_give_the_same_model(trained, flags, tmp_path):
+    folder = tmp_path / "run"
+    first = run("train.py", *flags, "--stages", "1", "--run-dir", folder)
+    assert first.returncode == 0, first.stderr
+    again = run("train.py", *flags, "--run-dir", folder)
+    assert again.returncode == 2 and "--resume" in again.stderr
+    command = [sys.executable, str(EXAMPLE / "train.py"), *map(str, flags), "--run-dir", str(folder), "--resume"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for _ in range(1200):
+        if (folder / "stage2a" / "checkpoints" / "epoch-0003-batch-000000").exists() or process.poll() is not None:
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = run("train.py", *flags, "--run-dir", folder, "--resume")
+    assert done.returncode == 0, done.stderr
+    digests = [hashlib.sha256((place / "model.params").read_bytes()).hexdigest() for place in (trained, folder)]
+    assert digests[0] == digests[1]
+
+
+def test_evaluation_stands_beside_its_baselines(trained, coloured, tmp_path):
+    done = run(
+        "evaluate.py", "--params", trained / "model.params", "--data-path", coloured.pictures, "--seed", "5",
+        "--output", tmp_path / "f.json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "f.json").read_text())
+    ridge = next(name for name in rows if name.startswith("ridge"))
+    assert set(rows) == {"chance", ridge, "ConSE", "trained"}
+    known = json.loads((trained / "metrics.json").read_text())
+    assert rows["trained"]["zero_shot"] == known["zero_shot"] and rows["ConSE"]["classifier"] == 1
+    other = run(
+        "evaluate.py", "--params", trained / "model.params", "--data-path", coloured.pictures, "--unseen", "red", "blue"
+    )
+    assert other.returncode == 2 and "give the --split or --unseen of training" in other.stderr
+
+
+def test_the_range_test_draws_and_suggests(trained, flags, tmp_path):
+    done = run(
+        "train.py", *flags, "--find-lr", "--stages", "2a", "--params", trained / "stage1" / "model.params",
+        "--run-dir", tmp_path / "find",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "find" / "lr_2a.json").read_text())
+    assert 1e-5 < found["suggestion"] < 10 and f"{found['suggestion']:.2g}" in done.stdout
+    assert Image.open(tmp_path / "find" / "plots" / "lr_2a.png").size[0] > 300
+
+
+def test_the_search_for_settings_saves_the_best(flags, tmp_path):
+    done = run(
+        "tune.py", *flags, "--lrs", "1e-6,3e-2", "--wds", "1e-4", "--epochs-2a", "5", "--run-dir", tmp_path / "t"
+    )
+    assert done.returncode == 0, done.stderr
+    best = json.loads((tmp_path / "t" / "best.json").read_text())
+    assert best["flags"]["--lr-2a"] == 3e-2 and "--rotation" not in best["flags"]
+    assert "--lr-2a 0.03 --wd 0.0001" in done.stdout
+
+
+@pytest.fixture
+def animals(tmp_path):
+    """Pictures laid out as AwA2 is, of several sizes of class."""
+    root, rng = tmp_path / "animals", np.random.default_rng(0)
+    for name, count in {"antelope": 20, "polar+bear": 10, "ox": 4, "rat": 5}.items():
+        (root / "JPEGImages" / name).mkdir(parents=True)
+        for number in range(10001, 10001 + count):
+            picture = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(picture).save(root / "JPEGImages" / name / f"{name}_{number}.jpg")
+    (root / "classes.txt").write_text("1\tantelope\n2\tpolar+bear\n3\tox\n4\trat\n")
+    (root / "trainclasses.txt").write_text("antelope\npolar+bear\nox\n")
+    (root / "testclasses.txt").write_text("rat\n")
+    return root
+
+
+def contents(root):
+    return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
+
+
+@pytest.mark.parametrize("action", ["--copy", "--move"])
+def test_the_split_is_by_the_lists_and_can_be_taken_back(animals, action):
+    from argparse import Namespace
+
+    from examples.visual_semantic import data
+
+    args = Namespace(dataset="awa2", data_path=animals, unseen=None, split="standard", valid_share=0.1, seed=123)
+    before, plain = contents(animals), data.load(args)
+    done = run("split_awa2.py", action, "--data-path", animals)
+    assert done.returncode == 0, done.stderr
+    parts = {part: sorted(p.name for p in (animals / part).rglob("*.jpg")) for part in ("train", "valid", "test")}
+    assert [len(names) for names in parts.values()] == [30, 4, 5]  # 2 of 20, 1 of 10, the last of 4
+    assert "ox_10004.jpg" in parts["valid"] and all(name.startswith("rat_") for name in parts["test"])
+    assert len(list((animals / "JPEGImages").rglob("*.jpg"))) == (39 if action == "--copy" else 0)
+    split = data.load(args)  # training finds the folders, and has the same parts as without them
+    for name in ("train", "valid", "test"):
+        files = [sorted(path.name for path in getattr(p, name).images) for p in (plain, split)]
+        assert files[0] == files[1]
+    assert set(split.seen) == set(plain.seen) and split.unseen == plain.unseen == ["rat"]
+    again = run("split_awa2.py", action, "--data-path", animals)
+    assert again.returncode == 2 and "split already" in again.stderr
+    back = run("split_awa2.py", "--undo", "--data-path", animals)
+    assert back.returncode == 0, back.stderr
+    assert contents(animals) == before and not (animals / "train").exists()
+
+
+def test_the_split_overwrites_and_loses_nothing(animals):
+    target = animals / "train" / "ox" / "ox_10001.jpg"
+    target.parent.mkdir(parents=True)
+    target.write_bytes(b"mine")
+    refused = run("split_awa2.py", "--move", "--data-path", animals)
+    assert refused.returncode == 2 and "nothing is overwritten" in refused.stderr and target.read_bytes() == b"mine"
+    target.unlink()
+    assert run("split_awa2.py", "--copy", "--data-path", animals).returncode == 0
+    original = animals / "JPEGImages" / "antelope" / "antelope_10001.jpg"
+    original.unlink()
+    refused = run("split_awa2.py", "--undo", "--data-path", animals)
+    assert refused.returncode == 2 and "only copy" in refused.stderr
+    assert len(list((animals / "train").rglob("*.jpg"))) == 30  # nothing was removed before it was found out
+
+
+def test_a_split_that_was_stopped_half_way_is_undone(animals):
+    before = contents(animals)
+    assert run("split_awa2.py", "--move", "--data-path", animals).returncode == 0
+    done = [line.split(",") for line in (animals / "split.csv").read_text().splitlines()[1:]]
+    for _, source, target in done[5:]:  # as if it had stopped after five pictures
+        Path(source).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(target, source)
+    (animals / "train" / "antelope" / ".antelope_10001.jpg").write_bytes(b"half")
+    assert run("split_awa2.py", "--undo", "--data-path", animals).returncode == 0
+    assert contents(animals) == before
+
+
+def test_a_set_with_awa2s_classes_must_be_whole(tmp_path):
+    names = [*dict.fromkeys([*awa2.STANDARD, *awa2.PROPOSED]), *(f"other{i}" for i in range(32))]
+    for name in names:
+        (tmp_path / "JPEGImages" / name).mkdir(parents=True)
+        for number in (1, 2):
+            (tmp_path / "JPEGImages" / name / f"{name}_1000{number}.jpg").write_bytes(b"")
+    (tmp_path / "classes.txt").write_text("\n".join(names))
+    (tmp_path / "trainclasses.txt").write_text("\n".join(n for n in names if n not in awa2.STANDARD))
+    (tmp_path / "testclasses.txt").write_text("\n".join(awa2.STANDARD))
+    done = run("split_awa2.py", "--copy", "--data-path", tmp_path)
+    assert done.returncode == 2 and "80 pictures of seen and 20 of unseen classes, AwA2 has 30337" in done.stderr
+    assert not (tmp_path / "train").exists()
+
+
+def test_emoji_are_laid_out_as_awa2_is(emoji_folder, coloured, tmp_path):
+    words = tmp_path / "few.vec"
+    names = ("elephant", "water", "buffalo", "cow", "dolphin", "tiger", "rabbit", "whale", "snail", "horse", "goat")
+    names += ("pizza",)
+    words.write_text("\n".join([f"{len(names)} 3", *(f"{n} {i} 1 {i * i}" for i, n in enumerate(names))]))
+    done = run(
+        "lay_out_emoji.py", "--data-path", emoji_folder, "--output", tmp_path / "e", "--word-vectors", words,
+        "--unseen-share", "0.3",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    seen, unseen = awa2.split_names(tmp_path / "e")
+    assert len(seen) == 8 and len(unseen) == 3 and {"elephant", "water+buffalo", "cow", "dolphin"} <= set(seen)
+    whole = awa2.load(tmp_path / "e")
+    assert np.bincount(whole.labels).tolist() == [4] * 11  # four artists
+    again = run("lay_out_emoji.py", "--data-path", emoji_folder, "--output", tmp_path / "e")
+    assert again.returncode == 2 and "a new folder" in again.stderr
