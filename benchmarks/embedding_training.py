@@ -1,0 +1,167 @@
+#!/usr/bin/env python3
+"""How fast embedding_learning trains on the CPU, beside PyTorch with pytorch-metric-learning.
+
+Both take full steps on the same random 8-bit pictures: normalisation, network, unit length, distance weighted mining,
+margin loss, backward, Adam for the network and SGD for the boundaries. Batches hold 14 classes with 5 pictures of each.
+Each side runs in a process of its own, in turn, and its best round counts. PyTorch is tried in both memory layouts.
+
+    python3 benchmarks/embedding_training.py --peer PYTHON_WITH_TORCH
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+BATCH, BATCH_K, DIM, CLASSES, THREADS = 70, 5, 128, 1025, 2
+SIZES = {"conv4": 32, "resnet18_v1": 128}  # pixels
+STEPS = {"conv4": 20, "resnet18_v1": 3}  # in a round
+
+
+def parse_args():
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument("--peer", default=sys.executable, metavar="PYTHON", help="interpreter that has torch")
+    p.add_argument("--models", nargs="+", choices=list(SIZES), default=list(SIZES))
+    p.add_argument("--rounds", type=int, default=2, help="processes of each side, run in turn")
+    p.add_argument("--side", choices=["mxnet", "torch"], help=argparse.SUPPRESS)
+    return p.parse_args()
+
+
+def batch(size: int):
+    """Pictures (70, size, size, 3) uint8 and their labels."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    labels = np.repeat(rng.permutation(CLASSES)[: BATCH // BATCH_K], BATCH_K)
+    return rng.integers(0, 256, (BATCH, size, size, 3), np.uint8), labels
+
+
+def mxnet_speed(name: str) -> dict[str, float]:
+    """Pictures a second of the example's step."""
+    import os
+
+    os.environ["OMP_NUM_THREADS"] = str(THREADS)
+    from common import backbones, optimizer  # first: MXNet needs the numpy alias that common sets
+    from common.losses import MarginLoss
+    from common.mining import DistanceWeightedMiner
+    from examples.embedding_learning.model import EmbeddingNet
+
+    import mxnet as mx  # isort: skip
+    from mxnet import autograd  # isort: skip
+
+    net = EmbeddingNet(backbones.create(name, size=SIZES[name]), DIM)
+    miner, loss = DistanceWeightedMiner(DIM, BATCH_K), MarginLoss(0.2, 0.0, CLASSES)
+    for block in (net, loss):
+        block.initialize(mx.init.Xavier(magnitude=2))
+    for block in (net, miner, loss):
+        block.hybridize(static_alloc=True, static_shape=True)
+    adam = {"learning_rate": 1e-4, "wd": 1e-4, "epsilon": 1e-7}
+    sgd = {"learning_rate": 0.1, "momentum": 0.9}
+    updater = optimizer.trainer([(net.collect_params(), "adam", adam), (loss.collect_params(), "sgd", sgd)])
+    pictures, labels = batch(SIZES[name])
+
+    def step():
+        x, y = mx.nd.array(pictures, dtype="uint8"), mx.nd.array(labels, dtype="int32")
+        with autograd.record():
+            embeddings = net(x)
+            with autograd.pause():
+                pairs = miner(embeddings, y)
+            value = loss(embeddings, y, *pairs)
+        value.backward()
+        updater.step(BATCH)
+
+    return {"MXNet": best(step, mx.nd.waitall, STEPS[name])}
+
+
+def torch_speed(name: str) -> dict[str, float]:
+    """The same for PyTorch, by memory layout."""
+    import torch
+    from pytorch_metric_learning.losses import MarginLoss
+    from pytorch_metric_learning.miners import DistanceWeightedMiner
+
+    torch.set_num_threads(THREADS)
+    pictures, labels = (torch.from_numpy(array) for array in batch(SIZES[name]))
+    mean = 255 * torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
+    scale = 1 / (255 * torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1))
+    speeds = {}
+    for variant in ("contiguous_format", "channels_last"):
+        layout = getattr(torch, variant)
+        net = torch_network(name).to(memory_format=layout)
+        miner, loss = DistanceWeightedMiner(), MarginLoss(0.2, learn_beta=True, num_classes=CLASSES)
+        adam = torch.optim.Adam(net.parameters(), 1e-4, weight_decay=1e-4, eps=1e-7, fused=True)
+        sgd = torch.optim.SGD(loss.parameters(), 0.1, momentum=0.9)
+
+        def step(net=net, miner=miner, loss=loss, adam=adam, sgd=sgd, layout=layout):
+            x = pictures.permute(0, 3, 1, 2).float().sub_(mean).mul_(scale).contiguous(memory_format=layout)
+            adam.zero_grad()
+            sgd.zero_grad()
+            embeddings = torch.nn.functional.normalize(net(x))
+            loss(embeddings, labels, miner(embeddings, labels)).backward()
+            adam.step()
+            sgd.step()
+
+        speeds[f"PyTorch {variant}"] = best(step, lambda: None, STEPS[name])
+    return speeds
+
+
+def torch_network(name: str):
+    """The network of `name` in PyTorch, ending in the embedding's dense layer."""
+    from torch import nn
+
+    if name == "resnet18_v1":
+        from torchvision.models import resnet18
+
+        return resnet18(num_classes=DIM)
+    layers, before = [], 3
+    for channels in (32, 64, 128, 128):
+        layers += [nn.Conv2d(before, channels, 3, padding=1), nn.BatchNorm2d(channels), nn.ReLU(True), nn.MaxPool2d(2)]
+        before = channels
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(128 * 2 * 2, DIM))
+
+
+def best(step, wait, steps: int) -> float:
+    """Pictures a second of the fastest of three rounds of `steps`, after two steps to warm up."""
+    for _ in range(2):
+        step()
+    wait()
+    fastest = float("inf")
+    for _ in range(3):
+        began = time.perf_counter()
+        for _ in range(steps):
+            step()
+        wait()
+        fastest = min(fastest, time.perf_counter() - began)
+    return BATCH * steps / fastest
+
+
+def main():
+    args = parse_args()
+    if args.side:
+        speed = {"mxnet": mxnet_speed, "torch": torch_speed}[args.side]
+        print(json.dumps(speed(args.models[0])))
+        return
+    for model in args.models:
+        found: dict[str, float] = {}
+        for _ in range(args.rounds):
+            for side, python in (("mxnet", sys.executable), ("torch", args.peer)):
+                command = [python, __file__, "--side", side, "--models", model]
+                done = subprocess.run(command, capture_output=True, text=True)
+                if done.returncode:
+                    sys.exit(f"error: the {side} side failed: {done.stderr.strip().splitlines()[-1]}")
+                for name, value in json.loads(done.stdout.splitlines()[-1]).items():
+                    found[name] = max(found.get(name, 0.0), value)
+        print(f"{model} at {SIZES[model]} px, batches of {BATCH}")
+        ours = found["MXNet"]
+        for name, value in found.items():
+            ratio = "" if name == "MXNet" else f", ours is {ours / value:.2f} times as fast"
+            print(f"  {name:<32}{value:7.0f} pictures a second{ratio}")
+
+
+if __name__ == "__main__":
+    main()
