@@ -16,6 +16,13 @@ from common.metrics import unit
 from common.text import WordVectors, tokenise
 
 EXAMPLE_SIDE = 32  # pixels of the example picture of a class in a model file
+FIXED = (  # what a model file decides: flag, its key there, the flag's default
+    ("model", "model", "resnet20"),
+    ("objective", "objective", "negative"),
+    ("negatives", "negatives", 10),
+    ("embed_dim", "dim", None),
+    ("image_size", "size", None),
+)
 
 
 def fitting(about: dict, args) -> dict:
@@ -24,6 +31,11 @@ def fitting(about: dict, args) -> dict:
         raise UserError(f"--input {args.input} was trained on {about['dataset']}: add --dataset {about['dataset']}")
     if args.classes and sorted(args.classes) != sorted(about["classes"]):
         raise UserError(f"--input {args.input} has other classes ({_some(about['classes'])}): leave out --classes")
+    for flag, key, default in FIXED:
+        wanted = getattr(args, flag)
+        if wanted not in (default, about[key]):
+            name = flag.replace("_", "-")
+            raise UserError(f"--input {args.input} is of --{name} {about[key]}: leave out --{name} {wanted}")
     return about
 
 

@@ -92,7 +92,10 @@ class Im2Vec(HybridBlock):
         with self.name_scope():
             self.backbone = backbone
             self.head = nn.HybridSequential(prefix="head_")
-            self.head.add(nn.BatchNorm(in_channels=width), nn.Dense(dim, use_bias=False, in_units=width))
+            # From ones, so that f has a mean: along it all v_c learn first how seldom a class is right. Without one,
+            # both start at zero and wait for each other, for epochs where there are many classes.
+            standard = nn.BatchNorm(in_channels=width, beta_initializer="ones")
+            self.head.add(standard, nn.Dense(dim, use_bias=False, in_units=width))
 
     def hybrid_forward(self, F, x):
         return self.head(self.backbone(x))

@@ -52,6 +52,8 @@ def parse_args(argv=None):
         p.error("--input is what --resume starts from: add --resume")
     if args.input and args.output and pathlib.Path(args.input).resolve() == pathlib.Path(args.output).resolve():
         p.error("--output is --input, which stays as it is: give another name")
+    if args.input and args.params:
+        p.error("--input brings its own parameters: leave out --params")
     if args.model == "resnet20" and (args.use_pretrained or args.params):
         p.error("resnet20 is trained from scratch: pretrained are others, such as --model efficientnet_lite0")
     if args.int8 and (args.backbone_lr or not (args.use_pretrained or args.params or args.input)):

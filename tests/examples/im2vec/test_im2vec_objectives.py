@@ -190,3 +190,22 @@ def test_hierarchical_gradients_equal_finite_differences():
 def test_hierarchical_needs_groups():
     with pytest.raises(UserError, match="--objective hierarchical needs groups"):
         objectives.create("hierarchical", [1, 2], DIM)
+
+
+def test_the_vectors_learn_from_the_first_step_that_a_class_is_seldom_right():
+    """f(x) has a mean to start from, so one small step moves all f . v_c below zero; see `model.Im2Vec`."""
+    from examples.im2vec import model
+
+    mx.random.seed(0)
+    net, objective = model.create("resnet20"), objectives.create("negative", [5] * 50, 64)
+    objective.initialize()
+    pixels = mx.nd.array(np.random.default_rng(0).integers(0, 256, (100, 16, 16, 3)), dtype="uint8")
+    labels = mx.nd.array(np.arange(100) % 50, dtype="int32")
+    trainer = mx.gluon.Trainer(objective.collect_params(), "sgd", {"learning_rate": 0.1})
+    with autograd.record():
+        loss = objective(net(pixels), labels)
+    loss.backward()
+    trainer.step(100)
+    with autograd.train_mode():
+        products = mx.nd.dot(net(pixels), objective.v.data(), transpose_b=True).asnumpy()
+    assert (products < 0).mean() > 0.9

@@ -187,6 +187,7 @@ def test_model_file_runs_nothing_and_tells_what_it_is_not(tmp_path):
         (["--use-pretrained"], "resnet20 is trained from scratch"),
         (["--int8"], "--int8 reads a frozen backbone"),
         (["--resume", "--input", "a", "--output", "./a"], "--output is --input"),
+        (["--resume", "--input", "a", "--params", "b"], "--input brings its own parameters: leave out --params"),
     ],
 )
 def test_wrong_flags_end_with_one_line_and_status_2(flags, message, capsys):
@@ -202,6 +203,21 @@ def test_input_of_other_data_or_classes_is_refused(cifar100, first, tmp_path):
         train.main(train.parse_args(["--resume", "--input", str(a), "--dataset", "glyphs"]))
     with pytest.raises(UserError, match="has other classes .lion, tiger, wolf.: leave out --classes"):
         run(cifar100, tmp_path, "--resume", "--input", a, "--classes", "lion", "bus")
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--model", "squeezenet1.1"], "is of --model resnet20: leave out --model squeezenet1.1"),
+        (["--objective", "softmax"], "is of --objective negative: leave out --objective softmax"),
+        (["--negatives", "5"], "is of --negatives 10: leave out --negatives 5"),
+        (["--embed-dim", "32"], "is of --embed-dim 64: leave out --embed-dim 32"),
+        (["--image-size", "48"], "is of --image-size 32: leave out --image-size 48"),
+    ],
+)
+def test_input_of_another_shape_is_refused(cifar100, first, tmp_path, flags, message):
+    with pytest.raises(UserError, match=message):
+        run(cifar100, tmp_path, "--resume", "--input", first / "three" / "lion_tiger_wolf", *flags)
 
 
 def test_visualize_a_model_file(first, tmp_path, capsys):
