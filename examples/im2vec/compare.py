@@ -17,6 +17,8 @@ def parse_args(argv=None):
     p.add_argument("runs", nargs="+", metavar="RUN", help="run folders of train.py that differ in their seed alone")
     p.add_argument("--words", metavar="FILE", help="word vectors (fastText .vec, GloVe .txt, word2vec .bin) to compare"
                    " the classes' names by; default is glove50, where ./get_data.sh glove50 has put it")  # fmt: skip
+    p.add_argument("--groups", nargs="+", default=[], metavar="NAME", help="ask for the purity of these groups too, by"
+                   " their names' beginning, e.g. animal-mammal food-")  # fmt: skip
     p.add_argument("--output", metavar="FILE", help="write the figures as JSON too")
     return p.parse_args(argv)
 
@@ -36,11 +38,12 @@ def main(args):
             raise UserError(f"{folder} has other classes than {args.runs[0]}: compare runs that differ in their seed")
     words = args.words or (data_dir("glove50") if data_dir("glove50").exists() else None)
     of_words, known = evaluation.word_similarity(about["classes"], words) if words else (None, [])
+    asked = members(about, args.groups)
     figures = {}
     for row in ("class vectors", "means of f(x)", "raw pixels"):
         matrices = [run[row] for run in runs]
         measured = [
-            agreement(matrix, run["confusion"], others(runs, i), of_words, known, about["groups"])
+            agreement(matrix, run["confusion"], others(runs, i), of_words, known, about["groups"], asked)
             for i, (matrix, run) in enumerate(zip(matrices, runs))
         ]
         figures[row] = {name: [one[name] for one in measured] for name in measured[0]}
@@ -50,7 +53,7 @@ def main(args):
     print(f"{len(runs)} runs, {len(about['classes'])} classes of {about['dataset']}, {about['model']},"
           f" objective {about['objective']}; accuracy {spread(accuracy)}")  # fmt: skip
     if about["groups"]:
-        print(f"purity by chance {chance(about['groups']):.3f}")
+        print("by chance " + ", ".join(f"{name} {chance(about['groups'], kept):.3f}" for name, kept in asked.items()))
     columns = list(figures["class vectors"])
     print(f"{'':16}" + "".join(f"{name:>24}" for name in columns))
     for row, cells in figures.items():
@@ -91,16 +94,35 @@ def read(folder) -> dict:
     }
 
 
+def members(about, beginnings) -> dict:
+    """The classes whose nearest is asked for, by the name of the figure: all, and those in groups called so."""
+    import numpy as np
+
+    from common.errors import UserError, near
+
+    if not about["groups"]:
+        if beginnings:
+            raise UserError(f"--groups {beginnings[0]}: the classes of {about['dataset']} have no groups")
+        return {}
+    found = {"purity": np.arange(len(about["groups"]))}
+    for beginning in beginnings:
+        groups = [i for i, name in enumerate(about["group_names"]) if name.startswith(beginning)]
+        if not groups:
+            raise UserError(f"--groups {beginning}: no group is called so{near(beginning, about['group_names'])}")
+        found[f"purity {beginning}"] = np.flatnonzero(np.isin(about["groups"], groups))
+    return found
+
+
 def others(runs: list[dict], number: int):
     """The mean confusion of all runs but one; None where there is only one."""
     found = [run["confusion"] for i, run in enumerate(runs) if i != number]
     return sum(found) / len(found) if found else None
 
 
-def agreement(similar, confusion, confusion_of_others, of_words, known, groups) -> dict[str, float]:
+def agreement(similar, confusion, confusion_of_others, of_words, known, groups, asked) -> dict[str, float]:
     """Spearman's correlation of similarities with confusions and word vectors, and purity by groups.
 
-    `of_words` are the similarities of the names of the classes `known`.
+    `of_words` are the similarities of the names of the classes `known`, `asked` comes from `members`.
     """
     import numpy as np
 
@@ -111,18 +133,18 @@ def agreement(similar, confusion, confusion_of_others, of_words, known, groups) 
         found["others' confusions"] = spearman(similar, confusion_of_others)
     if len(known) > 2:
         found["word vectors"] = spearman(similar[np.ix_(known, known)], of_words)
-    if groups:
-        found["purity"] = purity(similar, groups)[0]
+    for name, kept in asked.items():
+        found[name] = purity(similar, groups, kept)[0]
     return found
 
 
-def chance(groups) -> float:
-    """The purity of random similarities."""
+def chance(groups, kept) -> float:
+    """The purity of random similarities, for the classes `kept`."""
     import numpy as np
 
     from common.metrics import purity
 
-    return purity(np.eye(len(groups)), groups)[1]
+    return purity(np.eye(len(groups)), groups, kept)[1]
 
 
 def spread(values) -> str:

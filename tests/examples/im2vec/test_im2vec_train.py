@@ -319,6 +319,12 @@ def test_compare_runs(cifar100, first, tmp_path, capsys):
     assert figures["class vectors"]["stability"] == [pytest.approx(1)]
     assert set(figures["raw pixels"]) >= {"own confusions", "others' confusions", "word vectors", "purity"}
     assert "class vectors" in capsys.readouterr().out
+    compare.main(compare.parse_args([*flags, "--groups", "large_", "large_carnivores"]))
+    assert "by chance purity 1.000, purity large_ 1.000" in capsys.readouterr().out  # lion, tiger, wolf are all of one
+    figures = json.loads((tmp_path / "f").read_text())
+    assert figures["class vectors"]["purity large_"] == [1, 1]
+    with pytest.raises(UserError, match="--groups large_carnivors: no group is called so .did you mean large_carnivor"):
+        compare.main(compare.parse_args([*flags, "--groups", "large_carnivors"]))
     with pytest.raises(UserError, match="cannot read the word vectors .*nowhere.vec"):
         compare.main(compare.parse_args([str(first / "run"), "--words", str(tmp_path / "nowhere.vec")]))
     with pytest.raises(UserError, match="is not the folder of a finished run"):
