@@ -77,15 +77,22 @@ def pca(
     labels : (n,) int array
         Places in `names`.
     anchors : (len(names), d) array, optional
-        One vector a class, such as its word's: shown as a triangle in the class's colour.
+        One vector a class, such as its word's: shown as a triangle in the class's colour. Together they count as much
+        as all embeddings do in what the directions are, or few and scattered pictures would hide how they lie.
     """
     from common.metrics import unit
 
-    vectors = unit(embeddings)
-    axes, shares = principal(vectors)
-    centre = vectors.mean(axis=0)
-    anchors = None if anchors is None else (unit(anchors) - centre) @ axes
+    vectors, anchors = unit(embeddings), None if anchors is None else unit(anchors)
+    centre, axes, shares = _plane(vectors, anchors)
+    anchors = None if anchors is None else (anchors - centre) @ axes
     return write(_scatter((vectors - centre) @ axes, labels, names, anchors, title, shares), path)
+
+
+def _plane(vectors: np.ndarray, anchors: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The centre, the two directions of largest variance (d, 2), and the share of the variance each explains."""
+    if anchors is not None:
+        vectors = np.concatenate([vectors, np.repeat(anchors, -(-len(vectors) // len(anchors)), axis=0)])
+    return vectors.mean(axis=0), *principal(vectors)
 
 
 def pca_film(
@@ -112,11 +119,10 @@ def pca_film(
     """
     from common.metrics import unit
 
-    frames = [unit(frame) for frame in frames]
-    axes, shares = principal(frames[-1])
-    centre = frames[-1].mean(axis=0)
+    frames, anchors = [unit(frame) for frame in frames], None if anchors is None else unit(anchors)
+    centre, axes, shares = _plane(frames[-1], anchors)
     places = [(frame - centre) @ axes for frame in frames]
-    anchors = None if anchors is None else (unit(anchors) - centre) @ axes
+    anchors = None if anchors is None else (anchors - centre) @ axes
     every = np.concatenate(places if anchors is None else [*places, anchors])
     margin = 0.06 * np.ptp(every, axis=0) + 1e-9
     limits = every.min(axis=0) - margin, every.max(axis=0) + margin
@@ -128,9 +134,12 @@ def pca_film(
 def _scatter(places, labels, names, anchors, title, shares, limits=None):
     """A figure of `places` (n, 2) coloured by class, and the classes' `anchors` (classes, 2) as triangles."""
     figure, axis = plt.subplots(figsize=(7.5, 5.5), layout="constrained")
+    size = 14 if len(places) > 100 else 45
     for label, name in enumerate(names):
         colour = CLASSES[label % len(CLASSES)]
-        axis.scatter(*places[labels == label].T, s=14, alpha=0.55, color=colour, linewidths=0, label=shorten(name, 24))
+        axis.scatter(
+            *places[labels == label].T, s=size, alpha=0.55, color=colour, linewidths=0, label=shorten(name, 24)
+        )
         if anchors is not None:
             axis.scatter(*anchors[label], s=150, marker="^", color=colour, edgecolors="black", zorder=3)
     first, second = 100 * shares
