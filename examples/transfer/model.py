@@ -124,7 +124,7 @@ def _gluon(x, labels, classes: int, seed: int, steps: int = 1000, batch: int = 6
     epoch_steps = -(-len(x) // batch)
     epochs = max(20, -(-steps // epoch_steps))
     falling = mx.lr_scheduler.PolyScheduler(epochs * epoch_steps, rate, pwr=1)
-    trainer = gluon.Trainer(head.collect_params(), "adam", {"wd": 1e-2, "lr_scheduler": falling})
+    trainer = gluon.Trainer(head.collect_params(), "adam", {"learning_rate": rate, "wd": 1e-2, "lr_scheduler": falling})
     loss = gluon.loss.SoftmaxCrossEntropyLoss()
     data, wanted = mx.nd.array(x), mx.nd.array(labels)
     for epoch in range(epochs):
