@@ -17,7 +17,7 @@ from common.text import WordVectors, split_name
 from examples.visual_semantic import data, model, words
 
 KEPT = 50_000  # of the most frequent words, in memory while the page is served: a file of millions is slow to read
-FOUND = 10  # words shown for a picture on the page
+FOUND = 6  # words shown for a picture on the page
 
 
 class Searcher:
