@@ -61,6 +61,19 @@ def parse_args(argv=None):
     return args
 
 
+def sgd(args, classes, frozen):
+    """The options of SGD for the network and for the class vectors.
+
+    Of many classes a picture meets few, so their vectors take larger steps. On frozen features decay decides how alike
+    the vectors are, and what it bites depends on the number of classes: see the README.
+    """
+    decay = args.weight_decay
+    if decay is None:
+        decay = 0.01 / classes**0.5 if frozen else 5e-4
+    options = {"learning_rate": args.lr, "momentum": args.momentum, "wd": decay}
+    return options, {**options, "learning_rate": args.lr * (classes / 10) ** 0.5}
+
+
 def main(args):
     import mxnet as mx  # takes 2.6 s: after the flags were read
     import numpy as np
@@ -123,18 +136,13 @@ def main(args):
     else:
         encode, loader, still = data.moving(net, train_set, test_set, sampler, args, kvstore.rank)
 
-    # One step: f(x) of the batch, the objective, the update of both. A picture meets few of many classes: their vectors
-    # take larger steps. On frozen features decay decides what they say, see the README: it fits the number of classes.
-    count = len(train_set.class_names)
-    decay = args.weight_decay
-    if decay is None:
-        decay = 0.01 / np.sqrt(count) if frozen else 5e-4
-    options = {"learning_rate": args.lr, "momentum": args.momentum, "wd": decay}
-    of_vectors = {**options, "learning_rate": args.lr * np.sqrt(count / 10)}
+    # One step: f(x) of the batch, the objective, the update of both.
+    of_network, of_vectors = sgd(args, len(train_set.class_names), frozen)
     moving = net.head.collect_params() if frozen else net.collect_params()
     if about["pretrained"]:
         net.backbone.collect_params().setattr("lr_mult", args.backbone_lr)
-    updater = optimizer.trainer([(moving, "sgd", options), (objective.collect_params(), "sgd", of_vectors)], kvstore)
+    groups = [(moving, "sgd", of_network), (objective.collect_params(), "sgd", of_vectors)]
+    updater = optimizer.trainer(groups, kvstore)
 
     def step(batch):
         xs, ys = devices.split(batch.images, contexts), devices.split(batch.labels, contexts)
