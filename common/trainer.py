@@ -36,6 +36,7 @@ def fit(
     keep_all: bool = False,
     seed: int = 0,
     rank: int = 0,
+    unit: str = "epoch",
 ) -> dict:
     """Train, and return the figures of the best epoch (of the last one without `monitor`).
 
@@ -70,6 +71,8 @@ def fit(
         Keep every checkpoint, not only the best and the newest two.
     seed, rank : int
         With the epoch and the batch number they determine every random number.
+    unit : str
+        What the log calls an epoch: an example may evaluate after every so many batches instead.
 
     Raises
     ------
@@ -84,7 +87,7 @@ def fit(
         state.update(found or {})
         run.rewind(state["epoch"], state["batch"])
         place = (
-            f"after epoch {state['epoch']}, batch {state['batch']}" if found else "from the start: no checkpoint yet"
+            f"after {unit} {state['epoch']}, batch {state['batch']}" if found else "from the start: no checkpoint yet"
         )
         run.log(f"resumed {place}")
     for epoch in range(state["epoch"], epochs):
@@ -94,12 +97,12 @@ def fit(
         if start_epoch:
             start_epoch(epoch)
         began, first = time.time(), state["batch"]
-        losses = _Losses(run, epoch, first, state.pop("losses", None))
+        losses = _Losses(run, epoch, first, state.pop("losses", None), unit)
         bar = tqdm(
             batches(epoch, first),
             total=batches_per_epoch,
             initial=first,
-            desc=f"epoch {epoch + 1}",
+            desc=f"{unit} {epoch + 1}",
             leave=False,
             disable=not sys.stderr.isatty(),
         )
@@ -123,7 +126,7 @@ def fit(
             if on_best:
                 on_best(figures)
         run.metrics(epoch=epoch + 1, batch=0, seconds=round(seconds, 3), **train, **figures)
-        run.log(f"epoch {epoch + 1}: {_line({**train, **figures})}, {seconds:.1f} s{' *' if improved else ''}")
+        run.log(f"{unit} {epoch + 1}: {_line({**train, **figures})}, {seconds:.1f} s{' *' if improved else ''}")
         checkpoints.save(state, best=improved)
     return state["best_figures"] if monitor else state["figures"]
 
@@ -143,8 +146,8 @@ class _Losses:
     resumed run writes the same lines.
     """
 
-    def __init__(self, run: Run, epoch: int, first: int, totals: dict | None):
-        self.run, self.epoch, self.done = run, epoch, first
+    def __init__(self, run: Run, epoch: int, first: int, totals: dict | None, unit: str):
+        self.run, self.epoch, self.done, self.unit = run, epoch, first, unit
         self.totals: dict[str, dict] = totals or {"line": {}, "epoch": {}}
         self.pending: list[dict] = []
 
@@ -156,8 +159,8 @@ class _Losses:
                 mean = sum(float(part.mean().asscalar()) for part in parts) / len(parts)
                 if not math.isfinite(mean):
                     raise UserError(
-                        f"{name} is {mean} at epoch {self.epoch + 1}, batch {self.done}: the last checkpoint is kept;"
-                        " lower --lr and continue with --resume"
+                        f"{name} is {mean} at {self.unit} {self.epoch + 1}, batch {self.done}: the last checkpoint is"
+                        " kept; lower --lr and continue with --resume"
                     )
                 for total in self.totals.values():
                     before, count = total.get(name, (0.0, 0))
@@ -171,7 +174,7 @@ class _Losses:
         means = _means(self.totals["line"])
         self.totals["line"] = {}
         self.run.metrics(epoch=self.epoch, batch=self.done, **means)
-        self.run.log(f"epoch {self.epoch + 1}, batch {self.done}: {_line(means)}")
+        self.run.log(f"{self.unit} {self.epoch + 1}, batch {self.done}: {_line(means)}")
 
     def of_epoch(self) -> dict:
         """The epoch's means."""

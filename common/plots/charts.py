@@ -11,15 +11,15 @@ import numpy as np
 from common.plots.base import CLASSES, write
 
 
-def curves(rows: Sequence[dict], path, names: Sequence[str]) -> Path:
-    """One panel for each of `names` over the epochs, from the rows of ``metrics.jsonl``."""
+def curves(rows: Sequence[dict], path, names: Sequence[str], unit: str = "epoch") -> Path:
+    """One panel for each of `names` over the epochs (called `unit`), from the rows of ``metrics.jsonl``."""
     rows = [row for row in rows if row.get("batch") == 0]  # one row an epoch; the others are inside epochs
     names = [name for name in names if any(name in row for row in rows)]
     figure, axes = plt.subplots(1, max(len(names), 1), figsize=(4 * max(len(names), 1), 2.8), squeeze=False)
     for axis, name in zip(axes[0], names):
         points = [(row["epoch"], row[name]) for row in rows if name in row]
         axis.plot(*zip(*points), marker="o", markersize=3.5, color="#2166ac")
-        axis.set(title=name, xlabel="epoch")
+        axis.set(title=name, xlabel=unit)
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
