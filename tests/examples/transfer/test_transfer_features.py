@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from common import backbones
+from common.datasets import ImageSet
 from common.errors import UserError
 from examples.transfer import generate_embedding, inputs, networks, outputs
 from tests.conftest import require_weights
@@ -161,6 +162,30 @@ def test_a_folder_gives_its_classes_in_name_order(pictures):
     assert found.labels.tolist() == ["ape", "zebra"] and found.paths[0] == pictures / "ape" / "0.png"
     with pytest.raises(UserError, match="holds no ROOT/CLASS/PICTURE.jpg"):
         inputs.from_folder(pictures / "ape")
+
+
+def test_data_sets_in_memory_and_cut_out_of_files(pictures):
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
+    kept = inputs.from_dataset(ImageSet(pixels, np.array([1, 0]), ["a", "b"]))
+    np.testing.assert_array_equal(kept.read(1, 4, "nearest"), pixels[1, 1::2, 1::2])
+    assert kept.labels.tolist() == ["b", "a"] and not kept.check()
+    other = inputs.from_dataset(ImageSet(pixels + 1, np.array([1, 0]), ["a", "b"]))
+    assert kept.key() != other.key()
+    paths = [pictures / "0.png", pictures / "1.png"]
+    cut = inputs.from_dataset(ImageSet(paths, np.array([0, 0]), ["a"], boxes=np.array([[4, 2, 6, 5]] * 2, float)))
+    np.testing.assert_array_equal(cut.read(1, 2, "nearest"), np.asarray(
+        Image.open(paths[1]).crop((4, 2, 10, 7)).resize((2, 2), Image.Resampling.NEAREST)))  # fmt: skip
+    assert isinstance(inputs.from_dataset(ImageSet(paths, np.array([0, 0]), ["a"])), inputs.Files)
+    chosen = inputs.Chosen(kept, np.array([1]))
+    assert len(chosen) == 1 and np.array_equal(chosen.read(0, 8, "nearest"), pixels[1])
+
+
+def test_pictures_that_set_the_ranges_are_spread_and_readable(pictures):
+    (pictures / "2.png").write_bytes(b"none")
+    found = inputs.from_csv(pictures / "list.csv")
+    chosen = inputs.spread(found, 4, 8, "nearest", skip={0: "known"})  # of 1 to 5: 1, 2, 3, 5; 2 cannot be read
+    np.testing.assert_array_equal(chosen, [inputs.read(pictures / f"{i}.png", 8) for i in (1, 3, 5)])
+    assert inputs.spread(found, 4, 8, "nearest", skip=range(6)).size == 0
 
 
 def test_npy_rows_must_fit(tmp_path):
