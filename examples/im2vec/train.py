@@ -61,17 +61,18 @@ def parse_args(argv=None):
     return args
 
 
-def sgd(args, classes, frozen):
+def sgd(args, classes, objective, frozen):
     """The options of SGD for the network and for the class vectors.
 
-    Of many classes a picture meets few, so their vectors take larger steps. On frozen features decay decides how alike
+    With negative sampling a picture meets few of many classes, so their vectors take larger steps. On frozen features decay decides how alike
     the vectors are, and what it bites depends on the number of classes: see the README.
     """
     decay = args.weight_decay
     if decay is None:
         decay = 0.01 / classes**0.5 if frozen else 5e-4
     options = {"learning_rate": args.lr, "momentum": args.momentum, "wd": decay}
-    return options, {**options, "learning_rate": args.lr * (classes / 10) ** 0.5}
+    few = (classes / 10) ** 0.5 if objective == "negative" else 1
+    return options, {**options, "learning_rate": args.lr * few}
 
 
 def main(args):
@@ -137,7 +138,7 @@ def main(args):
         encode, loader, still = data.moving(net, train_set, test_set, sampler, args, kvstore.rank)
 
     # One step: f(x) of the batch, the objective, the update of both.
-    of_network, of_vectors = sgd(args, len(train_set.class_names), frozen)
+    of_network, of_vectors = sgd(args, len(train_set.class_names), about["objective"], frozen)
     moving = net.head.collect_params() if frozen else net.collect_params()
     if about["pretrained"]:
         net.backbone.collect_params().setattr("lr_mult", args.backbone_lr)

@@ -199,12 +199,13 @@ def test_wrong_flags_end_with_one_line_and_status_2(flags, message, capsys):
 
 @pytest.mark.parametrize(
     "flags, classes, frozen, rate, decay",
-    [([], 10, False, 0.1, 5e-4), ([], 1000, False, 1.0, 5e-4), ([], 10, True, 0.1, 0.01 / 10**0.5),
+    [([], 10, False, 0.1, 5e-4), ([], 1000, False, 1.0, 5e-4), (["--objective", "softmax"], 1000, False, 0.1, 5e-4),
+     ([], 10, True, 0.1, 0.01 / 10**0.5),
      ([], 2500, True, 2.5**0.5, 2e-4), (["--lr", "0.01", "--weight-decay", "0"], 40, True, 0.02, 0)],
 )  # fmt: skip
 def test_rate_and_decay_fit_the_number_of_classes(flags, classes, frozen, rate, decay):
     args = train.parse_args(flags)
-    of_network, of_vectors = train.sgd(args, classes, frozen)
+    of_network, of_vectors = train.sgd(args, classes, args.objective, frozen)
     assert of_network == {"learning_rate": args.lr, "momentum": 0.9, "wd": pytest.approx(decay)}
     assert of_vectors == {**of_network, "learning_rate": pytest.approx(rate)}
 
