@@ -64,8 +64,8 @@ def parse_args(argv=None):
 def sgd(args, classes, objective, frozen):
     """The options of SGD for the network and for the class vectors.
 
-    With negative sampling a picture meets few of many classes, so their vectors take larger steps. On frozen features decay decides how alike
-    the vectors are, and what it bites depends on the number of classes: see the README.
+    With negative sampling a picture meets few of many classes, so their vectors take larger steps. On frozen features
+    decay decides how alike the vectors are, and what it bites depends on the number of classes: see the README.
     """
     decay = args.weight_decay
     if decay is None:
