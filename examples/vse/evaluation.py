@@ -1,44 +1,114 @@
-"""How well a model ranks, and where its words start."""
+"""How well a model ranks, and what a run reports."""
 
 from __future__ import annotations
 
-import mxnet as mx
+import numpy as np
 
-from common import metrics
-from common.text import WordVectors
+from common import metrics, plots, report
+from common.run import Run
+from examples.vse import pictures
 from examples.vse.data import Part
 from examples.vse.model import VSE
 
+FOLD = 1000  # pictures, of which COCO's 1k protocol takes five times as many
+SHOWN = {"recall@1": "R@1", "recall@5": "R@5", "recall@10": "R@10", "median_rank": "median", "mean_rank": "mean"}
+WAYS = {"i2t": "picture to sentence", "t2i": "sentence to picture"}
 
-def figures(net: VSE, part: Part, folds: bool = False) -> dict[str, float]:
-    """Recall@1, 5 and 10, median and mean rank both ways, and rsum, see `common.metrics.image_sentence`.
 
-    `folds`: the mean over five folds of 1,000 pictures (COCO's 1k protocol).
+class Examined:
+    """A part, the features of its pictures read when they are first needed.
+
+    Parameters
+    ----------
+    part : Part
+    about : dict
+        Of the model, see `prepare.about`.
+    num_workers : int
+    ctx : mx.Context, optional
     """
-    measure = metrics.five_folds if folds else metrics.image_sentence
-    images, sentences = net.encode_images(part.features), net.encode_sentences(part.tokens)
-    return measure(images, sentences, part.image_labels, part.sentence_labels, net.about["measure"])
+
+    def __init__(self, part: Part, about: dict, num_workers: int = 2, ctx=None):
+        self.part, self.about, self.num_workers, self.ctx = part, about, num_workers, ctx
+
+    def encode(self, net: VSE) -> tuple[np.ndarray, np.ndarray]:
+        """Embeddings of the pictures and of the sentences."""
+        features = self.part.features
+        if features is None:  # the network that gives them is trained too
+            features = pictures.Reader(self.about, net, self.num_workers, self.ctx)(self.part.pictures)
+        return net.encode_images(features), net.encode_sentences(self.part.texts)
+
+    def figures(self, net: VSE) -> dict[str, float]:
+        """Recall@1, 5 and 10, median and mean rank both ways, and rsum, see `common.metrics.image_sentence`."""
+        return self.judge(*self.encode(net), net.about["measure"])
+
+    def judge(self, images: np.ndarray, sentences: np.ndarray, measure: str, folds: bool = False) -> dict[str, float]:
+        """The same of embeddings; `folds`: the mean over five folds of 1,000 pictures (COCO's 1k protocol)."""
+        judge = metrics.five_folds if folds else metrics.image_sentence
+        return judge(images, sentences, self.part.image_labels, self.part.sentence_labels, measure)
+
+
+def has_folds(part: Part) -> bool:
+    """Whether there are pictures for five folds."""
+    return len(np.unique(part.image_labels)) >= 5 * FOLD
+
+
+def chance(part: Part, seed: int = 0) -> dict[str, float]:
+    """The figures of random embeddings."""
+    rng = np.random.default_rng(seed)
+    images, sentences = (metrics.unit(rng.standard_normal((n, 64))) for n in (len(part.image_labels), len(part.texts)))
+    return metrics.image_sentence(images, sentences, part.image_labels, part.sentence_labels)
 
 
 def line(found: dict[str, float]) -> str:
     """Both directions in one line, recalls in percent."""
     text = []
-    for way, name in (("i2t", "picture to sentence"), ("t2i", "sentence to picture")):
-        recalls = " ".join(f"{100 * found[f'{way}_recall@{k}']:.1f}" for k in (1, 5, 10))
+    for way, name in WAYS.items():
+        recalls = " ".join(f"{100 * found[f'{way}_recall@{k}']:.1f}" for k in metrics.ranking.KS)
         text.append(f"{name} R@1/5/10 {recalls} median {found[f'{way}_median_rank']:.0f}")
     return ", ".join(text) + f", rsum {found['rsum']:.1f}"
 
 
-def start_words(net: VSE, path) -> int:
-    """Put the vectors of `path` into the word embedding, where it has the word; return how many."""
-    vectors = WordVectors.read(path, net.vocabulary.words[2:])
-    if vectors.dim != net.about["dim_word"]:
-        from common.errors import UserError
+def table_of(rows: dict[str, dict[str, float]]) -> dict[str, dict[str, str]]:
+    """Methods and their figures, recalls in percent; a row a method and direction."""
+    table = {}
+    for method, found in rows.items():
+        for way, name in WAYS.items():
+            cells = {
+                short: f"{100 * found[f'{way}_{key}']:.1f}" if "recall" in key else f"{found[f'{way}_{key}']:.0f}"
+                for key, short in SHOWN.items()
+            }
+            table[f"{method}: {name}"] = cells
+        table[f"{method}: {name}"]["rsum"] = f"{found['rsum']:.1f}"
+    return table
 
-        raise UserError(f"{path} has vectors of {vectors.dim} numbers: add --dim_word {vectors.dim}")
-    values = net.sentences.words.weight.data().asnumpy()
-    known = [number for number, word in enumerate(net.vocabulary.words) if number > 1 and word in vectors]
-    for number in known:
-        values[number] = vectors[net.vocabulary.words[number]]
-    net.sentences.words.weight.set_data(mx.nd.array(values))
-    return len(known)
+
+def table(rows: dict[str, dict[str, float]]) -> str:
+    """The same as lines of text."""
+    cells, heads = table_of(rows), [*SHOWN.values(), "rsum"]
+    width = max(map(len, cells))
+    lines = ["".join([" " * width, *(f"{head:>8}" for head in heads)])]
+    lines += [f"{name:<{width}}" + "".join(f"{row.get(head, ''):>8}" for head in heads) for name, row in cells.items()]
+    return "\n".join(lines)
+
+
+def finish(run: Run, rows: dict[str, dict[str, float]], net: VSE, test: Examined, draw: bool) -> None:
+    """Judge the best model on test, write its figures beside the others' in `rows`, draw, and make the page."""
+    from examples.vse.gallery import Gallery
+
+    images, sentences = test.encode(net)
+    rows["trained"] = test.judge(images, sentences, net.about["measure"])
+    if has_folds(test.part):
+        rows["trained, five folds"] = test.judge(images, sentences, net.about["measure"], folds=True)
+    final = dict(rows["trained"])
+    final.update({f"{row}_{key}": value for row in rows if row != "trained" for key, value in rows[row].items()})
+    run.finish(final)
+    run.log("\n" + table(rows))
+    if not draw:
+        return
+    sections = [("Test", [table_of(rows)])]
+    curves = plots.curves(run.history(), run.plots / "training.png", ["loss", "rsum", "t2i_median_rank"], "round")
+    sections.append(("Training", [curves]))
+    gallery = Gallery(net, test.part, images, sentences)
+    sections += gallery.sections(run.plots)
+    page = report.write(run.folder, f"Sentences and pictures: {run.args.dataset}", sections, vars(run.args))
+    run.log(f"wrote {page}")

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import mxnet as mx
 import numpy as np
-from mxnet.gluon import HybridBlock, nn, rnn
+from mxnet.gluon import Block, HybridBlock, nn, rnn
 
-from common.errors import UserError
-from common.text import Vocabulary
+from common.errors import UserError, reading
+from common.text import Vocabulary, tokenise
+from common.weights import Preprocessing
+from examples.vse import recurrent
 
-FORMAT = "vse 1"
+FORMAT = "vse 2"
 ENCODERS = {"lstm": rnn.LSTM, "gru": rnn.GRU}
+TOKENISERS = {"words": tokenise, "split": str.split}  # the second for the models of 2014: captions already cut up
 
 
 class Finish(HybridBlock):
@@ -42,8 +46,8 @@ class ImageBranch(HybridBlock):
         return self.finish(self.linear(x))
 
 
-class SentenceBranch(HybridBlock):
-    """Word numbers of sentences of one length, (words, n) -> (n, dim): the last state of a recurrent network.
+class SentenceBranch(Block):
+    """Sentences of one length -> (n, dim): the last state of a recurrent network, or the sum of the words.
 
     Parameters
     ----------
@@ -52,6 +56,7 @@ class SentenceBranch(HybridBlock):
         ``bow`` sums the word vectors.
     bidirectional : bool
         The mean of the last states of both directions.
+    measure : {"cosine", "order"}
     """
 
     def __init__(self, vocabulary_size: int, dim_word: int, dim: int, encoder: str, bidirectional: bool, measure: str):
@@ -69,18 +74,36 @@ class SentenceBranch(HybridBlock):
                 )  # fmt: skip
             self.finish = Finish(measure)
 
-    def hybrid_forward(self, F, words):
-        x = self.words(words)
+    def forward(self, words: np.ndarray, ctx):
+        """Word numbers (length, n), on the host, -> (n, dim) on `ctx`."""
+        different, places = np.unique(words, return_inverse=True)
+        vectors = self.words(mx.nd.array(different, ctx, dtype=np.int32))
+        places = places.reshape(words.shape)
         if self.encoder == "bow":
-            return self.finish(F.sum(x, axis=0))
-        states = self.rnn(x)
-        last = F.squeeze(F.slice_axis(states, axis=0, begin=-1, end=None), axis=0)  # all are equally long
-        if self.bidirectional:
-            first = F.squeeze(F.slice_axis(states, axis=0, begin=0, end=1), axis=0)
-            forward = F.slice_axis(last, axis=1, begin=0, end=self.dim)
-            backward = F.slice_axis(first, axis=1, begin=self.dim, end=2 * self.dim)
-            last = (forward + backward) / 2
-        return self.finish(last)
+            return self.finish(self._laid_out(vectors, places).sum(axis=0))
+        read = self.fused if ctx.device_type == "gpu" else self.shared
+        return self.finish(read(vectors, places))
+
+    def shared(self, vectors, places):
+        """The state (n, dim) after the last word, each different word multiplied once, see `recurrent`."""
+        state = self._last(vectors, places, "l0")
+        return (state + self._last(vectors, places[::-1], "r0")) / 2 if self.bidirectional else state
+
+    def _last(self, vectors, places, direction: str):
+        names = ("i2h_weight", "h2h_weight", "i2h_bias", "h2h_bias")
+        parameters = (getattr(self.rnn, f"{direction}_{name}").data(vectors.context) for name in names)
+        flat = mx.nd.array(places.reshape(-1), vectors.context, dtype=np.int32)
+        return recurrent.last_state(self.encoder, vectors, flat, places.shape[1], *parameters)
+
+    def fused(self, vectors, places):
+        """The same by Gluon's operator, which is cuDNN's on a GPU."""
+        states = self.rnn(self._laid_out(vectors, places))
+        last = states[-1, :, : self.dim]
+        return (last + states[0, :, self.dim :]) / 2 if self.bidirectional else last
+
+    @staticmethod
+    def _laid_out(vectors, places):
+        return mx.nd.take(vectors, mx.nd.array(places, vectors.context, dtype=np.int32))
 
 
 class RankingLoss(HybridBlock):
@@ -121,52 +144,61 @@ class RankingLoss(HybridBlock):
         return F.sum(by_image + by_sentence)
 
 
-class VSE(HybridBlock):
+class VSE(Block):
     """Both branches.
 
     Parameters
     ----------
     about : dict
-        ``dim_image``, ``dim``, ``dim_word``, ``encoder``, ``bidirectional``, ``measure``.
+        ``dim_image``, ``dim``, ``dim_word``, ``encoder``, ``bidirectional``, ``measure``; and what `save` is to keep.
     vocabulary : common.text.Vocabulary
+    backbone : common.backbones.Backbone, optional
+        Trained too: pictures go in instead of features.
     """
 
-    def __init__(self, about: dict, vocabulary: Vocabulary):
+    def __init__(self, about: dict, vocabulary: Vocabulary, backbone=None):
         super().__init__()
         self.about, self.vocabulary = about, vocabulary
+        self.tokenise = TOKENISERS[about.get("tokens", "words")]
         with self.name_scope():
+            self.backbone = backbone
             self.images = ImageBranch(about["dim_image"], about["dim"], about["measure"])
             self.sentences = SentenceBranch(
                 len(vocabulary), about["dim_word"], about["dim"], about["encoder"], about["bidirectional"],
                 about["measure"],
             )  # fmt: skip
 
-    def hybrid_forward(self, F, features, words):
-        return self.images(features), self.sentences(words)
+    def forward(self, images, words: np.ndarray):
+        """Features (n, dim_image) or pictures (n, H, W, 3), and word numbers (length, n) -> two of (n, dim)."""
+        features = self.backbone(images) if self.backbone is not None else images
+        return self.images(features), self.sentences(words, images.context)
+
+    @property
+    def ctx(self):
+        """The device that encodes."""
+        return self.images.linear.weight.list_ctx()[0]
 
     def encode_images(self, features: np.ndarray, batch_size: int = 1024) -> np.ndarray:
         """(n, dim_image) -> (n, dim) float32."""
         if features.shape[1] != self.about["dim_image"]:
             raise UserError(f"the model takes {self.about['dim_image']} numbers an image, not {features.shape[1]}")
-        ctx = self.images.linear.weight.list_ctx()[0]
         parts = [
-            self.images(mx.nd.array(features[i : i + batch_size], ctx=ctx)).asnumpy()
+            self.images(mx.nd.array(features[i : i + batch_size], ctx=self.ctx)).asnumpy()
             for i in range(0, len(features), batch_size)
         ]
         return np.concatenate(parts)
 
-    def encode_sentences(self, tokens: list[list[str]], batch_size: int = 512) -> np.ndarray:
-        """Tokenised sentences -> (m, dim) float32, computed in groups of equal length."""
-        ctx = self.images.linear.weight.list_ctx()[0]
-        encoded = [self.vocabulary.encode(sentence) for sentence in tokens]
+    def encode_sentences(self, texts: Sequence[str], batch_size: int = 256) -> np.ndarray:
+        """Sentences -> (m, dim) float32, computed in groups of equal length."""
+        encoded = [self.vocabulary.encode(self.tokenise(text)) for text in texts]
         lengths = np.array([len(sentence) for sentence in encoded])
-        result = np.empty((len(tokens), self.about["dim"]), np.float32)
+        result = np.empty((len(texts), self.about["dim"]), np.float32)
         for length in np.unique(lengths):
             members = np.flatnonzero(lengths == length)
             for start in range(0, len(members), batch_size):
                 chosen = members[start : start + batch_size]
                 words = np.stack([encoded[i] for i in chosen], axis=1)
-                result[chosen] = self.sentences(mx.nd.array(words, ctx=ctx)).asnumpy()
+                result[chosen] = self.sentences(words, self.ctx).asnumpy()
         return result
 
 
@@ -182,6 +214,9 @@ def save(net: VSE, path, **more) -> None:
     """Write parameters, settings and dictionary as one file of arrays, beside its place, then renamed."""
     path = Path(path)
     about = {"format": FORMAT, **net.about, "vocabulary": net.vocabulary.to_dict(), **more}
+    if net.backbone is not None:
+        preprocessing = net.backbone.preprocessing
+        about["preprocessing"] = [preprocessing.mean, preprocessing.scale, preprocessing.bgr, preprocessing.size]
     arrays = {f"net:{k}": p.data(p.list_ctx()[0]) for k, p in net._collect_params_with_prefix().items()}
     text = json.dumps(about, ensure_ascii=False).encode()
     arrays["about"] = mx.nd.array(np.frombuffer(text, np.uint8), dtype="uint8")
@@ -193,19 +228,44 @@ def save(net: VSE, path, **more) -> None:
 
 
 def load(path, ctx=None) -> VSE:
-    """The model `save` wrote."""
+    """The model that `save` wrote, or one of 2014's code (``.npz``, see `kiros2014`).
+
+    Raises
+    ------
+    UserError
+        There is no such file, or it is no such model.
+    """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"no model {path}: give the model.params of a run")
-    try:
+        raise UserError(f"no model {path}: give the model.params of a run, or an .npz of the 2014 code")
+    if path.suffix == ".npz":
+        from examples.vse import kiros2014
+
+        return kiros2014.load(path, ctx)
+    with reading(path, "it is no model of this example: give the model.params of a run"):
         arrays = mx.nd.load(str(path))
         about = json.loads(arrays["about"].asnumpy().tobytes())
-    except (mx.MXNetError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is no model of this example") from error
-    if about.pop("format") != FORMAT:
-        raise UserError(f"{path} was written by another version")
-    net = VSE(about, Vocabulary(**about.pop("vocabulary")))
-    net.initialize(ctx=ctx or mx.cpu())
-    for name, parameter in net._collect_params_with_prefix().items():
-        parameter.set_data(arrays[f"net:{name}"])
+        if about.pop("format") != FORMAT:
+            raise UserError(f"{path} was written by another version: train it again")
+        vocabulary = Vocabulary(**about.pop("vocabulary"))
+        return build(about, vocabulary, {k[4:]: v for k, v in arrays.items() if k.startswith("net:")}, ctx)
+
+
+def build(about: dict, vocabulary: Vocabulary, values: dict, ctx=None) -> VSE:
+    """A network with these `values` (by the names of ``_collect_params_with_prefix``), ready to encode."""
+    ctx, backbone = ctx or mx.cpu(), None
+    if "preprocessing" in about:
+        from common import backbones
+
+        mean, scale, bgr, size = about["preprocessing"]
+        preprocessing = Preprocessing(tuple(mean), tuple(scale), bgr, size)
+        backbone = backbones.create(about["model"], size=about["image_size"], preprocessing=preprocessing)
+    net = VSE(about, vocabulary, backbone)
+    net.initialize(ctx=ctx)
+    parameters = net._collect_params_with_prefix()
+    if set(parameters) != set(values):
+        raise ValueError(f"its parameters are {', '.join(sorted(set(parameters) ^ set(values)))[:60]} apart")
+    for name, parameter in parameters.items():
+        parameter.set_data(values[name])
+    net.hybridize(static_alloc=True)
     return net

@@ -1,17 +1,62 @@
-"""Features of pictures through a backbone, read once and kept."""
+"""Features of pictures through a backbone: read once and kept, or by the network that is being trained."""
 
 from __future__ import annotations
 
+import numpy as np
+
+from common import backbones, features
+from common.datasets import ImageSet
+from common.loader import Loader
 from common.paths import data_root
+from common.transforms import Eval, Train
+
+CHARACTERS = "glyphs"  # drawn with the margin they need: their pictures are not cut
 
 
-def reader(args):
-    """A function ImageSet -> (n, width) float32 for ``--model`` and ``--params``."""
+class Reader:
+    """Features of an `ImageSet`: call it.
 
-    def read(image_set):
-        from common import backbones, features
+    Parameters
+    ----------
+    about : dict
+        ``model``, ``params``, ``image_size``, ``dataset`` and ``int8``, as the model is saved with.
+    net : model.VSE, optional
+        Whose own backbone is to read, where it was trained too; what it reads is not kept.
+    num_workers : int
+    ctx : mx.Context, optional
+    """
 
-        backbone = backbones.create(args.model, args.params or "imagenet")
-        return features.cached(data_root() / "features", backbone, image_set, num_workers=args.num_workers)
+    def __init__(self, about: dict, net=None, num_workers: int = 2, ctx=None):
+        self.about, self.num_workers, self.ctx = about, num_workers, ctx
+        self.own = net.backbone if net is not None else None
+        self.backbone = self.own
 
-    return read
+    def __call__(self, pictures: ImageSet) -> np.ndarray:
+        """(n, width) float32."""
+        if self.backbone is None:
+            self.backbone = backbones.create(self.about["model"], self.about["params"] or "imagenet", self.ctx)
+        options = {"num_workers": self.num_workers, "ctx": self.ctx, "transform": eval_transform(self.about)}
+        if self.own is not None:
+            return features.extract(self.own, pictures, **options)
+        return features.cached(data_root() / "features", self.backbone, pictures, int8=self.about["int8"], **options)
+
+
+def eval_transform(about: dict) -> Eval:
+    """The middle of the picture."""
+    return Eval(_resize(about), about["image_size"], keep_aspect=about["photographs"])
+
+
+def train_transform(about: dict) -> Train:
+    """A random part of the picture; photographs are mirrored half of the time, things are not ("arrow left")."""
+    photographs = about["photographs"]
+    return Train(_resize(about), about["image_size"], keep_aspect=photographs, mirror=photographs)
+
+
+def _resize(about: dict) -> int:
+    size = about["image_size"]
+    return size if about["dataset"] == CHARACTERS else round(size * 8 / 7)
+
+
+def loader(pictures: ImageSet, about: dict, batches, num_workers: int, seed: int, rank: int) -> Loader:
+    """The pictures of `batches` (`data.Batches`), decoded ahead."""
+    return Loader(pictures, train_transform(about), batches, num_workers, seed, rank)

@@ -10,39 +10,51 @@ from common import cli
 
 DATA = ("f8k", "f30k", "coco", "emoji", "glyphs")
 PRESETS = {  # the settings of the document's three tables
-    "f8k": {"data": "f8k", "lrate": 0.001, "batch_size": 128, "validFreq": 100, "dim": 1000, "dim_word": 1000},
-    "f30k": {"data": "f30k", "lrate": 0.01, "batch_size": 200, "validFreq": 100, "dim": 1000, "dim_word": 1000},
-    "coco": {"data": "coco", "lrate": 0.01, "batch_size": 300, "validFreq": 100, "dim": 1000, "dim_word": 1000},
+    "f8k": {"dataset": "f8k", "lrate": 0.001, "batch_size": 128, "validFreq": 100, "dim": 1000, "dim_word": 1000},
+    "f30k": {"dataset": "f30k", "lrate": 0.01, "batch_size": 200, "validFreq": 100, "dim": 1000, "dim_word": 1000},
+    "coco": {"dataset": "coco", "lrate": 0.01, "batch_size": 300, "validFreq": 100, "dim": 1000, "dim_word": 1000},
 }
+
+
+def add_data(p, default=None):
+    """The flags that say where pictures and sentences are."""
+    p.add_argument(
+        "--data", "--dataset", dest="dataset", default=default, metavar="NAME",
+        help=f"data set: {', '.join(DATA)}, or the start of the file names in --data-path",
+    )  # fmt: skip
+    p.add_argument(
+        "--captions", nargs="+", default=[], metavar="FILE",
+        help="Flickr8k's token file, its split lists beside it, or COCO's .json files; with --images",
+    )  # fmt: skip
+    p.add_argument("--images", metavar="DIR", help="pictures of --captions; read once by --model")
 
 
 def parse_args(argv=None):
     p = cli.parser(__doc__)
+    add_data(p, "f8k")
     cli.add_shared(
-        p, "vse", dataset="f8k", datasets=DATA, model="vgg19", seed=123, skip=("--dataset", "--gpus", "--num-cpus")
-    )
+        p, "vse", dataset="f8k", datasets=DATA, model="vgg19", seed=123, int8=True, skip=("--dataset",)
+    )  # fmt: skip
 
     def add(name, kind, default, text):
-        flags = [f"--{name}"] + ([f"--{name.replace('_', '-')}"] if "_" in name else [])
+        flags = dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}"))
         p.add_argument(*flags, dest=name, type=kind, default=default, metavar="X", help=text)
 
-    p.add_argument("--data", "--dataset", dest="dataset", default="f8k", metavar="NAME", help=f"one of {DATA}")
     p.add_argument("--preset", choices=PRESETS, help="settings of a published table; other flags change them")
-    p.add_argument("--captions", metavar="FILE", help="Flickr8k's token file, its split lists beside it")
-    p.add_argument("--images", metavar="DIR", help="pictures of --captions; read once by --model")
     add("margin", cli.unit_float, 0.2, "margin of the ranking loss")
     add("max_epochs", cli.positive_int, 15, "epochs")
-    add("batch_size", cli.positive_int, 128, "sentences in a batch")
+    add("batch_size", cli.positive_int, 128, "sentences in a batch, over all devices")
     add("dim", cli.positive_int, 1024, "numbers in an embedding, and in the recurrent state")
     add("dim_word", cli.positive_int, 300, "numbers in a word's vector")
-    add("dim_image", cli.positive_int, 4096, "numbers in an image's features; checked against the data")
-    add("maxlen_w", cli.positive_int, 150, "longer sentences are left out")
+    add("dim_image", cli.positive_int, None, "numbers in an image's features; default 4096, or what --model gives")
+    add("maxlen_w", cli.positive_int, 150, "longer sentences (in words) are left out")
     add("dispFreq", cli.positive_int, 10, "updates between log lines")
     add("validFreq", cli.positive_int, 100, "updates between evaluations on dev")
     add("grad_clip", cli.non_negative_float, 2.0, "largest norm of all gradients together; 0 does not clip")
     add("lrate", cli.positive_float, 2e-4, "learning rate of Adam")
     add("early_stop", cli.non_negative_int, 20, "evaluations without improvement that end the training; 0: never")
     p.add_argument("--saveto", metavar="FILE", help="file of the best model; default is model.params of the run")
+    p.add_argument("--start", metavar="FILE", help="go on from a model that was saved, with its words and sizes")
     p.add_argument("--encoder", choices=["lstm", "gru", "bow"], default="lstm", help="what reads the sentence")
     p.add_argument("--bidirectional", action="store_true", help="read the sentence from both ends")
     p.add_argument("--word-vectors", metavar="FILE", help="start the words from GloVe, fastText or word2vec")
@@ -50,13 +62,22 @@ def parse_args(argv=None):
     p.add_argument("--warmup", type=cli.non_negative_int, default=1, metavar="N", help="epochs of sum before max")
     p.add_argument("--measure", choices=["cosine", "order"], default="cosine", help="score of a pair")
     p.add_argument("--allow-same-image", action="store_true", help="several sentences of an image in a batch, as 2014")
+    p.add_argument(
+        "--image-size", type=cli.positive_int, metavar="PIXELS", help="side of pictures; default is the network's"
+    )
+    p.add_argument("--finetune", action="store_true", help="train the backbone too, its batch norms as they are")
+    p.add_argument(
+        "--backbone-lr", type=cli.positive_float, default=0.1, metavar="X", help="factor of --lrate for --finetune"
+    )
+    p.add_argument("--no-plots", action="store_true", help="no pictures and no report at the end")
     first, _ = p.parse_known_args(argv)
     if first.preset:
-        settings = dict(PRESETS[first.preset])
-        p.set_defaults(dataset=settings.pop("data"), **settings)
+        p.set_defaults(**PRESETS[first.preset])
     args = p.parse_args(argv)
-    if args.dataset not in DATA and not (args.data_path or args.captions):
-        p.error(f"--data {args.dataset}: one of {', '.join(DATA)}, or give --data-path")
+    if args.finetune and args.int8:
+        p.error("--int8 is for features that are only read: leave it out with --finetune")
+    if args.kvstore == "dist_async":
+        p.error("--kvstore dist_async has no joint gradient to clip: use dist_sync")
     return args
 
 
@@ -64,70 +85,92 @@ def main(args):
     import mxnet as mx  # takes 2.6 s: after the flags were read
     from mxnet import autograd
 
-    from common import optimizer, trainer
+    from common import devices, optimizer, trainer
+    from common.errors import UserError
     from common.run import Run
-    from common.text import Vocabulary
-    from examples.vse import data, evaluation, model, pictures
+    from examples.vse import data, evaluation, layouts, model, pictures, prepare
 
-    # Data: features of the pictures, their sentences, the words of the training sentences.
-    parts = data.load(
-        args.dataset, args.data_path, pictures.reader(args), args.seed, captions=args.captions, images=args.images
-    )
+    # Devices and workers.
+    contexts = devices.contexts(args.gpus, args.num_cpus)
+    kvstore = mx.kv.create(args.kvstore)
+
+    # Data: features of the pictures (read once) or the pictures themselves, their sentences, the words of these.
+    about = prepare.about(args)
+    read = None if args.finetune else pictures.Reader(about, num_workers=args.num_workers, ctx=contexts[0])
+    parts = layouts.load(args.dataset, args.data_path, read, args.seed, args.captions, args.images)
     train, dev, test = parts["train"], parts["dev"], parts["test"]
-    vocabulary = Vocabulary.build(train.tokens)
-    batches = data.Batches(
-        train, vocabulary, args.batch_size, args.max_epochs, args.seed, args.maxlen_w, args.allow_same_image
-    )
+    if args.finetune and train.pictures is None:
+        raise UserError(f"--finetune needs pictures, and {args.dataset} here is features: use --captions and --images")
 
     # Network: a linear layer on the features, a recurrent network on the words.
-    about = {name: getattr(args, name) for name in ("dim", "dim_word", "encoder", "bidirectional", "measure")}
-    reads = {"dataset": args.dataset, "model": args.model}
-    net = model.VSE({**about, "dim_image": train.features.shape[1], **reads}, vocabulary)
     mx.random.seed(args.seed)
-    net.initialize()
-    if args.word_vectors:
-        evaluation.start_words(net, args.word_vectors)
+    net = prepare.network(args, about, train, contexts)
     net.hybridize(static_alloc=True)
     losses = {kind: model.RankingLoss(args.margin, kind == "max", args.measure) for kind in ("sum", "max")}
     for loss in losses.values():
         loss.hybridize(static_alloc=True)
 
-    parameters = net.collect_params()
-    updater = optimizer.trainer([(parameters, "adam", {"learning_rate": args.lrate})], args.kvstore)
-    gradients = [p.grad() for p in parameters.values()]
+    # Batches of pairs whose sentences are equally long.
+    batches = data.Batches(
+        train, net.vocabulary, args.batch_size, args.max_epochs, args.seed, args.validFreq, args.maxlen_w,
+        args.allow_same_image, kvstore.rank, kvstore.num_workers,
+    )  # fmt: skip
+    loader = None
+    if args.finetune:
+        loader = pictures.loader(train.pictures, about, batches, args.num_workers, args.seed, kvstore.rank)
+
+    parameters = [p for p in net.collect_params().values() if p.grad_req != "null"]
+    updater = optimizer.trainer([(parameters, "adam", {"learning_rate": args.lrate})], kvstore)
+    gradients = [[p.grad(ctx) for p in parameters] for ctx in contexts]
 
     def step(batch):
-        kind = "max" if args.loss == "max" and batch.epoch >= args.warmup else "sum"
+        loss = losses["max" if args.loss == "max" and batch.epoch >= args.warmup else "sum"]
+        values = []
         with autograd.record():
-            loss = losses[kind](*net(mx.nd.array(batch.features), mx.nd.array(batch.words)))
-        loss.backward()
+            for ctx, (images, words) in zip(contexts, batch.split(len(contexts))):
+                values.append(loss(*net(mx.nd.array(images, ctx, dtype=images.dtype), words)))
+        autograd.backward(values)
+        updater.allreduce_grads()
         if args.grad_clip:
-            model.clip_global_norm(gradients, args.grad_clip)
-        updater.step(1)
-        return {"loss": loss / batch.words.shape[1]}
+            for of_device in gradients:
+                model.clip_global_norm(of_device, args.grad_clip)
+        updater.update(1)
+        return {"loss": [value * (len(contexts) / batch.words.shape[1]) for value in values]}
 
-    run = Run.start(args, "vse")
-    run.log(f"{args.dataset}: {len(train.texts)} sentences, {len(train.features)} pictures, {len(vocabulary)} words")
-    saveto = args.saveto or run.folder / "model.params"
+    run = Run.start(args, "vse", kvstore.rank)
+    run.log(
+        f"{args.dataset}: {len(train.texts)} sentences of {len(set(train.image_labels))} things in"
+        f" {len(train.image_labels)} pictures to train on, {len(net.vocabulary)} words;"
+        f" {len(batches)} updates in {args.max_epochs} epochs"
+    )
+    of_dev, of_test = (evaluation.Examined(part, about, args.num_workers, contexts[0]) for part in (dev, test))
+    rows = {"chance": evaluation.chance(test), "before training": of_test.figures(net)}
+    saveto = pathlib.Path(args.saveto or run.folder / "model.params")
+
+    def save_best(figures):
+        if kvstore.rank == 0:
+            model.save(net, saveto, figures=figures)
+
     best = trainer.fit(
         run,
-        epochs=-(-len(batches) // args.validFreq),  # the loop's epochs are the stretches between evaluations
-        batches=lambda round_, first: batches.read(round_ * args.validFreq + first, (round_ + 1) * args.validFreq),
+        epochs=batches.rounds,  # the loop's epochs are the rounds between evaluations
+        unit="round",
+        batches=lambda round_, first: batches.read(round_, first, loader),
         batches_per_epoch=args.validFreq,
         step=step,
         blocks={"net": net},
         trainers={"trainer": updater},
-        evaluate=lambda _: evaluation.figures(net, dev),
-        on_best=lambda figures: model.save(net, saveto),
+        evaluate=lambda _: of_dev.figures(net),
+        on_best=save_best,
         monitor="rsum",
         patience=args.early_stop,
         log_interval=args.dispFreq,
         seed=args.seed,
+        rank=kvstore.rank,
     )
-    figures = evaluation.figures(model.load(saveto), test)
-    run.log("dev:  " + evaluation.line(best))
-    run.log("test: " + evaluation.line(figures))
-    run.finish(figures)
+    if kvstore.rank == 0:
+        run.log("dev:  " + evaluation.line(best))
+        evaluation.finish(run, rows, model.load(saveto, contexts[0]), of_test, draw=not args.no_plots)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,77 @@
+#!/usr/bin/env python3
+"""Rank the sentences and pictures of a data set with a saved model, or with one of the 2014 code."""
+
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repository: runs without an install
+
+from common import cli
+from examples.vse.train import add_data
+
+
+def parse_args(argv=None):
+    p = cli.parser(__doc__)
+    p.add_argument("params", metavar="MODEL", help="the model.params of a run, or an .npz of the 2014 code")
+    add_use(p)
+    p.add_argument("--output", metavar="FILE.json", help="also write the figures")
+    return p.parse_args(argv)
+
+
+def add_use(p):
+    """The flags of a saved model's use."""
+    add_data(p)
+    p.add_argument("--data-path", metavar="DIR", help="folder of the data; default is the model's own")
+    p.add_argument("--part", default="test", choices=["train", "dev", "test", "testall"], help="what is ranked")
+    p.add_argument("--num-workers", type=cli.non_negative_int, default=2, metavar="N", help="threads that decode")
+    p.add_argument("--gpus", type=cli.int_list, default=[], metavar="LIST", help="GPU to use; empty means CPU")
+
+
+def open_model(args):
+    """The model, and the part of the data that the flags name, its features read."""
+    from common import devices
+    from examples.vse import evaluation, layouts, model, pictures
+
+    ctx = devices.contexts(args.gpus)[0]
+    net = model.load(args.params, ctx)
+    about = net.about
+    own = not (args.dataset or args.captions or args.data_path)
+    name = args.dataset or about["dataset"]
+    path = about.get("data_path") if own else args.data_path
+    captions = about.get("captions", []) if own else args.captions
+    images = args.images or (about.get("images") if own else None)
+    if layouts.has_pictures(name, captions) and not about["model"]:
+        raise_no_backbone(args.params, name)
+    read = None if net.backbone is not None else pictures.Reader(about, num_workers=args.num_workers, ctx=ctx)
+    part = layouts.load(name, path, read, about.get("seed", 123), captions, images, [args.part])[args.part]
+    return net, evaluation.Examined(part, about, args.num_workers, ctx)
+
+
+def raise_no_backbone(params, name):
+    """Say that a model of features cannot look at pictures."""
+    from common.errors import UserError
+
+    raise UserError(f"{params} takes features from files, not the pictures of --data {name}: give the data it is for")
+
+
+def main(args):
+    from common.run import write_json
+    from examples.vse import evaluation
+
+    net, examined = open_model(args)
+    images, sentences = examined.encode(net)
+    measure = net.about["measure"]
+    rows = {
+        "chance": evaluation.chance(examined.part),
+        pathlib.Path(args.params).name: examined.judge(images, sentences, measure),
+    }
+    if evaluation.has_folds(examined.part):
+        rows["five folds of 1,000"] = examined.judge(images, sentences, measure, folds=True)
+    print(f"{len(examined.part.image_labels)} pictures, {len(examined.part.texts)} sentences ({args.part})")
+    print(evaluation.table(rows))
+    if args.output:
+        write_json(pathlib.Path(args.output), rows)
+
+
+if __name__ == "__main__":
+    cli.launch(main, parse_args)

@@ -1,0 +1,116 @@
+"""What a model finds: pictures for a sentence, sentences for a picture, as lists and as contact sheets."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from common import metrics, plots
+from common.errors import UserError
+from examples.vse.data import Part
+from examples.vse.model import VSE
+
+Found = "list[tuple[float, int]]"  # score and place, the best first
+
+
+class Gallery:
+    """Pictures and sentences, embedded by a model.
+
+    Parameters
+    ----------
+    net : VSE
+    part : Part
+        What is searched.
+    images, sentences : (n, dim) and (m, dim) arrays
+        Its embeddings.
+    """
+
+    def __init__(self, net: VSE, part: Part, images: np.ndarray, sentences: np.ndarray):
+        self.net, self.part, self.images, self.sentences = net, part, images, sentences
+        self.score = metrics.MEASURES[net.about["measure"]]
+
+    def pictures_for(self, text: str, k: int) -> Found:
+        """The `k` pictures that fit `text` best.
+
+        Raises
+        ------
+        UserError
+            The model knows none of its words.
+        """
+        words = self.net.tokenise(text)
+        if not any(word in self.net.vocabulary.numbers for word in words):
+            raise UserError(f"the model knows no word of {text!r}: it learned {len(self.net.vocabulary) - 2} words")
+        return _best(self.score(self.images, self.net.encode_sentences([text]))[:, 0], k)
+
+    def sentences_for(self, image: np.ndarray, k: int) -> Found:
+        """The `k` sentences that fit an image's embedding (dim,) best, each text once."""
+        found = _best(self.score(image[None], self.sentences)[0], len(self.sentences))
+        by_text = {self.part.texts[place]: (score, place) for score, place in reversed(found)}
+        return sorted(by_text.values(), key=lambda pair: -pair[0])[:k]
+
+    def pictures_like(self, image: np.ndarray, k: int) -> Found:
+        """The `k` pictures whose embeddings are nearest to an image's (dim,)."""
+        return _best(self.images @ image, k)
+
+    def read(self, place: int):
+        """Picture `place` (H, W, 3); None where there are only features."""
+        return None if self.part.pictures is None else self.part.pictures.read(place)
+
+    def title(self, place: int) -> str:
+        """A word on picture `place`: its file, or its number and its first sentence."""
+        pictures = self.part.pictures
+        own = np.flatnonzero(self.part.sentence_labels == self.part.image_labels[place])
+        text = self.part.texts[own[0]] if len(own) else ""
+        if pictures is not None and not pictures.in_memory:
+            return f"{pictures.images[place]}  {text}".rstrip()
+        return f"picture {place}  {text}".rstrip()
+
+    def sections(self, folder, rows: int = 8, k: int = 7, seed: int = 0) -> list[tuple]:
+        """Sections of a report: some sentences with their pictures, some pictures with their sentences."""
+        rng = np.random.default_rng(seed)
+        texts = rng.choice(len(self.part.texts), min(rows, len(self.part.texts)), replace=False)
+        images = rng.choice(len(self.images), min(rows, len(self.images)), replace=False)
+        headings = "A sentence and its best pictures", "A picture and its best sentences"
+        by_text, by_image = [self.text_row(i, k) for i in texts], [self.image_row(i, k) for i in images]
+        if self.part.pictures is None:  # what there is to see of a picture are its sentences
+            return [
+                (heading, [{row[0][1]: {f"{i + 1}.": cell[1] for i, cell in enumerate(row[1:])} for row in rows}])
+                for heading, rows in zip(headings, (by_text, by_image))
+            ]
+        return [
+            (heading, [plots.sheet(rows, folder / f"{name}.png", f"{heading} (green or ✓: right)")])
+            for heading, name, rows in zip(headings, ("pictures", "sentences"), (by_text, by_image))
+        ]
+
+    def text_row(self, text: int, k: int) -> list[tuple]:
+        """A row of `common.plots.sheet`: sentence number `text` of the part, and the pictures found for it."""
+        row = [(None, self.part.texts[text], None)]
+        scores = self.score(self.images, self.sentences[text : text + 1])[:, 0]
+        for _, place in _best(scores, k):
+            right = self.part.image_labels[place] == self.part.sentence_labels[text]
+            colour = plots.RIGHT if right else plots.WRONG
+            row.append((self.read(place), self.mark(right, place), colour))
+        return row
+
+    def mark(self, right: bool, place: int) -> str:
+        """What stands at a picture in a row: nothing, as its frame tells; without pictures a sentence of it."""
+        return f"{'✓ ' * right}{self.title(place)}" if self.part.pictures is None else ""
+
+    def image_row(self, image: int, k: int) -> list[tuple]:
+        """A row: picture number `image` of the part, and the sentences found for it."""
+        row = [(self.read(image), self.mark(False, image), plots.QUERY)]
+        for _, place in self.sentences_for(self.images[image], k):
+            right = self.part.image_labels[image] in self.labels_of(self.part.texts[place])
+            row.append((None, f"{'✓ ' * right}{self.part.texts[place]}", None))
+        return row
+
+    def labels_of(self, text: str) -> set[int]:
+        """The labels of all sentences of these very words."""
+        return {int(label) for t, label in zip(self.part.texts, self.part.sentence_labels) if t == text}
+
+
+def _best(scores: np.ndarray, k: int) -> Found:
+    """The `k` highest, ties in their order."""
+    k = min(k, len(scores))
+    chosen = np.argpartition(-scores, k - 1)[:k] if k < len(scores) else np.arange(len(scores))
+    chosen = chosen[np.lexsort((chosen, -scores[chosen]))]
+    return [(float(scores[place]), int(place)) for place in chosen]
