@@ -85,16 +85,18 @@ class Im2Vec(HybridBlock):
         Of the features.
     dim : int
         Length of a picture's vector, and so of a class's.
+    mean : bool
+        Start with an f that has a mean. With negative sampling all v_c learn along it first how seldom a class is
+        right; without one, both start at zero and wait for each other, for epochs where there are many classes. A
+        softmax knows that from the start, and the mean would make its steps too large.
     """
 
-    def __init__(self, backbone: HybridBlock, width: int, dim: int):
+    def __init__(self, backbone: HybridBlock, width: int, dim: int, mean: bool = True):
         super().__init__()
         with self.name_scope():
             self.backbone = backbone
             self.head = nn.HybridSequential(prefix="head_")
-            # From ones, so that f has a mean: along it all v_c learn first how seldom a class is right. Without one,
-            # both start at zero and wait for each other, for epochs where there are many classes.
-            standard = nn.BatchNorm(in_channels=width, beta_initializer="ones")
+            standard = nn.BatchNorm(in_channels=width, beta_initializer="ones" if mean else "zeros")
             self.head.add(standard, nn.Dense(dim, use_bias=False, in_units=width))
 
     def hybrid_forward(self, F, x):
@@ -108,6 +110,7 @@ def create(
     weights=None,
     preprocessing: dict | None = None,
     ctx=None,
+    mean: bool = True,
 ) -> Im2Vec:
     """f(x) on the network `name`, with values.
 
@@ -124,6 +127,8 @@ def create(
     preprocessing : dict, optional
         Instead of the one that belongs to the weights: what `description` gave.
     ctx : mx.Context or list, optional
+    mean : bool
+        See `Im2Vec`.
     """
     ctx = ctx or mx.cpu()
     if name == SMALL:
@@ -134,7 +139,7 @@ def create(
     if not weights:
         backbone.initialize(mx.init.MSRAPrelu(slope=0), ctx=ctx)
     dim = dim or min(backbone.width, MOST)
-    net = Im2Vec(backbone, backbone.width, dim)
+    net = Im2Vec(backbone, backbone.width, dim, mean)
     net.head.initialize(mx.init.Xavier(), ctx=ctx)
     net.size, net.dim = size or backbone.input_size, dim
     return net

@@ -51,7 +51,8 @@ def place(path) -> Path:
 def build(about: dict, weights=None, ctx=None) -> Model:
     """A model as `about` describes it, with new values, or pretrained ones in its backbone (`weights`)."""
     ctx = ctx or mx.cpu()
-    net = model.create(about["model"], about["dim"], about["size"], weights, about["preprocessing"], ctx)
+    mean = about["objective"] == "negative"
+    net = model.create(about["model"], about["dim"], about["size"], weights, about["preprocessing"], ctx, mean)
     objective = objectives.create(about["objective"], about["counts"], net.dim, about["negatives"], about["groups"])
     objective.initialize(ctx=ctx)
     found = {"size": net.size, "dim": net.dim, "preprocessing": model.description(net)}
