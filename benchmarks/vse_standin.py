@@ -26,10 +26,10 @@ def parse_args(argv=None):
 def main(args):
     from common.download import ensure
     from common.text import WordVectors, tokenise
-    from examples.vse import data
+    from examples.vse import layouts
 
     captions, out = pathlib.Path(args.captions), pathlib.Path(args.out)
-    texts, lists = data.read_tokens(captions), data.split_lists(captions.parent)
+    texts, lists = layouts.read_tokens(captions), layouts.split_lists(captions.parent)
     words = {word for group in texts.values() for word in tokenise(group[0])}
     ensure("glove50")
     from common.paths import data_dir

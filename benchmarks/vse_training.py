@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""PyTorch's version of the 2014 method on the arrays that vse/train.py reads; or sentences a second of both.
+"""The 2014 method by the suite and by PyTorch, on the same arrays: how well it ranks, or sentences a second.
 
-``--peer`` runs under a Python with PyTorch (benchmarks/requirements.txt); without it the suite is timed.
+``--peer PYTHON`` runs the PyTorch version too, under a Python that has it (benchmarks/requirements.txt).
 """
 
 import argparse
 import json
+import os
 import pathlib
+import subprocess
 import sys
 import time
 
@@ -17,13 +19,16 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 def parse_args():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument("--data", required=True, help="folder of f8k_PART_ims.npy and f8k_PART_caps.txt")
-    p.add_argument("--peer", action="store_true", help="PyTorch instead of the suite")
+    p.add_argument("--data", required=True, help="folder that vse_standin.py or vse_arrays.py wrote")
+    p.add_argument("--peer", metavar="PYTHON", help="a Python with PyTorch: run its version and print the ratio")
+    p.add_argument("--only-peer", action="store_true", help="this process is the peer")
     p.add_argument("--encoder", choices=["lstm", "gru"], default="lstm")
     p.add_argument("--loss", choices=["sum", "max"], default="sum")
     p.add_argument("--warmup", type=int, default=1)
     p.add_argument("--epochs", type=int, default=1)
     p.add_argument("--updates", type=int, default=0, help="stop after so many and print sentences a second only")
+    p.add_argument("--rounds", type=int, default=1, help="repeat, suite and peer in turn")
+    p.add_argument("--batch-size", type=int, default=128)
     p.add_argument("--dim", type=int, default=1024)
     p.add_argument("--dim-word", type=int, default=300)
     p.add_argument("--lrate", type=float, default=1e-3)
@@ -31,17 +36,28 @@ def parse_args():
     return p.parse_args()
 
 
+def load(folder, part):
+    """A part, from Kiros's layout or from the arrays of vse_arrays.py."""
+    from examples.vse import data, layouts
+
+    folder = pathlib.Path(folder)
+    if (folder / f"f8k_{part}_ims.npy").is_file():
+        return layouts.kiros(folder, "f8k_", part)
+    with np.load(folder / f"{part}.npz", allow_pickle=False) as kept:
+        return data.Part(kept["features"], kept["image_labels"], kept["texts"].tolist(), kept["sentence_labels"])
+
+
 class Peer:
-    """The 2014 method as vsepp writes it: padded and packed batches of shuffled captions, Adam, norm clipped to 2."""
+    """The 2014 method as vsepp writes it: packed batches of shuffled captions, Adam, norm clipped to 2."""
 
     def __init__(self, args, words, dim_image):
         import torch
         from torch import nn
 
         torch.manual_seed(args.seed)
-        torch.set_num_threads(2)
+        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))
         self.torch, self.args = torch, args
-        self.words = nn.Embedding(words, args.dim_word, padding_idx=None)
+        self.words = nn.Embedding(words, args.dim_word)
         nn.init.uniform_(self.words.weight, -0.1, 0.1)
         self.rnn = getattr(nn, args.encoder.upper())(args.dim_word, args.dim, batch_first=True)
         self.linear = nn.Linear(dim_image, args.dim)
@@ -82,33 +98,36 @@ class Peer:
 
 def peer(args, train, test, vocabulary):
     """Train the peer; returns seconds, sentences seen, and the embeddings of test."""
-    words = [vocabulary.encode(tokens) for tokens in train.tokens]
+    from common.text import tokenise
+
+    words = [vocabulary.encode(tokenise(text)) for text in train.texts]
+    by_label = [np.flatnonzero(train.image_labels == label) for label in range(train.image_labels.max() + 1)]
     model, seen, began = Peer(args, len(vocabulary), train.features.shape[1]), 0, time.time()
     rng, updates = np.random.default_rng(args.seed), 0
     for epoch in range(args.epochs):
         order = rng.permutation(len(words))
-        for start in range(0, len(order), 128):
-            chosen = order[start : start + 128]
-            features = train.features[train.sentence_labels[chosen]]
-            model.step(features, [words[i] for i in chosen], args.loss == "max" and epoch >= args.warmup)
+        for start in range(0, len(order), args.batch_size):
+            chosen = order[start : start + args.batch_size]
+            pictures = [rng.choice(by_label[label]) for label in train.sentence_labels[chosen]]
+            hardest = args.loss == "max" and epoch >= args.warmup
+            model.step(train.features[pictures], [words[i] for i in chosen], hardest)
             seen, updates = seen + len(chosen), updates + 1
             if updates == 5 and args.updates:  # the first steps allocate
                 seen, began = 0, time.time()
             if args.updates and updates >= args.updates:
                 return time.time() - began, seen, None
     seconds = time.time() - began
-    return seconds, seen, model.encode(test.features, [vocabulary.encode(t) for t in test.tokens])
+    return seconds, seen, model.encode(test.features, [vocabulary.encode(tokenise(text)) for text in test.texts])
 
 
 def suite(args, train, test, vocabulary):
-    """The same of the suite."""
+    """The same of the suite: the step of examples/vse/train.py."""
     import mxnet as mx
     from mxnet import autograd
 
     from common import optimizer
     from examples.vse import data, model
 
-    batches = data.Batches(train, vocabulary, 128, args.epochs, args.seed)
     about = {"dim": args.dim, "dim_word": args.dim_word, "encoder": args.encoder, "bidirectional": False}
     net = model.VSE({**about, "measure": "cosine", "dim_image": train.features.shape[1]}, vocabulary)
     mx.random.seed(args.seed)
@@ -120,44 +139,62 @@ def suite(args, train, test, vocabulary):
     parameters = net.collect_params()
     updater = optimizer.trainer([(parameters, "adam", {"learning_rate": args.lrate})])
     gradients = [p.grad() for p in parameters.values()]
+    batches = data.Batches(train, vocabulary, args.batch_size, args.epochs, args.seed, every=10**9)
     seen, began = 0, time.time()
-    for number, batch in enumerate(batches.read(0, args.updates or len(batches)), 1):
+    for number, batch in enumerate(batches.read(0), 1):
         with autograd.record():
             hardest = args.loss == "max" and batch.epoch >= args.warmup
-            loss = losses[hardest](*net(mx.nd.array(batch.features), mx.nd.array(batch.words)))
+            loss = losses[hardest](*net(mx.nd.array(batch.images), batch.words))
         loss.backward()
         model.clip_global_norm(gradients, 2.0)
         updater.step(1)
         seen += batch.words.shape[1]
-        if number % 10 == 0 or number == 5:
+        if number % 10 == 0:
             loss.wait_to_read()
-        if number == 5 and args.updates:
+        if args.updates and number == 5:
             mx.nd.waitall()
             seen, began = 0, time.time()
+        if number == args.updates:
+            break
     mx.nd.waitall()
     seconds = time.time() - began
     if args.updates:
         return seconds, seen, None
-    return seconds, seen, (net.encode_images(test.features), net.encode_sentences(test.tokens))
+    return seconds, seen, (net.encode_images(test.features), net.encode_sentences(test.texts))
+
+
+def once(args):
+    """Train and judge; prints a line of JSON and returns it."""
+    from common.metrics import ranking
+    from common.text import Vocabulary, tokenise
+
+    train, test = load(args.data, "train"), load(args.data, "test")
+    vocabulary = Vocabulary.build(map(tokenise, train.texts))
+    seconds, seen, embeddings = (peer if args.only_peer else suite)(args, train, test, vocabulary)
+    row = {"who": "PyTorch" if args.only_peer else "suite", "encoder": args.encoder, "loss": args.loss}
+    row.update(seed=args.seed, seconds=round(seconds, 1), sentences_per_second=round(seen / seconds, 1))
+    if embeddings:
+        found = ranking.image_sentence(*embeddings, test.image_labels, test.sentence_labels)
+        row.update({name: round(value, 4) for name, value in found.items()})
+    print(json.dumps(row), flush=True)
+    return row
 
 
 def main(args):
-    from common.text import Vocabulary
-    from examples.vse import data
-
-    folder = pathlib.Path(args.data)
-    train, test = (data.kiros(folder, "f8k_", part) for part in ("train", "test"))
-    vocabulary = Vocabulary.build(train.tokens)
-    seconds, seen, embeddings = (peer if args.peer else suite)(args, train, test, vocabulary)
-    row = {**vars(args), "sentences_per_second": round(seen / seconds, 1), "seconds": round(seconds, 1), "seen": seen}
-    if embeddings:
-        np.savez(folder / "last.npz", *embeddings)
-        from common.metrics import ranking
-
-        found = ranking.image_sentence(*embeddings, test.image_labels, test.sentence_labels)
-        row.update({name: round(value, 4) for name, value in found.items()})
-    print(json.dumps(row))
+    rows = []
+    for _ in range(args.rounds):
+        rows.append(once(args))
+        if args.peer:
+            command = [args.peer, __file__, "--only-peer", *(arg for arg in sys.argv[1:] if arg != "--only-peer")]
+            lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+            print(lines[-1], flush=True)
+            rows.append(json.loads(lines[-1]))
+    if args.peer and args.updates:
+        speeds = {who: max(r["sentences_per_second"] for r in rows if r["who"] == who) for who in ("suite", "PyTorch")}
+        print(f"suite {speeds['suite']:.0f}, PyTorch {speeds['PyTorch']:.0f} sentences a second (best of"
+              f" {args.rounds}): ratio {speeds['suite'] / speeds['PyTorch']:.2f}")  # fmt: skip
 
 
 if __name__ == "__main__":
-    main(parse_args())
+    arguments = parse_args()
+    once(arguments) if arguments.only_peer else main(arguments)
