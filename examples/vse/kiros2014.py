@@ -83,8 +83,8 @@ def load(path, ctx=None) -> model.VSE:
 def _gru(w, b, u, wx, bx, ux) -> dict[str, np.ndarray]:
     """Gluon's parameters from Theano's, whose gates are in the same order: reset, update; and the new value apart."""
     return {
-        "sentences.rnn.l0_i2h_weight": np.concatenate([w, wx], axis=1).T,
-        "sentences.rnn.l0_h2h_weight": np.concatenate([u, ux], axis=1).T,
-        "sentences.rnn.l0_i2h_bias": np.concatenate([b, bx]),
-        "sentences.rnn.l0_h2h_bias": np.zeros(len(b) + len(bx), np.float32),
+        "sentences.rnn._unfused.0.i2h_weight": np.concatenate([w, wx], axis=1).T,
+        "sentences.rnn._unfused.0.h2h_weight": np.concatenate([u, ux], axis=1).T,
+        "sentences.rnn._unfused.0.i2h_bias": np.concatenate([b, bx]),
+        "sentences.rnn._unfused.0.h2h_bias": np.zeros(len(b) + len(bx), np.float32),
     }

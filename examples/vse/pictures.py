@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from common import backbones, features
@@ -24,10 +26,12 @@ class Reader:
         Whose own backbone is to read, where it was trained too; what it reads is not kept.
     num_workers : int
     ctx : mx.Context, optional
+    keep : bool
+        Keep the features under ``data/features`` for the next time.
     """
 
-    def __init__(self, about: dict, net=None, num_workers: int = 2, ctx=None):
-        self.about, self.num_workers, self.ctx = about, num_workers, ctx
+    def __init__(self, about: dict, net=None, num_workers: int = 2, ctx=None, keep: bool = True):
+        self.about, self.num_workers, self.ctx, self.keep = about, num_workers, ctx, keep
         self.own = net.backbone if net is not None else None
         self.backbone = self.own
 
@@ -36,8 +40,8 @@ class Reader:
         if self.backbone is None:
             self.backbone = backbones.create(self.about["model"], self.about["params"] or "imagenet", self.ctx)
         options = {"num_workers": self.num_workers, "ctx": self.ctx, "transform": eval_transform(self.about)}
-        if self.own is not None:
-            return features.extract(self.own, pictures, **options)
+        if self.own is not None or not self.keep:
+            return features.extract(self.backbone, pictures, **options)
         return features.cached(data_root() / "features", self.backbone, pictures, int8=self.about["int8"], **options)
 
 
@@ -60,3 +64,13 @@ def _resize(about: dict) -> int:
 def loader(pictures: ImageSet, about: dict, batches, num_workers: int, seed: int, rank: int) -> Loader:
     """The pictures of `batches` (`data.Batches`), decoded ahead."""
     return Loader(pictures, train_transform(about), batches, num_workers, seed, rank)
+
+
+def files(paths: Sequence) -> ImageSet:
+    """Pictures in files, each a thing of its own."""
+    return ImageSet(list(paths), np.arange(len(paths)), [str(path) for path in paths])
+
+
+def arrays(*pictures: np.ndarray) -> ImageSet:
+    """Pictures in memory, of one size."""
+    return ImageSet(np.stack(pictures), np.arange(len(pictures)), [f"picture {i}" for i in range(len(pictures))])

@@ -1,0 +1,166 @@
+#!/usr/bin/env python3
+"""Find the pictures for a sentence and the sentences for a picture, with a model of train.py."""
+
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repository: runs without an install
+
+from common import cli
+from examples.vse.evaluate import add_use, open_model
+
+
+def parse_args(argv=None):
+    p = cli.parser(__doc__)
+    p.add_argument("params", metavar="MODEL", help="the model.params of a run, or an .npz of the 2014 code")
+    p.add_argument("--text", nargs="+", default=[], metavar="TEXT", help="sentences: their best pictures")
+    p.add_argument(
+        "--image", nargs="+", default=[], metavar="PATH",
+        help="pictures, or numbers of pictures in the data: their best sentences",
+    )  # fmt: skip
+    p.add_argument("--gallery", nargs="+", default=[], metavar="PATH", help="search your pictures, not the data's")
+    p.add_argument("--sentences", metavar="FILE", help="search the lines of a file, not the data's sentences")
+    add_use(p)
+    p.add_argument("-k", type=cli.positive_int, default=5, metavar="N", help="results to show for each query")
+    p.add_argument("--sheet", metavar="FILE.png", help="also draw them")
+    p.add_argument("--serve", action="store_true", help="answer on a page of this machine instead")
+    p.add_argument("--port", type=cli.non_negative_int, default=8000, metavar="N", help="of the page; 0: any free one")
+    args = p.parse_args(argv)
+    if not (args.text or args.image or args.serve):
+        p.error("say what to do: --text SENTENCE, --image PICTURE or --serve")
+    return args
+
+
+def main(args):
+    from common import plots
+
+    gallery, reader = open_gallery(args)
+    if args.serve:
+        from common import serve
+
+        serve.serve(app(gallery, reader), args.port)
+        return
+    rows = [answer_text(gallery, text, args.k) for text in args.text]
+    rows += [answer_image(gallery, reader, image, args.k) for image in args.image]
+    if args.sheet:
+        print(f"wrote {plots.sheet(rows, args.sheet)}")
+
+
+def open_gallery(args):
+    """What is searched, and what reads a query picture (None for a model of features)."""
+    import numpy as np
+
+    from common import images
+    from examples.vse import data, gallery, pictures
+
+    net, examined = open_model(args)
+    part, about = examined.part, net.about
+    reader = None
+    if about["model"]:
+        own = net if net.backbone is not None else None
+        reader = pictures.Reader(about, own, args.num_workers, net.ctx, keep=False)
+    if args.gallery or args.sentences:
+        features, labels, shown = part.features, part.image_labels, part.pictures
+        texts, of_texts = part.texts, part.sentence_labels
+        if args.gallery:
+            shown = pictures.files(images.find(args.gallery))
+            features, labels = need(reader, args.params)(shown), -2 - shown.labels
+        if args.sentences:
+            texts = read_lines(args.sentences)
+            of_texts = np.full(len(texts), -1)  # of no picture that is known
+        examined.part = data.Part(features, labels, texts, of_texts, shown)
+    return gallery.Gallery(net, examined.part, *examined.encode(net)), reader
+
+
+def read_lines(path):
+    """The lines of a file that are not empty."""
+    from common.errors import UserError, reading
+
+    with reading(path, "a text file of one sentence a line"):
+        lines = [line.strip() for line in pathlib.Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+    if not lines:
+        raise UserError(f"{path} has no sentence: one a line is wanted")
+    return lines
+
+
+def need(reader, params):
+    """`reader`, or an error where the model takes features from files."""
+    from common.errors import UserError
+
+    if reader is None:
+        raise UserError(f"{params} takes features from files: it cannot look at pictures; give numbers of the data's")
+    return reader
+
+
+def answer_text(gallery, text, k):
+    """Print the pictures for `text`; return a row of `common.plots.sheet`."""
+    print(text)
+    row = [(None, text, None)]
+    for score, place in gallery.pictures_for(text, k):
+        print(f"  {score:.3f}  {gallery.title(place)}")
+        picture = gallery.read(place)
+        row.append((picture, f"{score:.2f}" if picture is not None else gallery.title(place), None))
+    return row
+
+
+def answer_image(gallery, reader, image, k):
+    """Print the sentences for the picture in a file, or for picture number `image`; return a row."""
+    from common import plots
+
+    picture, vector = embed(gallery, reader, image)
+    print(image)
+    row = [(picture, "query" if picture is not None else str(image), plots.QUERY)]
+    for score, place in gallery.sentences_for(vector, k):
+        print(f"  {score:.3f}  {gallery.part.texts[place]}")
+        row.append((None, gallery.part.texts[place], None))
+    return row
+
+
+def embed(gallery, reader, image):
+    """Pixels (None where there are only features) and embedding of the picture that an argument names."""
+    from common import images
+    from common.errors import UserError
+    from examples.vse import pictures
+
+    if image.isdigit():
+        if int(image) >= len(gallery.images):
+            raise UserError(f"--image {image}: there are pictures 0 to {len(gallery.images) - 1}")
+        return gallery.read(int(image)), gallery.images[int(image)]
+    read = need(reader, "the model")
+    shown = pictures.files(images.find([image])[:1])
+    return shown.read(0), gallery.net.encode_images(read(shown))[0]
+
+
+def app(gallery, reader):
+    """The search page: sentences find pictures, pictures find sentences and pictures."""
+    from common import serve
+    from common.serve import Hit
+    from examples.vse import pictures
+
+    shown = gallery.part.pictures
+    titles = [gallery.title(place) for place in range(len(gallery.images))]
+    texts = gallery.part.texts
+
+    def hit(score, place):
+        return Hit(score, titles[place].split("  ", 1)[-1], place if shown is not None else None)
+
+    def by_text(text, k):
+        return [hit(*found) for found in gallery.pictures_for(text, k)]
+
+    def by_image(picture, k):
+        vector = gallery.net.encode_images(reader(pictures.arrays(picture)))[0]
+        sentences = [Hit(score, texts[place]) for score, place in gallery.sentences_for(vector, k)]
+        return {"Sentences": sentences, "Pictures": [hit(*found) for found in gallery.pictures_like(vector, k)]}
+
+    return serve.create_app(
+        "Sentences and pictures",
+        [] if shown is None else [shown.read(i) if shown.in_memory else shown.images[i] for i in range(len(titles))],
+        search_text=by_text,
+        search_image=by_image if reader else None,
+        hint=f"{len(titles)} pictures, {len(texts)} sentences: {gallery.net.about['dataset']}",
+        examples=texts[:: max(1, len(texts) // 6)][:6],
+    )
+
+
+if __name__ == "__main__":
+    cli.launch(main, parse_args)
