@@ -76,7 +76,7 @@ def compare(args, backbone, parts, vectors, space, kvstore):
         return evaluation.figures(of_valid, valid.labels, of_test, test.labels, words, seen)
 
     plain = metrics.unit(vectors)
-    ridge, _ = evaluation.ridge(fit.features, fit.labels, valid.features, valid.labels, plain, seen)
+    ridge = evaluation.ridge(fit.features, fit.labels, valid.features, valid.labels, plain, seen)
     rows = {"ridge": figures(ridge(valid.features), ridge(test.features), plain)}
     mx.random.seed(args.seed)
     net = model.attach(backbone, parts.seen, parts.unseen, vectors, mx.cpu(), args.hidden, args.dropout, space)

@@ -87,8 +87,8 @@ def baselines(args, net, parts, context):
             valid_vectors, valid.labels, test_vectors, test.labels, words, seen, args.handicap
         )  # fmt: skip
 
-    ridge, penalty = evaluation.ridge(train.features, train.labels, valid.features, valid.labels, words, seen)
-    rows = {f"ridge {penalty:g}": figures(ridge(valid.features), ridge(test.features))}
+    ridge = evaluation.ridge(train.features, train.labels, valid.features, valid.labels, words, seen)
+    rows = {f"ridge {ridge.penalty:g}": figures(ridge(valid.features), ridge(test.features))}
     if net.card.get("classifies", True):
         logits = [features.apply(net.classifier, part) for part in (valid, test)]
         rows["ConSE"] = figures(*(evaluation.conse(part, words[:seen]) for part in logits))

@@ -194,7 +194,7 @@ def create(
 def attach(backbone, seen, unseen, vectors, ctx, hidden=0, dropout=0.0, space=None) -> VisualSemanticNet:
     """A random classifier and head on a backbone that has values; see `VisualSemanticNet`."""
     net = VisualSemanticNet(backbone, seen, unseen, vectors, hidden, dropout, space)
-    net.classifier.initialize(mx.init.Xavier(), ctx=ctx)
+    net.classifier.initialize(mx.init.Zero(), ctx=ctx)  # features may be large: all classes start out equal
     net.encoder.head.initialize(mx.init.Xavier(), ctx=ctx)
     for constant in (net.word_vectors, net.centre, net.turn):
         constant.initialize(ctx=ctx)

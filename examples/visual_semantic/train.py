@@ -57,6 +57,7 @@ def parser():
         help="change brightness and contrast by up to",
     )  # fmt: skip
     p.add_argument("--find-lr", action="store_true", help="range test for the first of --stages: plot, suggestion")
+    p.add_argument("--no-plots", action="store_true", help="no curves and no report at the end")
     p.add_argument("--log-interval", type=cli.positive_int, default=20, metavar="N", help="batches between log lines")
     p.add_argument(
         "--save-interval", type=cli.non_negative_int, default=0, metavar="N",
@@ -213,12 +214,15 @@ def main(args):
         if not stages.frozen(args, name):
             reader.forget()
     figures = {f"stage{k}_accuracy": v for k, v in accuracies(run.folder).items()}
+    rows = {"trained": figures}
     if name != "1":
         figures.update(evaluation.of(net, parts, reader))
-        rows = {"chance": evaluation.chance(len(parts.seen), len(parts.unseen)), "trained": figures}
+        rows = {"chance": evaluation.chance(len(parts.seen), len(parts.unseen)), **rows}
         run.log("\n" + evaluation.table(rows))
     save(run.folder / "model.params", name, figures)
     run.finish(figures)
+    if not args.no_plots:
+        draw(run, rows)
     run.log(f"wrote {run.folder / 'model.params'}: evaluate.py, search.py, analyze.py and export.py take it")
 
 
@@ -228,6 +232,19 @@ def accuracies(folder):
 
     files = sorted(folder.glob("stage*/metrics.json"))
     return {file.parent.name[len("stage"):]: json.loads(file.read_text())["accuracy"] for file in files}
+
+
+def draw(run, rows):
+    """Curves of every stage, and a page."""
+    from common import plots, report
+    from common.run import read_history
+
+    sections = [("Figures", [{m: {name: f"{value:.3f}" for name, value in row.items()} for m, row in rows.items()}])]
+    for folder in sorted(run.folder.glob("stage*")):
+        names = ["loss", "valid_loss", "accuracy", "cosine"]
+        path = plots.curves(read_history(folder), run.plots / f"{folder.name}.png", names)
+        sections.append((f"Stage {folder.name[len('stage') :]}", [path]))
+    report.write(run.folder, f"Pictures and words of {run.args.dataset}", sections, vars(run.args))
 
 
 def suggest_lr(name, stage, lr, run):

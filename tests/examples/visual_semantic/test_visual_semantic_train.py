@@ -95,6 +95,8 @@ def test_training_writes_its_stages_and_recognises(trained):
         assert [row["epoch"] for row in rows if not row["batch"]] == list(range(1, epochs + 1))
         card = json.loads((part / "model.json").read_text())
         assert card["stage"] == stage and card["classifies"] == (stage != "2b") and card["dim"] == 300
+        assert (trained / "plots" / f"stage{stage}.png").is_file()
+    assert (trained / "report.html").read_text().count("<img") == 3
     assert json.loads((trained / "model.json").read_text())["unseen"] == ["orange", "deep+sky"]
 
 
