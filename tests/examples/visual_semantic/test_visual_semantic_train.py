@@ -271,3 +271,16 @@ def test_emoji_are_laid_out_as_awa2_is(emoji_folder, coloured, tmp_path):
     assert np.bincount(whole.labels).tolist() == [4] * 11  # four artists
     again = run("lay_out_emoji.py", "--data-path", emoji_folder, "--output", tmp_path / "e")
     assert again.returncode == 2 and "a new folder" in again.stderr
+
+
+def test_the_shipped_model_is_small_and_knows_animals_by_their_words():
+    from examples.visual_semantic import model, words
+    from examples.visual_semantic.train import SHIPPED
+
+    assert SHIPPED.stat().st_size + SHIPPED.with_suffix(".json").stat().st_size < 3_000_000
+    net = model.load(SHIPPED)
+    assert {"elephant", "water+buffalo", "cow", "dolphin"} <= set(net.seen) and len(net.unseen) == 60
+    queries = np.stack([words.query(net, name) for name in ("water buffalo", "cow", "elephant", "pizza")])  # no file
+    nearness = queries @ queries.T
+    assert nearness[0, 1] > nearness[0, 3] and nearness[1, 2] > nearness[2, 3]
+    assert {"model", "crop", "resize", "word_vectors", "stage", "figures", "licence"} <= set(net.card)
