@@ -102,10 +102,10 @@ def prepare(name: str, args, net, parts: data.Parts, reader: data.Reader, contex
         outputs, labels = reader.apply(forward, valid_set), valid_set.labels
         scores = guess(outputs)
         values = loss(mx.nd.array(outputs, ctx=contexts[0]), mx.nd.array(labels, ctx=contexts[0], dtype="int32"))
-        figures = {
-            "valid_loss": float(values.mean().asscalar()),
-            "accuracy": metrics.accuracy_at_k(scores, labels, (1,))["hit@1"],
-        }
+        valid_loss = float(values.mean().asscalar())
+        accuracy = metrics.accuracy_at_k(scores, labels, (1,))["hit@1"]
+        # The best epoch is the most accurate one; of several, the one with the lowest loss.
+        figures = {"valid_loss": valid_loss, "accuracy": accuracy, "score": accuracy + 1e-6 / (1 + valid_loss)}
         if name != "1":
             figures["cosine"] = float(np.mean(scores[np.arange(len(scores)), labels]))
         return figures

@@ -63,7 +63,7 @@ def main(args):
             parameter.set_data(start[name])
         stage = stages.prepare(args.stage, args, net, parts, reader, contexts, kvstore)
         figures = fit(stage, stages.settings(args, args.stage)[1], args.seed)
-        rows[trial] = figures["accuracy"]
+        rows[trial] = figures["score"]
         run.metrics(**named(trial), **figures)
         run.log(f"{shown(trial)}: accuracy {figures['accuracy']:.4f}")
     best = max(rows, key=rows.get)
@@ -71,8 +71,8 @@ def main(args):
     flags.update(zip(("--rotation", "--zoom", "--lighting"), AUGMENTATION[best[2]]) if args.stage != "2a" else ())
     run.log(table(rows))
     run.log("best: " + " ".join(f"{flag} {value:g}" for flag, value in flags.items()))
-    write_json(run.folder / "best.json", {"accuracy": rows[best], "flags": flags})
-    run.finish({"accuracy": rows[best], **named(best)})
+    write_json(run.folder / "best.json", {"score": rows[best], "flags": flags})
+    run.finish({"score": rows[best], **named(best)})
 
 
 def trials(args):
@@ -94,7 +94,7 @@ def set_flags(args, trial):
 
 
 def fit(stage, epochs, seed):
-    """Train for so many epochs, without checkpoints; the figures of the one with the lowest loss held back."""
+    """Train for so many epochs, without checkpoints; the figures of the one with the highest score."""
     from common import trainer
 
     best = {}
@@ -104,7 +104,7 @@ def fit(stage, epochs, seed):
             trainer.seed_everything(seed, epoch, batch.number, 0)
             stage.step(batch)
         figures = stage.evaluate(epoch)
-        if not best or figures["valid_loss"] < best["valid_loss"]:
+        if not best or figures["score"] > best["score"]:
             best = {**figures, "epoch": epoch + 1}
     return best
 
@@ -118,7 +118,7 @@ def shown(trial):
 
 
 def table(rows):
-    """All combinations, the best first."""
+    """All combinations, the best first; the score is the accuracy, and the loss where that is the same."""
     lines = [f"{'lr':>10}{'wd':>10}{'augmentation':>15}{'accuracy':>10}"]
     for (lr, wd, kind), accuracy in sorted(rows.items(), key=lambda row: -row[1]):
         lines.append(f"{lr:>10g}{wd:>10g}{kind:>15}{accuracy:>10.4f}")
