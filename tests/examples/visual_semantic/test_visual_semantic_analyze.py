@@ -89,11 +89,11 @@ def test_heat_adds_up_to_the_logit(coloured):
 
 def test_heat_runs_as_the_picture_does(coloured):
     net = model.load(coloured.params)
-    pictures = np.full((2, 64, 64, 3), 128, np.uint8)
-    pictures[1, :24, 40:] = (30, 60, 220)  # blue in the corner at the top right
-    plain, blue = heat.class_activation(net, pictures, np.array([SEEN.index("blue")] * 2))
-    changed = np.abs(blue - plain)
-    assert np.unravel_index(changed.argmax(), changed.shape) == (0, changed.shape[1] - 1)
+    pictures = np.full((3, 64, 64, 3), 128, np.uint8)
+    pictures[1, :24, 40:] = pictures[2, 40:, :24] = (30, 60, 220)  # blue at the top right, and at the bottom left
+    plain, above, below = heat.class_activation(net, pictures, np.array([SEEN.index("blue")] * 3))
+    above, below = np.abs(above - plain), np.abs(below - plain)
+    assert above[0, -1] > 1.5 * below[0, -1] and below[-1, 0] > 1.5 * above[-1, 0]
 
 
 def test_which_classes():
