@@ -246,3 +246,32 @@ def test_parts_share_one_numbering_seen_classes_first(monkeypatch, tmp_path, uns
     args.unseen = whole.class_names[1:]
     with pytest.raises(UserError, match="1 classes are left"):
         data.load(args)
+
+
+def test_cifar10_leaves_out_cat_and_truck(tmp_path):
+    folder, names = tmp_path / "cifar-10-batches-bin", ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog"]
+    names += ["horse", "ship", "truck"]
+    folder.mkdir()
+    (folder / "batches.meta.txt").write_text("\n".join(names))
+    rows = np.zeros((30, 3073), np.uint8)
+    rows[:, 0] = np.arange(30) % 10
+    for file in [f"data_batch_{i}.bin" for i in range(1, 6)] + ["test_batch.bin"]:
+        (folder / file).write_bytes(rows.tobytes())
+    args = argparse.Namespace(
+        dataset="cifar10", data_path=tmp_path, unseen=None, valid_share=0.2, seed=1, split="standard"
+    )
+    parts = data.load(args)
+    assert parts.unseen == ["cat", "truck"] and len(parts.seen) == 8
+    assert (len(parts.train), len(parts.valid), len(parts.test)) == (96, 24, 30)
+    args.dataset, args.data_path = "awa2", tmp_path / "none"
+    with pytest.raises(UserError, match="get_data.sh awa2"):
+        data.load(args)
+
+
+def test_a_head_with_a_hidden_layer(net, tmp_path):
+    deep = model.attach(net.backbone, net.seen, net.unseen, np.ones((3, 5)), mx.cpu(), hidden=7, dropout=0.5)
+    model.save(deep, tmp_path / "d.params", crop=32, resize=32, keep_aspect=False, stage="2a", classifies=True)
+    again = model.load(tmp_path / "d.params")
+    np.testing.assert_array_equal(again.embed(PICTURES).asnumpy(), deep.embed(PICTURES).asnumpy())  # no dropout now
+    with pytest.raises(UserError, match="another hidden"):
+        model.restore(net, tmp_path / "d.params")
