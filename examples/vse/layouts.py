@@ -16,7 +16,7 @@ from examples.vse.data import Part
 
 THINGS = ("emoji", "glyphs")
 NAMES = ("f8k", "f30k", "coco", *THINGS)
-FOLDERS = {  # where ./get_data.sh puts Kiros's and Karpathy's archives
+FOLDERS = {  # where get_data.sh puts Kiros's and Karpathy's archives
     "f8k": ("f8k", "flickr8k"),
     "f30k": ("f30k", "flickr30k"),
     "coco": ("kiros-coco", "coco"),
@@ -265,6 +265,6 @@ def split_things(captions: dict[str, list[str]], seed: int, words_seen: bool) ->
             chosen.append(thing)
             left.subtract(words[thing])
     if not held or len(chosen) < 2 * held:
-        raise UserError(f"{len(names)} things are too few to hold some out: ./get_data.sh has the whole set")
+        raise UserError(f"{len(names)} things are too few to hold some out: ./get_data.sh emoji fetches the whole set")
     out = set(chosen)
     return {"test": chosen[:held], "dev": chosen[held:], "train": [thing for thing in names if thing not in out]}
