@@ -145,7 +145,7 @@ def suite(args, train, test, vocabulary):
         with autograd.record():
             hardest = args.loss == "max" and batch.epoch >= args.warmup
             loss = losses[hardest](*net(mx.nd.array(batch.images), batch.words))
-        loss.backward()
+        net.backward([loss])
         model.clip_global_norm(gradients, 2.0)
         updater.step(1)
         seen += batch.words.shape[1]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import mxnet as mx
 import numpy as np
+from mxnet import autograd
 from mxnet.gluon import Block, HybridBlock, nn, rnn
 
 from common.errors import UserError, reading
@@ -64,6 +65,7 @@ class SentenceBranch(Block):
         if encoder == "bow" and dim_word != dim:
             raise UserError(f"--encoder bow sums word vectors: --dim_word {dim_word} must equal --dim {dim}")
         self.encoder, self.bidirectional, self.dim = encoder, bidirectional, dim
+        self.passes: list[recurrent.Pass] = []  # of this step, on a CPU, whose gradients are to be computed
         with self.name_scope():
             self.words = nn.Embedding(vocabulary_size, dim_word, weight_initializer=mx.init.Uniform(0.1))
             if encoder != "bow":
@@ -93,7 +95,17 @@ class SentenceBranch(Block):
         names = ("i2h_weight", "h2h_weight", "i2h_bias", "h2h_bias")
         parameters = (getattr(self.rnn, f"{direction}_{name}").data(vectors.context) for name in names)
         flat = mx.nd.array(places.reshape(-1), vectors.context, dtype=np.int32)
-        return recurrent.last_state(self.encoder, vectors, flat, places.shape[1], *parameters)
+        one = recurrent.Pass(self.encoder, vectors, flat, places.shape[1], *parameters)
+        if autograd.is_recording():
+            self.passes.append(one)
+        return one.state
+
+    def backward(self) -> None:
+        """After ``backward`` of the loss: through the recurrence on to its parameters and the words."""
+        heads = [one.heads() for one in self.passes]
+        self.passes = []
+        if heads:
+            autograd.backward(*(sum(lists, []) for lists in zip(*heads)))
 
     def fused(self, vectors, places):
         """The same by Gluon's operator, which is cuDNN's on a GPU."""
@@ -172,6 +184,11 @@ class VSE(Block):
         """Features (n, dim_image) or pictures (n, H, W, 3), and word numbers (length, n) -> two of (n, dim)."""
         features = self.backbone(images) if self.backbone is not None else images
         return self.images(features), self.sentences(words, images.context)
+
+    def backward(self, losses: list) -> None:
+        """The gradients of all parameters from losses recorded on one or several devices."""
+        autograd.backward(losses)
+        self.sentences.backward()
 
     @property
     def ctx(self):

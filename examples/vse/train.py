@@ -129,7 +129,7 @@ def main(args):
         with autograd.record():
             for ctx, (images, words) in zip(contexts, batch.split(len(contexts))):
                 values.append(loss(*net(mx.nd.array(images, ctx, dtype=images.dtype), words)))
-        autograd.backward(values)
+        net.backward(values)
         updater.allreduce_grads()
         if args.grad_clip:
             for of_device in gradients:

@@ -40,8 +40,9 @@ def test_shared_words_equal_gluons_operator(encoder, bidirectional, length):
     found = []
     for read in (branch.shared, branch.fused):
         with autograd.record():
-            state = read(vectors, places)
-            (state * upstream).sum().backward()
+            loss = (read(vectors, places) * upstream).sum()
+        loss.backward()
+        branch.backward()
         found.append([state, *(p.grad() for p in parameters), vectors.grad])
         found[-1] = [array.asnumpy() for array in found[-1]]
     for ours, theirs in zip(*found):
@@ -102,7 +103,7 @@ def test_steps_without_waiting_follow_the_gradient():
         for _ in range(20):
             with autograd.record():
                 loss = model.RankingLoss(0.9)(*net(images, words))
-            loss.backward()
+            net.backward([loss])
             if wait:
                 mx.nd.waitall()
             updater.step(1)
