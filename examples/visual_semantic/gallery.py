@@ -128,7 +128,7 @@ class Searcher:
         from common import serve
 
         card, net, names = self.net.card, self.net, self.index.names
-        captions = [Path(name).parent.name.replace("+", " ") for name in names]
+        captions = [plain(Path(name).parent.name) for name in names]
 
         def hits(vectors, k):
             return [Hit(score, captions[place], place) for score, place in self.pictures(vectors, k)[0]]

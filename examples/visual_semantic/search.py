@@ -108,11 +108,13 @@ def answer_picture(searcher, path, k):
 
 def shown(searcher, vectors, k):
     """Print the pictures nearest to a vector (1, dim); return them as cells of that row."""
+    from examples.visual_semantic.gallery import plain
+
     cells = []
     for score, place in searcher.pictures(vectors, k)[0]:
         file = pathlib.Path(searcher.index.names[place])
         print(f"  {score:.3f}  {file}")
-        cells.append((file, f"{file.parent.name[:14]}\n{score:.2f}", None))
+        cells.append((file, f"{plain(file.parent.name)[:14]}\n{score:.2f}", None))
     return cells
 
 
