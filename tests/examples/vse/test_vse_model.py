@@ -40,7 +40,8 @@ def test_shared_words_equal_gluons_operator(encoder, bidirectional, length):
     found = []
     for read in (branch.shared, branch.fused):
         with autograd.record():
-            loss = (read(vectors, places) * upstream).sum()
+            state = read(vectors, places)
+                loss = (state * upstream).sum()
         loss.backward()
         branch.backward()
         found.append([state, *(p.grad() for p in parameters), vectors.grad])
