@@ -41,7 +41,7 @@ def test_shared_words_equal_gluons_operator(encoder, bidirectional, length):
     for read in (branch.shared, branch.fused):
         with autograd.record():
             state = read(vectors, places)
-                loss = (state * upstream).sum()
+            loss = (state * upstream).sum()
         loss.backward()
         branch.backward()
         found.append([state, *(p.grad() for p in parameters), vectors.grad])
