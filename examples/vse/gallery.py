@@ -86,7 +86,7 @@ class Gallery:
         row = [(None, self.part.texts[text], None)]
         scores = self.score(self.images, self.sentences[text : text + 1])[:, 0]
         for _, place in _best(scores, k):
-            right = self.part.image_labels[place] == self.part.sentence_labels[text]
+            right = bool(self.part.image_labels[place] == self.part.sentence_labels[text])
             colour = plots.RIGHT if right else plots.WRONG
             row.append((self.read(place), self.mark(right, place), colour))
         return row
@@ -99,7 +99,7 @@ class Gallery:
         """A row: picture number `image` of the part, and the sentences found for it."""
         row = [(self.read(image), self.mark(False, image), plots.QUERY)]
         for _, place in self.sentences_for(self.images[image], k):
-            right = self.part.image_labels[image] in self.labels_of(self.part.texts[place])
+            right = int(self.part.image_labels[image]) in self.labels_of(self.part.texts[place])
             row.append((None, f"{'✓ ' * right}{self.part.texts[place]}", None))
         return row
 

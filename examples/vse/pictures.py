@@ -38,7 +38,8 @@ class Reader:
     def __call__(self, pictures: ImageSet) -> np.ndarray:
         """(n, width) float32."""
         if self.backbone is None:
-            self.backbone = backbones.create(self.about["model"], self.about["params"] or "imagenet", self.ctx)
+            weights, size = self.about["params"] or "imagenet", self.about["image_size"]
+            self.backbone = backbones.create(self.about["model"], weights, self.ctx, size=size)
         options = {"num_workers": self.num_workers, "ctx": self.ctx, "transform": eval_transform(self.about)}
         if self.own is not None or not self.keep:
             return features.extract(self.backbone, pictures, **options)

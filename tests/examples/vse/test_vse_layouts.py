@@ -1,0 +1,237 @@
+"""Each layout of pictures and sentences, written small by the test; and batches of pairs."""
+
+import json
+
+import numpy as np
+import pytest
+import scipy.io
+from PIL import Image
+
+from common.errors import UserError
+from common.text import Vocabulary, tokenise
+from examples.vse import data, layouts
+
+SIZES = {"train": 6, "dev": 3, "test": 4}
+
+
+def features(part, start=0):
+    count = SIZES[part]
+    return (np.arange(count * 8).reshape(count, 8) + 100 * start).astype(np.float32)
+
+
+def write_kiros(folder, stem, per_caption=False, captions=5):
+    folder.mkdir(exist_ok=True)
+    for number, part in enumerate(SIZES):
+        rows = features(part, number)
+        np.save(folder / f"{stem}{part}_ims.npy", np.repeat(rows, captions, axis=0) if per_caption else rows)
+        lines = [f"{part} picture {i} said {k}" for i in range(len(rows)) for k in range(captions)]
+        (folder / f"{stem}{part}_caps.txt").write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize("stem", ["f8k_", ""])  # Kiros's names, vsepp's
+@pytest.mark.parametrize("per_caption", [False, True])
+def test_kiros_and_vsepp(tmp_path, stem, per_caption):
+    write_kiros(tmp_path, stem, per_caption)
+    parts = layouts.load("f8k", tmp_path)
+    for number, (name, part) in enumerate(parts.items()):
+        np.testing.assert_array_equal(part.features, features(name, number))
+        assert part.features.dtype == np.float32 and part.pictures is None
+        np.testing.assert_array_equal(part.sentence_labels, np.repeat(np.arange(SIZES[name]), 5))
+        assert part.texts[7] == f"{name} picture 1 said 2"
+
+
+def test_other_names_and_other_counts(tmp_path):
+    write_kiros(tmp_path / "mine", "mine_", captions=4)
+    part = layouts.load("mine", tmp_path)["dev"]
+    np.testing.assert_array_equal(part.sentence_labels, np.repeat(np.arange(3), 4))
+
+
+def test_one_part_alone_and_the_folder_of_get_data(tmp_path, monkeypatch):
+    monkeypatch.setenv("EMBEDDING_DATA", str(tmp_path))
+    (tmp_path / "kiros-coco").mkdir()
+    write_kiros(tmp_path / "kiros-coco" / "coco", "")
+    np.save(tmp_path / "kiros-coco" / "coco" / "testall_ims.npy", features("test"))
+    (tmp_path / "kiros-coco" / "coco" / "testall_caps.txt").write_text("a b\n" * 20)
+    assert list(layouts.load("coco", parts=["testall"])) == ["testall"]
+
+
+def test_karpathy(tmp_path):
+    splits = ["train", "val", "restval", "test", "train"]
+    images = [
+        {"split": split, "sentences": [{"raw": f"Picture {i}."}] * (i + 1)} for i, split in enumerate(splits)
+    ]  # fmt: skip
+    (tmp_path / "dataset.json").write_text(json.dumps({"images": images}))
+    rows = np.arange(40.0).reshape(5, 8)
+    scipy.io.savemat(tmp_path / "vgg_feats.mat", {"feats": rows.T})
+    parts = layouts.load("f8k", tmp_path)
+    np.testing.assert_array_equal(parts["train"].features, rows[[0, 2, 4]])
+    np.testing.assert_array_equal(parts["train"].sentence_labels, np.repeat([0, 1, 2], [1, 3, 5]))
+    assert parts["dev"].texts == ["Picture 1."] * 2 and parts["test"].texts == ["Picture 3."] * 4
+    scipy.io.savemat(tmp_path / "vgg_feats.mat", {"feats": rows[:4].T})
+    with pytest.raises(UserError, match="vgg_feats.mat has 4 images, dataset.json 5"):
+        layouts.load("f8k", tmp_path)
+
+
+def write_pictures(folder, names):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(folder / name)
+
+
+def numbered(pictures):
+    """Stands for a backbone: a picture's file number."""
+    return np.array([[int(path.stem.split("_")[-1])] for path in pictures.images], np.float32)
+
+
+def test_flickr_token_file(tmp_path):
+    names = [f"{i}.jpg" for i in range(6)]
+    tokens = tmp_path / "Flickr8k.token.txt"
+    tokens.write_text("".join(f"{name}#{k}\tText {k} of {name}\n" for name in names for k in range(2)))
+    for part, chosen in (("train", names[:3]), ("dev", names[3:4]), ("test", names[4:])):
+        (tmp_path / f"Flickr_8k.{part}Images.txt").write_text("\n".join(chosen))
+    write_pictures(tmp_path / "pictures", names)
+    parts = layouts.load("f8k", None, numbered, captions=[tokens], images=tmp_path / "pictures")
+    np.testing.assert_array_equal(parts["test"].features, [[4], [5]])
+    assert parts["test"].texts[2] == "Text 0 of 5.jpg" and len(parts["train"].pictures) == 3
+    (tmp_path / "pictures" / "4.jpg").unlink()
+    with pytest.raises(UserError, match="4.jpg is not there: give the folder of the pictures by --images"):
+        layouts.load("f8k", None, numbered, captions=[tokens], images=tmp_path / "pictures")
+    tokens.write_text("no tab\n")
+    with pytest.raises(UserError, match="line 1: expected IMAGE#N, a tab and a text"):
+        layouts.load("f8k", None, numbered, captions=[tokens], images=tmp_path / "pictures")
+
+
+def test_the_real_flickr8k_captions(shared_data):
+    """The official lists name 6,000, 1,000 and 1,000 pictures of five captions each."""
+    folder = shared_data / "flickr8k_text"
+    texts, lists = layouts.read_tokens(folder / "Flickr8k.token.txt"), layouts.split_lists(folder)
+    assert {part: len(names) for part, names in lists.items()} == {"train": 6000, "dev": 1000, "test": 1000}
+    assert all(len(texts[name]) == 5 for names in lists.values() for name in names)
+
+
+def test_coco_json(tmp_path):
+    files = []
+    for part, numbers in (("train2014", range(8)), ("val2014", range(8, 24))):
+        names = {100 + i: f"COCO_{part}_{i:04d}.jpg" for i in numbers}
+        content = {
+            "images": [{"id": k, "file_name": name} for k, name in reversed(names.items())],
+            "annotations": [{"image_id": k, "caption": f" About {k}. "} for k in names for _ in range(2)],
+        }
+        files.append(tmp_path / f"captions_{part}.json")
+        files[-1].write_text(json.dumps(content))
+        write_pictures(tmp_path / "coco" / part, names.values())
+    parts = layouts.load("coco", None, numbered, captions=files, images=tmp_path / "coco")
+    np.testing.assert_array_equal(parts["dev"].features, [[8], [9]])  # an eighth of the validation pictures each
+    np.testing.assert_array_equal(parts["test"].features, [[10], [11]])
+    np.testing.assert_array_equal(parts["train"].features[:, 0], [*range(8), *range(12, 24)])
+    assert parts["dev"].texts[0] == "About 108."
+
+
+@pytest.mark.parametrize("flags, message", [
+    ({"captions": ["a.txt"]}, "--captions needs --images"),
+    ({"captions": ["a.txt", "b.txt"], "images": "."}, "one token file, or several"),
+    ({"captions": ["absent.txt"], "images": "."}, "absent.txt is not as it should be"),
+    ({}, "--data f8k.*no|holds no f8k_train_ims.npy.*get_data.sh f8k.*glyphs needs no download"),
+])  # fmt: skip
+def test_what_is_missing_is_named(tmp_path, monkeypatch, flags, message):
+    monkeypatch.setenv("EMBEDDING_DATA", str(tmp_path))
+    with pytest.raises(UserError, match=message):
+        layouts.load("f8k", **flags)
+
+
+def test_damaged_features_are_named(tmp_path):
+    write_kiros(tmp_path, "f8k_")
+    np.save(tmp_path / "f8k_dev_ims.npy", np.array([{}], dtype=object))
+    with pytest.raises(UserError, match="f8k_dev_ims.npy is not as it should be"):
+        layouts.load("f8k", tmp_path)
+    np.save(tmp_path / "f8k_dev_ims.npy", features("dev")[:2])
+    with pytest.raises(UserError, match="15 captions are no multiple of the 2 rows"):
+        layouts.load("f8k", tmp_path)
+    np.save(tmp_path / "f8k_dev_ims.npy", features("dev")[0])
+    with pytest.raises(UserError, match="has 1 dimensions"):
+        layouts.load("f8k", tmp_path)
+
+
+def test_things_held_out(emoji_folder):
+    parts = layouts.load("emoji", emoji_folder)
+    names = {part: set(p.names) for part, p in parts.items()}
+    assert len(names["test"]) == len(names["dev"]) == layouts.HELD_OUT == 200
+    assert not names["test"] & names["train"] and not names["test"] & names["dev"] and not names["dev"] & names["train"]
+    test = parts["test"]
+    assert len(test.texts) == 1000 and len(test.image_labels) > 700
+    for place in (0, 100, len(test.image_labels) - 1):  # picture, thing and sentence belong together
+        code = test.pictures.images[place].stem
+        assert test.names[test.image_labels[place]] == code
+    assert {part: p.names for part, p in layouts.load("emoji", emoji_folder).items()} == {
+        part: p.names for part, p in parts.items()
+    }
+    assert layouts.load("emoji", emoji_folder, seed=1)["test"].names != test.names
+
+
+def test_words_of_held_out_glyphs_are_trained_on():
+    parts = layouts.load("glyphs")
+    seen = {word for text in parts["train"].texts for word in tokenise(text)}
+    for part in ("dev", "test"):
+        assert len(parts[part].texts) == 200 and len(parts[part].image_labels) == 200 * 12
+        assert all(word in seen for text in parts[part].texts for word in tokenise(text))
+        assert not set(parts[part].texts) & set(parts["train"].texts)
+
+
+@pytest.fixture
+def pairs():
+    rng = np.random.default_rng(0)
+    texts = [" ".join(f"w{j}" for j in rng.integers(0, 9, rng.integers(1, 6))) for _ in range(300)]
+    labels = np.repeat(np.arange(60), 5)
+    image_labels = np.repeat(np.arange(60), 2)  # two pictures of each thing
+    return data.Part(np.arange(120, dtype=np.float32)[:, None], image_labels, texts, labels)
+
+
+def make(part, **options):
+    vocabulary = Vocabulary.build(map(tokenise, part.texts))
+    return vocabulary, data.Batches(part, vocabulary, 16, 3, 5, every=7, **options)
+
+
+@pytest.mark.parametrize("same_image", [False, True])
+def test_batches(pairs, same_image):
+    vocabulary, batches = make(pairs, same_image=same_image)
+    by_words = {}
+    for text, label in zip(pairs.texts, pairs.sentence_labels):
+        by_words.setdefault(tuple(vocabulary.encode(tokenise(text))), set()).add(label)
+    read = [list(batches.read(r)) for r in range(batches.rounds)]
+    assert [len(r) for r in read[:-1]] == [7] * (batches.rounds - 1) and sum(map(len, read)) == len(batches)
+    crowded, pictures = False, set()
+    for batch in (b for r in read for b in r):
+        assert (batch.words[-1] == 0).all() and (batch.words[:-1] > 0).all()  # one length, the end last
+        labels = pairs.image_labels[batch.images[:, 0].astype(int)]
+        assert all(label in by_words[tuple(words)] for label, words in zip(labels, batch.words.T))
+        crowded |= len(set(labels)) < len(labels)
+        pictures |= set(batch.images[:, 0].astype(int))
+    assert crowded == same_image and len(pictures) == 120
+    epochs = [b.epoch for r in read for b in r]
+    assert epochs == sorted(epochs) and set(epochs) == {0, 1, 2}
+    again = list(make(pairs, same_image=same_image)[1].read(1, 3))  # from the middle of a round
+    for ours, theirs in zip(again, read[1][3:]):
+        np.testing.assert_array_equal(ours.images, theirs.images)
+        np.testing.assert_array_equal(ours.words, theirs.words)
+
+
+def test_workers_share_the_batches(pairs):
+    whole, first, second = (make(pairs, **w)[1] for w in ({}, *({"rank": r, "num_workers": 2} for r in (0, 1))))
+    assert len(first) == len(second) and abs(len(whole) - 2 * len(first)) <= 3
+    alone = list(whole.read(0))
+    for ours, theirs in zip(alone, [b for both in zip(first.read(0), second.read(0)) for b in both]):
+        np.testing.assert_array_equal(ours.words, theirs.words)
+
+
+def test_devices_share_a_batch():
+    batch = data.Pairs(np.arange(7)[:, None], np.arange(14).reshape(2, 7), 0)
+    images, words = zip(*batch.split(2))
+    assert [len(i) for i in images] == [w.shape[1] for w in words] == [4, 3]
+    np.testing.assert_array_equal(np.concatenate(words, axis=1), batch.words)
+
+
+def test_long_sentences_are_left_out(pairs):
+    _, batches = make(pairs, longest=2)
+    assert max(b.words.shape[0] for b in batches.read(0)) == 3
+    with pytest.raises(UserError, match="lower --batch_size 16 or raise --maxlen_w 1"):
+        make(data.Part(pairs.features, pairs.image_labels, ["a b"] * 300, pairs.sentence_labels), longest=1)

@@ -1,0 +1,236 @@
+"""train.py, evaluate.py and search.py from end to end on small arrays and pictures."""
+
+import json
+
+import mxnet as mx
+import numpy as np
+import pytest
+from PIL import Image
+
+from common import backbones
+from common.errors import UserError
+from examples.vse import evaluate, layouts, model, search, train
+
+SMALL = ["--dim", "24", "--dim_word", "12", "--batch_size", "32", "--max_epochs", "4"]
+SMALL += ["--validFreq", "20", "--dispFreq", "5", "--lrate", "5e-3"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Pictures are sums of their words: features of 16 numbers, five sentences of two to four words each."""
+    place, rng = tmp_path_factory.mktemp("arrays"), np.random.default_rng(0)
+    words = rng.normal(size=(40, 16))
+    for part, count in (("train", 120), ("dev", 30), ("test", 30)):
+        chosen = [rng.choice(40, 4, replace=False) for _ in range(count)]
+        said = [rng.permutation(own)[: rng.integers(2, 5)] for own in chosen for _ in range(5)]
+        texts = [" ".join(f"w{w}" for w in own) for own in said]
+        np.save(place / f"f8k_{part}_ims.npy", np.array([words[own].sum(0) for own in chosen], np.float32))
+        (place / f"f8k_{part}_caps.txt").write_text("\n".join(texts) + "\n")
+    return place
+
+
+def run(folder, *flags):
+    train.main(train.parse_args(["--data-path", str(folder), "--dim_image", "16", *SMALL, *flags]))
+
+
+@pytest.fixture(scope="module")
+def trained(folder, tmp_path_factory):
+    place = tmp_path_factory.mktemp("run") / "run"
+    run(folder, "--run-dir", str(place))
+    return place
+
+
+def test_training_ranks_far_above_chance(trained):
+    figures = json.loads((trained / "metrics.json").read_text())
+    assert figures["rsum"] > 350 > 2 * figures["chance_rsum"]
+    assert figures["rsum"] > figures["before training_rsum"] + 100
+    assert figures["i2t_median_rank"] <= 3 and figures["t2i_median_rank"] <= 4
+    rows = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["rsum"] > rows[0].get("rsum", 0)
+    page = (trained / "report.html").read_text()
+    assert "A sentence and its best pictures" in page and "<script" not in page
+    net = model.load(trained / "model.params")
+    assert net.vocabulary.counts[2] > 0 and net.about["figures"]["rsum"] == max(r.get("rsum", 0) for r in rows)
+
+
+def test_evaluate_gives_the_figures_of_training(trained, tmp_path, capsys):
+    evaluate.main(evaluate.parse_args([str(trained / "model.params"), "--output", str(tmp_path / "f.json")]))
+    assert "30 pictures, 150 sentences (test)" in capsys.readouterr().out
+    found = json.loads((tmp_path / "f.json").read_text())["model.params"]
+    expected = json.loads((trained / "metrics.json").read_text())
+    assert found == pytest.approx({name: expected[name] for name in found})
+
+
+def test_search_of_features(trained, folder, tmp_path, capsys):
+    texts = (folder / "f8k_test_caps.txt").read_text().splitlines()
+    (tmp_path / "more.txt").write_text("w1 w2\n\nw3\n")
+    flags = [str(trained / "model.params"), "--text", texts[0], "--image", "2", "-k", "3"]
+    search.main(search.parse_args([*flags, "--sheet", str(tmp_path / "sheet.png")]))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == texts[0] and "picture" in lines[1] and lines[4] == "2"
+    assert Image.open(tmp_path / "sheet.png").width > 200
+    search.main(search.parse_args([*flags, "--sentences", str(tmp_path / "more.txt")]))
+    assert {line.split("  ")[-1] for line in capsys.readouterr().out.splitlines()[5:]} == {"w1 w2", "w3"}
+    for wrong, message in (
+        (["--text", "nothing known"], "knows no word of 'nothing known'"),
+        (["--image", "30"], "there are pictures 0 to 29"),
+        (["--image", str(tmp_path / "sheet.png")], "takes features from files"),
+    ):
+        with pytest.raises(UserError, match=message):
+            search.main(search.parse_args([flags[0], *wrong]))
+
+
+@pytest.mark.parametrize("flags", [["--encoder", "gru"], ["--num-cpus", "2", "--encoder", "lstm", "--bidirectional"]])
+def test_a_killed_run_resumed_gives_the_same_parameters(folder, tmp_path, monkeypatch, flags):
+    flags = [*flags, "--loss", "max", "--warmup", "1", "--max_epochs", "3", "--no-plots", "--validFreq", "15"]
+    run(folder, *flags, "--run-dir", str(tmp_path / "whole"))
+    figures, save = [], model.save
+
+    class Killed(Exception):
+        pass
+
+    def kill(*args, **more):
+        figures.append(more)
+        if len(figures) == 2:
+            raise Killed
+        save(*args, **more)
+
+    monkeypatch.setattr(model, "save", kill)
+    with pytest.raises(Killed):
+        run(folder, *flags, "--run-dir", str(tmp_path / "cut"))
+    monkeypatch.setattr(model, "save", save)
+    run(folder, *flags, "--run-dir", str(tmp_path / "cut"), "--resume")
+    whole, cut = (
+        mx.nd.load(str(sorted((tmp_path / name / "checkpoints").glob("epoch-*"))[-1] / "net-0.params"))
+        for name in ("whole", "cut")
+    )
+    assert whole.keys() == cut.keys()
+    for name, array in whole.items():
+        np.testing.assert_array_equal(array.asnumpy(), cut[name].asnumpy(), err_msg=name)
+
+
+def test_start_words_and_order(folder, trained, tmp_path):
+    """A saved model gone on with; words from vectors; the order measure with a sum of words."""
+    start = ["--start", str(trained / "model.params"), "--max_epochs", "1", "--no-plots"]
+    run(folder, *start, "--run-dir", str(tmp_path / "on"))
+    on, before = (json.loads((place / "metrics.json").read_text()) for place in (tmp_path / "on", trained))
+    assert on["before training_rsum"] == pytest.approx(before["rsum"])
+    with pytest.raises(UserError, match="was trained with encoder lstm: say so by --encoder lstm"):
+        run(folder, *start, "--encoder", "gru", "--run-dir", str(tmp_path / "other"))
+    vectors = tmp_path / "vectors.txt"
+    vectors.write_text("".join(f"w{i} " + " ".join(["0.5"] * 24) + "\n" for i in range(30)))
+    flags = ["--encoder", "bow", "--measure", "order", "--word-vectors", str(vectors), "--no-plots"]
+    with pytest.raises(UserError, match="vectors of 24 numbers: add --dim_word 24"):
+        run(folder, "--word-vectors", str(vectors), "--run-dir", str(tmp_path / "x"))
+    run(folder, *flags, "--dim_word", "24", "--lrate", "1e-9", "--max_epochs", "1", "--run-dir", str(tmp_path / "bow"))
+    net = model.load(tmp_path / "bow" / "model.params")
+    table = net.sentences.words.weight.data().asnumpy()
+    np.testing.assert_allclose(table[net.vocabulary.numbers["w7"]], 0.5, rtol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Flickr8k's layout with pictures of one colour, named by it; parameters for a small backbone."""
+    place, rng = tmp_path_factory.mktemp("colours"), np.random.default_rng(0)
+    colours = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 220), "white": (250, 250, 250)}
+    (place / "pictures").mkdir()
+    lines, names = [], []
+    for i in range(60):
+        word = list(colours)[i % 4]
+        pixels = np.clip(np.array(colours[word]) + rng.integers(-20, 20, (24, 30, 3)), 0, 255).astype(np.uint8)
+        names.append(f"{i}.png")
+        Image.fromarray(pixels).save(place / "pictures" / names[-1])
+        said = f"a {word} thing number {i % 5}", f"all {word}"
+        lines += [f"{names[-1]}#{k}\t{text}" for k, text in enumerate(said)]
+    (place / "tokens.txt").write_text("\n".join(lines) + "\n")
+    for part, chosen in (("train", names[:44]), ("dev", names[44:52]), ("test", names[52:])):
+        (place / f"{part}Images.txt").write_text("\n".join(chosen))
+    mx.random.seed(0)
+    network = backbones.network("conv4")
+    network.initialize(mx.init.Xavier())
+    network(mx.nd.zeros((1, 3, 32, 32)))
+    network.save_parameters(str(place / "conv4.params"))
+    return place
+
+
+def test_pictures_frozen_then_finetuned_then_searched(pictures, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("EMBEDDING_DATA", str(tmp_path / "data"))
+    flags = ["--captions", str(pictures / "tokens.txt"), "--images", str(pictures / "pictures"), "--model", "conv4"]
+    flags += ["--params", str(pictures / "conv4.params"), "--image-size", "32", *SMALL, "--batch_size", "8"]
+    train.main(train.parse_args([*flags, "--run-dir", str(tmp_path / "frozen")]))
+    assert len(list((tmp_path / "data" / "features").glob("conv4-32-*.npy"))) == 3
+    assert (tmp_path / "frozen" / "plots" / "pictures.png").is_file()
+    start = ["--finetune", "--start", str(tmp_path / "frozen" / "model.params"), "--max_epochs", "2"]
+    train.main(train.parse_args([*flags, *start, "--run-dir", str(tmp_path / "tuned"), "--backbone-lr", "1"]))
+    before = backbones.create("conv4", str(pictures / "conv4.params"), size=32)._collect_params_with_prefix()
+    after = model.load(tmp_path / "tuned" / "model.params").backbone._collect_params_with_prefix()
+    changed = {n for n, p in after.items() if (p.data() != before[n].data()).sum().asscalar()}
+    assert changed and all("body" in name and "running" not in name for name in changed)  # batch norms are kept
+    figures = json.loads((tmp_path / "tuned" / "metrics.json").read_text())
+    for name in ("frozen", "tuned"):
+        saved = str(tmp_path / name / "model.params")
+        evaluate.main(evaluate.parse_args([saved, "--output", str(tmp_path / f"{name}.json")]))
+    assert json.loads((tmp_path / "tuned.json").read_text())["model.params"]["rsum"] == pytest.approx(figures["rsum"])
+    capsys.readouterr()
+    for name in ("frozen", "tuned"):
+        saved = str(tmp_path / name / "model.params")
+        some = str(pictures / "pictures" / "1.png")
+        flags = ["--text", "a green thing", "--image", some, "--gallery", str(pictures / "pictures"), "-k", "4"]
+        search.main(search.parse_args([saved, *flags, "--sheet", str(tmp_path / "s.png")]))
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0] == "a green thing" and all(".png" in line for line in lines[1:5]) and lines[5] == some
+    gallery, reader = search.open_gallery(search.parse_args([saved, "--serve"]))
+    client = search.app(gallery, reader).test_client()
+    assert "8 pictures" in client.get("/").text
+    assert client.get("/?q=all+blue").text.count("<figure>") == 8
+    page = client.get("/?like=2").text
+    assert "<h2>Sentences</h2>" in page and "<h2>Pictures</h2>" in page
+    assert "knows no word" in client.get("/?q=xyz").text
+
+
+@pytest.mark.parametrize("flags, message", [
+    (["--dim_image", "17"], "--dim_image 17: the features have 16 numbers, so give --dim_image 16"),
+    (["--finetune"], "--finetune needs pictures"),
+    (["--saveto", "/absent/m.params"], "--saveto /absent/m.params: there is no such folder"),
+    (["--maxlen_w", "1"], "raise --maxlen_w 1"),
+    (["--encoder", "bow"], "--dim_word 12 must equal --dim 24"),
+    (["--data", "emojis"], "--data emojis .did you mean emoji.*holds no emojis_train_ims.npy"),
+])  # fmt: skip
+def test_wrong_use_is_one_line(folder, tmp_path, flags, message):
+    with pytest.raises(UserError, match=message) as error:
+        run(folder, *flags, "--run-dir", str(tmp_path / "run"))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("flags, message", [
+    (["--margin", "2"], "from 0 to 1"),
+    (["--finetune", "--int8"], "leave it out with --finetune"),
+    (["--kvstore", "dist_async"], "use dist_sync"),
+    (["--preset", "f9k"], "invalid choice"),
+])  # fmt: skip
+def test_wrong_flags(capsys, flags, message):
+    with pytest.raises(SystemExit) as end:
+        train.parse_args(flags)
+    assert end.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_the_documents_flags_have_its_defaults():
+    args = train.parse_args([])
+    wanted = {
+        "dataset": "f8k", "margin": 0.2, "max_epochs": 15, "batch_size": 128, "dim": 1024, "dim_word": 300,
+        "maxlen_w": 150, "dispFreq": 10, "validFreq": 100, "saveto": None, "encoder": "lstm", "grad_clip": 2.0,
+        "lrate": 2e-4, "early_stop": 20, "loss": "sum", "measure": "cosine", "model": "vgg19",
+    }  # fmt: skip
+    assert {name: getattr(args, name) for name in wanted} == wanted
+    for name in ("max_epochs", "batch_size", "dim_image", "dim_word", "maxlen_w", "grad_clip", "early_stop"):
+        for flag in (f"--{name}", f"--{name.replace('_', '-')}"):
+            assert getattr(train.parse_args([flag, "7"]), name) == 7
+
+
+@pytest.mark.parametrize("name, lrate, batch_size", [("f8k", 0.001, 128), ("f30k", 0.01, 200), ("coco", 0.01, 300)])
+def test_presets_are_the_documents_tables(name, lrate, batch_size):
+    args = train.parse_args(["--preset", name])
+    assert (args.dataset, args.lrate, args.batch_size, args.validFreq) == (name, lrate, batch_size, 100)
+    assert args.dim == args.dim_word == 1000
+    assert train.parse_args(["--preset", name, "--dim", "64"]).dim == 64  # a flag changes it
+    assert set(train.DATA) == set(layouts.NAMES)
