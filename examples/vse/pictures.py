@@ -12,8 +12,6 @@ from common.loader import Loader
 from common.paths import data_root
 from common.transforms import Eval, Train
 
-CHARACTERS = "glyphs"  # drawn with the margin they need: their pictures are not cut
-
 
 class Reader:
     """Features of an `ImageSet`: call it.
@@ -47,19 +45,17 @@ class Reader:
 
 
 def eval_transform(about: dict) -> Eval:
-    """The middle of the picture."""
-    return Eval(_resize(about), about["image_size"], keep_aspect=about["photographs"])
+    """The middle of a photograph; the whole of a thing, which is drawn to the edges."""
+    size = about["image_size"]
+    return Eval(round(size * 8 / 7), size, keep_aspect=True) if about["photographs"] else Eval(size, size)
 
 
 def train_transform(about: dict) -> Train:
-    """A random part of the picture; photographs are mirrored half of the time, things are not ("arrow left")."""
-    photographs = about["photographs"]
-    return Train(_resize(about), about["image_size"], keep_aspect=photographs, mirror=photographs)
-
-
-def _resize(about: dict) -> int:
+    """A random part of a photograph, mirrored half of the time; a thing at most a little larger ("arrow left")."""
     size = about["image_size"]
-    return size if about["dataset"] == CHARACTERS else round(size * 8 / 7)
+    if about["photographs"]:
+        return Train(round(size * 8 / 7), size, keep_aspect=True)
+    return Train(size, size, mirror=False, zoom=0.1)
 
 
 def loader(pictures: ImageSet, about: dict, batches, num_workers: int, seed: int, rank: int) -> Loader:

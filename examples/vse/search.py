@@ -157,7 +157,7 @@ def app(gallery, reader):
         [] if shown is None else [shown.read(i) if shown.in_memory else shown.images[i] for i in range(len(titles))],
         search_text=by_text,
         search_image=by_image if reader else None,
-        hint=f"{len(titles)} pictures, {len(texts)} sentences: {gallery.net.about['dataset']}",
+        hint=f"A model of {gallery.net.about['dataset']}, {len(texts)} sentences.",
         examples=texts[:: max(1, len(texts) // 6)][:6],
     )
 
