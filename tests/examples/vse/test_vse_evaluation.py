@@ -1,0 +1,75 @@
+"""What a run reports: chance, folds, and what a gallery finds, against full sorts."""
+
+import numpy as np
+import pytest
+
+from common import metrics
+from common.errors import UserError
+from common.text import Vocabulary
+from examples.vse import data, evaluation, gallery, model
+
+
+def part_of(count, captions=5):
+    labels = np.repeat(np.arange(count), captions)
+    return data.Part(None, np.arange(count), [f"w{i} x" for i in labels], labels)
+
+
+def test_chance_is_that_of_random_ranks():
+    figures = evaluation.chance(part_of(400))
+    assert figures["t2i_recall@10"] == pytest.approx(10 / 400, rel=0.3)
+    assert figures["t2i_mean_rank"] == pytest.approx(200, rel=0.05)
+
+
+def test_five_folds_where_there_are_five_thousand_pictures():
+    rng = np.random.default_rng(0)
+    part = part_of(5000, captions=1)
+    images = metrics.unit(rng.normal(size=(5000, 4)))
+    sentences = metrics.unit(images + 0.1 * rng.normal(size=(5000, 4)))
+    examined = evaluation.Examined(part, {})
+    assert evaluation.has_folds(part) and not evaluation.has_folds(part_of(4999, 1))
+    whole, folds = (examined.judge(images, sentences, "cosine", folds) for folds in (False, True))
+    assert folds == metrics.five_folds(images, sentences, part.image_labels, part.sentence_labels)
+    assert folds["rsum"] > whole["rsum"]  # a fifth of the wrong answers
+
+
+def test_tables_have_both_directions_in_percent():
+    found = evaluation.chance(part_of(20))
+    text = evaluation.table({"chance": found})
+    assert f"{100 * found['i2t_recall@1']:.1f}" in text and f"{found['rsum']:.1f}" in text.splitlines()[2]
+    assert "sentence to picture" in evaluation.line(found)
+
+
+@pytest.fixture(params=["cosine", "order"])
+def searched(request):
+    rng = np.random.default_rng(1)
+    part = part_of(30)
+    part.texts[7] = part.texts[3]  # the same words for another picture
+    about = {"dim_image": 3, "dim": 8, "dim_word": 8, "encoder": "bow", "bidirectional": False}
+    net = model.VSE({**about, "measure": request.param}, Vocabulary([f"w{i}" for i in range(30)], [1] * 30))
+    net.initialize()
+    images = np.abs(metrics.unit(rng.normal(size=(30, 8))))
+    sentences = np.abs(metrics.unit(rng.normal(size=(150, 8))))
+    sentences[7] = sentences[3]
+    return gallery.Gallery(net, part, images, sentences)
+
+
+def test_a_gallery_finds_the_best(searched):
+    query = searched.net.encode_sentences(["w4 w9"])
+    scores = searched.score(searched.images, query)[:, 0]
+    assert [place for _, place in searched.pictures_for("w4 w9", 6)] == np.argsort(-scores, kind="stable")[:6].tolist()
+    of_image = searched.score(searched.images[:1], searched.sentences)[0]
+    found = searched.sentences_for(searched.images[0], 10)
+    texts = [searched.part.texts[place] for _, place in found]
+    assert len(set(texts)) == 10 and found[0][0] == pytest.approx(of_image.max())
+    ordered = [searched.part.texts[i] for i in np.argsort(-of_image, kind="stable")]
+    assert texts == list(dict.fromkeys(ordered))[:10]
+    with pytest.raises(UserError, match="knows no word of 'zebra'"):
+        searched.pictures_for("zebra", 3)
+
+
+def test_rows_of_a_sheet_say_what_is_right(searched):
+    row = searched.image_row(0, 150)
+    right = [text for _, text, _ in row[1:] if text.startswith("✓")]
+    assert right == ["✓ w0 x"]
+    row = searched.text_row(3, 30)
+    assert [cell[1].startswith("✓") for cell in row[1:]].count(True) == 1
