@@ -16,6 +16,17 @@ from common.run import write_json
 from common.weights import Preprocessing
 
 
+class Dense(nn.Dense):
+    """A dense layer that drops a share of its inputs in training; the names of its parameters do not depend on it."""
+
+    def __init__(self, dropout: float, *args, **options):
+        super().__init__(*args, **options)
+        self._share = dropout
+
+    def hybrid_forward(self, F, x, weight, bias=None):
+        return super().hybrid_forward(F, F.Dropout(x, p=self._share) if self._share else x, weight, bias)
+
+
 class Encoder(HybridBlock):
     """Pictures (n, H, W, 3), 0..255 -> unit vectors (n, dim) among those of words: what a telephone needs.
 
@@ -39,9 +50,10 @@ class Encoder(HybridBlock):
         with self.name_scope():
             self.backbone = backbone
             self.head = nn.HybridSequential()
-            layers = [nn.Dense(hidden, activation="relu", in_units=backbone.width)] if hidden else []
-            last = nn.Dense(dim, use_bias=False, in_units=hidden or backbone.width)
-            self.head.add(_standard(backbone.width), *_dropout(dropout), *layers, last)
+            self.head.add(_standard(backbone.width))
+            if hidden:
+                self.head.add(Dense(dropout, hidden, activation="relu", in_units=backbone.width))
+            self.head.add(Dense(0 if hidden else dropout, dim, use_bias=False, in_units=hidden or backbone.width))
 
     def hybrid_forward(self, F, x):
         return self.unit(F, self.head(self.backbone(x)))
@@ -93,7 +105,7 @@ class VisualSemanticNet(Block):
         with self.name_scope():
             self.encoder = Encoder(backbone, self.dim, hidden, dropout)
             self.classifier = nn.HybridSequential()
-            self.classifier.add(*_dropout(dropout), nn.Dense(len(self.seen), in_units=backbone.width))
+            self.classifier.add(Dense(dropout, len(self.seen), in_units=backbone.width))
             self.word_vectors = self.params.get_constant("word_vectors", np.asarray(vectors, np.float32))
             centre, turn = space or (np.zeros(self.dim), np.eye(self.dim))
             self.centre = self.params.get_constant("centre", np.asarray(centre, np.float32))
@@ -148,10 +160,6 @@ class VisualSemanticNet(Block):
 def _standard(width: int):
     """A batch norm with fixed statistics and nothing to learn."""
     return nn.BatchNorm(in_channels=width, center=False, scale=False, use_global_stats=True, epsilon=1e-3)
-
-
-def _dropout(rate: float) -> list:
-    return [nn.Dropout(rate)] if rate else []
 
 
 def create(

@@ -275,3 +275,10 @@ def test_a_head_with_a_hidden_layer(net, tmp_path):
     np.testing.assert_array_equal(again.embed(PICTURES).asnumpy(), deep.embed(PICTURES).asnumpy())  # no dropout now
     with pytest.raises(UserError, match="another hidden"):
         model.restore(net, tmp_path / "d.params")
+    dropped = model.attach(net.backbone, net.seen, net.unseen, np.ones((3, 5)), mx.cpu(), hidden=7, dropout=0.2)
+    model.restore(dropped, tmp_path / "d.params")  # another stage may drop another share
+    np.testing.assert_array_equal(dropped.embed(PICTURES).asnumpy(), deep.embed(PICTURES).asnumpy())
+    features = mx.nd.ones((1, net.backbone.width))
+    with autograd.record():  # in training it does drop
+        drawn = [deep.embed_features(features * i).asnumpy() for i in (1, 1)]
+    assert np.abs(drawn[0] - drawn[1]).max() > 1e-3
