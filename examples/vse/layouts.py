@@ -87,11 +87,11 @@ def _find(name: str, path) -> tuple[Path, str | None]:
         for stem in (f"{name}_", ""):
             if any((folder / f"{stem}{part}_ims.npy").is_file() for part in PARTS):
                 return folder, stem
-    where = " nor ".join(str(top) for top in tops)
+    where = " or ".join(str(top) for top in tops)
     get = f"./get_data.sh {GET.get(name, name)}, or " if name in FOLDERS and not path else ""
     raise UserError(
-        f"--data {name}{near(name, [n for n in NAMES if n != name])}: {where} holds no {name}_train_ims.npy,"
-        f" train_ims.npy or dataset.json: {get}--data-path; --data glyphs needs no download"
+        f"--data {name}{near(name, [n for n in NAMES if n != name])}: no {name}_train_ims.npy, train_ims.npy or"
+        f" dataset.json in {where}: {get}--data-path; --data glyphs needs no download"
     )
 
 

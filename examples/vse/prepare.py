@@ -14,6 +14,9 @@ from examples.vse import layouts, model
 
 SIZES = ("dim", "dim_word", "encoder", "bidirectional", "measure")
 DIM_IMAGE = 4096  # of VGG19, where features come from a file
+PHOTOGRAPHS = "vgg19"  # reads them by default
+DRAWINGS = "efficientnet_lite0"  # and this emoji and glyphs: a package registry ships its parameters
+DRAWN = {"emoji": 128, "glyphs": 64}  # pixels at which they are read: twice those that they have
 
 
 def about(args) -> dict:
@@ -23,12 +26,14 @@ def about(args) -> dict:
         raise UserError(f"--saveto {args.saveto}: there is no such folder to write into")
     kept = {name: getattr(args, name) for name in SIZES}
     kept.update({name: getattr(args, name) for name in ("dataset", "seed", "int8")})
-    kept.update(model=args.model if pictures else None, photographs=bool(args.captions))
-    for name in ("data_path", "images", "params"):
-        kept[name] = os.path.abspath(getattr(args, name)) if getattr(args, name) else None
+    name = (args.model or (PHOTOGRAPHS if args.captions else DRAWINGS)) if pictures else None
+    kept.update(model=name, photographs=bool(args.captions))
+    for path in ("data_path", "images", "params"):
+        kept[path] = os.path.abspath(getattr(args, path)) if getattr(args, path) else None
     kept["captions"] = [os.path.abspath(file) for file in args.captions]
     if pictures:
-        kept["image_size"] = args.image_size or backbones.input_size(args.model)
+        size = None if args.captions else DRAWN[args.dataset]
+        kept["image_size"] = args.image_size or size or backbones.input_size(name)
     return kept
 
 
@@ -42,7 +47,7 @@ def network(args, about: dict, train, contexts) -> model.VSE:
     """
     backbone = None
     if args.finetune:
-        backbone = backbones.create(args.model, args.params or "imagenet", contexts, size=about["image_size"])
+        backbone = backbones.create(about["model"], args.params or "imagenet", contexts, size=about["image_size"])
         backbone.freeze_batch_norm()
         for parameter in backbone.normalize.collect_params().values():
             parameter.grad_req = "null"

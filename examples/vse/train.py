@@ -33,7 +33,11 @@ def parse_args(argv=None):
     p = cli.parser(__doc__)
     add_data(p, "f8k")
     cli.add_shared(
-        p, "vse", dataset="f8k", datasets=DATA, model="vgg19", seed=123, int8=True, skip=("--dataset",)
+        p, "vse", dataset="f8k", datasets=DATA, model="", seed=123, int8=True, skip=("--dataset", "--model")
+    )  # fmt: skip
+    p.add_argument(
+        "--model", metavar="NAME",
+        help="network that reads pictures; default is vgg19, and efficientnet_lite0 for emoji and glyphs",
     )  # fmt: skip
 
     def add(name, kind, default, text):
@@ -63,8 +67,9 @@ def parse_args(argv=None):
     p.add_argument("--measure", choices=["cosine", "order"], default="cosine", help="score of a pair")
     p.add_argument("--allow-same-image", action="store_true", help="several sentences of an image in a batch, as 2014")
     p.add_argument(
-        "--image-size", type=cli.positive_int, metavar="PIXELS", help="side of pictures; default is the network's"
-    )
+        "--image-size", type=cli.positive_int, metavar="PIXELS",
+        help="side of pictures; default is the network's, 128 for emoji and 64 for glyphs",
+    )  # fmt: skip
     p.add_argument("--finetune", action="store_true", help="train the backbone too, its batch norms as they are")
     p.add_argument(
         "--backbone-lr", type=cli.positive_float, default=0.1, metavar="X", help="factor of --lrate for --finetune"

@@ -9,7 +9,7 @@ from PIL import Image
 
 from common import backbones
 from common.errors import UserError
-from examples.vse import evaluate, layouts, model, search, train
+from examples.vse import evaluate, layouts, model, prepare, search, train
 
 SMALL = ["--dim", "24", "--dim_word", "12", "--batch_size", "32", "--max_epochs", "4"]
 SMALL += ["--validFreq", "20", "--dispFreq", "5", "--lrate", "5e-3"]
@@ -194,7 +194,7 @@ def test_pictures_frozen_then_finetuned_then_searched(pictures, tmp_path, monkey
     (["--saveto", "/absent/m.params"], "--saveto /absent/m.params: there is no such folder"),
     (["--maxlen_w", "1"], "raise --maxlen_w 1"),
     (["--encoder", "bow"], "--dim_word 12 must equal --dim 24"),
-    (["--data", "emojis"], "--data emojis .did you mean emoji.*holds no emojis_train_ims.npy"),
+    (["--data", "emojis"], "--data emojis .did you mean emoji.*: no emojis_train_ims.npy"),
 ])  # fmt: skip
 def test_wrong_use_is_one_line(folder, tmp_path, flags, message):
     with pytest.raises(UserError, match=message) as error:
@@ -219,9 +219,18 @@ def test_the_documents_flags_have_its_defaults():
     wanted = {
         "dataset": "f8k", "margin": 0.2, "max_epochs": 15, "batch_size": 128, "dim": 1024, "dim_word": 300,
         "maxlen_w": 150, "dispFreq": 10, "validFreq": 100, "saveto": None, "encoder": "lstm", "grad_clip": 2.0,
-        "lrate": 2e-4, "early_stop": 20, "loss": "sum", "measure": "cosine", "model": "vgg19",
+        "lrate": 2e-4, "early_stop": 20, "loss": "sum", "measure": "cosine",
     }  # fmt: skip
     assert {name: getattr(args, name) for name in wanted} == wanted
+    for flags, model_, size in (
+        (["--captions", "t", "--images", "d"], "vgg19", 224),
+        (["--data", "emoji"], "efficientnet_lite0", 128),
+        (["--data", "glyphs"], "efficientnet_lite0", 64),
+        (["--data", "glyphs", "--model", "conv4", "--image-size", "32"], "conv4", 32),
+    ):
+        about = prepare.about(train.parse_args(flags))
+        assert (about["model"], about["image_size"]) == (model_, size)
+    assert prepare.about(args)["model"] is None  # features from files
     for name in ("max_epochs", "batch_size", "dim_image", "dim_word", "maxlen_w", "grad_clip", "early_stop"):
         for flag in (f"--{name}", f"--{name.replace('_', '-')}"):
             assert getattr(train.parse_args([flag, "7"]), name) == 7
