@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Zero-shot recognition for every pair of unseen classes: visual_semantic beside ridge regression and ConSE.
 
+"both" is the mean of the trained head's unit vector and ConSE's.
+
     python3 benchmarks/zero_shot_pairs.py --data-path ROOT --model efficientnet_lite0 --image-size 128
 
 ROOT holds a folder of pictures for each class, such as CIFAR-10's. Features are read once; for each pair of classes the
@@ -90,7 +92,10 @@ def compare(args, backbone, parts, vectors, space, kvstore):
                 stage.step(batch)
     logits = [reader.apply(net.classifier, part) for part in (valid, test)]
     rows["ConSE"] = figures(*(evaluation.conse(part, plain[:seen]) for part in logits), plain)
-    rows["trained"] = figures(*(reader.apply(net.embed_features, part) for part in (valid, test)), net.words)
+    ours = [reader.apply(net.embed_features, part) for part in (valid, test)]
+    rows["trained"] = figures(*ours, net.words)
+    mixed = [evaluation.conse(part, net.words[:seen]) for part in logits]
+    rows["both"] = figures(*(evaluation.together(*pair) for pair in zip(ours, mixed)), net.words)
     return rows
 
 

@@ -34,7 +34,7 @@ def parse_args(argv=None):
 
 
 def main(args):
-    from common import devices
+    from common import devices, metrics
     from common.run import write_json
     from examples.visual_semantic import data, evaluation, model
 
@@ -45,10 +45,25 @@ def main(args):
         args.unseen = net.unseen  # which the seed, not the data, decided
     parts = data.load(args)
     model.check_classes(net, parts, args.params)
-    rows = {"chance": evaluation.chance(len(parts.seen), len(parts.unseen))}
-    if not args.no_baselines:
-        rows.update(baselines(args, net, parts, context))
-    rows["trained"] = evaluation.of(net, parts, reader(net, args, context), args.handicap)
+    read, seen = reader(net, args, context), len(parts.seen)
+
+    def figures(vectors):
+        return evaluation.figures(
+            vectors[0], parts.valid.labels, vectors[1], parts.test.labels, net.words, seen, args.handicap
+        )
+
+    ours = [read.apply(net.embed, part) for part in (parts.valid, parts.test)]
+    rows = {"chance": evaluation.chance(seen, len(parts.unseen))}
+    ridge, guesses = (None, None) if args.no_baselines else baselines(args, net, parts, context)
+    if ridge:
+        rows["ridge"] = figures(ridge)
+    if guesses:
+        mixed = [evaluation.conse(logits, net.words[:seen]) for logits in guesses]
+        rows["ConSE"] = figures(mixed)
+        rows["classifier"] = {"accuracy": metrics.accuracy_at_k(guesses[0], parts.valid.labels, (1,))["hit@1"]}
+    rows["trained"] = figures(ours)
+    if guesses:
+        rows["trained and ConSE"] = figures([evaluation.together(*pair) for pair in zip(ours, mixed)])
     print(
         f"{len(parts.valid)} held-back pictures of {len(parts.seen)} seen classes,"
         f" {len(parts.test)} pictures of {len(parts.unseen)} unseen classes"
@@ -70,8 +85,7 @@ def reader(net, args, context):
 
 
 def baselines(args, net, parts, context):
-    """Figures of ridge regression and, where stage 1 was run, of ConSE and of the classifier itself."""
-    from common import metrics
+    """Held-back and unseen pictures by ridge regression, and the classifier's logits, None without a stage 1."""
     from examples.visual_semantic import evaluation, model
 
     stage1 = pathlib.Path(args.classifier or pathlib.Path(args.params).parent / "stage1" / "model.params")
@@ -80,20 +94,11 @@ def baselines(args, net, parts, context):
         model.check_classes(net, parts, stage1)
     features = reader(net, args, context)
     train, valid, test = (features.features(part) for part in (parts.train, parts.valid, parts.test))
-    words, seen = net.words, len(parts.seen)
-
-    def figures(valid_vectors, test_vectors):
-        return evaluation.figures(
-            valid_vectors, valid.labels, test_vectors, test.labels, words, seen, args.handicap
-        )  # fmt: skip
-
-    ridge = evaluation.ridge(train.features, train.labels, valid.features, valid.labels, words, seen)
-    rows = {f"ridge {ridge.penalty:g}": figures(ridge(valid.features), ridge(test.features))}
-    if net.card.get("classifies", True):
-        logits = [features.apply(net.classifier, part) for part in (valid, test)]
-        rows["ConSE"] = figures(*(evaluation.conse(part, words[:seen]) for part in logits))
-        rows["ConSE"]["classifier"] = metrics.accuracy_at_k(logits[0], valid.labels, (1,))["hit@1"]
-    return rows
+    ridge = evaluation.ridge(
+        train.features, train.labels, valid.features, valid.labels, net.words, len(parts.seen)
+    )  # fmt: skip
+    logits = [features.apply(net.classifier, part) for part in (valid, test)]
+    return [ridge(part.features) for part in (valid, test)], logits if net.card.get("classifies", True) else None
 
 
 if __name__ == "__main__":

@@ -139,6 +139,11 @@ def conse(logits: np.ndarray, words: np.ndarray, most: int = CONSE) -> np.ndarra
     return metrics.unit(probabilities @ words)
 
 
+def together(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Where two ways to put pictures among words agree: the unit vectors (n, dim) half-way between theirs."""
+    return metrics.unit(one + other) if len(one) else one
+
+
 def table(rows: Mapping[str, Mapping[str, float]]) -> str:
     """Methods and their figures as lines of text; figures that none of them has are left out."""
     names = [name for name in SHOWN if any(name in row for row in rows.values())]

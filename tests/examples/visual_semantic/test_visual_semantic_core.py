@@ -65,6 +65,10 @@ def test_conse_mixes_the_likeliest_words():
     np.testing.assert_allclose(evaluation.conse(logits, WORDS, 10), everything, rtol=1e-5)
 
 
+def test_two_ways_together_are_half_way():
+    np.testing.assert_allclose(evaluation.together(np.eye(2), np.eye(2)[::-1]), np.full((2, 2), 0.5**0.5), rtol=1e-6)
+
+
 def test_figures_of_a_perfect_and_of_a_biased_embedding():
     words_, labels = np.eye(6), np.repeat(np.arange(6), 4)
     vectors, known = words_[labels], labels < 4
