@@ -45,10 +45,27 @@ def contexts(gpus: Sequence[int], num_cpus: int = 1) -> list[mx.Context]:
     return [mx.gpu(i) for i in gpus]
 
 
-def split(array: np.ndarray, devices: Sequence[mx.Context]) -> list[mx.nd.NDArray]:
-    """Cut the first axis into one equal part a device and copy each part there, in its own dtype.
+def put(array: np.ndarray, ctx: mx.Context | None = None, dtype=None) -> mx.nd.NDArray:
+    """A copy of a host's array on a device, without waiting for what the device was asked before.
 
-    Labels and indices (64-bit) travel as int32, which every operator takes.
+    `mx.nd.array` waits: its write goes into the engine's queue like any operator. In a training step that idles
+    processors. Here the engine takes over a copy as it is.
+
+    Parameters
+    ----------
+    array : numpy.ndarray
+    ctx : mx.Context, optional
+        Default is the first CPU.
+    dtype : optional
+        Default is the array's own; 64-bit numbers travel as 32-bit ones, which every operator takes.
+    """
+    dtype = np.dtype(dtype or array.dtype)
+    mine = np.array(array, {"int64": np.int32, "float64": np.float32}.get(dtype.name, dtype), order="C")
+    return mx.nd.from_numpy(mine).as_in_context(ctx or mx.cpu())
+
+
+def split(array: np.ndarray, devices: Sequence[mx.Context]) -> list[mx.nd.NDArray]:
+    """Cut the first axis into one equal part a device and `put` each part there.
 
     Raises
     ------
@@ -57,5 +74,4 @@ def split(array: np.ndarray, devices: Sequence[mx.Context]) -> list[mx.nd.NDArra
     """
     if len(array) % len(devices):
         raise ValueError(f"a batch of {len(array)} does not divide by {len(devices)} devices")
-    dtype = np.int32 if array.dtype == np.int64 else array.dtype
-    return [mx.nd.array(part, ctx=ctx, dtype=dtype) for part, ctx in zip(np.split(array, len(devices)), devices)]
+    return [put(part, ctx) for part, ctx in zip(np.split(array, len(devices)), devices)]

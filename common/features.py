@@ -9,7 +9,7 @@ from pathlib import Path
 import mxnet as mx
 import numpy as np
 
-from common import export
+from common import devices, export
 from common.errors import UserError
 from common.loader import Loader
 from common.samplers import Sequential
@@ -38,7 +38,7 @@ def stream(batches, net, ctx=None) -> Iterator[tuple[np.ndarray, object]]:
         images = batch.images
         if len(images) < size:
             images = np.concatenate([images, np.zeros((size - len(images), *images.shape[1:]), images.dtype)])
-        result = net(mx.nd.array(images, ctx=ctx, dtype=images.dtype)).copy()  # a static network overwrites its output
+        result = net(devices.put(images, ctx)).copy()  # a static network overwrites its output
         if waiting:
             yield waiting[0].asnumpy()[: len(waiting[1].images)], waiting[1]
         waiting = result, batch

@@ -15,6 +15,8 @@ from common.checkpoint import Checkpoints, agreed
 from common.errors import UserError
 from common.run import Run
 
+AHEAD = 4  # steps that the host may be ahead of the devices: each holds a batch
+
 
 def fit(
     run: Run,
@@ -64,7 +66,7 @@ def fit(
     patience : int
         Stop after so many evaluations without improvement; 0 never does.
     log_interval : int
-        Batches between log lines, and between the loop's only waits for the device.
+        Batches between log lines, and between the loop's only waits for all that the devices were asked.
     checkpoint_batches : int
         Batches between checkpoints inside an epoch; 0 writes them only after each epoch.
     keep_all : bool
@@ -109,6 +111,7 @@ def fit(
         for number, batch in enumerate(bar, first):
             seed_everything(seed, epoch, number, rank)
             losses.pending.append(step(batch))
+            losses.follow()
             done = number + 1
             if log_interval and done % log_interval == 0:
                 losses.log()
@@ -167,6 +170,12 @@ class _Losses:
                     total[name] = [before + mean, count + 1]
             self.done += 1
         self.pending = []
+
+    def follow(self) -> None:
+        """Wait for the step `AHEAD` before the newest: what is asked of the devices and not done yet stays little."""
+        for value in self.pending[-1 - AHEAD].values() if len(self.pending) > AHEAD else ():
+            for part in value if isinstance(value, (list, tuple)) else [value]:
+                part.wait_to_read()
 
     def log(self) -> None:
         """Write the means since the last log line."""

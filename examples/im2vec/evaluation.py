@@ -11,6 +11,7 @@ from pathlib import Path
 import mxnet as mx
 import numpy as np
 
+from common import devices
 from common.errors import UserError, near
 from common.metrics import unit
 from common.text import WordVectors, tokenise
@@ -45,7 +46,7 @@ def _some(names: Sequence[str], most: int = 5) -> str:
 
 def encode(network, loader) -> np.ndarray:
     """What `network` gives for every picture of `loader`, in order: (n, d) float32."""
-    return np.concatenate([network(mx.nd.array(b.images, dtype=b.images.dtype)).asnumpy() for b in loader.epoch()])
+    return np.concatenate([network(devices.put(b.images)).asnumpy() for b in loader.epoch()])
 
 
 def scores(objective, found: np.ndarray) -> np.ndarray:

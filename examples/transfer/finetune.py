@@ -56,9 +56,9 @@ def last_block(net, image_set, chosen, classifier, args, run) -> None:
 
     def step(item):
         batch, labels = item
-        wanted = mx.nd.array(labels, ctx)
+        wanted = devices.put(labels, ctx)
         with autograd.record():
-            value = loss(head(net(mx.nd.array(batch.images, ctx, dtype="uint8"))), wanted)
+            value = loss(head(net(devices.put(batch.images, ctx))), wanted)
         value.backward()
         updater.step(len(labels))
         return {"loss": value}

@@ -117,6 +117,8 @@ def _gluon(x, labels, classes: int, seed: int, steps: int = 1000, batch: int = 6
     import mxnet as mx
     from mxnet import autograd, gluon
 
+    from common import devices
+
     mx.random.seed(seed)
     head = gluon.nn.Dense(classes, in_units=x.shape[1])
     head.initialize(mx.init.Zero())
@@ -128,7 +130,7 @@ def _gluon(x, labels, classes: int, seed: int, steps: int = 1000, batch: int = 6
     loss = gluon.loss.SoftmaxCrossEntropyLoss()
     data, wanted = mx.nd.array(x), mx.nd.array(labels)
     for epoch in range(epochs):
-        order = mx.nd.array(np.random.default_rng([seed, epoch]).permutation(len(x)), dtype="int32")
+        order = devices.put(np.random.default_rng([seed, epoch]).permutation(len(x)))
         for start in range(0, len(x), batch):
             chosen = order[start : start + batch]
             with autograd.record():

@@ -6,10 +6,9 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import mxnet as mx
 import numpy as np
 
-from common import datasets, features
+from common import datasets, devices, features
 from common.datasets import ImageSet, awa2, folder
 from common.errors import UserError
 from common.loader import Batch, Loader
@@ -204,5 +203,5 @@ class Reader:
         if not isinstance(pictures, FeatureSet):
             return read(forward, pictures, self.transform, self.ctx, self.num_workers)
         rows = pictures.features
-        parts = [forward(mx.nd.array(rows[i : i + ROWS], ctx=self.ctx)).asnumpy() for i in range(0, len(rows), ROWS)]
+        parts = [forward(devices.put(rows[i : i + ROWS], self.ctx)).asnumpy() for i in range(0, len(rows), ROWS)]
         return np.concatenate(parts) if parts else np.empty((0, 0), np.float32)

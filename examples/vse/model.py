@@ -12,6 +12,7 @@ import numpy as np
 from mxnet import autograd
 from mxnet.gluon import Block, HybridBlock, nn, rnn
 
+from common import devices
 from common.errors import UserError, reading
 from common.text import Vocabulary, tokenise
 from common.weights import Preprocessing
@@ -79,7 +80,7 @@ class SentenceBranch(Block):
     def forward(self, words: np.ndarray, ctx):
         """Word numbers (length, n), on the host, -> (n, dim) on `ctx`."""
         different, places = np.unique(words, return_inverse=True)
-        vectors = self.words(mx.nd.array(different, ctx, dtype=np.int32))
+        vectors = self.words(devices.put(different, ctx, np.int32))
         places = places.reshape(words.shape)
         if self.encoder == "bow":
             return self.finish(self._laid_out(vectors, places).sum(axis=0))
@@ -87,15 +88,14 @@ class SentenceBranch(Block):
         return self.finish(read(vectors, places))
 
     def shared(self, vectors, places):
-        """The state (n, dim) after the last word, each different word multiplied once, see `recurrent`."""
+        """The state (n, dim) after the last word, each different beginning read once, see `recurrent`."""
         state = self._last(vectors, places, "l0")
         return (state + self._last(vectors, places[::-1], "r0")) / 2 if self.bidirectional else state
 
     def _last(self, vectors, places, direction: str):
         names = ("i2h_weight", "h2h_weight", "i2h_bias", "h2h_bias")
         parameters = (getattr(self.rnn, f"{direction}_{name}").data(vectors.context) for name in names)
-        flat = mx.nd.array(places.reshape(-1), vectors.context, dtype=np.int32)
-        one = recurrent.Pass(self.encoder, vectors, flat, places.shape[1], *parameters)
+        one = recurrent.Pass(self.encoder, vectors, places, *parameters)
         if autograd.is_recording():
             self.passes.append(one)
         return one.state
@@ -115,7 +115,7 @@ class SentenceBranch(Block):
 
     @staticmethod
     def _laid_out(vectors, places):
-        return mx.nd.take(vectors, mx.nd.array(places, vectors.context, dtype=np.int32))
+        return mx.nd.take(vectors, devices.put(places, vectors.context, np.int32))
 
 
 class RankingLoss(HybridBlock):
@@ -200,18 +200,19 @@ class VSE(Block):
         if features.shape[1] != self.about["dim_image"]:
             raise UserError(f"the model takes {self.about['dim_image']} numbers an image, not {features.shape[1]}")
         parts = [
-            self.images(mx.nd.array(features[i : i + batch_size], ctx=self.ctx)).asnumpy()
+            self.images(devices.put(features[i : i + batch_size], self.ctx, np.float32)).asnumpy()
             for i in range(0, len(features), batch_size)
         ]
         return np.concatenate(parts)
 
     def encode_sentences(self, texts: Sequence[str], batch_size: int = 256) -> np.ndarray:
-        """Sentences -> (m, dim) float32, computed in groups of equal length."""
+        """Sentences -> (m, dim) float32, computed in groups of equal length that begin alike."""
         encoded = [self.vocabulary.encode(self.tokenise(text)) for text in texts]
         lengths = np.array([len(sentence) for sentence in encoded])
         result = np.empty((len(texts), self.about["dim"]), np.float32)
         for length in np.unique(lengths):
             members = np.flatnonzero(lengths == length)
+            members = members[np.lexsort(np.stack([encoded[i] for i in members], axis=1)[::-1])]
             for start in range(0, len(members), batch_size):
                 chosen = members[start : start + batch_size]
                 words = np.stack([encoded[i] for i in chosen], axis=1)

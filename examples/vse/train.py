@@ -133,7 +133,7 @@ def main(args):
         values = []
         with autograd.record():
             for ctx, (images, words) in zip(contexts, batch.split(len(contexts))):
-                values.append(loss(*net(mx.nd.array(images, ctx, dtype=images.dtype), words)))
+                values.append(loss(*net(devices.put(images, ctx), words)))
         net.backward(values)
         updater.allreduce_grads()
         if args.grad_clip:

@@ -1,5 +1,7 @@
 """Devices a run uses, and batches split over them."""
 
+import threading
+
 import mxnet as mx
 import numpy as np
 import pytest
@@ -65,6 +67,33 @@ def test_split_is_in_order_in_its_own_type_and_place(count, dtype, expected):
     assert {part.dtype for part in parts} == {expected}
     assert {len(part) for part in parts} == {12 // count}
     np.testing.assert_array_equal(np.concatenate([part.asnumpy() for part in parts]), whole)
+
+
+def test_put_does_not_wait_for_the_queue_and_keeps_a_copy():
+    """What was asked before is still under way when it returns; the caller's array may then change."""
+    slow = mx.nd.random.normal(shape=(1500, 1500))
+    mx.nd.waitall()
+    host = np.arange(6.0).reshape(2, 3)
+    before = host.copy()
+    products = [mx.nd.dot(slow, slow) for _ in range(20)]
+    done = []
+    watcher = threading.Thread(target=lambda: (products[-1].wait_to_read(), done.append(True)))
+    watcher.start()
+    there = devices.put(host)
+    waited = bool(done)
+    host += 100
+    watcher.join()
+    assert not waited
+    np.testing.assert_array_equal(there.asnumpy(), before)
+    assert there.dtype == np.float32 and host.flags.writeable
+
+
+def test_put_takes_parts_of_arrays_and_other_types():
+    host = np.arange(12).reshape(3, 4)
+    turned = devices.put(host.T[1:], mx.cpu(1), np.float32)
+    assert turned.context == mx.cpu(1) and turned.dtype == np.float32
+    np.testing.assert_array_equal(turned.asnumpy(), host.T[1:])
+    np.testing.assert_array_equal(devices.put(host > 4, dtype=np.float32).asnumpy(), host > 4)
 
 
 def test_a_batch_that_does_not_divide_is_refused():

@@ -7,7 +7,7 @@ from mxnet import autograd, gluon
 
 from common.errors import UserError
 from common.text import Vocabulary
-from examples.vse import model
+from examples.vse import model, recurrent
 
 WORDS = [f"w{i}" for i in range(8)]
 
@@ -48,6 +48,28 @@ def test_shared_words_equal_gluons_operator(encoder, bidirectional, length):
         found[-1] = [array.asnumpy() for array in found[-1]]
     for ours, theirs in zip(*found):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("words", [
+    [[1, 1, 1, 1], [2, 2, 3, 2], [4, 5, 4, 4]],  # the first and the last are the same sentence
+    [[3, 1, 2], [1, 1, 1]],
+    [[7], [7], [7]],
+])  # fmt: skip
+def test_a_tree_holds_each_beginning_once(words):
+    words = np.array(words)
+    tree = recurrent.Tree(words).on(mx.cpu())
+    before = None
+    for step in range(len(words)):
+        beginnings = sorted({tuple(sentence[: step + 1]) for sentence in words.T})
+        assert tree.words[tree.rows(step)].tolist() == [beginning[-1] for beginning in beginnings]
+        if before:
+            numbers = mx.nd.arange(len(before)).reshape((-1, 1))
+            parents = [before.index(beginning[:-1]) for beginning in beginnings]
+            assert tree.spread(step, numbers).asnumpy().ravel().tolist() == parents
+            counts = tree.gather(step, mx.nd.ones((len(beginnings), 1))).asnumpy().ravel()
+            assert counts.tolist() == np.bincount(parents).tolist()
+        before = beginnings
+    assert [before[leaf] for leaf in tree.leaves] == [tuple(sentence) for sentence in words.T]
 
 
 def sigmoid(x):
