@@ -125,9 +125,10 @@ def _teach_slice() -> None:
 def onnx_int8(path, target, pictures: np.ndarray) -> Path:
     """Quantise the ONNX file `path` to `target`: INT8 weights a channel, UINT8 activations.
 
-    The ranges of the activations are the smallest and largest values met. Biases make up for what rounding the
-    weights moves the mean of each channel by (Nagel et al. 2019, section 4.2), without which networks of depthwise
-    convolutions lose much. What comes after the last convolution stays in float32: it is small, and decides.
+    The ranges of the activations are the smallest and largest values met. The error of each weight's rounding is made
+    good by the weights that are still to be rounded (GPTQ, Frantar et al. 2023), and what is left of it by the biases
+    (Nagel et al. 2019, section 4.2), without which networks of depthwise convolutions lose much. What comes after the
+    last convolution stays in float32: it is small, and decides.
 
     Parameters
     ----------
@@ -167,18 +168,14 @@ def _round_weights(path: Path, pictures: np.ndarray) -> list[str]:
     for number, node in enumerate(nodes):
         node.name = f"{node.op_type}_{number}"  # fusing left some without
     layers = [node for node in nodes if node.op_type in ("Conv", "Gemm") and node.input[1] in values]
-    means = _channel_means(model, list(dict.fromkeys(node.input[0] for node in layers)), pictures)
-    for node in layers:
-        weight = numpy_helper.to_array(values[node.input[1]])
-        flat = weight.reshape(len(weight), -1)
-        step = np.maximum(np.abs(flat).max(axis=1, keepdims=True), 1e-12) / 127
-        rounded = (np.round(flat / step) * step).reshape(weight.shape).astype(np.float32)
-        values[node.input[1]].CopyFrom(numpy_helper.from_array(rounded, node.input[1]))
+    weights = {node.name: numpy_helper.to_array(values[node.input[1]]) for node in layers}
+    for node, inputs in zip(layers, _inputs(model, layers, weights, pictures)):
+        weight = weights[node.name]
+        by_group = weight.reshape(inputs.shape[1], -1, inputs.shape[2])
+        rounded = _rounded(by_group, inputs)
+        moved = np.einsum("gok,gk->go", by_group - rounded, inputs.mean(axis=0)).reshape(-1)
+        values[node.input[1]].CopyFrom(numpy_helper.from_array(rounded.reshape(weight.shape), node.input[1]))
         if len(node.input) > 2:
-            lost = (weight - rounded).reshape(*weight.shape[:2], -1).sum(axis=2)  # (out, in of a group)
-            groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
-            mean = means[node.input[0]].reshape(groups, -1)
-            moved = np.einsum("goi,gi->go", lost.reshape(groups, -1, lost.shape[1]), mean).reshape(-1)
             bias = numpy_helper.to_array(values[node.input[2]]) + moved
             values[node.input[2]].CopyFrom(numpy_helper.from_array(bias.astype(np.float32), node.input[2]))
     package.save(model, str(path))
@@ -186,22 +183,67 @@ def _round_weights(path: Path, pictures: np.ndarray) -> list[str]:
     return [node.name for node in nodes[last + 1 :]]
 
 
-def _channel_means(model, names: list[str], pictures: np.ndarray) -> dict[str, np.ndarray]:
-    """The mean of each channel of the tensors called `names` in an ONNX model, over `pictures` and places."""
+def _rounded(weight: np.ndarray, inputs: np.ndarray, damping: float = 0.01) -> np.ndarray:
+    """Weights of 8 bits whose products with `inputs`, less their mean, are nearly those of `weight`.
+
+    Column after column is rounded to the nearest step, and the columns after it take over its error as the inverse
+    covariance of the inputs says (Frantar et al. 2023, equation 3). The step is the largest weight of a row / 127, and
+    that weight stays as it is, so that whoever quantises the result finds the same step.
+
+    Parameters
+    ----------
+    weight : (groups, out, k) array
+    inputs : (n, groups, k) array
+    damping : float
+        Added to the variances, as a share of their mean.
+    """
+    left, steps = weight.astype(np.float64), np.maximum(np.abs(weight).max(axis=2), 1e-12) / 127
+    centred = inputs - inputs.mean(axis=0)
+    covariance = np.einsum("ngk,ngl->gkl", centred, centred, optimize=True) / len(inputs)
+    mean = np.maximum(np.trace(covariance, axis1=1, axis2=2) / weight.shape[2], 1e-12)
+    covariance += damping * mean[:, None, None] * np.eye(weight.shape[2])
+    spread = np.linalg.cholesky(np.linalg.inv(covariance)).swapaxes(1, 2)
+    result, largest = np.empty_like(weight), np.abs(weight).argmax(axis=2)
+    for k in range(weight.shape[2]):
+        rounded = np.clip(np.round(left[:, :, k] / steps), -127, 127) * steps
+        rounded = np.where(largest == k, weight[:, :, k], rounded)
+        error = (left[:, :, k] - rounded) / spread[:, k, k, None]
+        left[:, :, k:] -= error[:, :, None] * spread[:, None, k, k:]
+        result[:, :, k] = rounded
+    return result
+
+
+def _inputs(model, layers: list, weights: dict, pictures: np.ndarray, places: int = 16) -> list[np.ndarray]:
+    """What each layer multiplies its weights with, at random places in `pictures`: (n, groups, k) for each."""
     import onnx as package
     import onnxruntime
 
     seen = package.ModelProto.FromString(model.SerializeToString())
-    there = {value.name for value in seen.graph.output}
-    for name in names:
-        if name not in there:
-            seen.graph.output.append(package.helper.make_tensor_value_info(name, package.TensorProto.FLOAT, None))
+    names = list(dict.fromkeys(node.input[0] for node in layers))
+    for name in set(names) - {value.name for value in seen.graph.output}:
+        seen.graph.output.append(package.helper.make_tensor_value_info(name, package.TensorProto.FLOAT, None))
     session = onnxruntime.InferenceSession(seen.SerializeToString(), providers=["CPUExecutionProvider"])
-    sums = [0.0] * len(names)
+    rng, found = np.random.default_rng(0), [[] for _ in layers]
     for picture in pictures:
-        found = session.run(names, {"data": picture[None]})
-        sums = [total + value.reshape(value.shape[1], -1).mean(axis=1) for total, value in zip(sums, found)]
-    return {name: total / len(pictures) for name, total in zip(names, sums)}
+        values = dict(zip(names, session.run(names, {"data": picture[None]})))
+        for node, rows in zip(layers, found):
+            rows.append(_patches(values[node.input[0]], node, weights[node.name].shape[2:], places, rng))
+    return [np.concatenate(rows) for rows in found]
+
+
+def _patches(value: np.ndarray, node, kernel: tuple[int, ...], places: int, rng) -> np.ndarray:
+    """The input of a convolution (1, C, H, W), or dense layer (1, C), under its kernel: (n, groups, k)."""
+    import onnx as package
+
+    if not kernel:
+        return value[:, None]
+    options = {item.name: package.helper.get_attribute_value(item) for item in node.attribute}
+    top, left, bottom, right = options.get("pads", [0] * 4)
+    down, across = options.get("strides", [1, 1])
+    padded = np.pad(value[0], ((0, 0), (top, bottom), (left, right)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, kernel, axis=(1, 2))[:, ::down, ::across]
+    rows, columns = (rng.integers(0, side, places) for side in windows.shape[1:3])
+    return windows[:, rows, columns].swapaxes(0, 1).reshape(places, options.get("group", 1), -1)
 
 
 def quantize(net: HybridBlock, pictures: np.ndarray, batch_size: int = 16) -> HybridBlock:

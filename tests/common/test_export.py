@@ -84,3 +84,41 @@ def test_symbol_and_parameters_are_read_back(trained, tmp_path):
 def test_int8_without_pictures_says_so():
     with pytest.raises(UserError, match="INT8 needs pictures"):
         export.quantize(backbones.create("conv4"), np.empty((0, 32, 32, 3), np.uint8))
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_weights_rounded_to_eight_bits_keep_their_products(groups):
+    """On its grid, the largest weight as it was, and the products nearer than by rounding each weight for itself."""
+    rng = np.random.default_rng(0)
+    weight = rng.standard_t(3, (groups, 6, 20)).astype(np.float32)
+    mixed = rng.normal(size=(groups, 20, 20)) * np.geomspace(1, 0.05, 20)[:, None]
+    inputs = np.einsum("ngj,gjk->ngk", rng.normal(size=(400, groups, 20)), mixed) + 5
+    rounded = export._rounded(weight, inputs)
+    step = np.abs(weight).max(axis=2, keepdims=True) / 127
+    np.testing.assert_allclose(rounded / step, np.round(rounded / step), atol=1e-3)
+    np.testing.assert_allclose(np.abs(rounded).max(axis=2), np.abs(weight).max(axis=2))
+
+    def error(other):
+        lost = np.einsum("ngk,gok->ngo", inputs - inputs.mean(axis=0), weight - other)
+        return float(np.square(lost).mean())
+
+    assert error(rounded) < 0.4 * error(np.round(weight / step) * step)
+
+
+def test_what_a_convolution_sees_is_found_under_its_kernel():
+    """Products of the places found with the weights are values of the convolution, groups, strides and pads too."""
+    import onnx
+
+    rng = np.random.default_rng(1)
+    value, weight = rng.normal(size=(1, 4, 7, 9)).astype(np.float32), rng.normal(size=(6, 2, 3, 3)).astype(np.float32)
+    options = {"group": 2, "strides": [2, 1], "pads": [1, 0, 1, 2]}
+    node = onnx.helper.make_node("Conv", ["x", "w"], ["y"], **options)
+    info = [onnx.helper.make_tensor_value_info(name, 1, None) for name in "xwy"]
+    model = onnx.helper.make_model(onnx.helper.make_graph([node], "g", info[:2], info[2:]), ir_version=8,
+                                   opset_imports=[onnx.helper.make_opsetid("", 13)])  # fmt: skip
+    expected = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": value, "w": weight})[0]
+    patches = export._patches(value, node, (3, 3), 50, rng)
+    found = np.einsum("ngk,gok->ngo", patches, weight.reshape(2, 3, -1)).reshape(50, 6)
+    everywhere = expected[0].reshape(6, -1).T
+    nearest = np.abs(found[:, None] - everywhere[None]).max(axis=2).min(axis=1)
+    np.testing.assert_allclose(nearest, 0, atol=1e-4)
