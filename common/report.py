@@ -16,7 +16,7 @@ h1 { font-size: 1.7rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; border-bot
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .9rem; text-align: right; border-bottom: 1px solid #8884; }
 th:first-child, td:first-child { text-align: left; }
-tbody tr:last-child { font-weight: 600; }
+tbody tr:last-child > :nth-last-child(n+3), tbody tr:last-child > :nth-last-child(n+3) ~ * { font-weight: 600; }
 img { max-width: 100%; background: #fff; border-radius: 4px; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1.2rem; font-size: .9rem; }
 dt { font-family: ui-monospace, monospace; opacity: .75; } dd { margin: 0; overflow-wrap: anywhere; }

@@ -9,7 +9,10 @@ from common.errors import UserError
 
 
 def class_activation(net, pictures: np.ndarray, classes: np.ndarray, ctx=None) -> np.ndarray:
-    """How much each place of a picture speaks for a class: M_c(x, y) = sum over k of w_kc f_k(x, y).
+    """How much more each place of a picture speaks for a class than for classes on average.
+
+    M_c(x, y) = sum over k of w_kc f_k(x, y), less the mean of M over c: a softmax sees differences alone, and with many
+    classes every M_c may be negative everywhere.
 
     Parameters
     ----------
@@ -23,7 +26,7 @@ def class_activation(net, pictures: np.ndarray, classes: np.ndarray, ctx=None) -
     Returns
     -------
     (n, h, w) float32
-        The mean over a picture plus the class's bias is the logit.
+        The mean over a picture plus the class's bias is the logit, less the means over classes of bias and logit.
 
     Raises
     ------
@@ -35,7 +38,7 @@ def class_activation(net, pictures: np.ndarray, classes: np.ndarray, ctx=None) -
     weights = dense.data(dense.list_ctx()[0]).asnumpy()
     if maps.shape[1] != weights.shape[1]:
         raise UserError(f"{net.backbone.name_} has dense layers on its maps: heat maps need one that takes their means")
-    return np.einsum("nkhw,nk->nhw", maps, weights[classes])
+    return np.einsum("nkhw,nk->nhw", maps, weights[classes] - weights.mean(axis=0))
 
 
 def heat(activation: np.ndarray) -> np.ndarray:
