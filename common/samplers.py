@@ -153,11 +153,12 @@ class ClassBalanced:
 
 
 class LengthBuckets:
-    """Batches of sentences of one length, so that a recurrent network computes no padding.
+    """Batches of sentences of nearly one length, so that a recurrent network reads many of them at every step.
 
-    Sentences of a length that are left over fill batches shorter than `batch_size`; with `least`, leftovers of
-    fewer sentences than that are dropped for this epoch (a ranking loss learns little from few negatives), and which
-    ones changes from epoch to epoch.
+    Sentences are ordered by their length plus a random number up to `spread`, and dealt in this order. So neighbours in
+    length meet in a batch, and others meet in each epoch. Of sentences of one length alone, a ranking loss never learns
+    how their scores compare with those of other lengths. The last batch may be shorter; with fewer than `least`
+    sentences it is dropped for this epoch (a ranking loss learns little from few negatives).
 
     Parameters
     ----------
@@ -169,12 +170,14 @@ class LengthBuckets:
     seed : int
     least : int
         The smallest batch.
+    spread : float
+        In words; 0 orders by length alone.
     """
 
-    def __init__(self, lengths, batch_size: int, groups=None, seed: int = 0, least: int = 2):
+    def __init__(self, lengths, batch_size: int, groups=None, seed: int = 0, least: int = 2, spread: float = 8.0):
         self.lengths, self.batch_size = np.asarray(lengths), batch_size
         self.groups = np.arange(len(self.lengths)) if groups is None else np.asarray(groups)
-        self.seed, self.least = seed, min(least, batch_size)
+        self.seed, self.least, self.spread = seed, min(least, batch_size), spread
         self._made: tuple[int, list[np.ndarray]] = (-1, [])
 
     def __len__(self) -> int:
@@ -185,19 +188,17 @@ class LengthBuckets:
         if self._made[0] != epoch:
             rng = np.random.default_rng([self.seed, epoch])
             order = rng.permutation(len(self.lengths))
-            by_length = order[np.argsort(self.lengths[order], kind="stable")]
-            starts = np.flatnonzero(np.diff(self.lengths[by_length])) + 1
-            made = [batch for bucket in np.split(by_length, starts) for batch in self._deal(bucket)]
-            made = [batch for batch in made if len(batch) >= self.least]
+            by_length = order[np.argsort(self.lengths[order] + self.spread * rng.random(len(order)), kind="stable")]
+            made = [batch for batch in self._deal(by_length) if len(batch) >= self.least]
             self._made = (epoch, [made[i] for i in rng.permutation(len(made))])
         return self._made[1]
 
-    def _deal(self, bucket: np.ndarray) -> list[np.ndarray]:
+    def _deal(self, sentences: np.ndarray) -> list[np.ndarray]:
         """Deal sentences in turn to the first batch that is not full and has none of the same group."""
         batches: list[list[int]] = []
         held: list[set] = []
         first_open = 0
-        for index, group in zip(bucket.tolist(), self.groups[bucket].tolist()):
+        for index, group in zip(sentences.tolist(), self.groups[sentences].tolist()):
             place = first_open
             while place < len(batches) and (len(batches[place]) == self.batch_size or group in held[place]):
                 place += 1

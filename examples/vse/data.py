@@ -42,7 +42,7 @@ class Pairs:
     Attributes
     ----------
     images : (n, dim_image) float32 features, or (n, H, W, 3) uint8 pictures
-    words : (length, n) int32
+    words : (length, n) int32, negative after the end of a sentence
     epoch : int
     """
 
@@ -58,8 +58,9 @@ class Pairs:
 class Batches:
     """The batches of all epochs in one row, cut into rounds: validation can follow after any number of updates.
 
-    A batch holds sentences of one length, and of each picture (of emoji and glyphs: of each thing, whoever drew it) at
-    most one, so that no caption of a picture counts as its negative. With each sentence comes one of its pictures.
+    A batch holds sentences of nearly one length, and of each picture (of emoji and glyphs: of each thing, whoever drew
+    it) at most one, so that no caption of a picture counts as its negative. With each sentence comes one of its
+    pictures.
 
     Parameters
     ----------
@@ -91,7 +92,7 @@ class Batches:
         self.ends = np.cumsum([len(self.sampler.epoch(epoch)) // num_workers for epoch in range(epochs)])
         if not self.ends[-1]:
             raise UserError(
-                f"{len(self.kept)} sentences of at most {longest} words make no batch of {least} of one length:"
+                f"{len(self.kept)} sentences of at most {longest} words make no batch of {least}:"
                 f" lower --batch_size {batch_size} or raise --maxlen_w {longest}"
             )
         self.by_label = np.argsort(part.image_labels, kind="stable")  # the pictures of a label side by side
@@ -125,8 +126,10 @@ class Batches:
         return self.by_label[np.random.default_rng([self.seed, number, self.rank]).integers(low, high)]
 
     def _words(self, sentences: np.ndarray) -> np.ndarray:
-        """Word numbers of sentences of one length, (length, n)."""
-        return self.words[self.starts[sentences] + np.arange(self.lengths[sentences[0]])[:, None]]
+        """Word numbers of sentences, (length of the longest, n), -1 after the end of a shorter one."""
+        lengths = self.lengths[sentences]
+        steps = np.arange(lengths.max())[:, None]
+        return np.where(steps < lengths, self.words[self.starts[sentences] + np.minimum(steps, lengths - 1)], -1)
 
     def read(self, round_: int, first: int = 0, loader=None) -> Iterator[Pairs]:
         """The batches of a round from number `first` on; the pictures themselves, if `loader` reads them."""

@@ -49,7 +49,7 @@ class ImageBranch(HybridBlock):
 
 
 class SentenceBranch(Block):
-    """Sentences of one length -> (n, dim): the last state of a recurrent network, or the sum of the words.
+    """Sentences -> (n, dim): the last state of a recurrent network, or the sum of the words.
 
     Parameters
     ----------
@@ -78,19 +78,21 @@ class SentenceBranch(Block):
             self.finish = Finish(measure)
 
     def forward(self, words: np.ndarray, ctx):
-        """Word numbers (length, n), on the host, -> (n, dim) on `ctx`."""
-        different, places = np.unique(words, return_inverse=True)
+        """Word numbers (length, n), on the host, negative after a sentence's end -> (n, dim) on `ctx`."""
+        words = words[: (words >= 0).sum(axis=0).max()]  # a device's part may be shorter than the batch
+        different = np.unique(words[words >= 0])
+        places = np.where(words >= 0, np.searchsorted(different, words), -1)
         vectors = self.words(devices.put(different, ctx, np.int32))
-        places = places.reshape(words.shape)
         if self.encoder == "bow":
-            return self.finish(self._laid_out(vectors, places).sum(axis=0))
+            there = devices.put((places >= 0)[:, :, None], ctx, np.float32)
+            return self.finish((self._laid_out(vectors, np.maximum(places, 0)) * there).sum(axis=0))
         read = self.fused if ctx.device_type == "gpu" else self.shared
         return self.finish(read(vectors, places))
 
     def shared(self, vectors, places):
         """The state (n, dim) after the last word, each different beginning read once, see `recurrent`."""
         state = self._last(vectors, places, "l0")
-        return (state + self._last(vectors, places[::-1], "r0")) / 2 if self.bidirectional else state
+        return (state + self._last(vectors, turned(places), "r0")) / 2 if self.bidirectional else state
 
     def _last(self, vectors, places, direction: str):
         names = ("i2h_weight", "h2h_weight", "i2h_bias", "h2h_bias")
@@ -108,14 +110,24 @@ class SentenceBranch(Block):
             autograd.backward(*(sum(lists, []) for lists in zip(*heads)))
 
     def fused(self, vectors, places):
-        """The same by Gluon's operator, which is cuDNN's on a GPU."""
-        states = self.rnn(self._laid_out(vectors, places))
-        last = states[-1, :, : self.dim]
-        return (last + states[0, :, self.dim :]) / 2 if self.bidirectional else last
+        """The same by Gluon's operator, which is cuDNN's on a GPU, sentences of one length at a time."""
+        lengths, found = (places >= 0).sum(axis=0), []
+        for length in np.unique(lengths):
+            states = self.rnn(self._laid_out(vectors, places[:length, lengths == length]))
+            last = states[-1, :, : self.dim]
+            found.append((last + states[0, :, self.dim :]) / 2 if self.bidirectional else last)
+        back = np.argsort(np.argsort(lengths, kind="stable"), kind="stable")
+        return mx.nd.take(mx.nd.concat(*found, dim=0), devices.put(back, vectors.context))
 
     @staticmethod
     def _laid_out(vectors, places):
         return mx.nd.take(vectors, devices.put(places, vectors.context, np.int32))
+
+
+def turned(places: np.ndarray) -> np.ndarray:
+    """Each sentence read from its end: (length, n) -> (length, n), negative after the end as before."""
+    steps = (places >= 0).sum(axis=0) - 1 - np.arange(len(places))[:, None]
+    return np.where(steps >= 0, np.take_along_axis(places, np.maximum(steps, 0), axis=0), -1)
 
 
 class RankingLoss(HybridBlock):

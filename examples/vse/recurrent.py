@@ -1,4 +1,4 @@
-"""LSTM and GRU over the words of equally long sentences, with less arithmetic than the fused operator has on a CPU.
+"""LSTM and GRU over the words of sentences, with less arithmetic than the fused operator has on a CPU.
 
 The operator multiplies every word of every sentence by the input weights, and takes every step of every sentence. But
 a batch names the same words again and again ("a", "dog"), and its sentences begin alike ("a man in a ..."). So here
@@ -24,7 +24,7 @@ class Tree:
     Parameters
     ----------
     places : (length, n) int array
-        The words of n sentences, on the host.
+        The words of n sentences, on the host; negative after the end of a sentence.
 
     Attributes
     ----------
@@ -32,24 +32,34 @@ class Tree:
         The last word of each beginning: first all of one word, then all of two, ...
     ends : list of int
         Where the rows of each step end.
+    last : dict of int to slice
+        The steps where sentences end, in order, and where their rows are when those of these steps alone are in a row.
     leaves : (n,) int array
-        The row of each whole sentence among those of the last step.
+        The row of each whole sentence there.
     """
 
     def __init__(self, places: np.ndarray):
         length, count = places.shape
         order = np.lexsort(places[::-1])  # sentences that begin alike lie side by side
         laid = places[:, order]
-        first = np.ones((length, count), bool)  # whether a sentence is the first with its beginning
-        first[:, 1:] = np.logical_or.accumulate(laid[:, 1:] != laid[:, :-1], axis=0)
-        rows = np.cumsum(first, axis=1) - 1
+        first = laid >= 0  # whether a sentence is the first with its beginning
+        first[:, 1:] &= np.logical_or.accumulate(laid[:, 1:] != laid[:, :-1], axis=0)
+        rows, counts = np.cumsum(first, axis=1) - 1, first.sum(axis=1)
         self.words = laid[first]
-        self.ends = np.cumsum(rows[:, -1] + 1).tolist()
+        self.ends = np.cumsum(counts).tolist()
+        of_last = (places >= 0).sum(axis=0)[order] - 1  # the step of each sentence's last word
+        starts, self.last = np.zeros(length, np.int64), {}
+        for step in np.unique(of_last).tolist():
+            before = max((rows_.stop for rows_ in self.last.values()), default=0)
+            self.last[step], starts[step] = slice(before, before + int(counts[step])), before
         self.leaves = np.empty(count, np.int64)
-        self.leaves[order] = rows[-1]
-        # Of the rows of a step where beginnings part: whose continuation each is.
-        parted = [step for step in range(1, length) if rows[step, -1] != rows[step - 1, -1]]
-        self._parents = {step: rows[step - 1, first[step]] for step in parted}
+        self.leaves[order] = starts[of_last] + rows[of_last, np.arange(count)]
+        # Of the rows of a step where beginnings part or sentences have ended: whose continuation each is.
+        parents = {step: rows[step - 1, first[step]] for step in range(1, length)}
+        self._parents = {
+            step: rows_ for step, rows_ in parents.items() if not np.array_equal(rows_, np.arange(counts[step - 1]))
+        }
+        self._counts = counts
 
     def rows(self, step: int) -> slice:
         """The rows of `step` among all."""
@@ -59,7 +69,7 @@ class Tree:
         """Get ready to `spread` and `gather` arrays on `ctx`."""
         self._taken = {step: devices.put(parents, ctx, np.int32) for step, parents in self._parents.items()}
         self._sums = {
-            step: devices.put(np.arange(parents[-1] + 1)[:, None] == parents, ctx, np.float32)
+            step: devices.put(np.arange(self._counts[step - 1])[:, None] == parents, ctx, np.float32)
             for step, parents in self._parents.items()
         }
         return self
@@ -82,7 +92,7 @@ class Pass:
     vectors : (u, dim_word) NDArray
         Of the different words.
     places : (length, n) int array
-        Which of them stands where, on the host.
+        Which of them stands where, on the host; negative after the end of a sentence.
     i2h_weight, h2h_weight : (g * dim, dim_word) and (g * dim, dim) NDArray
         g = 4 gates (in, forget, cell, out) for ``lstm``, 3 (reset, update, new) for ``gru``, in Gluon's order.
     i2h_bias, h2h_bias : (g * dim,) NDArray
@@ -129,7 +139,7 @@ def _gate(x, first: int, dim: int, gates: int = 1):
 
 
 class _Cell:
-    """From the words' part of the gates (rows, g * dim) to the last state (different sentences, dim), and back.
+    """From the words' part of the gates (rows, g * dim) to the states where sentences end, and back.
 
     Parameters
     ----------
@@ -144,13 +154,22 @@ class _Cell:
         self.dim, self.steps = weight.shape[1], []
 
     def forward(self, of_words):
-        """The last state."""
-        carried = None
+        """The states of the steps where sentences end."""
+        carried, states = None, []
         for step in range(len(self.tree.ends)):
             carried, kept = self.step(step, of_words[self.tree.rows(step)], carried)
             if self.keep:
                 self.steps.append(kept)
-        return carried[0]
+            if step in self.tree.last:
+                states.append(carried[0])
+        return nd.concat(*states, dim=0)
+
+    def _ended(self, step: int, of_last, of_state=None):
+        """The gradient of a step's state: `of_state`, from later steps, and that of sentences that end there."""
+        if step not in self.tree.last:
+            return of_state
+        here = of_last[self.tree.last[step]]
+        return here if of_state is None else of_state + here
 
     def _of_state(self, step: int, state):
         """The state's part of the gates of the next step: computed once for all beginnings that go on from it."""
@@ -181,11 +200,12 @@ class LSTM(_Cell):
         state = give * shown
         return (state, cell), (take, hold, new, give, before, shown, state)
 
-    def backward(self, of_state):
-        """Gradients of the words' part of the gates, of the weight and of the bias from that of the last state."""
-        of_words = nd.empty((self.tree.ends[-1], 4 * self.dim), ctx=of_state.context)
-        of_cell, turned, by_step = 0, self.weight.T, []
+    def backward(self, of_last):
+        """Gradients of the words' part of the gates, of the weight and of the bias from that of what `forward` gave."""
+        of_words = nd.empty((self.tree.ends[-1], 4 * self.dim), ctx=of_last.context)
+        of_state, of_cell, turned, by_step = None, 0, self.weight.T, []
         for step, (take, hold, new, give, before, shown, _) in reversed(list(enumerate(self.steps))):
+            of_state = self._ended(step, of_last, of_state)
             given = of_state * give
             of_cell = of_cell + given * (1 - nd.square(shown))
             taken, held = of_cell * take, of_cell * hold
@@ -218,11 +238,12 @@ class GRU(_Cell):
         state = new + hold * change
         return (state,), (reset, hold, new, own, change, state)
 
-    def backward(self, of_state):
+    def backward(self, of_last):
         """As `LSTM.backward`."""
-        of_words = nd.empty((self.tree.ends[-1], 3 * self.dim), ctx=of_state.context)
-        turned, by_step = self.weight.T, []
+        of_words = nd.empty((self.tree.ends[-1], 3 * self.dim), ctx=of_last.context)
+        of_state, turned, by_step = None, self.weight.T, []
         for step, (reset, hold, new, own, change, _) in reversed(list(enumerate(self.steps))):
+            of_state = self._ended(step, of_last, of_state)
             kept = of_state * hold
             of_new = (of_state - kept) * (1 - nd.square(new))
             of_hold = kept * change * (1 - hold)

@@ -115,7 +115,7 @@ def main(args):
     for loss in losses.values():
         loss.hybridize(static_alloc=True)
 
-    # Batches of pairs whose sentences are equally long.
+    # Batches of pairs whose sentences are of nearly one length.
     batches = data.Batches(
         train, net.vocabulary, args.batch_size, args.max_epochs, args.seed, args.validFreq, args.maxlen_w,
         args.allow_same_image, kvstore.rank, kvstore.num_workers,

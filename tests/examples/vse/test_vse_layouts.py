@@ -201,9 +201,11 @@ def test_batches(pairs, same_image):
     assert [len(r) for r in read[:-1]] == [7] * (batches.rounds - 1) and sum(map(len, read)) == len(batches)
     crowded, pictures = False, set()
     for batch in (b for r in read for b in r):
-        assert (batch.words[-1] == 0).all() and (batch.words[:-1] > 0).all()  # one length, the end last
+        sentences = [words[words >= 0] for words in batch.words.T]
+        assert all((s[:-1] > 0).all() and s[-1] == 0 for s in sentences)  # the end last, then nothing
+        assert all((words[len(s) :] == -1).all() for s, words in zip(sentences, batch.words.T))
         labels = pairs.image_labels[batch.images[:, 0].astype(int)]
-        assert all(label in by_words[tuple(words)] for label, words in zip(labels, batch.words.T))
+        assert all(label in by_words[tuple(words)] for label, words in zip(labels, sentences))
         crowded |= len(set(labels)) < len(labels)
         pictures |= set(batch.images[:, 0].astype(int))
     assert crowded == same_image and len(pictures) == 120
@@ -233,5 +235,5 @@ def test_devices_share_a_batch():
 def test_long_sentences_are_left_out(pairs):
     _, batches = make(pairs, longest=2)
     assert max(b.words.shape[0] for b in batches.read(0)) == 3
-    with pytest.raises(UserError, match="lower --batch_size 16 or raise --maxlen_w 1"):
+    with pytest.raises(UserError, match="make no batch of 2: lower --batch_size 16 or raise --maxlen_w 1"):
         make(data.Part(pairs.features, pairs.image_labels, ["a b"] * 300, pairs.sentence_labels), longest=1)

@@ -29,10 +29,13 @@ def network(encoder="lstm", bidirectional=False, **more):
 @pytest.mark.parametrize("length", [1, 2, 7])
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("encoder", ["lstm", "gru"])
-def test_shared_words_equal_gluons_operator(encoder, bidirectional, length):
-    """Values, and gradients of every parameter and word vector, with words that come many times."""
+@pytest.mark.parametrize("mixed", [False, True])
+def test_shared_words_equal_gluons_operator(encoder, bidirectional, length, mixed):
+    """Values, and gradients of every parameter and word vector, of sentences that share words, of several lengths."""
     branch = network(encoder, bidirectional).sentences
     places = np.random.default_rng(1).integers(0, 3, (length, 5))
+    if mixed:
+        places[np.arange(length)[:, None] >= [length, 1, max(1, length - 2), length, max(1, length // 2)]] = -1
     vectors = mx.nd.random.normal(shape=(4, 4))
     upstream = mx.nd.random.normal(shape=(5, 6))
     vectors.attach_grad()
@@ -54,22 +57,27 @@ def test_shared_words_equal_gluons_operator(encoder, bidirectional, length):
     [[1, 1, 1, 1], [2, 2, 3, 2], [4, 5, 4, 4]],  # the first and the last are the same sentence
     [[3, 1, 2], [1, 1, 1]],
     [[7], [7], [7]],
+    [[1, 1, 2, 1, 1], [2, -1, 3, 2, 2], [4, -1, -1, 4, -1]],  # the second begins the first, the last as well
 ])  # fmt: skip
 def test_a_tree_holds_each_beginning_once(words):
     words = np.array(words)
+    sentences = [tuple(sentence[sentence >= 0]) for sentence in words.T]
     tree = recurrent.Tree(words).on(mx.cpu())
-    before = None
+    before, ended = None, []
     for step in range(len(words)):
-        beginnings = sorted({tuple(sentence[: step + 1]) for sentence in words.T})
+        beginnings = sorted({sentence[: step + 1] for sentence in sentences if len(sentence) > step})
         assert tree.words[tree.rows(step)].tolist() == [beginning[-1] for beginning in beginnings]
         if before:
             numbers = mx.nd.arange(len(before)).reshape((-1, 1))
             parents = [before.index(beginning[:-1]) for beginning in beginnings]
             assert tree.spread(step, numbers).asnumpy().ravel().tolist() == parents
             counts = tree.gather(step, mx.nd.ones((len(beginnings), 1))).asnumpy().ravel()
-            assert counts.tolist() == np.bincount(parents).tolist()
+            assert counts.tolist() == np.bincount(parents, minlength=len(before)).tolist()
         before = beginnings
-    assert [before[leaf] for leaf in tree.leaves] == [tuple(sentence) for sentence in words.T]
+        if step in {len(sentence) - 1 for sentence in sentences}:
+            assert tree.last[step] == slice(len(ended), len(ended) + len(beginnings))
+            ended += beginnings
+    assert [ended[leaf] for leaf in tree.leaves] == sentences
 
 
 def sigmoid(x):
@@ -79,10 +87,10 @@ def sigmoid(x):
 @pytest.mark.parametrize("encoder", ["lstm", "gru", "bow"])
 def test_sentences_equal_loops_in_numpy(encoder):
     net = network(encoder)
-    words = np.array([[2, 3], [4, 4], [0, 0]])
+    words = np.array([[2, 3, 3], [4, 4, 0], [0, 0, -1]])
     table = net.sentences.words.weight.data().asnumpy()
     if encoder == "bow":
-        expected = table[words].sum(axis=0)
+        expected = np.stack([table[sentence[sentence >= 0]].sum(axis=0) for sentence in words.T])
     else:
         w, u, b, c = (
             getattr(net.sentences.rnn, f"l0_{name}").data().asnumpy()
@@ -91,7 +99,7 @@ def test_sentences_equal_loops_in_numpy(encoder):
         expected = []
         for sentence in words.T:
             h = cell = np.zeros(6)
-            for word in sentence:
+            for word in sentence[sentence >= 0]:
                 x, s = w @ table[word] + b, u @ h + c
                 if encoder == "lstm":
                     i, f, g, o = np.split(x + s, 4)
