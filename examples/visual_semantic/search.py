@@ -88,8 +88,9 @@ def serve(searcher, port):
 
 def answer_text(searcher, text, k):
     """Print the pictures nearest to `text`; return a row of `common.plots.sheet`, files in the place of pictures."""
+    vector = searcher.of_text(text)[None]  # a word without one ends it here
     print(text)
-    return [(None, text, None), *shown(searcher, searcher.of_text(text)[None], k)]
+    return [(None, text, None), *shown(searcher, vector, k)]
 
 
 def answer_picture(searcher, path, k):
