@@ -174,7 +174,7 @@ class LengthBuckets:
         In words; 0 orders by length alone.
     """
 
-    def __init__(self, lengths, batch_size: int, groups=None, seed: int = 0, least: int = 2, spread: float = 8.0):
+    def __init__(self, lengths, batch_size: int, groups=None, seed: int = 0, least: int = 2, spread: float = 3.0):
         self.lengths, self.batch_size = np.asarray(lengths), batch_size
         self.groups = np.arange(len(self.lengths)) if groups is None else np.asarray(groups)
         self.seed, self.least, self.spread = seed, min(least, batch_size), spread
