@@ -25,8 +25,11 @@ class _Trainer(gluon.Trainer):
         The first worker's values are fetched under the keys by which gradients are summed from then on. MXNet does not
         order a worker's first fetch before its first gradient: a late fetch brings a gradient instead.
         """
+        distributed = self._kvstore is not None and "dist" in self._kvstore.type
+        if distributed:  # the first worker's values leave at once, not after the step that is still being computed
+            mx.nd.waitall()
         super()._init_params()
-        if self._kvstore is not None and "dist" in self._kvstore.type:
+        if distributed:
             mx.nd.waitall()
 
 
