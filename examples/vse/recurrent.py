@@ -17,6 +17,8 @@ from mxnet import autograd, nd
 
 from common import devices
 
+HEIGHT = 16  # MXNet transposes an array whose height is no multiple of it up to ten times slower
+
 
 class Tree:
     """The different beginnings of some sentences: those of t words are the rows of step t.
@@ -108,7 +110,7 @@ class Pass:
         words, leaves = (devices.put(which, ctx, np.int32) for which in (tree.words, tree.leaves))
         self.of_words = nd.take(_product(vectors, i2h_weight, i2h_bias), words)
         recording = autograd.is_recording()
-        self.recurrent = [nd.identity(x) if recording else x for x in (h2h_weight, h2h_bias)]
+        self.recurrent = [h2h_weight, h2h_bias]
         self.cell = CELLS[kind](tree, *self.recurrent, keep=recording)
         with autograd.pause():
             self.last = self.cell.forward(self.of_words)
@@ -149,6 +151,8 @@ class _Cell:
         Keep of each step what `backward` needs.
     """
 
+    carries = 1  # arrays that a step hands to the next; the state is the first
+
     def __init__(self, tree: Tree, weight, bias, keep: bool):
         self.tree, self.weight, self.bias, self.keep = tree, weight, bias, keep
         self.dim, self.steps = weight.shape[1], []
@@ -157,104 +161,105 @@ class _Cell:
         """The states of the steps where sentences end."""
         carried, states = None, []
         for step in range(len(self.tree.ends)):
-            carried, kept = self.step(step, of_words[self.tree.rows(step)], carried)
+            own = of_words[self.tree.rows(step)]
+            if carried is None:  # before the first word
+                before = [nd.zeros((len(own), self.dim), ctx=own.context)] * self.carries
+                of_state = nd.broadcast_to(self.bias.expand_dims(0), own.shape)
+            else:
+                before = [self.tree.spread(step, array) for array in carried]
+                of_state = _product(before[0], self.weight, self.bias)
+            carried, kept = self.step(own, of_state, before)
             if self.keep:
-                self.steps.append(kept)
+                self.steps.append((before, kept))
             if step in self.tree.last:
                 states.append(carried[0])
         return nd.concat(*states, dim=0)
 
-    def _ended(self, step: int, of_last, of_state=None):
-        """The gradient of a step's state: `of_state`, from later steps, and that of sentences that end there."""
-        if step not in self.tree.last:
-            return of_state
-        here = of_last[self.tree.last[step]]
-        return here if of_state is None else of_state + here
-
-    def _of_state(self, step: int, state):
-        """The state's part of the gates of the next step: computed once for all beginnings that go on from it."""
-        return self.tree.spread(step, _product(state, self.weight, self.bias))
-
-    def _products(self, by_step: list):
-        """Gradients of the recurrent weight and bias from those of the state's part of the gates, last step first."""
-        states = [kept[-1] for kept in reversed(self.steps[:-1])]
-        states.append(nd.zeros((len(by_step[-1]), self.dim), ctx=self.weight.context))  # before the first word
-        gates = nd.concat(*by_step, dim=0).T
-        ones = nd.ones((1, gates.shape[1]), ctx=self.weight.context)
-        return _product(gates, nd.concat(*states, dim=0).T), _product(gates, ones).reshape(-1)
+    def backward(self, of_last):
+        """Gradients of the words' part of the gates, of the weight and of the bias from that of what `forward` gave."""
+        rows = self.tree.ends[-1]
+        of_words, of_gates = self.room(rows + HEIGHT - rows % HEIGHT)
+        of_gates[rows:] = 0
+        later, turned = [0] * self.carries, self.weight.T
+        for step, (before, kept) in reversed(list(enumerate(self.steps))):
+            if step in self.tree.last:
+                later[0] = of_last[self.tree.last[step]] + later[0]
+            here = self.tree.rows(step)
+            direct = self.back(before, kept, later, of_words[here], of_gates[here])
+            if step:
+                by_gates = _product(of_gates[here], turned)
+                direct[0] = by_gates if direct[0] is None else by_gates + direct[0]
+                later = [self.tree.gather(step, gradient) for gradient in direct]
+        states = [before[0] for before, _ in self.steps]
+        states.append(nd.zeros((len(of_gates) - rows, self.dim), ctx=self.weight.context))
+        gates, ones = of_gates.T, nd.ones((1, len(of_gates)), ctx=self.weight.context)
+        weight, bias = _product(gates, nd.concat(*states, dim=0).T), _product(gates, ones).reshape(-1)
+        return of_words[:rows], weight, bias
 
 
 class LSTM(_Cell):
     """Hochreiter and Schmidhuber 1997, with forget gates (Gers et al. 2000)."""
 
-    def step(self, step, of_words, carried):
-        """From (state, cell), None at first, to the next, and what `backward` needs."""
-        if carried is None:
-            gates, before = nd.broadcast_add(of_words, self.bias.expand_dims(0)), None
-        else:
-            gates, before = of_words + self._of_state(step, carried[0]), self.tree.spread(step, carried[1])
+    carries = 2
+
+    def step(self, of_words, of_state, before):
+        """From the state and cell `before` a word to those after it, and what `back` needs."""
+        gates = of_words + of_state
         both, new = _sigmoid(_gate(gates, 0, self.dim, 2)), _tanh(_gate(gates, 2, self.dim))
         take, hold, give = _gate(both, 0, self.dim), _gate(both, 1, self.dim), _sigmoid(_gate(gates, 3, self.dim))
-        cell = take * new if before is None else hold * before + take * new
+        cell = hold * before[1] + take * new
         shown = _tanh(cell)
-        state = give * shown
-        return (state, cell), (take, hold, new, give, before, shown, state)
+        return (give * shown, cell), (take, hold, new, give, shown)
 
-    def backward(self, of_last):
-        """Gradients of the words' part of the gates, of the weight and of the bias from that of what `forward` gave."""
-        of_words = nd.empty((self.tree.ends[-1], 4 * self.dim), ctx=of_last.context)
-        of_state, of_cell, turned, by_step = None, 0, self.weight.T, []
-        for step, (take, hold, new, give, before, shown, _) in reversed(list(enumerate(self.steps))):
-            of_state = self._ended(step, of_last, of_state)
-            given = of_state * give
-            of_cell = of_cell + given * (1 - nd.square(shown))
-            taken, held = of_cell * take, of_cell * hold
-            gates = nd.concat(
-                taken * new * (1 - take),
-                nd.zeros_like(held) if before is None else held * before * (1 - hold),
-                taken * (1 - nd.square(new)),
-                given * shown * (1 - give),
-                dim=1, out=of_words[self.tree.rows(step)],
-            )  # fmt: skip
-            by_step.append(self.tree.gather(step, gates))
-            if step:
-                of_state, of_cell = _product(by_step[-1], turned), self.tree.gather(step, held)
-        return of_words, *self._products(by_step)
+    def room(self, rows):
+        """Where `back` writes the gradients of the words' and of the state's part of the gates: they are the same."""
+        both = nd.empty((rows, 4 * self.dim), ctx=self.weight.context)
+        return both, both
+
+    def back(self, before, kept, later, of_words, _):
+        """From the gradients of state and cell after a word to those of the gates, and of what was before, directly."""
+        (take, hold, new, give, shown), (of_state, of_cell) = kept, later
+        given = of_state * give
+        of_give = given * shown
+        of_cell = of_cell + (given - of_give * shown)
+        held, taken = of_cell * hold, of_cell * take
+        of_take, of_hold = taken * new, held * before[1]
+        nd.concat(
+            of_take - of_take * take, of_hold - of_hold * hold, taken - of_take * new, of_give - of_give * give,
+            dim=1, out=of_words,
+        )  # fmt: skip
+        return [None, held]
 
 
 class GRU(_Cell):
     """Cho et al. 2014, the state's part of the new value multiplied by the reset gate as in cuDNN and in Theano's."""
 
-    def step(self, step, of_words, carried):
-        """From (state,), None at first, to the next, and what `backward` needs."""
-        if carried is None:
-            before, of_before = None, nd.broadcast_to(self.bias.expand_dims(0), of_words.shape)
-        else:
-            before, of_before = self.tree.spread(step, carried[0]), self._of_state(step, carried[0])
-        both = _sigmoid(_gate(of_words, 0, self.dim, 2) + _gate(of_before, 0, self.dim, 2))
-        reset, hold, own = _gate(both, 0, self.dim), _gate(both, 1, self.dim), _gate(of_before, 2, self.dim)
+    def step(self, of_words, of_state, before):
+        """From the state `before` a word to that after it, and what `back` needs."""
+        both = _sigmoid(_gate(of_words, 0, self.dim, 2) + _gate(of_state, 0, self.dim, 2))
+        reset, hold, own = _gate(both, 0, self.dim), _gate(both, 1, self.dim), _gate(of_state, 2, self.dim)
         new = _tanh(_gate(of_words, 2, self.dim) + reset * own)
-        change = -new if before is None else before - new
-        state = new + hold * change
-        return (state,), (reset, hold, new, own, change, state)
+        change = before[0] - new
+        return (new + hold * change,), (reset, hold, new, own, change)
 
-    def backward(self, of_last):
-        """As `LSTM.backward`."""
-        of_words = nd.empty((self.tree.ends[-1], 3 * self.dim), ctx=of_last.context)
-        of_state, turned, by_step = None, self.weight.T, []
-        for step, (reset, hold, new, own, change, _) in reversed(list(enumerate(self.steps))):
-            of_state = self._ended(step, of_last, of_state)
-            kept = of_state * hold
-            of_new = (of_state - kept) * (1 - nd.square(new))
-            of_hold = kept * change * (1 - hold)
-            of_own = of_new * reset
-            of_reset = of_own * own * (1 - reset)
-            nd.concat(of_reset, of_hold, of_new, dim=1, out=of_words[self.tree.rows(step)])
-            gates = nd.concat(of_reset, of_hold, of_own, dim=1)
-            by_step.append(self.tree.gather(step, gates))
-            if step:
-                of_state = self.tree.gather(step, kept) + _product(by_step[-1], turned)
-        return of_words, *self._products(by_step)
+    def room(self, rows):
+        """As `LSTM.room`, but here the two differ."""
+        return [nd.empty((rows, 3 * self.dim), ctx=self.weight.context) for _ in range(2)]
+
+    def back(self, before, kept, later, of_words, of_gates):
+        """As `LSTM.back`, of the state alone."""
+        (reset, hold, new, own, change), (of_state,) = kept, later
+        direct = of_state * hold
+        of_new = of_state - direct
+        of_new = of_new - of_new * nd.square(new)
+        of_hold = direct * change
+        of_hold = of_hold - of_hold * hold
+        of_own = of_new * reset
+        of_reset = of_own * own
+        of_reset = of_reset - of_reset * reset
+        nd.concat(of_reset, of_hold, of_new, dim=1, out=of_words)
+        nd.concat(of_reset, of_hold, of_own, dim=1, out=of_gates)
+        return [direct]
 
 
 CELLS = {"lstm": LSTM, "gru": GRU}
