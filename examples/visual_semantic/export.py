@@ -21,7 +21,7 @@ def parse_args(argv=None):
     )  # fmt: skip
     p.add_argument("--check", type=cli.positive_int, default=1000, metavar="N", help="pictures to compare on, at most")
     p.add_argument(
-        "--calibrate", type=cli.positive_int, default=128, metavar="N", help="pictures INT8 reads ranges from"
+        "--calibrate", type=cli.positive_int, default=512, metavar="N", help="pictures INT8 reads ranges from"
     )
     p.add_argument("--num-workers", type=cli.positive_int, default=2, metavar="N", help="threads that decode pictures")
     p.add_argument("--seed", type=cli.non_negative_int, default=123, metavar="N", help="which pictures are drawn")

@@ -1,0 +1,213 @@
+"""Weights of an ONNX network made ready for 8 bits, so that their rounding and that of activations cost little."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+ALPHA = 0.8  # share of a channel's scale that goes by its activations; the rest by the weights that read it
+HOMOGENEOUS = ("Relu", "MaxPool", "AveragePool")  # f(a x) = a f(x) for each channel and a > 0
+
+
+def prepare(path, pictures: np.ndarray) -> list[str]:
+    """Change the weights of the ONNX file `path`, batch norms fused; what it computes stays nearly the same.
+
+    First, channels are brought to like ranges, see `equalise`. Then weights are rounded, see `rounded`, and what is
+    left of the error is made good by the biases (Nagel et al. 2019, section 4.2), without which networks of depthwise
+    convolutions lose much.
+
+    Parameters
+    ----------
+    pictures : (n, H, W, 3) array
+        Some dozens or hundreds of typical inputs.
+
+    Returns
+    -------
+    list of str
+        The names of the operators after the last convolution.
+    """
+    import onnx
+
+    model = onnx.load(str(path))
+    for number, node in enumerate(model.graph.node):
+        node.name = f"{node.op_type}_{number}"  # fusing left some without
+    equalise(model, pictures)
+    _round(model, pictures)
+    onnx.save(model, str(path))
+    nodes = list(model.graph.node)
+    last = max(number for number, node in enumerate(nodes) if node.op_type == "Conv")
+    return [node.name for node in nodes[last + 1 :]]
+
+
+class _Layers:
+    """The convolutions and dense layers of a model with their weights and biases, as arrays that can be changed."""
+
+    def __init__(self, model):
+        from onnx import numpy_helper
+
+        self.model = model
+        values = {tensor.name: tensor for tensor in model.graph.initializer}
+        self.nodes = [n for n in model.graph.node if n.op_type in ("Conv", "Gemm") and n.input[1] in values]
+        self.weights = {n.name: numpy_helper.to_array(values[n.input[1]]).copy() for n in self.nodes}
+        self.biases = {n.name: numpy_helper.to_array(values[n.input[2]]).copy() for n in self.nodes if len(n.input) > 2}
+
+    def store(self) -> None:
+        """Write the arrays back into the model."""
+        from onnx import numpy_helper
+
+        values = {tensor.name: tensor for tensor in self.model.graph.initializer}
+        for node in self.nodes:
+            for name, arrays in zip(node.input[1:], (self.weights, self.biases)):
+                values[name].CopyFrom(numpy_helper.from_array(arrays[node.name].astype(np.float32), name))
+
+    def inputs(self, pictures: np.ndarray) -> Iterator[dict]:
+        """For each picture, what goes into the layers: arrays by the name of the value."""
+        import onnx
+        import onnxruntime
+
+        seen = onnx.ModelProto.FromString(self.model.SerializeToString())
+        names = list(dict.fromkeys(node.input[0] for node in self.nodes))
+        for name in set(names) - {value.name for value in seen.graph.output}:
+            seen.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+        session = onnxruntime.InferenceSession(seen.SerializeToString(), providers=["CPUExecutionProvider"])
+        for picture in pictures:
+            yield dict(zip(names, session.run(names, {"data": picture[None]})))
+
+
+def equalise(model, pictures: np.ndarray) -> None:
+    """Bring the channels of activations to like ranges, so that 8 bits for all of them resolve each.
+
+    A channel that only convolutions read, through ReLU and pooling alone, is divided by a factor where it is made and
+    multiplied by it where it is read: the network computes the same (cross-layer equalisation, Nagel et al. 2019,
+    section 4.1). The factor is ``range ** ALPHA / weight ** (1 - ALPHA)``, with the largest weight that reads the
+    channel (Xiao et al. 2023, SmoothQuant, equation 4): rows of weights have steps of their own here, columns do not.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        Changed in place.
+    pictures : (n, H, W, 3) array
+    """
+    layers = _Layers(model)
+    made = {output: node for node in model.graph.node for output in node.output}
+    readers: dict[str, list] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    outputs = {value.name for value in model.graph.output}
+
+    def sources(name: str) -> list[tuple[str, int]]:
+        """Layer and channel that each channel of a value comes from unchanged; none if it is anything else."""
+        node = made.get(name)
+        if node is None:
+            return []
+        if node.op_type == "Conv" and node.name in layers.weights:
+            return [(node.name, channel) for channel in range(len(layers.weights[node.name]))]
+        if node.op_type in HOMOGENEOUS:
+            return sources(node.input[0])
+        parts = [sources(part) for part in node.input] if node.op_type == "Concat" else [[]]
+        return sum(parts, []) if all(parts) else []
+
+    def read_by_convolutions(name: str) -> bool:
+        """Whether nothing else sees a value."""
+        if name in outputs or name not in readers:
+            return False
+        return all(
+            node.input[0] == name and node.name in layers.weights and _option(node, "group", 1) == 1
+            if node.op_type == "Conv"
+            else node.op_type in (*HOMOGENEOUS, "Concat") and read_by_convolutions(node.output[0])
+            for node in readers[name]
+        )
+
+    free = {node.name for node in layers.nodes if node.op_type == "Conv" and read_by_convolutions(node.output[0])}
+    reading = [(node, sources(node.input[0])) for node in layers.nodes if node.op_type == "Conv"]
+    while bound := [found for _, found in reading if found and not {name for name, _ in found} <= free]:
+        free -= {name for found in bound for name, _ in found}  # read together with a layer that is not free
+        reading = [(node, found) for node, found in reading if found not in bound]
+    reading = [(node, found) for node, found in reading if found]
+    factors = {name: np.zeros((2, len(layers.weights[name]))) for name, _ in sum((found for _, found in reading), [])}
+    for values in layers.inputs(pictures):
+        for node, found in reading:
+            for (name, channel), most in zip(found, np.abs(values[node.input[0]]).max(axis=(0, 2, 3))):
+                factors[name][0, channel] = max(factors[name][0, channel], most)
+    for node, found in reading:
+        for (name, channel), most in zip(found, np.abs(layers.weights[node.name]).max(axis=(0, 2, 3))):
+            factors[name][1, channel] = max(factors[name][1, channel], most)
+    for name, (activation, weight) in factors.items():
+        alive = (activation > 0) & (weight > 0)
+        factor = np.where(alive, activation, 1) ** ALPHA / np.where(alive, weight, 1) ** (1 - ALPHA)
+        factors[name] = factor
+        layers.weights[name] = layers.weights[name] / factor[:, None, None, None]
+        if name in layers.biases:
+            layers.biases[name] = layers.biases[name] / factor
+    for node, found in reading:
+        by_channel = np.array([factors[name][channel] for name, channel in found])
+        layers.weights[node.name] = layers.weights[node.name] * by_channel[None, :, None, None]
+    layers.store()
+
+
+def _round(model, pictures: np.ndarray, places: int = 16) -> None:
+    """Round the weights by what the layers see at some places in `pictures`, and correct the biases."""
+    layers, rng = _Layers(model), np.random.default_rng(0)
+    seen: list[list] = [[] for _ in layers.nodes]
+    for values in layers.inputs(pictures):
+        for node, rows in zip(layers.nodes, seen):
+            kernel = layers.weights[node.name].shape[2:]
+            rows.append(patches(values[node.input[0]], node, kernel, places, rng))
+    for node, rows in zip(layers.nodes, seen):
+        inputs, weight = np.concatenate(rows), layers.weights[node.name]
+        by_group = weight.reshape(inputs.shape[1], -1, inputs.shape[2])
+        result = rounded(by_group, inputs)
+        layers.weights[node.name] = result.reshape(weight.shape)
+        if node.name in layers.biases:
+            lost = np.einsum("gok,gk->go", by_group - result, inputs.mean(axis=0)).reshape(-1)
+            layers.biases[node.name] = layers.biases[node.name] + lost
+    layers.store()
+
+
+def rounded(weight: np.ndarray, inputs: np.ndarray, damping: float = 0.01) -> np.ndarray:
+    """Weights of 8 bits whose products with `inputs`, less their mean, are nearly those of `weight`.
+
+    Column after column is rounded to the nearest step, and the columns after it take over its error as the inverse
+    covariance of the inputs says (Frantar et al. 2023, equation 3). The step is the largest weight of a row / 127, and
+    that weight stays as it is, so that whoever quantises the result finds the same step.
+
+    Parameters
+    ----------
+    weight : (groups, out, k) array
+    inputs : (n, groups, k) array
+    damping : float
+        Added to the variances, as a share of their mean.
+    """
+    left, steps = weight.astype(np.float64), np.maximum(np.abs(weight).max(axis=2), 1e-12) / 127
+    centred = inputs - inputs.mean(axis=0)
+    covariance = np.einsum("ngk,ngl->gkl", centred, centred, optimize=True) / len(inputs)
+    mean = np.maximum(np.trace(covariance, axis1=1, axis2=2) / weight.shape[2], 1e-12)
+    covariance += damping * mean[:, None, None] * np.eye(weight.shape[2])
+    spread = np.linalg.cholesky(np.linalg.inv(covariance)).swapaxes(1, 2)
+    result, largest = np.empty_like(weight), np.abs(weight).argmax(axis=2)
+    for k in range(weight.shape[2]):
+        nearest = np.clip(np.round(left[:, :, k] / steps), -127, 127) * steps
+        result[:, :, k] = np.where(largest == k, weight[:, :, k], nearest)
+        error = (left[:, :, k] - result[:, :, k]) / spread[:, k, k, None]
+        left[:, :, k:] -= error[:, :, None] * spread[:, None, k, k:]
+    return result
+
+
+def patches(value: np.ndarray, node, kernel: tuple[int, ...], places: int, rng) -> np.ndarray:
+    """The input of a convolution (1, C, H, W), or dense layer (1, C), under its kernel: (n, groups, k)."""
+    if not kernel:
+        return value[:, None]
+    top, left, bottom, right = _option(node, "pads", [0] * 4)
+    down, across = _option(node, "strides", [1, 1])
+    padded = np.pad(value[0], ((0, 0), (top, bottom), (left, right)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, kernel, axis=(1, 2))[:, ::down, ::across]
+    rows, columns = (rng.integers(0, side, places) for side in windows.shape[1:3])
+    return windows[:, rows, columns].swapaxes(0, 1).reshape(places, _option(node, "group", 1), -1)
+
+
+def _option(node, name: str, default):
+    from onnx import helper
+
+    return next((helper.get_attribute_value(item) for item in node.attribute if item.name == name), default)
