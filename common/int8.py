@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-ALPHA = 0.8  # share of a channel's scale that goes by its activations; the rest by the weights that read it
+ALPHA = 0.9  # share of a channel's scale that goes by its activations; the rest by the weights that read it
 HOMOGENEOUS = ("Relu", "MaxPool", "AveragePool")  # f(a x) = a f(x) for each channel and a > 0
 
 

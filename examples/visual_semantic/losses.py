@@ -82,12 +82,35 @@ class SoftmaxLoss(WordLoss):
         return -F.pick(F.log_softmax(self.cosines(F, embeddings, words) / self.temperature), labels)
 
 
-LOSSES = {"cosine": CosineLoss, "hinge": HingeRankLoss, "softmax": SoftmaxLoss}
+class SymmetricLoss(SoftmaxLoss):
+    r"""The mean of `SoftmaxLoss` and of the same the other way: which of the batch's pictures is meant by the word.
+
+    The other way is, with the pictures k of other classes,
+
+    .. math:: -\log \frac{e^{\cos(v, t_y) / \tau}}{e^{\cos(v, t_y) / \tau} + \sum_k e^{\cos(v_k, t_y) / \tau}} .
+
+    `SoftmaxLoss` alone compares the cosines of one picture with all words, never those of one word with all pictures,
+    which a search by the word does.
+    """
+
+    def hybrid_forward(self, F, embeddings, labels, words):
+        """The loss of each picture, (n,), for unit `embeddings` (n, dim) and `labels` (n,)."""
+        by_word = super().hybrid_forward(F, embeddings, labels, words)
+        scores = F.dot(F.take(words, labels), embeddings, transpose_b=True) / self.temperature
+        label, number = F.cast(labels, "float32"), F.contrib.arange_like(labels, axis=0)
+        same, own = (F.broadcast_equal(F.expand_dims(x, 1), F.expand_dims(x, 0)) for x in (label, number))
+        own = F.cast(own, "float32")
+        others = F.where(same > own, F.ones_like(scores) * -1e4, scores)  # without the word's other pictures
+        return (by_word - F.sum(F.log_softmax(others) * own, axis=1)) / 2
+
+
+LOSSES = {"cosine": CosineLoss, "hinge": HingeRankLoss, "softmax": SoftmaxLoss, "symmetric": SymmetricLoss}
 
 
 def create(name: str, words: np.ndarray, ctx=None, margin: float = 0.1, temperature: float = 0.1) -> WordLoss:
     """The loss called `name` over `words`, hybridized, on `ctx`."""
-    options = {"hinge": {"margin": margin}, "softmax": {"temperature": temperature}}.get(name, {})
+    tempered = {"temperature": temperature}
+    options = {"hinge": {"margin": margin}, "softmax": tempered, "symmetric": tempered}.get(name, {})
     loss = LOSSES[name](words, **options)
     loss.initialize(ctx=ctx or mx.cpu())
     loss.hybridize(static_alloc=True, static_shape=True)

@@ -41,9 +41,13 @@ def parser():
         help="factor of the learning rate for a backbone that was trained before; 0 freezes it in stage 1 too",
     )  # fmt: skip
     p.add_argument("--freeze-batch-norm", action="store_true", help="keep the backbone's batch norms as they are")
-    p.add_argument("--loss", choices=["cosine", "hinge", "softmax"], default="cosine", help="of the stages 2a and 2b")
+    p.add_argument(
+        "--loss", choices=["cosine", "hinge", "softmax", "symmetric"], default="cosine", help="of the stages 2a and 2b"
+    )
     p.add_argument("--margin", type=cli.positive_float, default=0.1, metavar="X", help="of --loss hinge, a cosine")
-    p.add_argument("--temperature", type=cli.positive_float, default=0.1, metavar="X", help="of --loss softmax")
+    p.add_argument(
+        "--temperature", type=cli.positive_float, default=0.1, metavar="X", help="of --loss softmax and symmetric"
+    )
     p.add_argument("--batch-size", type=cli.positive_int, default=64, metavar="N", help="pictures in a batch")
     p.add_argument("--wd", type=cli.non_negative_float, default=1e-4, metavar="X", help="weight decay")
     p.add_argument("--hidden", type=cli.non_negative_int, default=0, metavar="N", help="hidden units of the head")
