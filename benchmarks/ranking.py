@@ -65,14 +65,21 @@ def encode(args):
         start = time.perf_counter()
         net.encode_sentences(texts)
         seconds = time.perf_counter() - start
-        print(f"{encoder}: {len(texts)} captions encoded in {seconds:.1f} s, {len(texts) / seconds:.0f} a second")
+        start = time.perf_counter()
+        for text in texts[: args.loop_queries]:
+            net.encode_sentences([text])
+        singly = (time.perf_counter() - start) * len(texts) / min(args.loop_queries, len(texts))
+        print(
+            f"{encoder}: {len(texts)} captions encoded in {seconds:.1f} s, {len(texts) / seconds:.0f} a second;"
+            f" one at a time {singly:.0f} s (measured on {args.loop_queries}), ratio {singly / seconds:.1f}"
+        )
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--images", type=int, default=5000)
     p.add_argument("--dim", type=int, default=1024)
-    p.add_argument("--loop-queries", type=int, default=1000, help="pictures of the loop; its time is scaled to all")
+    p.add_argument("--loop-queries", type=int, default=1000, help="pictures or captions of the loops; time is scaled")
     p.add_argument("--captions", help="a token file as Flickr8k's: time the encoding of its captions too")
     args = p.parse_args()
     rank(args)
