@@ -127,13 +127,14 @@ def equalise(model, pictures: np.ndarray) -> None:
         reading = [(node, found) for node, found in reading if found not in bound]
     reading = [(node, found) for node, found in reading if found]
     factors = {name: np.zeros((2, len(layers.weights[name]))) for name, _ in sum((found for _, found in reading), [])}
+    ranges: dict[str, np.ndarray] = {}
     for values in layers.inputs(pictures):
-        for node, found in reading:
-            for (name, channel), most in zip(found, np.abs(values[node.input[0]]).max(axis=(0, 2, 3))):
-                factors[name][0, channel] = max(factors[name][0, channel], most)
+        for name in {node.input[0] for node, _ in reading}:
+            ranges[name] = np.maximum(ranges.get(name, 0), np.abs(values[name]).max(axis=(0, 2, 3)))
     for node, found in reading:
-        for (name, channel), most in zip(found, np.abs(layers.weights[node.name]).max(axis=(0, 2, 3))):
-            factors[name][1, channel] = max(factors[name][1, channel], most)
+        both = np.stack([ranges[node.input[0]], np.abs(layers.weights[node.name]).max(axis=(0, 2, 3))], axis=1)
+        for (name, channel), most in zip(found, both):
+            factors[name][:, channel] = np.maximum(factors[name][:, channel], most)
     for name, (activation, weight) in factors.items():
         alive = (activation > 0) & (weight > 0)
         factor = np.where(alive, activation, 1) ** ALPHA / np.where(alive, weight, 1) ** (1 - ALPHA)
@@ -150,42 +151,74 @@ def equalise(model, pictures: np.ndarray) -> None:
 def _round(model, pictures: np.ndarray, places: int = 16) -> None:
     """Round the weights by what the layers see at some places in `pictures`, and correct the biases."""
     layers, rng = _Layers(model), np.random.default_rng(0)
-    seen: list[list] = [[] for _ in layers.nodes]
+    seen = {node.name: Moments() for node in layers.nodes}
     for values in layers.inputs(pictures):
-        for node, rows in zip(layers.nodes, seen):
+        for node in layers.nodes:
             kernel = layers.weights[node.name].shape[2:]
-            rows.append(patches(values[node.input[0]], node, kernel, places, rng))
-    for node, rows in zip(layers.nodes, seen):
-        inputs, weight = np.concatenate(rows), layers.weights[node.name]
-        by_group = weight.reshape(inputs.shape[1], -1, inputs.shape[2])
-        result = rounded(by_group, inputs)
-        layers.weights[node.name] = result.reshape(weight.shape)
-        if node.name in layers.biases:
-            lost = np.einsum("gok,gk->go", by_group - result, inputs.mean(axis=0)).reshape(-1)
-            layers.biases[node.name] = layers.biases[node.name] + lost
+            seen[node.name].add(patches(values[node.input[0]], node, kernel, places, rng))
+    for name, moments in seen.items():
+        weight = layers.weights[name]
+        by_group = weight.reshape(len(moments.mean), -1, moments.mean.shape[1])
+        result = rounded(by_group, moments.covariance)
+        layers.weights[name] = result.reshape(weight.shape)
+        if name in layers.biases:
+            lost = np.einsum("gok,gk->go", by_group - result, moments.mean).reshape(-1)
+            layers.biases[name] = layers.biases[name] + lost
     layers.store()
 
 
-def rounded(weight: np.ndarray, inputs: np.ndarray, damping: float = 0.01) -> np.ndarray:
-    """Weights of 8 bits whose products with `inputs`, less their mean, are nearly those of `weight`.
+class Moments:
+    """Mean and covariance of rows in groups, (n, groups, k), added up without keeping them."""
+
+    WAITING = 512  # rows that are multiplied at once
+
+    def __init__(self):
+        self.count, self.sum, self.products, self.waiting = 0, 0.0, 0.0, []
+
+    def add(self, rows: np.ndarray) -> None:
+        """Take some more rows."""
+        self.waiting.append(rows)
+        if sum(map(len, self.waiting)) >= self.WAITING:
+            self._multiply()
+
+    def _multiply(self) -> None:
+        if self.waiting:
+            rows = np.concatenate(self.waiting).swapaxes(0, 1)
+            self.count, self.waiting = self.count + rows.shape[1], []
+            self.sum = self.sum + rows.sum(axis=1, dtype=np.float64)
+            self.products = self.products + (rows.swapaxes(1, 2) @ rows).astype(np.float64)
+
+    @property
+    def mean(self) -> np.ndarray:
+        """(groups, k)."""
+        self._multiply()
+        return self.sum / self.count
+
+    @property
+    def covariance(self) -> np.ndarray:
+        """(groups, k, k)."""
+        mean = self.mean
+        return self.products / self.count - mean[:, :, None] * mean[:, None]
+
+
+def rounded(weight: np.ndarray, covariance: np.ndarray, damping: float = 0.01) -> np.ndarray:
+    """Weights of 8 bits whose products with inputs of that `covariance` are nearly those of `weight`.
 
     Column after column is rounded to the nearest step, and the columns after it take over its error as the inverse
-    covariance of the inputs says (Frantar et al. 2023, equation 3). The step is the largest weight of a row / 127, and
-    that weight stays as it is, so that whoever quantises the result finds the same step.
+    covariance says (Frantar et al. 2023, equation 3). The step is the largest weight of a row / 127, and that weight
+    stays as it is, so that whoever quantises the result finds the same step.
 
     Parameters
     ----------
     weight : (groups, out, k) array
-    inputs : (n, groups, k) array
+    covariance : (groups, k, k) array
     damping : float
         Added to the variances, as a share of their mean.
     """
     left, steps = weight.astype(np.float64), np.maximum(np.abs(weight).max(axis=2), 1e-12) / 127
-    centred = inputs - inputs.mean(axis=0)
-    covariance = np.einsum("ngk,ngl->gkl", centred, centred, optimize=True) / len(inputs)
     mean = np.maximum(np.trace(covariance, axis1=1, axis2=2) / weight.shape[2], 1e-12)
-    covariance += damping * mean[:, None, None] * np.eye(weight.shape[2])
-    spread = np.linalg.cholesky(np.linalg.inv(covariance)).swapaxes(1, 2)
+    damped = covariance + damping * mean[:, None, None] * np.eye(weight.shape[2])
+    spread = np.linalg.cholesky(np.linalg.inv(damped)).swapaxes(1, 2)
     result, largest = np.empty_like(weight), np.abs(weight).argmax(axis=2)
     for k in range(weight.shape[2]):
         nearest = np.clip(np.round(left[:, :, k] / steps), -127, 127) * steps

@@ -76,8 +76,14 @@ def test_weights_rounded_to_eight_bits_keep_their_products(groups):
     rng = np.random.default_rng(0)
     weight = rng.standard_t(3, (groups, 6, 20)).astype(np.float32)
     mixed = rng.normal(size=(groups, 20, 20)) * np.geomspace(1, 0.05, 20)[:, None]
-    inputs = np.einsum("ngj,gjk->ngk", rng.normal(size=(400, groups, 20)), mixed) + 5
-    rounded = int8.rounded(weight, inputs)
+    inputs = np.einsum("ngj,gjk->ngk", rng.normal(size=(1400, groups, 20)), mixed) + 5
+    moments = int8.Moments()
+    for rows in np.array_split(inputs, 7):
+        moments.add(rows)
+    np.testing.assert_allclose(moments.mean, inputs.mean(axis=0))
+    for group, covariance in enumerate(moments.covariance):
+        np.testing.assert_allclose(covariance, np.cov(inputs[:, group].T, bias=True), atol=1e-9)
+    rounded = int8.rounded(weight, moments.covariance)
     step = np.abs(weight).max(axis=2, keepdims=True) / 127
     np.testing.assert_allclose(rounded / step, np.round(rounded / step), atol=1e-3)
     np.testing.assert_allclose(np.abs(rounded).max(axis=2), np.abs(weight).max(axis=2))
