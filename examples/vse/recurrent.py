@@ -17,7 +17,7 @@ from mxnet import autograd, nd
 
 from common import devices
 
-HEIGHT = 16  # MXNet transposes an array whose height is no multiple of it up to ten times slower
+HEIGHT = 16  # an array whose number of rows is no multiple of it MXNet transposes up to ten times slower
 
 
 class Tree:
@@ -119,7 +119,10 @@ class Pass:
         self.state = nd.take(self.last, leaves)
 
     def heads(self) -> tuple[list, list]:
-        """Once the state's gradient is there: arrays and their gradients, to go on with by `autograd.backward`."""
+        """Once the state's gradient is there: arrays and their gradients, to go on with by `autograd.backward`.
+
+        A parameter among them takes its gradient as it is.
+        """
         return [self.of_words, *self.recurrent], list(self.cell.backward(self.last.grad))
 
 
