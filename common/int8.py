@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 ALPHA = 0.9  # share of a channel's scale that goes by its activations; the rest by the weights that read it
+FLOOR = 0.2  # of the widest channel's range: a channel that was hardly seen may be wider in other pictures
 HOMOGENEOUS = ("Relu", "MaxPool", "AveragePool")  # f(a x) = a f(x) for each channel and a > 0
 
 
@@ -135,10 +136,9 @@ def equalise(model, pictures: np.ndarray) -> None:
         both = np.stack([ranges[node.input[0]], np.abs(layers.weights[node.name]).max(axis=(0, 2, 3))], axis=1)
         for (name, channel), most in zip(found, both):
             factors[name][:, channel] = np.maximum(factors[name][:, channel], most)
-    for name, (activation, weight) in factors.items():
-        alive = (activation > 0) & (weight > 0)
-        factor = np.where(alive, activation, 1) ** ALPHA / np.where(alive, weight, 1) ** (1 - ALPHA)
-        factors[name] = factor
+    for name, both in factors.items():
+        activation, weight = np.maximum(np.maximum(both, FLOOR * both.max(axis=1, keepdims=True)), 1e-12)
+        factor = factors[name] = activation**ALPHA / weight ** (1 - ALPHA)
         layers.weights[name] = layers.weights[name] / factor[:, None, None, None]
         if name in layers.biases:
             layers.biases[name] = layers.biases[name] / factor
