@@ -91,6 +91,30 @@ def equalise(model, pictures: np.ndarray) -> None:
     pictures : (n, H, W, 3) array
     """
     layers = _Layers(model)
+    reading = _readings(model, layers)
+    factors = {name: np.zeros((2, len(layers.weights[name]))) for name, _ in sum((found for _, found in reading), [])}
+    ranges: dict[str, np.ndarray] = {}
+    for values in layers.inputs(pictures):
+        for name in {node.input[0] for node, _ in reading}:
+            ranges[name] = np.maximum(ranges.get(name, 0), np.abs(values[name]).max(axis=(0, 2, 3)))
+    for node, found in reading:
+        both = np.stack([ranges[node.input[0]], np.abs(layers.weights[node.name]).max(axis=(0, 2, 3))], axis=1)
+        for (name, channel), most in zip(found, both):
+            factors[name][:, channel] = np.maximum(factors[name][:, channel], most)
+    for name, both in factors.items():
+        activation, weight = np.maximum(np.maximum(both, FLOOR * both.max(axis=1, keepdims=True)), 1e-12)
+        factor = factors[name] = activation**ALPHA / weight ** (1 - ALPHA)
+        layers.weights[name] = layers.weights[name] / factor[:, None, None, None]
+        if name in layers.biases:
+            layers.biases[name] = layers.biases[name] / factor
+    for node, found in reading:
+        by_channel = np.array([factors[name][channel] for name, channel in found])
+        layers.weights[node.name] = layers.weights[node.name] * by_channel[None, :, None, None]
+    layers.store()
+
+
+def _readings(model, layers: _Layers) -> list[tuple]:
+    """The convolutions whose input may be scaled, each with the layer and channel that its channels come from."""
     made = {output: node for node in model.graph.node for output in node.output}
     readers: dict[str, list] = {}
     for node in model.graph.node:
@@ -126,26 +150,7 @@ def equalise(model, pictures: np.ndarray) -> None:
     while bound := [found for _, found in reading if found and not {name for name, _ in found} <= free]:
         free -= {name for found in bound for name, _ in found}  # read together with a layer that is not free
         reading = [(node, found) for node, found in reading if found not in bound]
-    reading = [(node, found) for node, found in reading if found]
-    factors = {name: np.zeros((2, len(layers.weights[name]))) for name, _ in sum((found for _, found in reading), [])}
-    ranges: dict[str, np.ndarray] = {}
-    for values in layers.inputs(pictures):
-        for name in {node.input[0] for node, _ in reading}:
-            ranges[name] = np.maximum(ranges.get(name, 0), np.abs(values[name]).max(axis=(0, 2, 3)))
-    for node, found in reading:
-        both = np.stack([ranges[node.input[0]], np.abs(layers.weights[node.name]).max(axis=(0, 2, 3))], axis=1)
-        for (name, channel), most in zip(found, both):
-            factors[name][:, channel] = np.maximum(factors[name][:, channel], most)
-    for name, both in factors.items():
-        activation, weight = np.maximum(np.maximum(both, FLOOR * both.max(axis=1, keepdims=True)), 1e-12)
-        factor = factors[name] = activation**ALPHA / weight ** (1 - ALPHA)
-        layers.weights[name] = layers.weights[name] / factor[:, None, None, None]
-        if name in layers.biases:
-            layers.biases[name] = layers.biases[name] / factor
-    for node, found in reading:
-        by_channel = np.array([factors[name][channel] for name, channel in found])
-        layers.weights[node.name] = layers.weights[node.name] * by_channel[None, :, None, None]
-    layers.store()
+    return [(node, found) for node, found in reading if found]
 
 
 def _round(model, pictures: np.ndarray, places: int = 16) -> None:

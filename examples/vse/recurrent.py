@@ -110,8 +110,7 @@ class Pass:
         words, leaves = (devices.put(which, ctx, np.int32) for which in (tree.words, tree.leaves))
         self.of_words = nd.take(_product(vectors, i2h_weight, i2h_bias), words)
         recording = autograd.is_recording()
-        self.recurrent = [h2h_weight, h2h_bias]
-        self.cell = CELLS[kind](tree, *self.recurrent, keep=recording)
+        self.cell = CELLS[kind](tree, h2h_weight, h2h_bias, keep=recording)
         with autograd.pause():
             self.last = self.cell.forward(self.of_words)
         if recording:
@@ -123,7 +122,7 @@ class Pass:
 
         A parameter among them takes its gradient as it is.
         """
-        return [self.of_words, *self.recurrent], list(self.cell.backward(self.last.grad))
+        return [self.of_words, self.cell.weight, self.cell.bias], list(self.cell.backward(self.last.grad))
 
 
 def _product(rows, weight, bias=None):
