@@ -40,8 +40,8 @@ def main(args):
 
     from common import backbones, features
     from common.datasets import awa2, folder
+    from common.files import write_json
     from common.paths import data_root
-    from common.run import write_json
     from examples.visual_semantic import data, words
 
     whole = folder.load(args.data_path)

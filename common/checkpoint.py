@@ -14,7 +14,7 @@ import mxnet as mx
 from mxnet import gluon
 
 from common.errors import UserError
-from common.run import write_json
+from common.files import write_json
 
 BEST = "best.json"
 AGREEMENT_KEY = 1 << 24  # in the kvstore, far from the parameters' numbers

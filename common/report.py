@@ -7,7 +7,7 @@ import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from common.run import write_text
+from common.files import write_text
 
 STYLE = """
 :root { color-scheme: light dark; }

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+from common.files import plain, write_json, write_text
 from common.paths import REPO
 
 
@@ -75,7 +76,7 @@ class Run:
     def metrics(self, **row: Any) -> None:
         """Append a row to ``metrics.jsonl``."""
         with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(row, default=_plain) + "\n")
+            file.write(json.dumps(row, default=plain) + "\n")
 
     def history(self) -> list[dict]:
         """The rows of ``metrics.jsonl`` so far."""
@@ -104,25 +105,6 @@ def read_history(folder) -> list[dict]:
         except ValueError:  # a line cut short when the process was killed
             continue
     return rows
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a small file whole or not at all: beside its place, flushed, then renamed."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(beside, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """`write_text` of indented JSON; NumPy numbers and paths become plain ones."""
-    write_text(path, json.dumps(value, indent=2, default=_plain, ensure_ascii=False) + "\n")
-
-
-def _plain(value: Any) -> Any:
-    return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
 def _numbered(parent: Path, stem: str, resume: bool) -> Path:

@@ -12,8 +12,8 @@ import faiss
 import numpy as np
 
 from common.errors import UserError
+from common.files import write_json
 from common.metrics import unit
-from common.run import write_json
 
 KINDS = ("exact", "hnsw")
 METRICS = ("cosine", "l2")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError, near
-from common.run import write_text
+from common.files import write_text
 
 END, UNKNOWN = "<eos>", "UNK"
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")

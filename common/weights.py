@@ -104,7 +104,7 @@ def _own(name: str, path: Path) -> Preprocessing:
 
 def save_beside(path: Path, preprocessing: Preprocessing) -> None:
     """Keep `preprocessing` in a ``.json`` beside a ``.params`` file."""
-    from common.run import write_json
+    from common.files import write_json
 
     write_json(path.with_suffix(".json"), dataclasses.asdict(preprocessing))
 

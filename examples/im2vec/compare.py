@@ -27,8 +27,8 @@ def main(args):
     import numpy as np
 
     from common.errors import UserError
+    from common.files import write_json
     from common.paths import data_dir
-    from common.run import write_json
     from examples.im2vec import evaluation
 
     runs = [read(folder) for folder in args.runs]

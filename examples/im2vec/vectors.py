@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError
-from common.run import write_text
+from common.files import write_text
 
 
 def words(names: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError
-from common.run import write_json
+from common.files import write_json
 
 ROWS = 1024  # rows that are turned into CSV or Parquet at a time
 ORANGE = "cD#", "C#"  # what Orange wants before a name: the class, discrete; a feature, continuous

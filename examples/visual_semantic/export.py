@@ -37,8 +37,8 @@ def main(args):
 
     from common import export
     from common.datasets import ImageSet
+    from common.files import write_json
     from common.loader import Loader
-    from common.run import write_json
     from common.samplers import Sequential
     from examples.visual_semantic import data, mobile, model
 

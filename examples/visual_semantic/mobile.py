@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from common import export
-from common.run import write_json
+from common.files import write_json
 
 TIMED = 50  # pictures, one by one, of which the median time is given
 

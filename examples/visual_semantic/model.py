@@ -12,7 +12,7 @@ from mxnet.gluon import Block, HybridBlock, nn
 
 from common import backbones
 from common.errors import UserError
-from common.run import write_json
+from common.files import write_json
 from common.weights import Preprocessing
 
 

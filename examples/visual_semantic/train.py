@@ -253,7 +253,7 @@ def draw(run, rows):
 def suggest_lr(name, stage, lr, run):
     """The range test: print and draw which learning rate to take."""
     from common import plots, range_test
-    from common.run import write_json
+    from common.files import write_json
 
     rates, losses = range_test.run(
         stage.update, lambda rate: stage.updater.optimizer.scale_rates(rate / lr), stage.batches

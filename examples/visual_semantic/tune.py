@@ -44,7 +44,8 @@ def main(args):
     import mxnet as mx
 
     from common import devices
-    from common.run import Run, write_json
+    from common.files import write_json
+    from common.run import Run
     from examples.visual_semantic import data, stages
 
     args.stages = [args.stage]

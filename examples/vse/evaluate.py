@@ -55,7 +55,7 @@ def raise_no_backbone(params, name):
 
 
 def main(args):
-    from common.run import write_json
+    from common.files import write_json
     from examples.vse import evaluation
 
     net, examined = open_model(args)

@@ -9,7 +9,7 @@ import pytest
 
 from common import run as module
 from common.errors import UserError
-from common.run import Run, read_history, write_json, write_text
+from common.run import Run, read_history
 
 
 def arguments(**more):
@@ -117,14 +117,3 @@ def test_final_figures_are_flat(tmp_path):
     run = Run(tmp_path, arguments())
     run.finish({"recall@1": np.float64(0.5), "map@r": 0.25, "ranks": np.int64(3)})
     assert json.loads((tmp_path / "metrics.json").read_text()) == {"recall@1": 0.5, "map@r": 0.25, "ranks": 3}
-
-
-def test_files_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    path = tmp_path / "a.json"
-    write_json(path, {"text": "é"})
-    assert path.read_text(encoding="utf-8") == '{\n  "text": "é"\n}\n'
-    with monkeypatch.context() as patch:
-        patch.setattr(module.os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-        with pytest.raises(OSError, match="No space left"):
-            write_text(path, "half")
-    assert json.loads(path.read_text(encoding="utf-8")) == {"text": "é"}

@@ -1,0 +1,74 @@
+"""Names that MXNet 1.9.1 and gluoncv 0.10.5 use and newer packages have removed, given back before their first import.
+
+MXNet's last release is of 2022. Nothing is touched that is still there, and nothing here changes what a name that
+exists means. Which release removed what:
+
+- numpy 1.24: ``bool``, an alias of Python's own (numpy 2.0 has the name again, for its scalar type, which MXNet takes
+  as well: it compares types with it and asks for arrays of it).
+- numpy 2.0: the other names of `_numpy`.
+- numpy 1.20 and before: financial functions that ``mxnet.numpy.fallback`` only hands on.
+- onnx 1.19: the module ``onnx.mapping``, whose tables ``onnx.helper`` has as functions.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+
+
+def _numpy() -> None:
+    import numpy as np
+
+    former = {
+        "bool": bool,
+        "NAN": np.nan, "NaN": np.nan,
+        "Inf": np.inf, "Infinity": np.inf, "PINF": np.inf, "NINF": -np.inf,
+        "PZERO": 0.0, "NZERO": -0.0,
+        "float_": np.float64, "complex_": np.complex128, "unicode_": np.str_, "string_": np.bytes_,
+        "product": np.prod, "round_": np.round, "sometrue": np.any, "alltrue": np.all,
+        "row_stack": np.vstack, "in1d": _in1d, "msort": _msort,
+        "trapz": getattr(np, "trapezoid", None),
+    }  # fmt: skip
+    former.update(dict.fromkeys(("mirr", "npv", "pmt", "ppmt", "pv", "rate"), _financial))
+    for name, value in former.items():
+        if name not in np.__dict__:
+            setattr(np, name, value)
+    if np.lib.NumpyVersion(np.__version__) >= "2.0.0":
+        # MXNet hands shapes to its library as text: numpy 2 writes its numbers as `np.int64(3)`, which is none there.
+        np.set_printoptions(legacy="1.25")
+
+
+def _in1d(ar1, ar2, assume_unique=False, invert=False):
+    import numpy as np
+
+    return np.isin(np.ravel(ar1), ar2, assume_unique=assume_unique, invert=invert)
+
+
+def _msort(a):
+    import numpy as np
+
+    return np.sort(a, axis=0)
+
+
+def _financial(*_, **__):
+    raise NotImplementedError("numpy has no financial functions any more: pip install numpy-financial")
+
+
+def onnx_mapping() -> None:
+    """Give onnx the module ``mapping`` back, which MXNet's exporter reads; before its first use."""
+    import onnx
+
+    if hasattr(onnx, "mapping"):
+        return
+    from onnx import helper
+
+    kinds = list(helper.get_all_tensor_dtypes())
+    module = types.ModuleType("onnx.mapping")
+    module.TENSOR_TYPE_TO_NP_TYPE = {kind: helper.tensor_dtype_to_np_dtype(kind) for kind in kinds}
+    module.NP_TYPE_TO_TENSOR_TYPE = {}
+    for kind in kinds:  # the first of those that share one of numpy's types
+        module.NP_TYPE_TO_TENSOR_TYPE.setdefault(module.TENSOR_TYPE_TO_NP_TYPE[kind], kind)
+    onnx.mapping = sys.modules["onnx.mapping"] = module
+
+
+_numpy()
