@@ -1,40 +1,54 @@
 # make demo and make test do all the set-up themselves.
-VERSIONS := 3.11 3.12 3.10 3.9
-PYTHON ?= $(firstword $(foreach v,$(VERSIONS),$(shell python$(v) -c 'import ensurepip; print("python$(v)")' 2>/dev/null)) \
-	$(shell python3 -c 'import ensurepip, sys; 9 <= sys.version_info[1] <= 12 and print("python3")' 2>/dev/null))
+SHELL := /bin/bash
+VERSIONS := 3.14 3.13 3.12 3.11 3.10
+FITS := import ensurepip, platform, sys; sys.exit(not ((3, 10) <= sys.version_info[:2] <= (3, 14) \
+	and platform.python_implementation() == "CPython"))
+PYTHON ?= $(firstword $(foreach p,$(VERSIONS:%=python%) python3,$(shell $(p) -c '$(FITS)' 2>/dev/null && echo $(p))))
 REQUIREMENTS := $(if $(GPU),requirements-gpu.txt,requirements.txt)
 READY := .venv/installed-$(REQUIREMENTS)
 RUN := .venv/bin/python
-PIP := $(RUN) -m pip --quiet --disable-pip-version-check
+PIP := $(RUN) -m pip --disable-pip-version-check
+PLATFORM := $(shell uname -sm)
+SIZE := $(if $(GPU),3.3 GB,1.4 GB)
 
-.PHONY: help setup demo test lint clean
+.PHONY: help setup environment demo quick test lint clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 	@echo
 	@echo "GPU=1        take the CUDA 11.2 build of MXNet (make GPU=1 demo); once set up, say it each time"
-	@echo "PYTHON=...   another CPython 3.9 to 3.12 than the first found ($(or $(PYTHON),none))"
-
-setup: $(READY)  ## make .venv and install the pinned packages
+	@echo "PYTHON=...   another CPython 3.10 to 3.14 than the newest found ($(or $(PYTHON),none))"
 
 # The stamp is a copy of what was installed: a touched file is not a changed one.
-$(READY): $(REQUIREMENTS)
-	@if cmp -s $< $@; then touch $@; else $(MAKE) --no-print-directory environment; fi
+setup:  ## make .venv and install the pinned packages
+	@cmp -s $(REQUIREMENTS) $(READY) && $(RUN) -c '' 2>/dev/null || $(MAKE) --no-print-directory environment
 
-.PHONY: environment
+# An interrupted or failed installation leaves no environment behind.
 environment:
-	@$(or $(PYTHON),false) -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null \
-		|| { echo "error: $(or $(PYTHON),no python3.9 to python3.12 with venv on PATH): CPython 3.9, 3.10, 3.11 or" \
-		"3.12 is needed, with its venv module; install one, or say make PYTHON=/path/to/python3.11" >&2; exit 2; }
-	@echo "making .venv with $$($(PYTHON) --version) and $(REQUIREMENTS): some 500 MB, a few minutes"
-	@$(PYTHON) -m venv --clear .venv
-	@$(PIP) install --no-deps -r $(REQUIREMENTS)
-	@cp $(REQUIREMENTS) $(READY)
+	@case "$(PLATFORM)" in "Linux x86_64"|"Linux aarch64"|"Darwin x86_64") ;; *) \
+		echo "error: MXNet 1.9.1 has wheels for Linux (x86-64, Arm) and macOS (x86-64), not for $(PLATFORM):" \
+		"use one of these, or a container of linux/amd64 or linux/arm64" >&2; exit 2;; esac
+	@$(or $(PYTHON),false) -c '$(FITS)' 2>/dev/null \
+		|| { echo "error: $(or $(PYTHON),no python3.10 to python3.14 with venv on PATH): CPython 3.10 to 3.14" \
+		"is needed, with its venv module; install one, or say make PYTHON=/path/to/python3.13" >&2; exit 2; }
+	@echo "making .venv with $$($(PYTHON) --version) and $(REQUIREMENTS): $(SIZE) on disk, a few minutes"
+	@set -o pipefail; trap 'rm -rf .venv; echo "error: .venv was not finished and is removed: make setup begins anew" >&2' EXIT; \
+	trap 'exit 130' INT; trap 'exit 143' TERM HUP; \
+	$(PYTHON) -m venv --clear .venv \
+	&& $(PIP) install --progress-bar off --no-deps -r $(REQUIREMENTS) | awk -v tty=$$([ -t 1 ] && echo 1 || echo 0) ' \
+		/^(Collecting|Processing) / { n++; if (tty) printf "\r\033[K%d packages, %s", n, $$2; else if (n % 10 == 0) print n " packages"; fflush() } \
+		/^Installing / { printf "%sinstalling %d packages\n", tty ? "\r\033[K" : "", n; fflush() }' \
+	&& $(RUN) -c 'from common import cli; cli.launch(lambda _: __import__("mxnet"), lambda: None)' \
+	&& cp $(REQUIREMENTS) $(READY) && trap - EXIT
 
 demo: setup  ## train on the embedded characters and show what was learned (3 minutes)
 	$(RUN) examples/embedding_learning/demo.py
 
-test: lint  ## run the linter and the tests
+quick: setup  ## run the linter and the tests that take two minutes together
+	$(RUN) -m ruff check .
+	$(RUN) -m pytest -m "not slow"
+
+test: lint  ## run the linter and all tests
 	$(RUN) -m pytest
 
 lint: setup  ## run the linter

@@ -3,5 +3,5 @@
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 python="$here/.venv/bin/python"
-[ -x "$python" ] || { echo "error: no environment yet: run make setup first" >&2; exit 2; }
+[ -x "$python" ] || python="$(command -v python3)" || { echo "error: no environment yet: make setup" >&2; exit 2; }
 PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}" exec "$python" -m common.download "$@"

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 
+from common import handover
 from common.errors import UserError
 from common.paths import data_root
 
@@ -108,17 +112,41 @@ def launch(main: Callable, parse_args: Callable) -> None:
     """Run a script's `main` and turn its end into an exit status.
 
     0 done; 2 with one line ``error: ...`` on stderr for a `UserError`; 130 on Ctrl-C, when the checkpoints
-    written so far are whole, since each is renamed into place.
+    written so far are whole, since each is renamed into place; 141 without a word when whoever reads the output has
+    had enough (``| head``). An interpreter that lacks the packages is left for the one of ``make setup`` before
+    `main` begins: see `common.handover`.
     """
+    for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a class's name is no reason to stop
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        main(parse_args())
+        try:
+            args = parse_args()
+            handover.to_the_packages()
+            main(args)
+        finally:
+            print(end="", flush=True)
     except UserError as error:
-        sys.stdout.flush()
-        print(f"error: {error}", file=sys.stderr)
+        _last_words(f"error: {error}")
         sys.exit(2)
     except KeyboardInterrupt:
-        print("stopped; a run with checkpoints continues with --resume", file=sys.stderr)
+        _last_words("stopped; a run with checkpoints continues with --resume")
         sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter complains as it ends
+        sys.exit(141)
+    except OSError as error:
+        library = re.match(r"(lib[\w.+-]+): cannot open shared object file", str(error))
+        if not library:
+            raise
+        remedy = "install the libraries of CUDA 11.2, or take the CPU build" if "cu" in library[1] else "install it"
+        _last_words(f"error: MXNet does not start, {library[1]} is not there: {remedy} (make setup)")
+        sys.exit(2)
+
+
+def _last_words(line: str) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        print(line, file=sys.stderr)
 
 
 def int_list(text: str) -> list[int]:

@@ -3,8 +3,8 @@
 MXNet's last release is of 2022. Nothing is touched that is still there, and nothing here changes what a name that
 exists means. Which release removed what:
 
-- numpy 1.24: ``bool``, an alias of Python's own (numpy 2.0 has the name again, for its scalar type, which MXNet takes
-  as well: it compares types with it and asks for arrays of it).
+- numpy 1.24: ``bool`` and ``int``, aliases of Python's own (numpy 2.0 has ``bool`` again, for its scalar type, which
+  MXNet takes as well: it compares types with it and asks for arrays of it).
 - numpy 2.0: the other names of `_numpy`.
 - numpy 1.20 and before: financial functions that ``mxnet.numpy.fallback`` only hands on.
 - onnx 1.19: the module ``onnx.mapping``, whose tables ``onnx.helper`` has as functions.
@@ -20,7 +20,7 @@ def _numpy() -> None:
     import numpy as np
 
     former = {
-        "bool": bool,
+        "bool": bool, "int": int,
         "NAN": np.nan, "NaN": np.nan,
         "Inf": np.inf, "Infinity": np.inf, "PINF": np.inf, "NINF": -np.inf,
         "PZERO": 0.0, "NZERO": -0.0,
@@ -28,6 +28,7 @@ def _numpy() -> None:
         "product": np.prod, "round_": np.round, "sometrue": np.any, "alltrue": np.all,
         "row_stack": np.vstack, "in1d": _in1d, "msort": _msort,
         "trapz": getattr(np, "trapezoid", None),
+        "compat": types.SimpleNamespace(basestring=str),
     }  # fmt: skip
     former.update(dict.fromkeys(("mirr", "npv", "pmt", "ppmt", "pv", "rate"), _financial))
     for name, value in former.items():

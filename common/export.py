@@ -15,7 +15,7 @@ import mxnet as mx
 import numpy as np
 from mxnet.gluon import HybridBlock
 
-from common import int8
+from common import compat, int8
 from common.errors import UserError
 
 CALIBRATION = 64  # pictures that the ranges of an INT8 network are read from, where the caller has as many
@@ -55,6 +55,7 @@ def onnx(net: HybridBlock, path, shape: tuple[int, ...], dtype: str = "uint8") -
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    compat.onnx_mapping()
     _teach_slice()
     with tempfile.TemporaryDirectory() as folder:
         files = symbol(net, Path(folder) / "net", shape, dtype)
@@ -71,7 +72,8 @@ def _tidy(path: Path) -> None:
     """Mend what MXNet's exporter writes.
 
     The parameters come off the list of inputs, where nothing can be fused; a dense layer without a bias loses the
-    scalar zero it was given, which cannot be quantised; every operator gets a name.
+    scalar zero it was given, which cannot be quantised; every operator gets a name; the file's version becomes the
+    oldest that its operators need, so that older runtimes read it.
     """
     import onnx as package
 
@@ -84,6 +86,7 @@ def _tidy(path: Path) -> None:
         node.name = node.name or f"{node.op_type}_{number}"
         if node.op_type == "Gemm" and len(node.input) == 3 and not weights[node.input[2]].dims:
             del node.input[2]
+    model.ir_version = package.helper.find_min_ir_version_for(model.opset_import)
     package.checker.check_model(model)
     package.save(model, str(path))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import time
@@ -143,13 +144,18 @@ def _csv(files: list[Path], blocks, labels: np.ndarray, width: int, roles: tuple
     pattern = ",".join(["%.9g"] * width)  # nine digits give every float32 back
     names = iter(labels.tolist())
     with open(files[0], "w", newline="", encoding="utf-8") as file:
-        quoted = csv.writer(file, lineterminator=",")
         target, *numbers = _names(width)
         file.write(",".join([roles[0] + target, *(roles[1] + name for name in numbers)]) + "\n")
         for block in blocks:
             for vector in block.tolist():
-                quoted.writerow([next(names)])
-                file.write(pattern % tuple(vector) + "\n")
+                file.write(f"{_cell(next(names))},{pattern % tuple(vector)}\n")
+
+
+def _cell(value) -> str:
+    """`value` as one cell of a CSV file, in quotes where it needs them."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow([value])
+    return line.getvalue()
 
 
 def _parquet(files: list[Path], blocks, labels: np.ndarray, width: int) -> None:
