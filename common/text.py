@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from common.errors import UserError, near
+from common import outside
+from common.errors import UserError, near, reading
 from common.files import write_text
 
 END, UNKNOWN = "<eos>", "UNK"
@@ -71,10 +72,9 @@ class Vocabulary:
     @classmethod
     def load(cls, path) -> Vocabulary:
         """What `save` wrote."""
-        try:
-            return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise UserError(f"{path} is no dictionary of words: {error}") from error
+        remedy = "it is no dictionary of words"
+        with reading(path, remedy):
+            return cls(**outside.read_json(path, remedy))
 
 
 class WordVectors:
