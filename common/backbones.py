@@ -11,7 +11,7 @@ import numpy as np
 from mxnet.gluon import HybridBlock, Parameter, nn
 from mxnet.gluon.model_zoo import vision
 
-from common import convert
+from common import convert, outside
 from common import weights as pretrained
 from common.errors import UserError, near
 from common.networks import conv4, efficientnet_lite, inception_resnet_v2, keras_applications
@@ -363,12 +363,7 @@ def _fill(net: HybridBlock, name: str, path, ctx, classifier: bool) -> None:
             if parameter._data is not None:
                 parameter.reset_ctx(ctx)
         return
-    try:
-        net.load_parameters(str(path), ctx=ctx, cast_dtype=True)
-    except (AssertionError, mx.MXNetError, ValueError) as error:
-        lines = str(error).splitlines()
-        reason = lines[-1 if lines[0].startswith("Traceback") else 0][:120]  # MXNet's own errors begin with C++ calls
-        raise UserError(f"{path} does not fit --model {name}: {reason}") from error
+    outside.load_parameters(net, path, f"it does not fit --model {name}", ctx)
 
 
 def _rgb(net: HybridBlock, preprocessing: Preprocessing) -> Preprocessing:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import io
+import math
 import pickle
 import re
 import zipfile
@@ -15,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from common.errors import UserError
+from common import outside
+from common.errors import UserError, reading
 
 DTYPES = {
     "FloatStorage": np.float32, "DoubleStorage": np.float64, "HalfStorage": np.float16, "LongStorage": np.int64,
@@ -24,6 +26,9 @@ DTYPES = {
 }  # fmt: skip
 SUFFIXES = (".h5", ".pth", ".safetensors")  # files that `load` reads
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+NO_ARRAYS = "a pickle of a dict of arrays is wanted, whole and unchanged"
+NO_STATE = "a whole .pth or .safetensors file of a state dict is wanted: get it again, or save net.state_dict()"
+NO_KERAS = "a whole Keras .h5 file of weights is wanted: get it again, or save it by model.save_weights"
 
 
 class _Refusing(pickle.Unpickler):
@@ -35,9 +40,7 @@ class _Refusing(pickle.Unpickler):
         try:
             return self.allowed[module, name]
         except KeyError:
-            raise UserError(
-                f"the file names {module}.{name}, which no file of parameters needs: it is not read"
-            ) from None
+            raise pickle.UnpicklingError(f"it names {module}.{name}, which no file of parameters needs") from None
 
 
 class _Arrays(_Refusing):
@@ -68,19 +71,23 @@ class _Tensors(_Refusing):
 
     def persistent_load(self, pid):
         kind, dtype, key, _, count = pid[:5]
-        if kind != "storage":
-            raise UserError(f"the file holds {kind!r} where tensors were expected: it is not read")
+        if kind != "storage" or dtype not in DTYPES.values():
+            raise pickle.UnpicklingError(f"it holds {kind!r} where tensors were expected")
         self.dtypes[key] = dtype
         return dtype, key, count
 
 
 def read_array_pickle(path) -> dict[str, list[np.ndarray]]:
     """A pickled dict of lists of NumPy arrays; anything else in it is refused."""
-    with open(path, "rb") as file:
+    with reading(path, NO_ARRAYS), open(path, "rb") as file:
+        outside.check_pickle(file)
         content = _Arrays(file, encoding="latin1").load()
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds a {type(content).__name__} where a dict of arrays was expected: it is not read")
-    return {str(name): list(_leaves(arrays)) for name, arrays in content.items()}
+        if not isinstance(content, dict):
+            raise ValueError(f"it holds a {type(content).__name__} where a dict of arrays was expected")
+        found = {str(name): list(_leaves(arrays)) for name, arrays in content.items()}
+        total = sum(array.nbytes for arrays in found.values() for array in arrays)
+        outside.check_growth("it", total, Path(path).stat().st_size)
+        return found
 
 
 def _leaves(content):
@@ -90,7 +97,7 @@ def _leaves(content):
         for part in content:
             yield from _leaves(part)
     else:
-        raise UserError(f"a pickle of arrays holds a {type(content).__name__}: it is not read")
+        raise ValueError(f"a pickle of arrays holds a {type(content).__name__}")
 
 
 def read_torch(path) -> dict[str, np.ndarray]:
@@ -102,51 +109,100 @@ def read_torch(path) -> dict[str, np.ndarray]:
         Not such a file, damaged, or it names anything that is not a tensor.
     """
     path = Path(path)
-    try:
+    with reading(path, NO_STATE):
         if path.suffix == ".safetensors":
-            from safetensors.numpy import load_file
-
-            return dict(load_file(path))
-        if zipfile.is_zipfile(path):
-            tensors, storage = _read_zip(path)
+            arrays = _read_safetensors(path)
         else:
-            tensors, storage = _read_legacy(path)
-        return {name: _tensor(value, storage) for name, value in tensors.items()}
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-    except (OSError, KeyError, ValueError, EOFError, TypeError, AttributeError, pickle.UnpicklingError) as error:
-        raise UserError(f"{path} is no state dict that can be read: {error}") from error
+            tensors, storage = _read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path)
+            if not isinstance(tensors, dict):
+                raise ValueError(f"it holds a {type(tensors).__name__} where a dict of tensors was expected")
+            arrays = _tensors(tensors, storage, path.stat().st_size)
+        wrong = next((name for name, array in arrays.items() if array.dtype.kind not in "fiub"), None)
+        if wrong is not None:
+            raise ValueError(f"{wrong} holds {arrays[wrong].dtype}, which no parameters are")
+        return arrays
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    """The arrays; bfloat16, which NumPy has not, as float32."""
+    from safetensors import deserialize
+
+    kinds = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
+             "U8": "u1", "BOOL": "?"}  # fmt: skip
+    arrays = {}
+    for name, tensor in deserialize(path.read_bytes()):
+        if tensor["dtype"] == "BF16":
+            values = (np.frombuffer(tensor["data"], "<u2").astype(np.uint32) << 16).view(np.float32)
+        elif tensor["dtype"] in kinds:
+            values = np.frombuffer(tensor["data"], kinds[tensor["dtype"]])
+        else:
+            raise ValueError(f"{name} holds {tensor['dtype']}, which no parameters are")
+        arrays[name] = values.reshape(tensor["shape"])
+    return arrays
 
 
 def _read_zip(path: Path):
-    archive = zipfile.ZipFile(path)
-    root = next(name for name in archive.namelist() if name.endswith("data.pkl"))[: -len("data.pkl")]
-    tensors = _Tensors(io.BytesIO(archive.read(f"{root}data.pkl"))).load()
-    return tensors, lambda dtype, key, count: np.frombuffer(archive.read(f"{root}data/{key}"), dtype)
+    with zipfile.ZipFile(path) as archive:
+        sizes = {info.filename: info.file_size for info in archive.infolist()}
+        outside.check_growth("it", sum(sizes.values()), path.stat().st_size)
+        root = next((name for name in sizes if re.fullmatch(r"([^/]+/)?data\.pkl", name)), None)
+        if root is None:
+            raise ValueError("it is a zip archive without data.pkl")
+        root = root[: -len("data.pkl")]
+        content = io.BytesIO(archive.read(f"{root}data.pkl"))
+        outside.check_pickle(content)
+        reader = _Tensors(content)
+        tensors = reader.load()
+        kept = {key: np.frombuffer(archive.read(f"{root}data/{key}"), reader.dtypes[key]) for key in reader.dtypes}
+    return tensors, kept
 
 
 def _read_legacy(path: Path):
     """The format of PyTorch before 1.6: five pickles, then each storage's length and bytes."""
     with open(path, "rb") as file:
-        if _Tensors(file).load() != LEGACY_MAGIC:
-            raise UserError("it does not start as a PyTorch file does")
+        end = path.stat().st_size
+
+        def load(reader=None):
+            outside.check_pickle(file)
+            return (reader or _Tensors(file)).load()
+
+        if load() != LEGACY_MAGIC:
+            raise ValueError("it does not start as a PyTorch file does")
         for _ in range(2):  # protocol version, machine
-            _Tensors(file).load()
+            load()
         reader = _Tensors(file)
-        tensors = reader.load()
-        storages = {}
-        for key in _Tensors(file).load():
+        tensors = load(reader)
+        kept = {}
+        for key in load():
             count = int(np.frombuffer(file.read(8), np.int64)[0])
-            storages[key] = np.frombuffer(file.read(count * np.dtype(reader.dtypes[key]).itemsize), reader.dtypes[key])
-    return tensors, lambda dtype, key, count: storages[key]
+            size = count * np.dtype(reader.dtypes[key]).itemsize
+            if not 0 <= size <= end - file.tell():
+                raise ValueError("it ends too early: it was cut")
+            kept[key] = np.frombuffer(file.read(size), reader.dtypes[key])
+    return tensors, kept
 
 
-def _tensor(value, storage) -> np.ndarray:
-    (dtype, key, count), offset, size, stride = value
-    flat = storage(dtype, key, count)
+def _tensors(tensors: dict, kept: dict[str, np.ndarray], size: int) -> dict[str, np.ndarray]:
+    """Each tensor's array, from the storages in a file of `size` bytes."""
+    arrays, total = {}, 0
+    for name, value in tensors.items():
+        if str(name) == "_metadata":
+            continue
+        arrays[str(name)] = _tensor(name, value, kept)
+        total += arrays[str(name)].nbytes
+        outside.check_growth("it", total, size)
+    return arrays
+
+
+def _tensor(name, value, kept: dict[str, np.ndarray]) -> np.ndarray:
+    (_, key, _), offset, size, stride = value
+    flat = kept[key]
+    plain = [offset, *size, *stride]
+    if len(size) != len(stride) or not all(type(n) is int and n >= 0 for n in plain):
+        raise ValueError(f"{name} has the shape {tuple(size)} with steps {tuple(stride)}"[:100])
     last = offset + sum((n - 1) * s for n, s in zip(size, stride)) if all(size) else offset
-    if offset < 0 or last >= max(len(flat), 1) or any(s < 0 for s in stride):
-        raise UserError("a tensor reaches beyond its storage")
+    if last >= max(len(flat), 1) or math.prod(size) > len(flat):
+        raise ValueError(f"{name} reaches beyond its storage")
     strides = [s * flat.itemsize for s in stride]
     return np.lib.stride_tricks.as_strided(flat[offset:], size, strides).copy()
 
@@ -171,6 +227,8 @@ def fill(net, arrays: dict[str, np.ndarray], without=()) -> None:
         known = [n or m for n, m in zip(parameter.shape, value.shape)]  # 0: not known before the first forward
         if len(parameter.shape) != value.ndim or tuple(known) != value.shape:
             raise UserError(f"{name} is {value.shape} in the file and {parameter.shape} in the network")
+        if not np.isfinite(value).all():
+            raise UserError(f"the file's {name} holds numbers that are not finite: get it again")
         parameter.shape = value.shape
         parameter.initialize(ctx=mx.cpu(), force_reinit=True)
         parameter.set_data(mx.nd.array(value))
@@ -186,9 +244,17 @@ def load(net, name: str, path, classifier: bool = True) -> None:
     UserError
         The file cannot be read, or belongs to another network.
     """
+    try:
+        with reading(path, f"parameters of {name} are wanted"):
+            _load(net, name, path, classifier)
+    except UserError as error:
+        raise (error if str(path) in str(error) else UserError(f"{path}: {error}")) from error
+
+
+def _load(net, name: str, path, classifier: bool) -> None:
     if Path(path).suffix == ".h5":
         if not name.startswith("keras-"):
-            raise UserError(f"{path}: a Keras file fits the keras-... networks, not {name}")
+            raise UserError(f"a Keras file fits the keras-... networks, not {name}")
         keras(net, read_keras(path), classifier)
     elif name.startswith("efficientnet_lite"):
         efficientnet_lite_from_torch(net, read_torch(path))
@@ -275,16 +341,29 @@ def read_keras(path) -> dict[str, list[np.ndarray]]:
     """
     import h5py
 
-    try:
-        with h5py.File(path, "r") as file:
-            root = file.get("model_weights", file)
-            layers = {_text(name): root[_text(name)] for name in root.attrs["layer_names"]}
-            return {
-                name: [np.asarray(layer[_text(weight)]) for weight in layer.attrs["weight_names"]]
-                for name, layer in layers.items()
-            }
-    except (OSError, KeyError, ValueError) as error:
-        raise UserError(f"{path} is no Keras .h5 file of weights: {error}") from error
+    with reading(path, NO_KERAS), h5py.File(path, "r") as file:
+        root = file.get("model_weights", file)
+        names = [_text(name) for name in np.atleast_1d(root.attrs["layer_names"])]
+        layers: dict[str, list[np.ndarray]] = {}
+        total = 0
+        for name in names:
+            weights = [_text(weight) for weight in np.atleast_1d(root[name].attrs["weight_names"])]
+            data_sets = [_data_set(file, root[name][weight]) for weight in weights]
+            total += sum(data_set.nbytes for data_set in data_sets)
+            outside.check_growth("it", total, Path(path).stat().st_size)
+            layers[name] = [np.asarray(data_set) for data_set in data_sets]
+        return layers
+
+
+def _data_set(file, found):
+    """`found` if it is a data set of numbers that lies in `file` itself, and not behind a link to another."""
+    import h5py
+
+    if not isinstance(found, h5py.Dataset) or found.shape is None or found.dtype.kind not in "fiub":
+        raise ValueError(f"{found.name} holds no numbers")
+    if found.file.filename != file.filename or found.external or found.is_virtual:
+        raise ValueError(f"{found.name} lies in another file")
+    return found
 
 
 def _text(value) -> str:

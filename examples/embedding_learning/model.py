@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import mxnet as mx
 from mxnet.gluon import HybridBlock, nn
 
-from common import backbones
-from common.errors import UserError
+from common import backbones, outside
+from common import weights as pretrained
+from common.errors import UserError, reading
 from common.files import write_json
-from common.weights import Preprocessing
+
+CARD = "no model of embedding_learning is described there as train.py does it"
+FIELDS = {"model": str, "embed_dim": outside.whole, "crop": outside.whole}
 
 
 class EmbeddingNet(HybridBlock):
@@ -76,7 +78,7 @@ def create(name: str, embed_dim: int, weights: str | None, ctx, size: int) -> Em
 def _card(path: Path) -> dict | None:
     """What `save` wrote beside its parameters; None if there is nothing of the kind."""
     file = path.with_suffix(".json")
-    card = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    card = outside.read_json(file, CARD) if file.is_file() else {}
     return card if "embed_dim" in card else None
 
 
@@ -114,14 +116,12 @@ def load(path, ctx=None) -> tuple[EmbeddingNet, dict]:
     card_path = path.with_suffix(".json")
     if not path.is_file() or not card_path.is_file():
         raise UserError(f"{path}: no model there (a .params file and its .json); train.py writes one")
-    try:
-        card = json.loads(card_path.read_text(encoding="utf-8"))
-        preprocessing = Preprocessing(tuple(card["mean"]), tuple(card["scale"]), card["bgr"], card["size"])
-        net = EmbeddingNet(
-            backbones.create(card["model"], size=card["crop"], preprocessing=preprocessing), card["embed_dim"]
-        )
-        net.load_parameters(str(path), ctx=ctx or mx.cpu(), cast_dtype=True)  # a shipped file holds 16-bit numbers
-    except (ValueError, KeyError, AssertionError, mx.MXNetError) as error:
-        raise UserError(f"{path} is no model of embedding_learning: {str(error).splitlines()[0]}") from error
+    card = outside.read_json(card_path, CARD)
+    with reading(card_path, CARD):
+        outside.check_fields(card, FIELDS)
+        preprocessing = pretrained.from_card(card)
+        backbone = backbones.create(card["model"], size=card["crop"], preprocessing=preprocessing)
+        net = EmbeddingNet(backbone, card["embed_dim"])
+    outside.load_parameters(net, path, f"it is no model of embedding_learning that fits {card_path.name}", ctx)
     net.hybridize(static_alloc=True, static_shape=True)
     return net, card

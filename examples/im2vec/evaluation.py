@@ -128,6 +128,8 @@ def word_similarity(names: Sequence[str], path) -> tuple[np.ndarray, list[int]]:
     """
     tokens = [tokenise(name) for name in names]
     vectors = WordVectors.read(path, {word for words in tokens for word in words})
+    if vectors.left_out:
+        print(vectors.report())
     found = [[word for word in words if word in vectors] for words in tokens]
     known = [i for i, words in enumerate(found) if words]
     rows = unit(np.array([vectors.matrix(found[i]).mean(axis=0) for i in known]))

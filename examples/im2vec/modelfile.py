@@ -10,10 +10,21 @@ from pathlib import Path
 import mxnet as mx
 import numpy as np
 
-from common.errors import UserError
+from common import outside
+from common.errors import UserError, reading
+from common.weights import from_card
 from examples.im2vec import model, objectives
 
 FORMAT = "im2vec 1"
+WANTED = "it is not a model that train.py wrote, or is damaged"
+FIELDS = {  # what a model is built from
+    "classes": outside.texts, "model": str, "dim": outside.whole, "size": outside.whole, "negatives": outside.whole,
+    "counts": lambda found: isinstance(found, list) and all(outside.whole(n, 0, 1 << 40) for n in found),
+    "groups": lambda found: found is None or isinstance(found, list) and all(outside.whole(n, 0) for n in found),
+    "group_names": lambda found: found is None or outside.texts(found), "dataset": str, "epochs": int,
+    "preprocessing": lambda found: found is None or isinstance(found, dict),
+    "objective": lambda found: found in ("negative", "softmax", "hierarchical"),
+}  # fmt: skip
 
 
 @dataclasses.dataclass
@@ -84,7 +95,21 @@ def save(path, saved: Model) -> Path:
 
 def describe(path) -> dict:
     """The ``about`` of a model file."""
-    return json.loads(_read(path)["about"].asnumpy().tobytes())
+    return _about(path, _read(path))
+
+
+def _about(path, arrays: dict) -> dict:
+    with reading(place(path), WANTED):
+        about = outside.parse_json(arrays["about"].asnumpy().tobytes())
+        outside.check_fields(about, FIELDS)
+        if about["preprocessing"]:
+            from_card(about["preprocessing"])
+        classes, groups, means = len(about["classes"]), about["groups"] or [], arrays["means"].shape
+        if len(about["counts"]) != classes or means != (classes, about["dim"]):
+            raise ValueError(f"its {classes} classes have {len(about['counts'])} counts and means of shape {means}")
+        if groups and (len(groups) != classes or max(groups) >= len(about["group_names"] or [])):
+            raise ValueError("its classes are not in the groups that it names")
+    return about
 
 
 def load(path, ctx=None) -> Model:
@@ -96,13 +121,17 @@ def load(path, ctx=None) -> Model:
         No such file, or no im2vec model.
     """
     arrays = _read(path)
-    loaded = build(json.loads(arrays["about"].asnumpy().tobytes()), ctx=ctx)
-    for prefix, block in (("net:", loaded.net), ("objective:", loaded.objective)):
-        for name, parameter in block._collect_params_with_prefix().items():
-            if prefix + name not in arrays:
-                raise UserError(f"{place(path)} has no {prefix}{name}: it was written by another version")
-            parameter.set_data(arrays[prefix + name])
-    loaded.means, loaded.examples = arrays["means"].asnumpy(), arrays["examples"].asnumpy()
+    about = _about(path, arrays)
+    with reading(place(path), WANTED):
+        loaded = build(about, ctx=ctx)
+        for prefix, block in (("net:", loaded.net), ("objective:", loaded.objective)):
+            for name, parameter in block._collect_params_with_prefix().items():
+                if prefix + name not in arrays:
+                    raise UserError(f"{place(path)} has no {prefix}{name}: it was written by another version")
+                parameter.set_data(arrays[prefix + name])
+        loaded.means, loaded.examples = arrays["means"].asnumpy(), arrays["examples"].asnumpy()
+        if len(loaded.examples) != len(about["classes"]):
+            raise ValueError(f"it has {len(loaded.examples)} pictures for {len(about['classes'])} classes")
     return loaded
 
 
@@ -110,10 +139,8 @@ def _read(path) -> dict:
     path = Path(path) if Path(path).is_file() else place(path)
     if not path.is_file():
         raise UserError(f"{path}: no such model; train.py --output writes one")
-    try:
-        arrays = mx.nd.load(str(path))
-    except mx.MXNetError as error:
-        raise UserError(f"{path} is not a model that train.py wrote") from error
-    if not isinstance(arrays, dict) or "about" not in arrays:
-        raise UserError(f"{path} is not a model that train.py wrote: it has no description of its classes")
+    arrays = outside.arrays(path, WANTED)
+    missing = [name for name in ("about", "means", "examples") if name not in arrays]
+    if missing:
+        raise UserError(f"{path} is not a model that train.py wrote: it has no {missing[0]!r}")
     return arrays

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from common.errors import UserError
+from common import outside
+from common.errors import reading
 
 KINDS = ("logistic", "svm", "knn", "gluon")
+ARRAYS = ("classes", "mean", "scale", "weight", "bias")
+FIELDS = {"kind": lambda found: found in KINDS, "backbone": dict, "k": outside.whole}
 
 
 @dataclass
@@ -69,18 +71,34 @@ class Classifier:
 
     def save(self, path) -> None:
         text = json.dumps({"kind": self.kind, "backbone": self.backbone, "k": self.k})
-        arrays = {name: getattr(self, name) for name in ("classes", "mean", "scale", "weight", "bias")}
+        arrays = {name: getattr(self, name) for name in ARRAYS}
         np.savez(path, about=np.array(text), **arrays)
 
 
 def load(path) -> Classifier:
     """The classifier in the .npz file `path`; no code in it is run."""
-    try:
-        with np.load(Path(path), allow_pickle=False) as saved:
-            about = json.loads(str(saved["about"]))
-            return Classifier(**about, **{name: saved[name] for name in ("classes", "mean", "scale", "weight", "bias")})
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is not a classifier of train.py: {error}") from error
+    with reading(path, "it is not a classifier of train.py"):
+        saved = outside.load_npz(path, ("about", *ARRAYS))
+        about = outside.parse_json(str(saved.pop("about")))
+        outside.check_fields(about, FIELDS)
+        if about["backbone"].get("name"):
+            outside.check_fields(about["backbone"], {"name": str, "weights": str, "interpolation": str, "seed": int})
+        loaded = Classifier(about["kind"], backbone=about["backbone"], k=about["k"], **saved)
+        _check(loaded)
+        return loaded
+
+
+def _check(loaded: Classifier) -> None:
+    """See that the arrays belong together and are finite."""
+    classes, (rows, width) = len(loaded.classes), loaded.weight.shape
+    if loaded.classes.ndim != 1 or loaded.classes.dtype.kind != "U":
+        raise ValueError("its classes are no list of names")
+    if loaded.mean.shape != (width,) or loaded.scale.shape != (width,) or loaded.bias.shape != (rows,):
+        raise ValueError("its arrays do not belong together")
+    if not all(np.isfinite(getattr(loaded, name)).all() for name in ARRAYS[1:]) or not loaded.scale.all():
+        raise ValueError("it holds numbers that are not finite, or a scale of zero")
+    if rows != classes if loaded.kind != "knn" else not ((loaded.bias >= 0) & (loaded.bias < classes)).all():
+        raise ValueError(f"its {rows} rows do not belong to {classes} classes")
 
 
 def fit(kind: str, features, labels, classes, backbone: dict, k: int = 5, seed: int = 123) -> Classifier:

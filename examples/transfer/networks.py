@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from common.errors import UserError, near
+from common.errors import UserError, near, reading
 
 DOCUMENT = {  # the document's name: the same network with Keras's weights, then other sources of the same network
     "VGG16": ("keras-vgg16", "vgg16"),
@@ -37,19 +37,15 @@ def candidates(name: str) -> tuple[str, ...]:
 
 def load_cut(name: str, path):
     """The backbone `name` with the values that train.py's --fine-tune wrote to `path`."""
-    import json
-
-    from common import backbones
-    from common.weights import Preprocessing
+    from common import backbones, outside
+    from common.weights import from_card
 
     path = Path(path)
-    try:
-        saved = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        saved = {key: tuple(value) if isinstance(value, list) else value for key, value in saved.items()}
-        net = backbones.create(candidates(name)[0], preprocessing=Preprocessing(**saved))
-        net.load_parameters(str(path))
-    except (OSError, ValueError, TypeError, AssertionError) as error:
-        raise UserError(f"{path} (and its .json) cannot be read: {str(error).splitlines()[0]}") from error
+    card_path, remedy = path.with_suffix(".json"), "the files that train.py --fine-tune wrote are wanted"
+    card = outside.read_json(card_path, remedy)
+    with reading(card_path, remedy):
+        net = backbones.create(candidates(name)[0], preprocessing=from_card(card))
+    outside.load_parameters(net, path, remedy)
     return net
 
 

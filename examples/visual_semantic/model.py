@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,10 +9,16 @@ import mxnet as mx
 import numpy as np
 from mxnet.gluon import Block, HybridBlock, nn
 
-from common import backbones
-from common.errors import UserError
+from common import backbones, outside
+from common import weights as pretrained
+from common.errors import UserError, reading
 from common.files import write_json
-from common.weights import Preprocessing
+
+CARD = "no model of visual_semantic is described there as train.py does it"
+FIELDS = {
+    "model": str, "dim": outside.whole, "hidden": lambda value: outside.whole(value, 0), "seen": outside.texts,
+    "unseen": outside.texts, "crop": outside.whole, "dropout": lambda value: outside.number(value, 0, 1),
+}  # fmt: skip
 
 
 class Dense(nn.Dense):
@@ -239,11 +244,12 @@ def save(net: VisualSemanticNet, path, dtype: str = "float32", **card) -> None:
 def card_of(path) -> dict | None:
     """What `save` wrote beside its parameters; None if there is nothing of the kind."""
     file = Path(path).with_suffix(".json")
-    try:
-        card = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    except ValueError:
+    card = outside.read_json(file, CARD) if file.is_file() else {}
+    if "seen" not in card:
         return None
-    return card if "seen" in card else None
+    with reading(file, CARD):
+        outside.check_fields(card, FIELDS)
+    return card
 
 
 def restore(net: VisualSemanticNet, path) -> None:
@@ -261,7 +267,7 @@ def restore(net: VisualSemanticNet, path) -> None:
     other = [key for key, value in wanted.items() if card[key] != value]
     words = net.words
     if not other:
-        net.load_parameters(str(path), ctx=ctx, cast_dtype=True)
+        outside.load_parameters(net, path, f"it is no model of visual_semantic that fits {Path(path).stem}.json", ctx)
         other = ["word vectors"] if not np.allclose(net.words, words, atol=1e-2) else []
     if other:
         raise UserError(f"{path} is a model with another {other[0]}: give the flags it was trained with, or start anew")
@@ -298,15 +304,19 @@ def load(path, ctx=None) -> VisualSemanticNet:
     card_path = path.with_suffix(".json")
     if not path.is_file() or not card_path.is_file():
         raise UserError(f"{path}: no model there (a .params file and its .json); train.py writes one")
-    try:
-        card = json.loads(card_path.read_text(encoding="utf-8"))
-        preprocessing = Preprocessing(tuple(card["mean"]), tuple(card["scale"]), card["bgr"], card["size"])
+    remedy = f"it is no model of visual_semantic that fits {card_path.name}"
+    known = outside.shapes(path, remedy)
+    card = outside.read_json(card_path, CARD)
+    with reading(card_path, CARD):
+        outside.check_fields(card, FIELDS)
+        preprocessing = pretrained.from_card(card)
+        shape = (len(card["seen"]) + len(card["unseen"]), card["dim"])
+        if known.get("word_vectors") != shape:  # before anything of that size is made
+            raise ValueError(f"its classes and 'dim' give {shape}, {path.name} has {known.get('word_vectors')}")
         backbone = backbones.create(card["model"], size=card["crop"], preprocessing=preprocessing)
-        blank = np.zeros((len(card["seen"]) + len(card["unseen"]), card["dim"]), np.float32)
+        blank = np.zeros(shape, np.float32)
         net = VisualSemanticNet(backbone, card["seen"], card["unseen"], blank, card["hidden"], card["dropout"])
-        net.load_parameters(str(path), ctx=ctx or mx.cpu(), cast_dtype=True)  # a shipped file holds 16-bit numbers
-    except (ValueError, KeyError, TypeError, AssertionError, mx.MXNetError) as error:
-        raise UserError(f"{path} is no model of visual_semantic: {str(error).splitlines()[0]}") from error
+    outside.load_parameters(net, path, remedy, ctx)
     net.card = card
     net.hybridize(static_alloc=True, static_shape=True)
     return net

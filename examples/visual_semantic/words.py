@@ -44,6 +44,8 @@ def vectors(names: Sequence[str], file=DEFAULT, renamed: Mapping[str, str] | Non
         raise UserError(f"--words {wrong}={renamed[wrong]}: no class is called {wrong!r}{near(wrong, names)}")
     looked_up = [renamed.get(name, name) for name in names]
     known = WordVectors.read(file_of(file), looked_up)
+    if known.left_out:
+        print(known.report())
     rows = []
     for name, word in zip(names, looked_up):
         try:

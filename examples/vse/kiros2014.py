@@ -13,6 +13,7 @@ from pathlib import Path
 import mxnet as mx
 import numpy as np
 
+from common import outside
 from common.errors import UserError, reading
 from common.text import Vocabulary
 from examples.vse import model
@@ -40,6 +41,7 @@ def read_dictionary(path, count: int) -> Vocabulary:
         if not path.is_file():
             raise UserError(f"{path} is not there: the dictionary belongs beside the model")
         with open(path, "rb") as file:
+            outside.check_pickle(file)
             numbers = _Texts(file, encoding="utf-8", errors="replace").load()
         words = sorted((number, word) for word, number in numbers.items() if 2 <= number < count)
         if [number for number, _ in words] != list(range(2, count)):
@@ -57,8 +59,10 @@ def load(path, ctx=None) -> model.VSE:
     """
     path = Path(path)
     with reading(path, "a model of the 2014 code: ./get_data.sh vse"):
-        with np.load(path, allow_pickle=False) as kept:
-            arrays = {name: np.asarray(kept[name], np.float32) for name in kept.files}
+        arrays = {name: np.asarray(array, np.float32) for name, array in outside.load_npz(path).items()}
+        for name, array in arrays.items():
+            if not np.isfinite(array).all():
+                raise ValueError(f"{name} holds numbers that are not finite")
         encoder = "gru" if "encoder_Ux" in arrays else "bow"
         wanted = ["Wemb", "ff_image_W", "ff_image_b", *(GRU if encoder == "gru" else ())]
         missing = [name for name in wanted if name not in arrays]

@@ -12,13 +12,19 @@ import numpy as np
 from mxnet import autograd
 from mxnet.gluon import Block, HybridBlock, nn, rnn
 
-from common import devices
+from common import devices, outside
 from common.errors import UserError, reading
 from common.text import Vocabulary, tokenise
-from common.weights import Preprocessing
+from common.weights import from_card
 from examples.vse import recurrent
 
 FORMAT = "vse 2"
+NO_MODEL = "it is no model of this example: give the model.params of a run"
+FIELDS = {  # what a model is built from
+    "dim_image": outside.whole, "dim": outside.whole, "dim_word": outside.whole, "bidirectional": bool,
+    "encoder": lambda found: found in ("lstm", "gru", "bow"), "measure": lambda found: found in ("cosine", "order"),
+    "vocabulary": dict,
+}  # fmt: skip
 ENCODERS = {"lstm": rnn.LSTM, "gru": rnn.GRU}
 TOKENISERS = {"words": tokenise, "split": str.split}  # the second for the models of 2014: captions already cut up
 
@@ -277,11 +283,14 @@ def load(path, ctx=None) -> VSE:
         from examples.vse import kiros2014
 
         return kiros2014.load(path, ctx)
-    with reading(path, "it is no model of this example: give the model.params of a run"):
-        arrays = mx.nd.load(str(path))
-        about = json.loads(arrays["about"].asnumpy().tobytes())
-        if about.pop("format") != FORMAT:
+    with reading(path, NO_MODEL):
+        arrays = outside.arrays(path, NO_MODEL)
+        if "about" not in arrays:
+            raise ValueError("it has no description of its sizes")
+        about = outside.parse_json(arrays["about"].asnumpy().tobytes())
+        if about.pop("format", None) != FORMAT:
             raise UserError(f"{path} was written by another version: train it again")
+        outside.check_fields(about, FIELDS)
         vocabulary = Vocabulary(**about.pop("vocabulary"))
         return build(about, vocabulary, {k[4:]: v for k, v in arrays.items() if k.startswith("net:")}, ctx)
 
@@ -292,14 +301,16 @@ def build(about: dict, vocabulary: Vocabulary, values: dict, ctx=None) -> VSE:
     if "preprocessing" in about:
         from common import backbones
 
-        mean, scale, bgr, size = about["preprocessing"]
-        preprocessing = Preprocessing(tuple(mean), tuple(scale), bgr, size)
+        preprocessing = from_card(dict(zip(("mean", "scale", "bgr", "size"), about["preprocessing"])))
         backbone = backbones.create(about["model"], size=about["image_size"], preprocessing=preprocessing)
     net = VSE(about, vocabulary, backbone)
-    net.initialize(ctx=ctx)
     parameters = net._collect_params_with_prefix()
     if set(parameters) != set(values):
         raise ValueError(f"its parameters are {', '.join(sorted(set(parameters) ^ set(values)))[:60]} apart")
+    for name, parameter in parameters.items():  # before anything of that size is made
+        if parameter.shape != values[name].shape:
+            raise ValueError(f"{name} is {values[name].shape} in the file and {parameter.shape} by its description")
+    net.initialize(ctx=ctx)
     for name, parameter in parameters.items():
         parameter.set_data(values[name])
     net.hybridize(static_alloc=True)

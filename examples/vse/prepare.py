@@ -92,6 +92,8 @@ def start_words(net: model.VSE, path) -> int:
     """Put the vectors of `path` into the word embedding, where it has the word; return how many."""
     words = net.vocabulary.words
     vectors = WordVectors.read(path, words[2:])
+    if vectors.left_out:
+        print(vectors.report())
     if vectors.dim != net.about["dim_word"]:
         raise UserError(f"{path} has vectors of {vectors.dim} numbers: add --dim_word {vectors.dim}")
     parameter = net.sentences.words.weight

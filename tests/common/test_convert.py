@@ -1,9 +1,12 @@
 """Parameters of other frameworks."""
 
+import io
+import json
 import os
 import pickle
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import h5py
@@ -62,6 +65,83 @@ def test_a_damaged_file_is_one_line(tmp_path):
         assert "\n" not in str(error.value)
 
 
+def safetensors(header, body=b"") -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + body
+
+
+def tensor(shape, span, dtype="F32"):
+    return {"weight": {"dtype": dtype, "shape": shape, "data_offsets": span}}
+
+
+@pytest.mark.parametrize("content", [
+    b"", b"junk", safetensors(b"{"), safetensors([]), (2**62).to_bytes(8, "little") + b"{}", bytes(1000),
+    safetensors(tensor([2], [0, 4]), bytes(4)), safetensors(tensor([2**62], [0, 8]), bytes(8)),
+    safetensors(tensor([-1], [0, 4]), bytes(4)), safetensors(tensor([2], [0, 8]), bytes(5)),
+    safetensors(tensor([2], [0, 8], "F4"), bytes(8)), safetensors(tensor("x", [0, 8]), bytes(8)),
+    safetensors(tensor([8], [0, 8], "F8_E4M3"), bytes(8)),
+])  # fmt: skip
+def test_a_broken_safetensors_file_is_one_line(tmp_path, content):
+    one_line(convert.read_torch, tmp_path / "net.safetensors", content)
+
+
+def one_line(read, path, content):
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=path.name) as error:
+        read(path)
+    assert "\n" not in str(error.value)
+
+
+def test_safetensors_of_bfloat16_come_as_float32(tmp_path):
+    (tmp_path / "net.safetensors").write_bytes(safetensors(tensor([2], [0, 4], "BF16"), b"\x80\x3f\x20\xc0"))
+    found = convert.read_torch(tmp_path / "net.safetensors")["weight"]
+    assert found.dtype == np.float32 and found.tolist() == [1, -2.5]
+
+
+def state(offset=0, size=(2,), stride=(1,), count=2) -> bytes:
+    """A pickle of a state dict of one tensor, as torch.save writes it."""
+    sizes = [b"(" + b"".join(pickle.dumps(n, 2)[2:-1] for n in numbers) + b"t" for numbers in (size, stride)]
+    return (
+        b"\x80\x02}X\x01\0\0\0wctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nFloatStorage\n"
+        b"X\x01\0\0\x000X\x03\0\0\0cpu" + pickle.dumps(count, 2)[2:-1] + b"tQ" + pickle.dumps(offset, 2)[2:-1]
+        + sizes[0] + sizes[1] + b"\x89NtRs."
+    )  # fmt: skip
+
+
+def pth(members: dict[str, bytes]) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return content.getvalue()
+
+
+def test_the_state_that_these_tests_break_is_read(tmp_path):
+    (tmp_path / "net.pth").write_bytes(pth({"a/data.pkl": state(), "a/data/0": np.float32([3, 4]).tobytes()}))
+    assert convert.read_torch(tmp_path / "net.pth")["w"].tolist() == [3, 4]
+
+
+@pytest.mark.parametrize("members", [
+    {}, {"a/version": b"3"}, {"data.pkl": b""}, {"a/data.pkl": state()},  # no data.pkl, or not its storage
+    {"a/data.pkl": state(size=(10**12,), stride=(0,)), "a/data/0": bytes(8)},  # all its 4 TB are one number
+    {"a/data.pkl": state(size=(10**6, 10**6), stride=(0, 0)), "a/data/0": bytes(8)},
+    {"a/data.pkl": state(offset=-4), "a/data/0": bytes(8)}, {"a/data.pkl": state(offset=9), "a/data/0": bytes(8)},
+    {"a/data.pkl": state(stride=(-1,)), "a/data/0": bytes(8)}, {"a/data.pkl": state(), "a/data/0": bytes(5)},
+    {"a/data.pkl": b"]."}, {"a/data.pkl": b"\x80\x02]r\xff\xff\xff\x7f."},  # no dict; a table of 2**31 objects
+    {"a/data.pkl": state(), "a/data/0": bytes(200_000_000)},  # 200 MB of zeros in 200 kB
+])  # fmt: skip
+def test_a_broken_pth_is_one_line(tmp_path, members):
+    one_line(convert.read_torch, tmp_path / "net.pth", pth(members))
+
+
+def test_a_legacy_pth_that_claims_more_than_it_holds_is_one_line(tmp_path):
+    whole = (DATA / "tiny_legacy.pth").read_bytes()
+    count = whole.rindex((12).to_bytes(8, "little"))
+    for claimed in (-5, 2**60, 13):
+        content = whole[:count] + claimed.to_bytes(8, "little", signed=True) + whole[count + 8 :]
+        one_line(convert.read_torch, tmp_path / "net.pth", content)
+
+
 def keras_file(path, layers, whole_model):
     """An .h5 file laid out as Keras writes it."""
     with h5py.File(path, "w") as file:
@@ -115,8 +195,50 @@ def test_a_file_of_another_network_is_refused(tmp_path):
     with pytest.raises(UserError, match="fits the keras-... networks, not resnet50_v2"):
         backbones.create("resnet50_v2", str(tmp_path / "net.h5"))
     (tmp_path / "text.h5").write_text("no")
-    with pytest.raises(UserError, match="no Keras .h5 file"):
+    with pytest.raises(UserError, match="text.h5 is not as it should be .*a whole Keras .h5 file"):
         convert.read_keras(tmp_path / "text.h5")
+
+
+def broken_keras(kind, file):
+    group = file.create_group("dense")
+    group["kernel"] = np.ones((2, 3), np.float32)
+    names = {"no layer": [b"other"], "one number": 7}.get(kind, [b"dense"])
+    file.attrs["layer_names"] = names
+    group.attrs["weight_names"] = [b"missing" if kind == "no weight" else b"kernel"]
+    if kind != "no layer":
+        del group["kernel"]
+    if kind == "a group":
+        group.create_group("kernel")
+    elif kind == "texts":
+        group["kernel"] = ["a", "b"]
+    elif kind == "huge":
+        group.create_dataset("kernel", (2**20, 2**20), np.float32)  # never written: all fill values
+    elif kind == "empty":
+        group["kernel"] = h5py.Empty("f4")
+    elif kind == "another file":
+        group["kernel"] = h5py.ExternalLink("other.h5", "/x")
+    elif kind == "raw bytes":
+        group.create_dataset("kernel", (4,), np.uint8, external=[("secret.txt", 0, 4)])
+
+
+@pytest.mark.parametrize("kind", [
+    "no layer", "no weight", "a group", "texts", "huge", "empty", "another file", "raw bytes", "one number",
+])  # fmt: skip
+def test_a_keras_file_of_odd_structure_is_one_line(tmp_path, kind):
+    (tmp_path / "secret.txt").write_text("secret")
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["x"] = np.zeros(3)
+    with h5py.File(tmp_path / "net.h5", "w") as file:
+        broken_keras(kind, file)
+    one_line(convert.read_keras, tmp_path / "net.h5", (tmp_path / "net.h5").read_bytes())
+
+
+def test_parameters_that_are_not_finite_are_refused(tmp_path):
+    layers = mobilenet_layers(np.random.default_rng(0))
+    layers["conv_dw_5_bn"][2][3] = np.nan
+    keras_file(tmp_path / "net.h5", layers, False)
+    with pytest.raises(UserError, match="net.h5.*running_mean holds numbers that are not finite"):
+        backbones.create("keras-mobilenet", str(tmp_path / "net.h5"))
 
 
 def test_features_need_no_classifier_or_another_one(tmp_path):

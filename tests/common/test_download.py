@@ -234,3 +234,169 @@ def test_a_package_from_the_mirror_is_verified_and_no_manager_means_one_line(ser
         with pytest.raises(UserError, match="cannot get tiny==1 .*there is no no-such-program here.*--mirror") as error:
             download._packed("tiny", "tiny==1", ["no-such-program"], file, tmp_path / "out", bad)
         assert "\n" not in str(error.value)
+
+
+def test_help_and_list_need_nothing_but_the_interpreter():
+    """-I -S: no site-packages, so that every import of another's package fails."""
+    for flag, shown in (("--help", "usage: get_data.sh"), ("--list", "\ncub200 ")):
+        program = f"import sys; sys.path.insert(0, {str(REPO)!r}); sys.argv = ['x', {flag!r}];"
+        program += "import runpy; runpy.run_module('common.download', run_name='__main__')"
+        done = subprocess.run([sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True)
+        assert done.returncode == 0 and shown in done.stdout, done.stderr
+
+
+class Answer:
+    """A server's answer: its headers, and its body in the pieces in which it comes."""
+
+    status = 200
+
+    def __init__(self, pieces, **headers):
+        self.pieces, self.headers = iter(pieces), {k.replace("_", "-"): v for k, v in headers.items()}
+
+    def read1(self, size):
+        return next(self.pieces, b"")
+
+    read = None  # it would wait for a whole piece
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+def answered(monkeypatch, answer, seconds=1.0):
+    """Have `answer` come from any address, a piece every `seconds`, without waiting for it."""
+    clock = iter(range(10**9))
+    monkeypatch.setattr(download.urllib.request, "urlopen", lambda *args, **kwargs: answer())
+    monkeypatch.setattr(download.time, "monotonic", lambda: next(clock) * seconds)
+    monkeypatch.setattr(download.time, "sleep", lambda seconds: None)
+
+
+def test_a_server_that_drips_is_given_up(tmp_path, monkeypatch):
+    answered(monkeypatch, lambda: Answer([b"x"] * 100_000))
+    with pytest.raises(UserError, match=r"only \d\d bytes came in 6\d seconds"):
+        download.fetch("http://127.0.0.1/x.bin", tmp_path / "x.bin", "md5", SUM)
+
+
+def test_one_file_has_an_overall_limit(tmp_path, monkeypatch):
+    answered(monkeypatch, lambda: Answer([bytes(100_000)] * 5000), seconds=60)
+    with pytest.raises(UserError, match="it takes longer than 86400 seconds"):
+        download.fetch("http://127.0.0.1/x.bin", tmp_path / "x.bin", "md5", SUM)
+
+
+@pytest.mark.parametrize(("length", "reason"), [
+    ("-5", "gives '-5' as the file's length"), ("many", "gives 'many'"), ("", "gives ''"), ("1e9", "gives '1e9'"),
+    ("9" * 40, "gives '999"), ("9" * 15, "has 999999999999999 bytes, and there is room for"),
+])  # fmt: skip
+def test_a_length_that_cannot_be_is_refused_at_once(tmp_path, monkeypatch, length, reason):
+    asked = []
+    answered(monkeypatch, lambda: asked.append(1) or Answer([CONTENT], Content_Length=length))
+    with pytest.raises(UserError, match=reason):
+        download.fetch("http://127.0.0.1/x.bin", tmp_path / "x.bin", "md5", SUM)
+    assert len(asked) == 1 and os.listdir(tmp_path) == []
+
+
+def test_an_answer_without_end_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "MOST_BYTES", 1 << 20)
+    answered(monkeypatch, lambda: Answer([bytes(1 << 16)] * 1000), seconds=0)
+    with pytest.raises(UserError, match="does not end after 1048576 bytes"):
+        download.fetch("http://127.0.0.1/x.bin", tmp_path / "x.bin", "md5", SUM)
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_answer_that_goes_on_elsewhere_is_refused(tmp_path, monkeypatch):
+    answer = Answer([CONTENT], Content_Range="bytes 7-9/10")
+    answer.status = 206
+    answered(monkeypatch, lambda: answer)
+    (tmp_path / "x.bin.part").write_bytes(b"begun")
+    with pytest.raises(UserError, match="goes on at 'bytes 7-9/10' instead of byte 5"):
+        download.fetch("http://127.0.0.1/x.bin", tmp_path / "x.bin", "md5", SUM)
+
+
+def packed(name, folder):
+    """A whole archive called `name`."""
+    path, body = folder / name, bytes(range(256)) * 40
+    if name.endswith(".zip"):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("a", body)
+    elif name.endswith(".h5"):
+        import h5py
+
+        with h5py.File(path, "w") as file:
+            file["a"] = list(body)
+    else:
+        with tarfile.open(path, "w:gz") as archive:
+            info = tarfile.TarInfo("a")
+            info.size = len(body)
+            archive.addfile(info, io.BytesIO(body))
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["x.zip", "x.tar.gz", "x.tgz", "x.h5"])
+def test_a_cut_reply_without_checksum_or_length_does_not_get_its_name(tmp_path, monkeypatch, name):
+    whole = packed(name, tmp_path)
+    (tmp_path / name).unlink()
+    for content in (whole[: len(whole) // 2], whole[:-60], b""):
+        answered(monkeypatch, lambda content=content: Answer([content]))
+        with pytest.raises(UserError, match="it is (cut or damaged|empty)"):
+            download.fetch(f"http://127.0.0.1/{name}", tmp_path / name, "", "")
+        assert os.listdir(tmp_path) == []
+    answered(monkeypatch, lambda: Answer([whole]))
+    assert download.fetch(f"http://127.0.0.1/{name}", tmp_path / name, "", "").read_bytes() == whole
+
+
+def refused(archive, folder, reason):
+    inside = folder / "inside"
+    inside.mkdir(exist_ok=True)
+    with pytest.raises(UserError, match=reason) as error:
+        download.extract(archive, inside)
+    assert "\n" not in str(error.value) and os.listdir(inside) == []
+
+
+def test_an_archive_that_grows_beyond_measure_is_not_unpacked(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("zeros", bytes(40_000_000))
+    with tarfile.open(tmp_path / "a.tgz", "w:gz") as archive:
+        info = tarfile.TarInfo("zeros")
+        info.size = 40_000_000
+        archive.addfile(info, io.BytesIO(bytes(info.size)))
+    for name in ("a.zip", "a.tgz"):
+        refused(tmp_path / name, tmp_path, f"{name}: 1 members of 40000000 bytes .*nothing was unpacked")
+
+
+def test_an_archive_of_too_many_members_is_not_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "MOST_MEMBERS", 10)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for i in range(11):
+            archive.writestr(str(i), "")
+    refused(tmp_path / "a.zip", tmp_path, "11 members of 0 bytes and more")
+
+
+def patched(path, places: dict[bytes, tuple[int, int]]):
+    """Write a number of two bytes at a distance from each signature in the archive."""
+    content = bytearray(path.read_bytes())
+    for signature, (distance, value) in places.items():
+        start = content.index(signature) + distance
+        content[start : start + 2] = value.to_bytes(2, "little")
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(("places", "reason"), [
+    ({b"PK\x03\x04": (6, 1), b"PK\x01\x02": (8, 1)}, "member 'a' is encrypted, which is not read"),
+    ({b"PK\x03\x04": (8, 97), b"PK\x01\x02": (10, 97)}, "member 'a' is packed by method 97, which is not read"),
+    ({b"PK\x03\x04": (14, 7)}, "cannot be unpacked|nothing was"),
+])  # fmt: skip
+def test_a_zip_that_cannot_be_read_is_one_line(tmp_path, places, reason):
+    packed("a.zip", tmp_path)
+    patched(tmp_path / "a.zip", places)
+    if b"PK\x01\x02" not in places:  # the sum in the list of members, which is the one compared
+        patched(tmp_path / "a.zip", {b"PK\x01\x02": (16, 7)})
+    refused(tmp_path / "a.zip", tmp_path, reason)
+
+
+def test_unpacking_a_tar_warns_of_nothing(tmp_path, recwarn):
+    packed("a.tgz", tmp_path)
+    (tmp_path / "inside").mkdir()
+    download.extract(tmp_path / "a.tgz", tmp_path / "inside")
+    assert os.listdir(tmp_path / "inside") == ["a"] and not recwarn.list

@@ -282,7 +282,7 @@ def test_files_of_pytorch_belong_to_the_zoos_networks(monkeypatch, tmp_path):
 
 
 def test_a_file_that_holds_no_parameters_says_so(pictures):
-    with pytest.raises(UserError, match="does not fit --model conv4: .*Invalid NDArray file format"):
+    with pytest.raises(UserError, match="does not fit --model conv4"):
         networks.create("conv4", str(pictures / "0.png"))
 
 
