@@ -100,11 +100,14 @@ def read(folder: Path) -> dict:
     files = [path for path in (folder / ARGS, *sorted(folder.glob(f"worker-*/{ARGS}"))) if path.is_file()]
     if not files:
         raise UserError(f"{folder} holds no run to resume: leave out --resume, or give its --run-dir")
-    with reading(files[0], "the run cannot be resumed; start another"):
-        kept = json.loads(files[0].read_text(encoding="utf-8"))
-        if not isinstance(kept, dict) or not isinstance(kept.get("args"), dict):
-            raise ValueError("no flags in it")
-    return kept
+    parts = []
+    for path in files:
+        with reading(path, "the run cannot be resumed; start another"):
+            parts.append(json.loads(path.read_text(encoding="utf-8")))
+            if not isinstance(parts[-1], dict) or not isinstance(parts[-1].get("args"), dict):
+                raise ValueError("no flags in it")
+    free = {name for part in parts for name in part.get("free", ())}  # whichever worker's numbers went first
+    return {**parts[0], "free": sorted(free)} if free else parts[0]
 
 
 def check_program(kept: dict, program: str, folder: Path) -> None:

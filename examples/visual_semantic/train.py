@@ -216,6 +216,7 @@ def main(args):
             evaluate=stage.evaluate,
             on_best=lambda figures, name=name, folder=folder: save(folder / "model.params", name, figures),
             monitor="score",
+            rate=f"lr_{name}",
             log_interval=args.log_interval,
             checkpoint_batches=args.save_interval,
             keep_all=args.keep_all,

@@ -170,6 +170,7 @@ def main(args):
         evaluate=lambda _: of_dev.figures(net),
         on_best=save_best,
         monitor="rsum",
+        rate="lrate",
         patience=args.early_stop,
         log_interval=args.dispFreq,
         seed=args.seed,
