@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -13,10 +12,12 @@ from pathlib import Path
 import mxnet as mx
 from mxnet import gluon
 
-from common.errors import UserError
-from common.files import write_json
+from common.errors import UserError, reading
+from common.files import flush, plain, sha256, writing
 
 BEST = "best.json"
+REMEDY = "the checkpoint before it is kept; free some space, then continue with --resume"
+OTHER = "other code or flags wrote it; start another run with another --run-dir"
 AGREEMENT_KEY = 1 << 24  # in the kvstore, far from the parameters' numbers
 
 
@@ -24,9 +25,12 @@ class Checkpoints:
     """The checkpoints of one run.
 
     A checkpoint is a folder ``epoch-0003-batch-000120`` that holds every device's own copy of all parameters
-    (batch-norm statistics differ between devices), the optimizer's states, the counters, and ``manifest.json`` with
-    the SHA-256 of each file. It is written beside its place, flushed, then renamed. The best and the newest two are
-    kept. All randomness derives from the counters, so they are the random state too.
+    (batch-norm statistics differ between devices), the optimizer's states, the counters, the name of the best
+    checkpoint so far, and ``manifest.json`` with the SHA-256 of each file. It is written beside its place, flushed,
+    then renamed: what is newest and what is best change together. The best and the newest two are kept. All randomness
+    derives from the counters, so they are the random state too.
+
+    Only the process that has the run folder's lock makes one: it removes what a killed one left half-written.
 
     Parameters
     ----------
@@ -47,7 +51,10 @@ class Checkpoints:
     ):
         self.folder = Path(folder)
         self.blocks, self.trainers, self.keep_all = blocks, trainers, keep_all
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self._best: str | None = None
+        self._best_known = False  # before the first load or save it stands in the newest checkpoint alone
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
         for leftover in self.folder.glob(".writing-*"):  # of a process that was killed
             shutil.rmtree(leftover, ignore_errors=True)
 
@@ -66,29 +73,38 @@ class Checkpoints:
             Remember this one as the best so far.
         """
         name = _name(state["epoch"], state["batch"])
-        writing = self.folder / f".writing-{os.getpid()}"
-        writing.mkdir()
+        place, beside = self.folder / name, self.folder / f".writing-{os.getpid()}"
+        best_name = name if best else self.best()
+        try:
+            with writing(place, REMEDY):
+                beside.mkdir()
+                self._write(beside, state, best_name)
+                if place.exists():
+                    self._remove(name)
+                os.replace(beside, place)
+                flush(self.folder)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+        self._best, self._best_known = best_name, True
+        self._prune(name)
+        return place
+
+    def _write(self, folder: Path, state: dict, best: str | None) -> None:
+        """All files; none has to be whole before the folder is renamed."""
         for block_name, block in self.blocks.items():
             for device, arrays in enumerate(_arrays(block)):
-                mx.nd.save(str(writing / f"{block_name}-{device}.params"), arrays)
+                mx.nd.save(str(folder / f"{block_name}-{device}.params"), arrays)
         for trainer_name, trainer in self.trainers.items():
             arrays, layout = _trainer_state(trainer)
             if arrays:
-                mx.nd.save(str(writing / f"{trainer_name}.states"), arrays)
-            write_json(writing / f"{trainer_name}.json", layout)
-        write_json(writing / "state.json", state)
-        sums = {path.name: _sha256(path) for path in sorted(writing.iterdir())}
-        write_json(writing / "manifest.json", sums)
-        _flush(writing)
-        place = self.folder / name
-        if place.exists():
-            shutil.rmtree(place)
-        os.replace(writing, place)
-        _flush_folder(self.folder)
-        if best:
-            write_json(self.folder / BEST, {"name": name})
-        self._prune()
-        return place
+                mx.nd.save(str(folder / f"{trainer_name}.states"), arrays)
+            _write_json(folder / f"{trainer_name}.json", layout)
+        _write_json(folder / "state.json", state)
+        _write_json(folder / BEST, {"name": best})
+        sums = {path.name: sha256(path) for path in sorted(folder.iterdir())}
+        _write_json(folder / "manifest.json", sums)
+        for path in (*folder.iterdir(), folder):
+            flush(path)
 
     def newest(self, log=warnings.warn) -> str | None:
         """The name of the newest whole checkpoint, None if there is none; damaged ones are reported through `log`."""
@@ -105,7 +121,7 @@ class Checkpoints:
         Raises
         ------
         UserError
-            The one called `name` is damaged or not there.
+            The one called `name` is damaged or not there, or holds what these blocks and trainers do not.
         """
         if name and (damage := verify(self.folder / name)):
             raise UserError(f"checkpoint {self.folder / name} cannot be used: {damage}")
@@ -113,30 +129,67 @@ class Checkpoints:
         if name is None:
             return None
         place = self.folder / name
-        for block_name, block in self.blocks.items():
-            for device, arrays in enumerate(_arrays(block)):
-                saved = mx.nd.load(str(place / f"{block_name}-{device}.params"))
-                for key, array in arrays.items():
-                    saved[key].copyto(array)
+        self._load_blocks(place)
         for trainer_name, trainer in self.trainers.items():
             states = place / f"{trainer_name}.states"
-            arrays = mx.nd.load(str(states)) if states.exists() else {}
-            _restore_trainer(trainer, arrays, json.loads((place / f"{trainer_name}.json").read_text()))
+            with reading(place, OTHER):
+                arrays = mx.nd.load(str(states)) if states.exists() else {}
+                _restore_trainer(trainer, arrays, json.loads((place / f"{trainer_name}.json").read_text()))
         mx.nd.waitall()
+        self._best, self._best_known = self._named_best(place), True
         return json.loads((place / "state.json").read_text())
+
+    def _load_blocks(self, place: Path) -> None:
+        """Copy all parameters, after a look whether each has its place."""
+        found = []
+        for block_name, block in self.blocks.items():
+            devices = _arrays(block)
+            written = len(list(place.glob(f"{block_name}-*.params")))
+            if written != len(devices):
+                raise UserError(f"{place} holds {block_name} of {written} devices, here are {len(devices)}: {OTHER}")
+            for device, arrays in enumerate(devices):
+                saved = mx.nd.load(str(place / f"{block_name}-{device}.params"))
+                for key in [*arrays, *saved]:
+                    there, here = (side[key].shape if key in side else "absent" for side in (saved, arrays))
+                    if there != here:
+                        raise UserError(f"{place} has {block_name}.{key} {there}, and here it is {here}: {OTHER}")
+                found.append((saved, arrays))
+        for saved, arrays in found:
+            for key, array in arrays.items():
+                saved[key].copyto(array)
 
     def best(self) -> str | None:
         """The name of the best checkpoint, if one was marked and is still there."""
-        path = self.folder / BEST
-        name = json.loads(path.read_text())["name"] if path.exists() else None
-        return name if name and (self.folder / name).is_dir() else None
+        if not self._best_known:
+            newest = next((name for name in reversed(self.names()) if not verify(self.folder / name)), None)
+            self._best, self._best_known = self._named_best(self.folder / newest) if newest else None, True
+        return self._best if self._best and (self.folder / self._best).is_dir() else None
 
-    def _prune(self) -> None:
+    def _named_best(self, place: Path) -> str | None:
+        """Which checkpoint was the best when the one in `place` was written; runs of old have one file for all."""
+        for path in (place / BEST, self.folder / BEST):
+            try:
+                return str(json.loads(path.read_text(encoding="utf-8"))["name"] or "") or None
+            except (OSError, ValueError, TypeError, KeyError):
+                continue
+        return None
+
+    def _prune(self, newest: str) -> None:
+        """Remove what is not to be kept; a name after `newest` is of before a resume, and will be written again."""
         if self.keep_all:
             return
-        for name in self.names()[:-2]:
-            if name != self.best():
-                shutil.rmtree(self.folder / name)
+        names = self.names()
+        kept = {*[name for name in names if name <= newest][-2:], self.best()}
+        for name in names:
+            if name not in kept:
+                self._remove(name)
+
+    def _remove(self, name: str) -> None:
+        """Take a checkpoint away at once: a kill leaves no half of it under its name."""
+        aside = self.folder / f".writing-{os.getpid()}-removed"
+        with writing(self.folder / name, REMEDY):
+            os.replace(self.folder / name, aside)
+            shutil.rmtree(aside)
 
 
 def agreed(name: str | None, trainers: Mapping[str, gluon.Trainer]) -> str | None:
@@ -174,24 +227,31 @@ def fill(block: gluon.Block, path) -> None:
 
     Its own `load_parameters` refuses where a server owns the parameters (``dist_async``).
     """
-    saved = mx.nd.load(str(path))
-    for arrays in _arrays(block):
-        for name, array in arrays.items():
-            saved[name].copyto(array)
+    with reading(path, OTHER):
+        saved = mx.nd.load(str(path))
+        for arrays in _arrays(block):
+            for name, array in arrays.items():
+                saved[name].copyto(array)
 
 
 def verify(place: Path) -> str:
     """What is wrong with the checkpoint in folder `place`; empty text if nothing."""
     try:
-        sums = json.loads((place / "manifest.json").read_text())
+        sums = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return "no readable manifest.json"
+    if not isinstance(sums, dict) or "state.json" not in sums:
+        return "manifest.json does not list its files"
     for file, expected in sums.items():
         if not (place / file).is_file():
             return f"{file} is missing"
-        if _sha256(place / file) != expected:
+        if sha256(place / file) != expected:
             return f"{file} does not match its SHA-256"
     return ""
+
+
+def _write_json(path: Path, value) -> None:
+    path.write_text(json.dumps(value, indent=2, default=plain) + "\n", encoding="utf-8")
 
 
 def _arrays(block: gluon.Block) -> list[dict]:
@@ -256,26 +316,3 @@ def _unflatten(shape, arrays: dict, ctx):
     if isinstance(shape, list):
         return tuple(_unflatten(part, arrays, ctx) for part in shape)
     return arrays[shape].as_in_context(ctx)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for piece in iter(lambda: file.read(1 << 20), b""):
-            digest.update(piece)
-    return digest.hexdigest()
-
-
-def _flush(folder: Path) -> None:
-    for path in folder.iterdir():
-        with open(path, "rb") as file:
-            os.fsync(file.fileno())
-    _flush_folder(folder)
-
-
-def _flush_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

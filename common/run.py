@@ -8,20 +8,24 @@ import json
 import os
 import platform
 import sys
+import weakref
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from common import resume as resuming
 from common.errors import UserError
-from common.files import plain, write_json, write_text
-from common.paths import REPO
+from common.files import Lock, plain, write_json, write_text, writing
+
+REMEDY = "free some space or give another --run-dir"
+_locks: weakref.WeakValueDictionary[Path, Lock] = weakref.WeakValueDictionary()  # this process's, while a Run needs it
 
 
 class Run:
     """The folder that one run writes and that ``--resume`` continues.
 
     Holds ``args.json``, ``log.txt``, ``metrics.jsonl`` (one JSON object a line), ``metrics.json`` (final figures),
-    ``checkpoints/`` and ``plots/``.
+    ``checkpoints/`` and ``plots/``. One process writes it at a time: nothing in it is touched before its lock is taken.
 
     Parameters
     ----------
@@ -30,53 +34,98 @@ class Run:
         Written to ``args.json`` with the versions and the thread count the results depend on.
     resume : bool
         Continue what the folder holds; otherwise the folder must hold no run yet.
+    program : str
+        Whose run it is: one of another program is not resumed.
+    data : dict, optional
+        What the data set is known by, such as ``{"training pictures": 390}``: a resumed run must find the same.
+    within : Run, optional
+        The run that this one is a stage of: it keeps the flags.
 
     Raises
     ------
     UserError
-        The folder holds a run and `resume` is not set, or holds none and it is.
+        The folder holds a run and `resume` is not set, or holds none and it is; it cannot be written, or another
+        process writes it; it is another program's, or on other data.
     """
 
-    def __init__(self, folder, args: argparse.Namespace, resume: bool = False):
+    def __init__(
+        self,
+        folder,
+        args: argparse.Namespace,
+        resume: bool = False,
+        program: str = "",
+        data: dict | None = None,
+        within: Run | None = None,
+    ):
         self.folder = Path(folder)
         self.args = args
         self.resumed = resume
+        self.within = within
         self.checkpoints = self.folder / "checkpoints"
         self.plots = self.folder / "plots"
-        exists = (self.folder / "args.json").exists()
+        exists = (self.folder / resuming.ARGS).exists()
         if resume and not exists:
             raise UserError(f"{self.folder} holds no run to resume: leave out --resume, or give its --run-dir")
         if exists and not resume:
             raise UserError(f"{self.folder} holds a run already: --resume continues it, another --run-dir starts anew")
-        try:
-            self.plots.mkdir(parents=True, exist_ok=True)
+        with writing(self.folder, REMEDY):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = _locked(self.folder)
+        with writing(self.folder, REMEDY):
+            self.plots.mkdir(exist_ok=True)
             self.checkpoints.mkdir(exist_ok=True)
-            if not resume:
-                write_json(self.folder / "args.json", {"args": vars(args), "environment": environment()})
-        except OSError as error:
-            raise UserError(f"cannot write {self.folder}: {error.strerror}; give another --run-dir") from error
+        if resume:
+            self._resume(program, data or {})
+        else:
+            self._write_args({"program": program, "where": os.getcwd(), "args": vars(args), "data": data or {},
+                              "environment": environment()})  # fmt: skip
+
+    def _resume(self, program: str, data: dict) -> None:
+        kept = resuming.read(self.folder)
+        resuming.check_program(kept, program, self.folder)
+        resuming.check_data(kept, data, self.folder)
+        changed = resuming.changes(kept, self.args)
+        if not changed:
+            return
+        kept["args"].update({name: now for name, (_, now) in changed.items()})
+        kept["changes"] = [*kept.get("changes", []), {"time": _now(), **changed}]
+        kept.pop("free", None)
+        self._write_args(kept)
+
+    def _write_args(self, kept: dict) -> None:
+        write_json(self.folder / resuming.ARGS, kept)
+
+    def may_change(self, name: str) -> None:
+        """Let the next ``--resume`` give another value to the flag `name`: this one's led nowhere."""
+        run = self.within or self
+        kept = resuming.read(run.folder)
+        kept["free"] = sorted({*kept.get("free", ()), name})
+        run._write_args(kept)
 
     @classmethod
-    def start(cls, args: argparse.Namespace, example: str, rank: int = 0) -> Run:
-        """The run that the flags ask for: ``--run-dir``, or a new number under ``runs/<example>/``.
+    def start(cls, args: argparse.Namespace, program: str, rank: int = 0, data: dict | None = None) -> Run:
+        """The run that the flags ask for: ``--run-dir``, or a new number under ``runs/<program>/``.
 
         With ``--resume`` and no ``--run-dir`` it is the newest of the same data set. Workers other than the first
         of a multi-machine run write ``worker-<rank>/`` inside it.
         """
+        folder = resuming.place(args, program)
         resume = bool(getattr(args, "resume", False))
-        folder = Path(args.run_dir) if args.run_dir else _numbered(REPO / "runs" / example, args.dataset, resume)
-        return cls(folder / f"worker-{rank}" if rank else folder, args, resume)
+        return cls(folder / f"worker-{rank}" if rank else folder, args, resume, program, data)
 
     def log(self, message: str) -> None:
         """Write a line to the terminal and to ``log.txt``."""
         print(message, flush=True)
-        with open(self.folder / "log.txt", "a", encoding="utf-8") as file:
-            file.write(f"{datetime.datetime.now():%Y-%m-%d %H:%M:%S} {message}\n")
+        self._append("log.txt", f"{_now()} {message}\n")
 
     def metrics(self, **row: Any) -> None:
         """Append a row to ``metrics.jsonl``."""
-        with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(row, default=plain) + "\n")
+        self._append("metrics.jsonl", json.dumps(row, default=plain) + "\n")
+
+    def _append(self, name: str, text: str) -> None:
+        path = self.folder / name
+        with writing(path, REMEDY), open(path, "a", encoding="utf-8") as file:
+            file.write(text)
 
     def history(self) -> list[dict]:
         """The rows of ``metrics.jsonl`` so far."""
@@ -107,12 +156,26 @@ def read_history(folder) -> list[dict]:
     return rows
 
 
-def _numbered(parent: Path, stem: str, resume: bool) -> Path:
-    suffixes = (path.name[len(stem) + 1 :] for path in parent.glob(f"{stem}-*"))
-    last = max((int(suffix) for suffix in suffixes if suffix.isdigit()), default=0)
-    if resume and not last:
-        raise UserError(f"no run of {stem} under {parent} to resume: give its --run-dir, or leave out --resume")
-    return parent / f"{stem}-{last if resume else last + 1}"
+def _locked(folder: Path) -> Lock:
+    """The lock of `folder`, which all that this process does in the folder shares.
+
+    Raises
+    ------
+    UserError
+        Another process has it.
+    """
+    place = folder.resolve()
+    lock = _locks.get(place)
+    if lock is None:
+        lock = Lock(place / ".lock")
+        if not lock.take():
+            raise UserError(f"{folder} is written by another process now: wait for its end, or give another --run-dir")
+        _locks[place] = lock
+    return lock
+
+
+def _now() -> str:
+    return f"{datetime.datetime.now():%Y-%m-%d %H:%M:%S}"
 
 
 def environment() -> dict:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 import mxnet as mx
+import numpy as np
 from mxnet import gluon
 from tqdm import tqdm
 
@@ -39,6 +40,7 @@ def fit(
     seed: int = 0,
     rank: int = 0,
     unit: str = "epoch",
+    rate: str = "lr",
 ) -> dict:
     """Train, and return the figures of the best epoch (of the last one without `monitor`).
 
@@ -75,12 +77,16 @@ def fit(
         With the epoch and the batch number they determine every random number.
     unit : str
         What the log calls an epoch: an example may evaluate after every so many batches instead.
+    rate : str
+        The argument that holds the learning rate; its flag is named when the training diverges, and a resumed run may
+        then change it.
 
     Raises
     ------
     UserError
-        A loss is not finite: names the batch; nothing is saved after it.
+        A loss or a parameter is not finite: names the batch; nothing is saved after it. Or `monitor` never was.
     """
+    diverged = _Diverged(run, unit, rate)
     checkpoints = Checkpoints(run.checkpoints, blocks, trainers, keep_all)
     state = {"epoch": 0, "batch": 0, "best": None, "best_figures": {}, "since_best": 0, "figures": {}}
     if run.resumed:
@@ -99,7 +105,7 @@ def fit(
         if start_epoch:
             start_epoch(epoch)
         began, first = time.time(), state["batch"]
-        losses = _Losses(run, epoch, first, state.pop("losses", None), unit)
+        losses = _Losses(run, epoch, first, state.pop("losses", None), unit, diverged)
         bar = tqdm(
             batches(epoch, first),
             total=batches_per_epoch,
@@ -117,8 +123,10 @@ def fit(
                 losses.log()
             if checkpoint_batches and done % checkpoint_batches == 0 and done < batches_per_epoch:
                 losses.read()
+                diverged.check(blocks, epoch, done)
                 checkpoints.save({**state, "epoch": epoch, "batch": done, "losses": losses.totals})
         train = losses.of_epoch()
+        diverged.check(blocks, epoch, batches_per_epoch)
         seconds = time.time() - began
         seed_everything(seed, epoch, batches_per_epoch, rank)
         figures = evaluate(epoch) if evaluate else {}
@@ -131,6 +139,8 @@ def fit(
         run.metrics(epoch=epoch + 1, batch=0, seconds=round(seconds, 3), **train, **figures)
         run.log(f"{unit} {epoch + 1}: {_line({**train, **figures})}, {seconds:.1f} s{' *' if improved else ''}")
         checkpoints.save(state, best=improved)
+    if monitor and state["best"] is None and monitor in state["figures"]:
+        raise UserError(f"{monitor} was a number after no {unit}: there is no best model: mend the data or the flags")
     return state["best_figures"] if monitor else state["figures"]
 
 
@@ -149,8 +159,8 @@ class _Losses:
     resumed run writes the same lines.
     """
 
-    def __init__(self, run: Run, epoch: int, first: int, totals: dict | None, unit: str):
-        self.run, self.epoch, self.done, self.unit = run, epoch, first, unit
+    def __init__(self, run: Run, epoch: int, first: int, totals: dict | None, unit: str, diverged: _Diverged):
+        self.run, self.epoch, self.done, self.unit, self.diverged = run, epoch, first, unit, diverged
         self.totals: dict[str, dict] = totals or {"line": {}, "epoch": {}}
         self.pending: list[dict] = []
 
@@ -161,10 +171,7 @@ class _Losses:
                 parts = value if isinstance(value, (list, tuple)) else [value]
                 mean = sum(float(part.mean().asscalar()) for part in parts) / len(parts)
                 if not math.isfinite(mean):
-                    raise UserError(
-                        f"{name} is {mean} at {self.unit} {self.epoch + 1}, batch {self.done}: the last checkpoint is"
-                        " kept; lower --lr and continue with --resume"
-                    )
+                    self.diverged.end(f"{name} is {mean}", self.epoch, self.done)
                 for total in self.totals.values():
                     before, count = total.get(name, (0.0, 0))
                     total[name] = [before + mean, count + 1]
@@ -191,12 +198,35 @@ class _Losses:
         return _means(self.totals["epoch"])
 
 
+class _Diverged:
+    """The end of a training whose numbers are not finite any more: the flag to lower is named, and may then change."""
+
+    def __init__(self, run: Run, unit: str, rate: str):
+        self.run, self.unit, self.rate = run, unit, rate
+
+    def check(self, blocks: Mapping[str, gluon.Block], epoch: int, batch: int) -> None:
+        """End the run if a parameter on any device is not finite: a loss shows that only a step later."""
+        for name, block in blocks.items():
+            moving = [p for p in block.collect_params().values() if np.dtype(p.dtype).kind == "f"]
+            for arrays in zip(*(p.list_data() for p in moving)):
+                if not mx.nd.multi_all_finite(*arrays, num_arrays=len(arrays)).asscalar():
+                    self.end(f"a parameter of {name} is not finite", epoch, batch)
+
+    def end(self, what: str, epoch: int, batch: int) -> None:
+        """Let the flag change, and raise."""
+        self.run.may_change(self.rate)
+        raise UserError(
+            f"{what} at {self.unit} {epoch + 1}, batch {batch}: the last checkpoint is kept; continue with --resume and"
+            f" a lower --{self.rate.replace('_', '-')}"
+        )
+
+
 def _means(total: dict) -> dict:
     return {name: value / count for name, (value, count) in total.items()}
 
 
 def _improved(value, best, minimise: bool) -> bool:
-    return value is not None and (best is None or (value < best if minimise else value > best))
+    return value is not None and math.isfinite(value) and (best is None or (value < best if minimise else value > best))
 
 
 def _line(figures: dict) -> str:

@@ -6,7 +6,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repository: runs without an install
 
-from common import cli
+from common import cli, resume
 
 DATASETS = ("cub200", "cars196", "sop", "cifar10", "cifar100", "omniglot", "emoji", "glyphs", "folder")
 
@@ -105,7 +105,7 @@ def parse_args(argv=None):
     )
     p.add_argument("--keep-all", action="store_true", help="keep every epoch's checkpoint")
     p.add_argument("--no-plots", action="store_true", help="no pictures and no report at the end")
-    return p.parse_args(argv)
+    return resume.parse_args(p, argv, "embedding_learning")
 
 
 def main(args):
@@ -165,7 +165,11 @@ def main(args):
         num_workers=kvstore.num_workers,
     )
 
-    run = Run.start(args, "embedding_learning", kvstore.rank)
+    data_is = {
+        "training pictures": len(train_set), "training classes": len(train_set.class_names),
+        "test pictures": len(test_set), "test classes": len(test_set.class_names), "workers": kvstore.num_workers,
+    }  # fmt: skip
+    run = Run.start(args, "embedding_learning", kvstore.rank, data_is)
     run.log(
         f"{args.dataset}: {len(train_set)} pictures of {len(train_set.class_names)} classes to train on,"
         f" {len(test_set)} of {len(test_set.class_names)} to test; {args.model} ({backbone.source}) at {size} px"

@@ -1,13 +1,12 @@
 #!/usr/bin/env python3
 """Learn a vector for each class of pictures, as word2vec does for words (Mikolov et al. 2013)."""
 
-import argparse
 import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repository: runs without an install
 
-from common import cli
+from common import cli, resume
 
 DATASETS = ("cifar10", "cifar100", "emoji", "glyphs", "folder")
 OBJECTIVES = ("negative", "softmax", "hierarchical")
@@ -50,6 +49,10 @@ def parse_args(argv=None):
     args = p.parse_args(argv)
     if args.input and not args.resume:
         p.error("--input is what --resume starts from: add --resume")
+    if args.input:  # a resumed model is a new run; a resumed run goes on in its folder
+        args.resume = False
+    else:
+        args = resume.parse_args(p, argv, "im2vec")
     if args.input and args.output and pathlib.Path(args.input).resolve() == pathlib.Path(args.output).resolve():
         p.error("--output is --input, which stays as it is: give another name")
     if args.input and args.params:
@@ -123,9 +126,11 @@ def main(args):
     net.hybridize(static_alloc=True, static_shape=True)
     objective.hybridize(static_alloc=True, static_shape=True)
 
-    # A resumed model is a new run; a resumed run goes on in its folder.
-    flags = argparse.Namespace(**{**vars(args), "resume": args.resume and not args.input})
-    run = Run.start(flags, "im2vec", kvstore.rank)
+    data_is = {
+        "training pictures": len(train_set), "classes": len(train_set.class_names), "held-back pictures": len(test_set),
+        "workers": kvstore.num_workers,
+    }  # fmt: skip
+    run = Run.start(args, "im2vec", kvstore.rank, data_is)
     run.log(f"{args.dataset}: {len(train_set)} pictures of {len(train_set.class_names)} classes, {len(test_set)} held"
             f" back; {about['model']} at {net.size} px, objective {about['objective']}")  # fmt: skip
 

@@ -8,11 +8,10 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repository: runs without an install
 
-from common import cli
+from common import cli, resume
 from common.errors import UserError
 
 DATASETS = ("cub200", "cars196", "sop", "cifar10", "cifar100", "omniglot", "emoji", "glyphs", "folder")
-FREE = ("run_dir", "resume", "num_workers")  # settings that a resumed run may change
 
 
 def parse_args(argv=None):
@@ -44,9 +43,11 @@ def parse_args(argv=None):
     add("--run-dir", metavar="DIR", help="folder of this run; default is runs/transfer/DATASET-NUMBER")
     add("--resume", action="store_true", help="continue the run in --run-dir (or the newest) where it was stopped")
     add("--seed", type=cli.non_negative_int, default=123, metavar="N", help="random seed")
-    args = p.parse_args(argv)
+    args = resume.parse_args(p, argv, "transfer")
     if pathlib.Path(args.weights).is_file():
         args.weights = str(pathlib.Path(args.weights).resolve())  # for predict.py, from any folder
+    if args.features and args.dataset == "features":  # runs of old called them so
+        args.dataset = None
     if args.data_path and not args.dataset:
         args.dataset = "folder"
     if bool(args.features) == bool(args.dataset):
@@ -80,9 +81,8 @@ def main(args):
             f"{len(classes)} classes, the smallest of {fewest} pictures to learn from: at least 2 classes are needed,"
             f" and {args.folds} pictures of each for --folds {args.folds} (--folds 1 leaves the cross-validation out)"
         )
-    args.dataset = args.dataset or "features"  # the run folder's name
-    run = Run.start(args, "transfer")
-    same_settings(run)
+    data_is = {"pictures to learn from": len(train), "pictures held back": len(test), "classes": len(classes)}
+    run = Run.start(args, "transfer", data=data_is)
     run.log(f"{len(train)} pictures of {len(classes)} classes to learn from, {len(test)} held back")
 
     # The network's features, as it comes.
@@ -161,19 +161,6 @@ def pictures(args):
     )
     places = np.arange(len(whole))
     return whole, places[: len(data.train)], places[len(data.train) :]
-
-
-def same_settings(run) -> None:
-    """A resumed run has to be asked for with the settings it was begun with."""
-    import json
-
-    if not run.resumed:
-        return
-    begun, now = json.loads((run.folder / "args.json").read_text(encoding="utf-8"))["args"], vars(run.args)
-    for name in now:
-        if name not in FREE and begun.get(name) != now[name]:
-            flag = f"--{name.replace('_', '-')}"
-            raise UserError(f"--resume: {run.folder} was begun with {flag} {begun.get(name)}, not {now[name]}")
 
 
 def backbone(args):

@@ -7,7 +7,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repository: runs without an install
 
-from common import cli
+from common import cli, resume
 
 SHIPPED = pathlib.Path(__file__).resolve().parent / "pretrained" / "emoji.params"
 DATASETS = ("awa2", "cifar10", "cifar100", "folder")
@@ -109,7 +109,12 @@ def add_pictures(p):
 
 
 def parse_args(argv=None):
-    return parser().parse_args(argv)
+    return resume.parse_args(parser(), argv, "visual_semantic", not_begun)
+
+
+def not_begun(folder):
+    """What a resumed run may still choose: the learning rates of the stages that have no folder yet."""
+    return [f"lr_{name}" for name in ("1", "2a", "2b") if not (folder / f"stage{name}").exists()]
 
 
 def build(args, parts, contexts):
@@ -161,7 +166,12 @@ def main(args):
     # Data: pictures of the seen classes, some of them held back, and of the unseen ones. Network.
     parts = data.load(args)
     net, still = build(args, parts, contexts)
-    run = Run.start(args, "visual_semantic", kvstore.rank)
+    data_is = {
+        "training pictures": len(parts.train), "held-back pictures": len(parts.valid), "unseen pictures":
+        len(parts.test), "seen classes": len(parts.seen), "unseen classes": len(parts.unseen),
+        "workers": kvstore.num_workers,
+    }  # fmt: skip
+    run = Run.start(args, "visual_semantic", kvstore.rank, data_is)
     run.log(
         f"{args.dataset}: {len(parts.train)} pictures of {len(parts.seen)} seen classes to train on, {len(parts.valid)}"
         f" held back, {len(parts.test)} of {len(parts.unseen)} unseen; {args.model} ({net.backbone.source}) at"
@@ -192,7 +202,7 @@ def main(args):
             suggest_lr(name, stage, lr, run)
             return
         folder = run.folder / f"stage{name}"
-        part = Run(folder, args, resume=(folder / "args.json").exists())
+        part = Run(folder, args, (folder / "args.json").exists(), "visual_semantic", data_is, within=run)
         part.log(f"stage {name}: {epochs} epochs of {stage.batches_per_epoch} batches, learning rate {lr:g}")
         best = trainer.fit(
             part,
@@ -206,6 +216,7 @@ def main(args):
             evaluate=stage.evaluate,
             on_best=lambda figures, name=name, folder=folder: save(folder / "model.params", name, figures),
             monitor="score",
+            rate=f"lr_{name}",
             log_interval=args.log_interval,
             checkpoint_batches=args.save_interval,
             keep_all=args.keep_all,

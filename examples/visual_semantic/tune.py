@@ -7,7 +7,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repository: runs without an install
 
-from common import cli
+from common import cli, resume
 from examples.visual_semantic import train
 
 AUGMENTATION = {  # rotation in degrees, zoom, lighting
@@ -37,7 +37,7 @@ def parse_args(argv=None):
         help=f"of {', '.join(AUGMENTATION)}; stage 2a has none, its features are read once",
     )  # fmt: skip
     p.add_argument("--most", type=cli.non_negative_int, default=0, metavar="N", help="so many, drawn; 0: all")
-    return p.parse_args(argv)
+    return resume.parse_args(p, argv, "visual_semantic-tune")
 
 
 def main(args):

@@ -6,7 +6,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repository: runs without an install
 
-from common import cli
+from common import cli, resume
 
 DATA = ("f8k", "f30k", "coco", "emoji", "glyphs")
 PRESETS = {  # the settings of the document's three tables
@@ -78,7 +78,7 @@ def parse_args(argv=None):
     first, _ = p.parse_known_args(argv)
     if first.preset:
         p.set_defaults(**PRESETS[first.preset])
-    args = p.parse_args(argv)
+    args = resume.parse_args(p, argv, "vse")
     if args.finetune and args.int8:
         p.error("--int8 is for features that are only read: leave it out with --finetune")
     if args.kvstore == "dist_async":
@@ -142,7 +142,9 @@ def main(args):
         updater.update(1)
         return {"loss": [value * (len(contexts) / batch.words.shape[1]) for value in values]}
 
-    run = Run.start(args, "vse", kvstore.rank)
+    data_is = {f"{name} {what}": len(values) for name, part in parts.items()
+               for what, values in (("sentences", part.texts), ("pictures", part.image_labels))}  # fmt: skip
+    run = Run.start(args, "vse", kvstore.rank, {**data_is, "workers": kvstore.num_workers})
     run.log(
         f"{args.dataset}: {len(train.texts)} sentences of {len(set(train.image_labels))} things in"
         f" {len(train.image_labels)} pictures to train on, {len(net.vocabulary)} words;"
@@ -168,6 +170,7 @@ def main(args):
         evaluate=lambda _: of_dev.figures(net),
         on_best=save_best,
         monitor="rsum",
+        rate="lrate",
         patience=args.early_stop,
         log_interval=args.dispFreq,
         seed=args.seed,

@@ -97,6 +97,114 @@ def test_best_and_last_two_are_kept(tmp_path, keep_all):
     assert checkpoints.best().startswith("epoch-0002")
 
 
+def test_the_best_survives_a_kill_right_after_it_was_written(tmp_path, monkeypatch):
+    """Its name is part of the checkpoint: there is no moment in which one is new and the other old."""
+    net, updater = small([mx.cpu()])
+    checkpoints = Checkpoints(tmp_path, {"net": net}, {"t": updater})
+    checkpoints.save({"epoch": 1, "batch": 0}, best=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "_prune", lambda self, newest: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            checkpoints.save({"epoch": 2, "batch": 0}, best=True)
+    again = Checkpoints(tmp_path, {"net": net}, {"t": updater})
+    again.load()
+    for epoch in range(3, 7):
+        again.save({"epoch": epoch, "batch": 0})
+    assert again.best() == "epoch-0002-batch-000000"
+    assert [int(name[6:10]) for name in again.names()] == [2, 5, 6]
+
+
+@pytest.mark.parametrize("text", ["[]", "null", '{"na', '{"name": 3}', "{}"])
+def test_a_run_of_old_has_one_file_for_the_best_which_may_be_broken(tmp_path, text):
+    net, updater = small([mx.cpu()])
+    checkpoints = Checkpoints(tmp_path, {"net": net}, {"t": updater})
+    for epoch in (1, 2, 3):
+        place = checkpoints.save({"epoch": epoch, "batch": 0})
+        sums = json.loads((place / "manifest.json").read_text())
+        del sums["best.json"]
+        (place / "best.json").unlink()
+        (place / "manifest.json").write_text(json.dumps(sums))
+    (tmp_path / "best.json").write_text('{"name": "epoch-0002-batch-000000"}')
+    assert Checkpoints(tmp_path, {}, {}).best() == "epoch-0002-batch-000000"
+    (tmp_path / "best.json").write_text(text)
+    again = Checkpoints(tmp_path, {"net": net}, {"t": updater})
+    assert again.best() is None and again.load()["epoch"] == 3
+    again.save({"epoch": 4, "batch": 0}, best=True)
+    assert again.best() == "epoch-0004-batch-000000"
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "null", '{"state.json": ', '{"state.json": null}', "\xff"])
+def test_a_broken_manifest_is_damage(tmp_path, text):
+    net, updater = small([mx.cpu()])
+    checkpoints = Checkpoints(tmp_path, {"net": net}, {"t": updater})
+    checkpoints.save({"epoch": 1, "batch": 0})
+    newest = checkpoints.save({"epoch": 2, "batch": 0})
+    (newest / "manifest.json").write_bytes(text.encode("latin-1"))
+    assert verify(newest)
+    messages = []
+    assert Checkpoints(tmp_path, {"net": net}, {"t": updater}).load(log=messages.append)["epoch"] == 1
+    assert len(messages) == 1 and "is damaged" in messages[0]
+
+
+def test_what_lies_after_a_resume_is_of_before_it_and_goes(tmp_path):
+    net, updater = small([mx.cpu()])
+    checkpoints = Checkpoints(tmp_path, {"net": net}, {"t": updater})
+    for epoch in (1, 2, 3):
+        place = checkpoints.save({"epoch": epoch, "batch": 0})
+    (place / "state.json").write_text("{")
+    assert checkpoints.load(log=lambda _: None)["epoch"] == 2
+    checkpoints.save({"epoch": 2, "batch": 5})
+    assert checkpoints.names() == ["epoch-0002-batch-000000", "epoch-0002-batch-000005"]
+
+
+def test_a_network_that_does_not_fit_is_one_line(tmp_path):
+    net, updater = small([mx.cpu()])
+    Checkpoints(tmp_path, {"net": net}, {"t": updater}).save({"epoch": 1, "batch": 0})
+    before = values(net)
+    wider = gluon.nn.HybridSequential()
+    wider.add(gluon.nn.Dense(6, in_units=4), gluon.nn.BatchNorm(in_channels=6), gluon.nn.Dense(1, in_units=6))
+    more = gluon.nn.HybridSequential()
+    more.add(*net, gluon.nn.Dense(2, in_units=1))
+    for other, message in (
+        (wider, r"has net.0.weight \(5, 4\), and here it is \(6, 4\): other code or flags wrote it; start another"),
+        (more, r"has net.3.weight absent, and here it is \(2, 1\)"), (net[0], "has net.weight absent"),
+    ):  # fmt: skip
+        other.initialize()
+        with pytest.raises(UserError, match=message) as error:
+            Checkpoints(tmp_path, {"net": other}, {}).load()
+        assert "\n" not in str(error.value)
+    for a, b in zip(values(net), before):
+        np.testing.assert_array_equal(a, b)
+    two, _ = small([mx.cpu(0), mx.cpu(1)])
+    with pytest.raises(UserError, match="holds net of 1 devices, here are 2"):
+        Checkpoints(tmp_path, {"net": two}, {}).load()
+    with pytest.raises(UserError, match="is not as it should be"):
+        Checkpoints(tmp_path, {"net": net}, {"other": updater}).load()
+
+
+def full_disk(*_):
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("where", ["fsync", "mkdir", "mxnet"])
+def test_a_full_disk_is_one_line_and_leaves_the_checkpoint_before(tmp_path, monkeypatch, where):
+    net, updater = small([mx.cpu()])
+    checkpoints = Checkpoints(tmp_path, {"net": net}, {"t": updater})
+    checkpoints.save({"epoch": 1, "batch": 0})
+    with monkeypatch.context() as patch:
+        if where == "mxnet":
+            patch.setattr(mx.nd, "save", lambda *_: (_ for _ in ()).throw(mx.MXNetError("Check failed\n  no space")))
+        else:
+            patch.setattr({"fsync": os, "mkdir": Path}[where], where, full_disk)
+        with pytest.raises(UserError, match="cannot write .*epoch-0002-batch-000000: .* the checkpoint before it") as e:
+            checkpoints.save({"epoch": 2, "batch": 0})
+    assert "\n" not in str(e.value)
+    assert os.listdir(tmp_path) == ["epoch-0001-batch-000000"]
+    assert checkpoints.load()["epoch"] == 1
+    checkpoints.save({"epoch": 2, "batch": 0})
+    assert checkpoints.newest() == "epoch-0002-batch-000000"
+
+
 AGREE = """
 import sys, common, mxnet as mx
 from common import optimizer

@@ -2,13 +2,16 @@
 
 import argparse
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from common import run as module
+from common import resume
 from common.errors import UserError
+from common.paths import REPO
 from common.run import Run, read_history
 
 
@@ -18,7 +21,7 @@ def arguments(**more):
 
 @pytest.fixture
 def repo(monkeypatch, tmp_path):
-    monkeypatch.setattr(module, "REPO", tmp_path)
+    monkeypatch.setattr(resume, "REPO", tmp_path)
     return tmp_path
 
 
@@ -52,13 +55,78 @@ def test_a_named_folder_is_neither_overwritten_nor_resumed_by_chance(tmp_path):
     assert not first.resumed and first.checkpoints.is_dir() and first.plots.is_dir()
     with pytest.raises(UserError, match="mine holds a run already: --resume continues it"):
         Run.start(arguments(run_dir=str(folder)), "vse")
+    Run.start(arguments(run_dir=str(folder), lr=0.5, resume=True), "vse")
+    assert "changes" not in json.loads((folder / "args.json").read_text())
     Run.start(arguments(run_dir=str(folder), lr=0.7, resume=True), "vse")
-    assert json.loads((folder / "args.json").read_text())["args"]["lr"] == 0.5  # what the run was begun with
+    kept = json.loads((folder / "args.json").read_text())
+    assert kept["args"]["lr"] == 0.7 and [change["lr"] for change in kept["changes"]] == [[0.5, 0.7]]
+
+
+def test_another_programs_run_and_other_data_are_refused(tmp_path):
+    flags = {"run_dir": str(tmp_path / "run")}
+    first = Run.start(arguments(**flags), "vse", data={"pictures": 390, "classes": 10})
+    flags["resume"] = True
+    with pytest.raises(UserError, match=r"run holds a run of vse, not of im2vec: give another --run-dir"):
+        Run.start(arguments(**flags), "im2vec")
+    with pytest.raises(UserError, match=r"run was begun on 390 pictures, and there are 702 now"):
+        Run.start(arguments(**flags), "vse", data={"pictures": 702, "classes": 10})
+    Run.start(arguments(**flags), "vse", data={"pictures": 390, "classes": 10})
+    kept = json.loads((first.folder / "args.json").read_text())
+    for name in ("program", "data", "where"):  # a run of old says nothing of these
+        del kept[name]
+    (first.folder / "args.json").write_text(json.dumps(kept))
+    Run.start(arguments(**flags), "im2vec", data={"pictures": 1})
+
+
+OTHER = """
+import argparse, sys
+from common import cli
+from common.run import Run
+args = argparse.Namespace(run_dir=sys.argv[1], dataset="glyphs", resume=sys.argv[2] == "resume", lr=0.1)
+cli.launch(lambda args: Run.start(args, "vse", int(sys.argv[3])).log("mine"), lambda: args)
+"""
+
+
+def other(folder, resume="resume", rank=0):
+    command = [sys.executable, "-c", OTHER, str(folder), resume, str(rank)]
+    return subprocess.run(command, cwd=REPO, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("resume", ["resume", "new"])
+def test_a_run_folder_has_one_writer(tmp_path, resume):
+    first = Run.start(arguments(run_dir=str(tmp_path)), "vse")
+    first.log("mine")
+    (first.checkpoints / ".writing-1").mkdir()
+    if resume == "new":  # it has the folder already, and nothing in it yet
+        (tmp_path / "args.json").unlink()
+    done = other(tmp_path, resume)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "is written by another process now: wait for its end, or give another --run-dir" in done.stderr
+    assert (first.checkpoints / ".writing-1").is_dir() and len((tmp_path / "log.txt").read_text().splitlines()) == 1
+    assert other(tmp_path, "new", rank=2).returncode == 0  # each worker writes a folder of its own
+
+
+def test_the_lock_ends_with_the_run(tmp_path):
+    run = Run.start(arguments(run_dir=str(tmp_path)), "vse")
+    again = Run.start(arguments(run_dir=str(tmp_path), resume=True), "vse")  # this process has it
+    del run
+    assert other(tmp_path).returncode == 2
+    del again
+    assert other(tmp_path).returncode == 0
+
+
+def test_a_folder_that_cannot_be_written_any_more_is_one_line(tmp_path, monkeypatch):
+    run = Run.start(arguments(run_dir=str(tmp_path)), "vse")
+    (tmp_path / "log.txt").mkdir()
+    for write, name in ((lambda: run.log("x"), "log.txt"), (lambda: run.metrics(x=1), "metrics.jsonl")):
+        (tmp_path / name).mkdir(exist_ok=True)
+        with pytest.raises(UserError, match=f"cannot write .*{name}: Is a directory; free some space or give"):
+            write()
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"cannot write .*/file/run: .*; give another --run-dir"):
+    with pytest.raises(UserError, match=r"cannot write .*/file/run: .*; free some space or give another --run-dir"):
         Run.start(arguments(run_dir=str(tmp_path / "file" / "run")), "vse")
 
 

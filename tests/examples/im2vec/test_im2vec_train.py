@@ -91,6 +91,10 @@ def test_resume_input_output_continues_a_and_leaves_it_untouched(cifar100, first
     np.testing.assert_allclose(new.objective.class_vectors(), old.objective.class_vectors(), atol=1e-6)
     started = np.load(tmp_path / "run" / "vectors" / "epoch-0000.npy")
     np.testing.assert_array_equal(started, old.objective.class_vectors())
+    again = train.parse_args(["--resume", "--run-dir", str(tmp_path / "run"), "--epochs", "3"])
+    assert again.resume and again.input == str(first / "three/lion_tiger_wolf") and again.lr == 1e-9
+    train.main(again)
+    assert modelfile.load(first / "three" / "lion_tiger_wolf2").about["epochs"] == 5
 
 
 def test_a_stopped_run_goes_on_bit_for_bit(cifar100, first, tmp_path, monkeypatch):

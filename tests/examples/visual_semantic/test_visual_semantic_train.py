@@ -118,6 +118,7 @@ def test_stages_run_one_by_one_or_killed_give_the_same_model(trained, flags, tmp
     again = run("train.py", *flags, "--run-dir", folder)
     assert again.returncode == 2 and "--resume" in again.stderr
     command = [sys.executable, str(EXAMPLE / "train.py"), *map(str, flags), "--run-dir", str(folder), "--resume"]
+    command += ["--stages", "1,2a,2b"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     for _ in range(1200):
         if (folder / "stage2a" / "checkpoints" / "epoch-0003-batch-000000").exists() or process.poll() is not None:
@@ -125,7 +126,7 @@ def test_stages_run_one_by_one_or_killed_give_the_same_model(trained, flags, tmp
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    done = run("train.py", *flags, "--run-dir", folder, "--resume")
+    done = run("train.py", "--run-dir", folder, "--resume")
     assert done.returncode == 0, done.stderr
     digests = [hashlib.sha256((place / "model.params").read_bytes()).hexdigest() for place in (trained, folder)]
     assert digests[0] == digests[1]

@@ -1,0 +1,186 @@
+"""``--resume`` takes the run's own flags from its folder: a flag given again must agree, but for a few that may change.
+
+Imports nothing slow: what does not agree is said at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError, reading
+from common.files import plain
+from common.paths import REPO
+
+ARGS = "args.json"
+FREE = (  # what a resumed run may change: how long it goes on, what it keeps and shows of itself, and how fast it reads
+    "epochs", "epochs_1", "epochs_2a", "epochs_2b", "max_epochs", "stages", "num_workers", "log_interval", "dispFreq",
+    "no_plots", "save_interval", "keep_all",
+)  # fmt: skip
+OF_A_CALL = ("run_dir", "resume", "find_lr")  # these belong to one call, not to the run
+PATHS = ("DIR", "FILE", "WEIGHTS")  # the metavars of flags that name a place
+
+
+def parse_args(
+    p: argparse.ArgumentParser, argv, program: str, free: Callable[[Path], Iterable[str]] | None = None
+) -> argparse.Namespace:
+    """``p.parse_args(argv)``; with ``--resume``, flags that are not given are those of the run.
+
+    Parameters
+    ----------
+    p : argparse.ArgumentParser
+        Has ``--resume`` and ``--run-dir``.
+    argv : list of str or None
+    program : str
+        Whose runs are continued: the folder under ``runs/``.
+    free : callable (folder) -> names, optional
+        What else may change in the run of a folder, beside `FREE`.
+
+    Returns
+    -------
+    argparse.Namespace
+        ``run_dir`` is the run's folder where one is resumed.
+
+    Raises
+    ------
+    UserError
+        There is no such run, another program wrote it, or a flag disagrees: names flag and both values.
+    """
+    args = p.parse_args(argv)
+    if not args.resume:
+        return args
+    folder = place(args, program)
+    kept = read(folder)
+    check_program(kept, program, folder)
+    may = {*FREE, *kept.get("free", ()), *(free(folder) if free else ())}
+    given = _given(p, argv)
+    where = kept.get("where", os.getcwd())
+    for action in p._actions:
+        name = action.dest
+        if name in OF_A_CALL or name not in kept["args"]:
+            continue
+        begun, is_path = kept["args"][name], action.metavar in PATHS
+        if name not in given:
+            setattr(args, name, _found(begun, where) if is_path else begun)
+        elif name not in may and not _same(begun, given[name], where, is_path):
+            begun = _found(begun, where) if is_path else begun
+            raise UserError(_disagreement(action, begun, given[name], folder))
+    args.run_dir = str(folder)
+    return args
+
+
+def place(args: argparse.Namespace, program: str) -> Path:
+    """The run folder that the flags ask for: ``--run-dir``, or by number under ``runs/<program>/``.
+
+    With ``--resume`` the number is the newest of the data set, else a new one.
+    """
+    if args.run_dir:
+        return Path(args.run_dir)
+    stem = args.dataset or ("folder" if getattr(args, "data_path", None) else "features")
+    parent, resumed = REPO / "runs" / program, getattr(args, "resume", False)
+    suffixes = (path.name[len(stem) + 1 :] for path in parent.glob(f"{stem}-*"))
+    last = max((int(suffix) for suffix in suffixes if suffix.isdigit()), default=0)
+    if resumed and not last:
+        raise UserError(f"no run of {stem} under {parent} to resume: give its --run-dir, or leave out --resume")
+    return parent / f"{stem}-{last if resumed else last + 1}"
+
+
+def read(folder: Path) -> dict:
+    """What ``args.json`` in a run's folder holds; of a worker that has a machine of its own, its part's.
+
+    Raises
+    ------
+    UserError
+        There is none, or it cannot be read.
+    """
+    files = [path for path in (folder / ARGS, *sorted(folder.glob(f"worker-*/{ARGS}"))) if path.is_file()]
+    if not files:
+        raise UserError(f"{folder} holds no run to resume: leave out --resume, or give its --run-dir")
+    parts = []
+    for path in files:
+        with reading(path, "the run cannot be resumed; start another"):
+            parts.append(json.loads(path.read_text(encoding="utf-8")))
+            if not isinstance(parts[-1], dict) or not isinstance(parts[-1].get("args"), dict):
+                raise ValueError("no flags in it")
+    free = {name for part in parts for name in part.get("free", ())}  # whichever worker's numbers went first
+    return {**parts[0], "free": sorted(free)} if free else parts[0]
+
+
+def check_program(kept: dict, program: str, folder: Path) -> None:
+    """Refuse a run that another program wrote; runs of old do not say whose they are."""
+    found = kept.get("program", program)
+    if program and found != program:
+        raise UserError(f"{folder} holds a run of {found}, not of {program}: give another --run-dir")
+
+
+def changes(kept: dict, args: argparse.Namespace) -> dict[str, list]:
+    """The flags that are not as they were: name to the value then and the value now."""
+    now, where = as_json(vars(args)), kept.get("where", os.getcwd())
+    return {
+        name: [value, now[name]]
+        for name, value in kept["args"].items()
+        if name in now and name not in OF_A_CALL and value != now[name] and not _same(value, now[name], where, True)
+    }
+
+
+def check_data(kept: dict, data: dict, folder: Path) -> None:
+    """Refuse a data set that is another than the run was begun on; runs of old do not say what theirs was."""
+    for name, value in as_json(data).items():
+        begun = kept.get("data", {}).get(name, value)
+        if begun != value:
+            raise UserError(
+                f"{folder} was begun on {begun} {name}, and there are {value} now: resume it with the same data"
+            )
+
+
+def as_json(value: Any) -> Any:
+    """`value` as it comes back from a JSON file."""
+    return json.loads(json.dumps(value, default=plain))
+
+
+def _given(p: argparse.ArgumentParser, argv) -> dict:
+    """The flags that the command line names, with their values: parsed once more, without defaults."""
+    absent = object()
+    values = vars(p.parse_args(argv, argparse.Namespace(**{action.dest: absent for action in p._actions})))
+    return {name: as_json(value) for name, value in values.items() if value is not absent}
+
+
+def _same(begun, now, where: str, is_path: bool) -> bool:
+    """Whether two values agree; places count as the same wherever the command was given."""
+    if not is_path:
+        return begun == now
+    if isinstance(begun, list) and isinstance(now, list) and len(begun) == len(now):
+        return all(_same(a, b, where, True) for a, b in zip(begun, now))
+    if isinstance(begun, str) and isinstance(now, str):
+        there = os.path.join(where, begun)
+        return os.path.realpath(there) == os.path.realpath(now) or (begun == now and not os.path.exists(there))
+    return begun == now
+
+
+def _found(value, where: str):
+    """A place that was named in the working folder `where`, as it is named here."""
+    if isinstance(value, list):
+        return [_found(part, where) for part in value]
+    if not isinstance(value, str) or os.path.realpath(where) == os.getcwd():
+        return value
+    there = os.path.join(where, value)
+    return there if os.path.exists(there) else value
+
+
+def _disagreement(action: argparse.Action, begun, given, folder: Path) -> str:
+    flag = max(action.option_strings, key=len)
+    if action.nargs == 0:  # a switch
+        said, was = flag, f"with {flag}" if begun else f"without {flag}"
+    else:
+        said, was = f"{flag} {_shown(given)}", "without it" if begun in (None, []) else f"with {flag} {_shown(begun)}"
+    return f"{said}: the run in {folder} was begun {was}; leave it out to resume, or start another --run-dir"
+
+
+def _shown(value) -> str:
+    if isinstance(value, list):
+        return ",".join(map(str, value)) or "''"
+    return str(value)
