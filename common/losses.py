@@ -10,12 +10,14 @@ class MarginLoss(HybridBlock):
     r"""Margin based loss with a learned boundary per class (Wu et al. 2017, section 4.1).
 
     With :math:`D_{ap}, D_{an}` the Euclidean distances of an anchor to a positive and to a negative, the margin
-    :math:`\alpha` and the boundary :math:`\beta` of the anchor's class,
+    :math:`\alpha` and the boundary :math:`\beta_a` of the anchor's class,
 
-    .. math:: \ell = \frac{1}{P} \Big(\sum [\alpha + D_{ap} - \beta]_+ + \sum [\alpha + \beta - D_{an}]_+
-              + \nu \sum_c \beta_c \Big),
+    .. math:: \ell = \frac{1}{P} \sum_{(a, p, n)} \Big([\alpha + D_{ap} - \beta_a]_+ + [\alpha + \beta_a - D_{an}]_+
+              + \nu \beta_a \Big),
 
-    where `P` counts the terms that are not zero (at least one).
+    where `P` counts the first two kinds of terms that are not zero; where there is none the loss is zero. The boundary
+    of a class counts once for each triplet that its pictures anchor, as in the original example and in
+    pytorch-metric-learning, so classes that are not in the batch are left alone.
 
     Parameters
     ----------
@@ -61,7 +63,7 @@ class MarginLoss(HybridBlock):
         active = F.sum(positive_loss > 0) + F.sum(negative_loss > 0)
         total = F.sum(positive_loss) + F.sum(negative_loss)
         if self.nu:
-            total = total + self.nu * F.sum(beta)
+            total = total + self.nu * F.sum(boundary) * (active > 0)
         return total / F.maximum(active, F.ones_like(active))
 
 

@@ -61,6 +61,29 @@ class Shuffled:
         return list(share.reshape(len(self), self.batch_size))
 
 
+PUBLISHED = 70, 5  # images in a batch and of a class, Wu et al. 2017 as the original example has it
+
+
+def balanced_shape(labels: Sequence[int], batch_size: int | None = None, batch_k: int | None = None) -> tuple[int, int]:
+    """Images in a batch and images per class that `ClassBalanced` can draw from `labels`.
+
+    `PUBLISHED` where the classes allow it. No more images of a class than the largest class has; where fewer than 14
+    classes are there, more of each, so that the batch keeps its size. What is given stays as it is, possible or not.
+    """
+    counts = np.unique(labels, return_counts=True)[1]
+    classes, largest = len(counts), int(counts.max())
+    size, k = PUBLISHED
+    if batch_size and batch_k:
+        return batch_size, batch_k
+    if batch_k:
+        return batch_k * min(max(size // batch_k, 2), classes), batch_k
+    if batch_size:
+        possible = [n for n in range(2, batch_size + 1) if batch_size % n == 0 and 2 <= batch_size // n <= classes]
+        return batch_size, min(possible, key=lambda n: abs(n - k), default=k)
+    k = max(2, min(max(k, size // classes), largest))
+    return k * min(size // k, classes), k
+
+
 class ClassBalanced:
     """Batches of ``batch_size / batch_k`` classes with `batch_k` images of each, as embedding losses want them.
 

@@ -11,13 +11,15 @@ from common.paths import data_dir
 
 __all__ = ["NAMES", "Dataset", "ImageSet", "load"]
 
+OFFICIAL = ("cub200", "cars196", "sop")  # split by class once and for all
+FEWEST = 4  # classes of which two can be held back and two be told apart in training
 NAMES = ("cub200", "cars196", "sop", "cifar10", "cifar100", "omniglot", "emoji", "glyphs", "folder")
 
 
 def load(
     name: str,
     path=None,
-    protocol: str = "unseen",
+    protocol: str | None = "unseen",
     seed: int = 123,
     test_share: float = 0.2,
     unseen: list[str] | None = None,
@@ -31,11 +33,12 @@ def load(
         One of `NAMES`.
     path : optional
         Its folder; default ``data/<name>`` in the repository.
-    protocol : {"unseen", "seen"}
+    protocol : {"unseen", "seen", None}
         ``unseen``: no test class is trained on. Official split where there is one (cub200, cars196, sop); the classes
         in `unseen`; else half of the classes, drawn with `seed`. ``seen``: the same classes, pictures held back:
         the official split (cifar10, cifar100), the last artist (emoji), the last three faces (glyphs), else
-        `test_share` of each class, drawn with `seed`.
+        `test_share` of each class, drawn with `seed`. None: ``unseen``, but ``seen`` for a folder of two or three
+        classes where none is named in `unseen`.
     seed : int
     test_share : float
     unseen : list of str, optional
@@ -50,20 +53,24 @@ def load(
     """
     if name not in NAMES:
         raise UserError(f"no data set is called {name!r}{near(name, NAMES)}: {', '.join(NAMES)}")
+    free, protocol = protocol is None, protocol or "unseen"
+    if unseen is not None and (protocol == "seen" or name in OFFICIAL):
+        why = f"{name} is split by class already" if name in OFFICIAL else "--protocol seen holds back no class"
+        raise UserError(f"--unseen {unseen[0]} has no effect here, {why}: leave it out")
     if name == "folder" and path is None:
         raise UserError("--dataset folder needs --data-path, a folder with a folder of pictures for each class")
     place = Path(path) if path else data_dir(name)
     if name != "glyphs" and not place.exists():
         get = "put its official folder there" if name in ("cars196", "folder") else f"./get_data.sh {name} gets it"
         raise UserError(f"{place} is not there: {get}; --dataset glyphs needs no download")
-    if name in ("cub200", "cars196", "sop"):
+    if name in OFFICIAL:
         return _official(name, place, protocol, keep_whole, test_share, seed)
     if name in ("cifar10", "cifar100"):
         train, test, superclasses = cifar.load(name, place)
         if protocol == "unseen":
             train, _ = split_unseen(train, unseen, seed)
             test = test.select([n for n in test.class_names if n not in train.class_names])
-        return Dataset(name, train, test, superclasses)
+        return Dataset(name, train, test, superclasses, protocol=protocol)
     superclasses = captions = None
     if name == "glyphs":
         whole = glyphs.load(path)
@@ -79,11 +86,13 @@ def load(
         held = 4
     else:
         whole, held = folder.load(place), 0
+        if free and unseen is None and len(whole.class_names) < FEWEST:
+            protocol = "seen"
     if protocol == "unseen":
         train, test = split_unseen(whole, unseen, seed)
     else:
         train, test = split_domains(whole, held) if held else split_seen(whole, test_share, seed)
-    return Dataset(name, train, test, superclasses, captions)
+    return Dataset(name, train, test, superclasses, captions, protocol)
 
 
 def _official(name, place, protocol, keep_whole, test_share, seed) -> Dataset:
@@ -93,7 +102,7 @@ def _official(name, place, protocol, keep_whole, test_share, seed) -> Dataset:
         train, test = {"cars196": official.cars196, "sop": official.sop}[name](place)
     if protocol == "seen":
         train, test = split_seen(train, test_share, seed)
-    return Dataset(name, train, test)
+    return Dataset(name, train, test, protocol=protocol)
 
 
 def _alphabets(unseen: list[str] | None, superclasses: dict[str, str]) -> list[str]:

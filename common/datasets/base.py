@@ -108,6 +108,8 @@ class Dataset:
         The group each class belongs to, where the data set has groups (alphabet, category, ...).
     captions : dict of str to list of str or None
         Sentences for each class, where the data set has them.
+    protocol : {"unseen", "seen"}
+        How the two parts differ: by class, or by picture.
     """
 
     name: str
@@ -115,6 +117,7 @@ class Dataset:
     test: ImageSet
     superclasses: dict[str, str] | None = None
     captions: dict[str, list[str]] | None = None
+    protocol: str = "unseen"
 
 
 def split_unseen(whole: ImageSet, unseen: Sequence[str] | None, seed: int) -> tuple[ImageSet, ImageSet]:

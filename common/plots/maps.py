@@ -13,21 +13,35 @@ from common.datasets import ImageSet
 from common.images import resize
 from common.plots.base import CLASSES, canvas, gif, shorten, write
 
+FEWEST = 5  # pictures that t-SNE can place
+CLASSES_SHOWN = 20
 
-def tsne(embeddings: np.ndarray, image_set: ImageSet, path, most: int = 400, seed: int = 0, side: int = 28) -> Path:
+
+def tsne(
+    embeddings: np.ndarray, image_set: ImageSet, path, most: int = 400, seed: int = 0, side: int = 28
+) -> Path | None:
     """The pictures at the places t-SNE (van der Maaten and Hinton 2008) gives their embeddings.
 
     Parameters
     ----------
     embeddings : (n, d) array
     most : int
-        Pictures shown: whole classes, drawn at random with `seed`.
+        Pictures shown, drawn at random with `seed`: all of a class where classes are small, else equally many of each.
     side : int
         Pixels of a picture on the sheet.
+
+    Returns
+    -------
+    Path or None
+        None where there are fewer than `FEWEST` pictures, or all lie on one point.
     """
     from sklearn.manifold import TSNE
 
-    chosen = _whole_classes(image_set.labels, most, seed)
+    if len(embeddings) < FEWEST:
+        return None
+    chosen = _sample(image_set.labels, most, seed)
+    if not np.ptp(embeddings[chosen], axis=0).any():
+        return None
     perplexity = min(20.0, max(2.0, (len(chosen) - 1) / 4))
     places = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(embeddings[chosen])
     places = (places - places.min(axis=0)) / np.maximum(np.ptp(places, axis=0), 1e-9)
@@ -43,15 +57,21 @@ def tsne(embeddings: np.ndarray, image_set: ImageSet, path, most: int = 400, see
     return write(figure, path)
 
 
-def _whole_classes(labels: np.ndarray, most: int, seed: int) -> np.ndarray:
-    """Indices of all pictures of random classes, `most` at the most (at least one class)."""
-    chosen: list[int] = []
+def _sample(labels: np.ndarray, most: int, seed: int) -> np.ndarray:
+    """Indices of pictures of random classes, `most` in all at the most.
+
+    No class takes so many that fewer than `CLASSES_SHOWN` (or all there are) could be shown.
+    """
     rng = np.random.default_rng(seed)
-    for label in rng.permutation(np.unique(labels)):
+    classes = rng.permutation(np.unique(labels))
+    each = max(1, most // min(len(classes), CLASSES_SHOWN))
+    chosen: list[int] = []
+    for label in classes:
         members = np.flatnonzero(labels == label)
-        if chosen and len(chosen) + len(members) > most:
+        part = members if len(members) <= each else np.sort(rng.choice(members, each, replace=False))
+        if len(chosen) + len(part) > most:
             break
-        chosen += members[:most].tolist()
+        chosen += part.tolist()
     return np.array(chosen)
 
 

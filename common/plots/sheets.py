@@ -71,24 +71,40 @@ def contact_sheet(
 
 
 def retrieval_sheet(
-    embeddings: np.ndarray, image_set: ImageSet, path, queries: int = 12, k: int = 10, seed: int = 0
+    embeddings: np.ndarray,
+    image_set: ImageSet,
+    path,
+    queries: int = 12,
+    k: int = 10,
+    seed: int = 0,
+    gallery: tuple[ImageSet | None, np.ndarray | None] = (None, None),
 ) -> Path:
-    """Each row a query and its `k` nearest, wrong ones framed in red."""
+    """Each row a query and its `k` nearest, wrong ones framed in red.
+
+    Parameters
+    ----------
+    embeddings : (n, d) array
+        Of the pictures in `image_set`.
+    gallery : (ImageSet, (m, d) array), optional
+        Where to search: pictures of the same classes and their embeddings; default the queries themselves.
+    """
     from common.metrics import unit
 
     rng = np.random.default_rng(seed)
     chosen = rng.choice(len(image_set), min(queries, len(image_set)), replace=False)
-    vectors = unit(embeddings)
-    similarity = vectors[chosen] @ vectors.T
-    similarity[np.arange(len(chosen)), chosen] = -np.inf
+    vectors, (among, base) = unit(embeddings), gallery
+    if among is None:
+        similarity = vectors[chosen] @ vectors.T
+        similarity[np.arange(len(chosen)), chosen] = -np.inf
+        among, k = image_set, min(k, len(image_set) - 1)
+    else:
+        similarity = vectors[chosen] @ unit(base).T
     nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
     rows = []
     for query, found in zip(chosen, nearest):
         own = image_set.labels[query]
         row = [(image_set.read(query), "query", QUERY)]
-        for index in found:
-            right = image_set.labels[index] == own
-            row.append((image_set.read(index), "", RIGHT if right else WRONG))
+        row += [(among.read(i), "", RIGHT if among.labels[i] == own else WRONG) for i in found]
         rows.append(row)
     return sheet(rows, path, "Each row: a query and its nearest pictures (green: same class, red: another)")
 

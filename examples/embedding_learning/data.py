@@ -1,4 +1,4 @@
-"""Pictures in, embeddings out: transforms, features read once, and the embedding of a whole set."""
+"""Pictures in, embeddings out: parts, transforms, features read once, and the embedding of a whole set."""
 
 from __future__ import annotations
 
@@ -8,15 +8,133 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from common import features
-from common.datasets import ImageSet
+from common import datasets, features
+from common.datasets import Dataset, ImageSet
+from common.datasets.base import split_seen
+from common.errors import UserError
 from common.loader import Batch, Loader
 from common.paths import data_root
-from common.samplers import ClassBalanced, Sequential
+from common.samplers import PUBLISHED, ClassBalanced, Sequential, balanced_shape
 from common.transforms import Eval, Train
 
 READ_BATCH = 100
+VALIDATION_SHARE = 0.1  # where the data has enough of it: so many classes, or pictures of every class
+ENOUGH = {"unseen": 4, "seen": 5}
 CHARACTERS = ("glyphs", "omniglot")  # their mirror image is another character
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """What a run trains on, chooses its best epoch on, and reports.
+
+    Attributes
+    ----------
+    dataset : Dataset
+    train, test : ImageSet
+    validation : ImageSet or None
+        Held out of the training pictures, as the test pictures were; None: the test pictures choose.
+    notes : list of str
+        What was settled by the data, for the log.
+    """
+
+    dataset: Dataset
+    train: ImageSet
+    validation: ImageSet | None
+    test: ImageSet
+    notes: list[str]
+
+
+def load(args) -> Parts:
+    """The pictures that the flags ask for. Flags that were not given and follow the data are filled in.
+
+    These are ``--protocol``, ``--validation-share``, ``--batch-size`` and ``--batch-k``.
+
+    Raises
+    ------
+    UserError
+        The data is not there, or does not allow what the flags ask for.
+    """
+    dataset = datasets.load(
+        args.dataset, args.data_path, args.protocol, args.seed, unseen=args.unseen, keep_whole=args.keep_whole
+    )
+    train, notes = dataset.train, []
+    classes = len(train.class_names)
+    if dataset.protocol == "unseen":
+        _check_unseen(dataset)
+    elif args.protocol is None:
+        notes.append(f"{classes} classes are too few to hold some back: --protocol seen, which holds back pictures")
+    args.protocol = dataset.protocol
+    if args.validation_share is None:
+        args.validation_share = _default_share(train, args.protocol)
+    validation = None
+    if args.validation_share:
+        hold_out = _hold_out_classes if args.protocol == "unseen" else _hold_out_pictures
+        train, validation = hold_out(train, args.validation_share, (args.seed, 1))
+    notes.append(_choice(args, validation))
+    args.batch_size, args.batch_k = balanced_shape(train.labels, args.batch_size, args.batch_k)
+    if (args.batch_size, args.batch_k) != PUBLISHED:
+        notes.append(f"batches of {args.batch_size} pictures, {args.batch_k} of a class (--batch-size, --batch-k)")
+    return Parts(dataset, train, validation, dataset.test, notes)
+
+
+def _check_unseen(dataset: Dataset) -> None:
+    classes = len(dataset.train.class_names)
+    if classes < 2:
+        raise UserError(
+            f"--protocol unseen leaves {classes} class to train on, two are needed: --protocol seen holds back"
+            " pictures and no class"
+        )
+    if np.bincount(dataset.test.labels).max() < 2:
+        raise UserError(
+            "--protocol unseen: no test class has two pictures, so none can find another; add pictures, or name"
+            " others after --unseen"
+        )
+
+
+def _default_share(train: ImageSet, protocol: str) -> float:
+    """`VALIDATION_SHARE` where it holds out four classes, or every class has five pictures, else 0."""
+    counts = np.bincount(train.labels)
+    there = round(VALIDATION_SHARE * np.sum(counts > 1)) if protocol == "unseen" else counts.min()
+    return VALIDATION_SHARE if there >= ENOUGH[protocol] else 0.0
+
+
+def _hold_out_classes(whole: ImageSet, share: float, seed) -> tuple[ImageSet, ImageSet]:
+    """Two sets without a common class: the second has `share` of those with two pictures, two classes at the least."""
+    able = np.random.default_rng(seed).permutation(np.flatnonzero(np.bincount(whole.labels) > 1))
+    chosen = {whole.class_names[i] for i in able[: max(2, round(share * len(able)))]}
+    rest = [name for name in whole.class_names if name not in chosen]
+    if len(chosen) < 2 or len(rest) < 2:
+        raise UserError(
+            f"--validation-share {share:g} would hold out {len(chosen)} of {len(whole.class_names)} training classes"
+            " and leave the others, two are needed of each: 0 holds out none"
+        )
+    return whole.select(rest), whole.select([name for name in whole.class_names if name in chosen])
+
+
+def _hold_out_pictures(whole: ImageSet, share: float, seed) -> tuple[ImageSet, ImageSet]:
+    """Two sets with the same classes: the second has `share` of each one's pictures, one at the least."""
+    fewest = np.bincount(whole.labels).min()
+    if fewest < 2 or share == 1:
+        raise UserError(
+            f"--validation-share {share:g} would leave a class without a picture to train on (the smallest has"
+            f" {fewest}): 0 holds out none"
+        )
+    return split_seen(whole, share, seed)
+
+
+def _choice(args, validation: ImageSet | None) -> str:
+    """What the best epoch is chosen on."""
+    held = "classes" if args.protocol == "unseen" else "pictures"
+    if validation is None:
+        return (
+            f"the best epoch is the best on the test {held} (--validation-share 0): its figures are a choice on test"
+            " data"
+        )
+    count = len(validation.class_names) if args.protocol == "unseen" else len(validation)
+    return (
+        f"the best epoch is the best on {count} {held} held out of training (--validation-share"
+        f" {args.validation_share:g}); the test {held} are asked once, at the end"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,8 +188,14 @@ def embed(forward, batches: Iterable[Batch], ctx) -> np.ndarray:
     return np.concatenate([rows for rows, _ in features.stream(batches, forward, ctx)])
 
 
-def pixels(image_set: ImageSet, size: int) -> np.ndarray:
-    """The plainest embedding: pixels at no more than 32 x 32, less their mean; (n, 3072) float32."""
-    side = min(size, 32)
-    rows = image_set.array(side).reshape(len(image_set), -1).astype(np.float32)
-    return rows - rows.mean(axis=0)
+def pixels(image_set: ImageSet, size: int, gallery: ImageSet | None = None) -> np.ndarray:
+    """The plainest embedding: pixels at no more than 32 x 32, less their mean; (n, 3072) float32.
+
+    The mean is of `gallery` where the pictures are looked for there.
+    """
+    rows = _flat(image_set, size)
+    return rows - (rows if gallery is None else _flat(gallery, size)).mean(axis=0)
+
+
+def _flat(image_set: ImageSet, size: int) -> np.ndarray:
+    return image_set.array(min(size, 32)).reshape(len(image_set), -1).astype(np.float32)

@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""Three minutes on the embedded characters: train, compare with raw pixels, draw. Run by `make demo`."""
+"""Three minutes on the embedded characters: train, compare with raw pixels, draw. Run by `make demo`.
+
+The best epoch is chosen on validation characters, as `train.py` does by default; the test characters are asked once.
+"""
 
 import pathlib
 import sys

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from common import metrics, plots, report
@@ -12,9 +14,15 @@ KS = (1, 2, 4, 8, 16)
 SHOWN = ("recall@1", "recall@2", "recall@4", "recall@8", "map@r")
 
 
-def figures(embeddings: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """recall@1/2/4/8/16 of each picture among all others, MAP@R and R-precision."""
-    return {**metrics.recall_at_k(embeddings, labels, KS), **metrics.map_at_r(embeddings, labels)}
+def figures(
+    embeddings: np.ndarray,
+    labels: np.ndarray,
+    gallery: np.ndarray | None = None,
+    gallery_labels: np.ndarray | None = None,
+) -> dict[str, float]:
+    """recall@1/2/4/8/16, MAP@R and R-precision of each picture among all others, or among those of a gallery."""
+    searched = gallery, gallery_labels
+    return {**metrics.recall_at_k(embeddings, labels, KS, *searched), **metrics.map_at_r(embeddings, labels, *searched)}
 
 
 def table(rows: dict[str, dict[str, float]]) -> str:
@@ -24,31 +32,61 @@ def table(rows: dict[str, dict[str, float]]) -> str:
     return "\n".join([head, *(f"{m:<{width}}" + "".join(f"{f[k]:>10.3f}" for k in SHOWN) for m, f in rows.items())])
 
 
+@dataclasses.dataclass(frozen=True)
+class Tested:
+    """The test pictures and their embeddings, and those they are looked for among (None: each other)."""
+
+    pictures: ImageSet
+    embeddings: np.ndarray
+    gallery: ImageSet | None = None
+    gallery_embeddings: np.ndarray | None = None
+
+
 def finish(
-    run: Run, rows: dict[str, dict[str, float]], embeddings: np.ndarray, test_set: ImageSet, draw: bool, seed: int
-) -> None:
-    """Print the figures of each method (the last one is the trained embedding), write them, draw, and make the page."""
-    ours = rows["trained"]
-    final = {**ours, "nmi": metrics.nmi(embeddings, test_set.labels)}
+    run: Run, rows: dict[str, dict[str, float]], validation: dict[str, float], tested: Tested, notes: list[str],
+    draw: bool, seed: int,
+) -> None:  # fmt: skip
+    """Print the figures of each method, write them, draw, and make the page.
+
+    Parameters
+    ----------
+    rows : dict of method to figures
+        The last one, ``trained``, is ours.
+    validation : dict
+        Figures of the same epoch on what was held out of training; may be empty.
+    tested : Tested
+    notes : list of str
+        What was settled by the data; the page says it too.
+    """
+    test_set, ours = tested.pictures, rows["trained"]
+    final = {**ours, **validation}
+    if len(test_set) > len(test_set.class_names):  # else each picture is a cluster of its own
+        final["nmi"] = metrics.nmi(tested.embeddings, test_set.labels)
     final.update({f"{name}_{key}": value for name, f in rows.items() if name != "trained" for key, value in f.items()})
-    notes = []
+    twins = []
     if test_set.domain_names == list(glyphs.FACES):
         final["ceiling_recall@1"] = glyphs.twin_ceiling(test_set.class_names)
-        notes.append(
+        twins.append(
             "Some characters are drawn exactly alike (Latin, Greek and Cyrillic A): no method can pass"
             f" recall@1 {final['ceiling_recall@1']:.3f} here."
         )
     run.finish(final)
     run.log("\n" + table(rows))
-    for note in notes:
+    for note in twins:
         run.log(note)
-    if not draw:
-        return
-    sections = [("Figures", [table_of(rows), *notes])]
+    if draw:
+        _draw(run, tested, [table_of(rows), *twins, *notes], "validation_" if validation else "", seed)
+
+
+def _draw(run: Run, tested: Tested, figures: list, prefix: str, seed: int) -> None:
+    sections = [("Figures", figures)]
+    curves = ["loss", f"{prefix}recall@1", f"{prefix}map@r"]
+    gallery = tested.gallery, tested.gallery_embeddings
+    retrieval = run.plots / "retrieval.png"
     pictures = {
-        "Training": plots.curves(run.history(), run.plots / "training.png", ["loss", "recall@1", "map@r"]),
-        "t-SNE of the embeddings": plots.tsne(embeddings, test_set, run.plots / "tsne.png", seed=seed),
-        "Retrieval": plots.retrieval_sheet(embeddings, test_set, run.plots / "retrieval.png", seed=seed),
+        "Training": plots.curves(run.history(), run.plots / "training.png", curves),
+        "t-SNE of the embeddings": plots.tsne(tested.embeddings, tested.pictures, run.plots / "tsne.png", seed=seed),
+        "Retrieval": plots.retrieval_sheet(tested.embeddings, tested.pictures, retrieval, seed=seed, gallery=gallery),
     }
     sections += [(title, [path]) for title, path in pictures.items() if path]
     page = report.write(run.folder, f"Embedding learning on {run.args.dataset}", sections, vars(run.args))

@@ -15,8 +15,18 @@ def parse_args(argv=None):
     p = cli.parser(__doc__)
     cli.add_shared(p, "embedding_learning", dataset="cub200", datasets=DATASETS, model="resnet50_v2")
     p.add_argument("--embed-dim", type=cli.positive_int, default=128, metavar="N", help="numbers in an embedding")
-    p.add_argument("--batch-size", type=cli.positive_int, default=70, metavar="N", help="images per device in a batch")
-    p.add_argument("--batch-k", type=cli.positive_int, default=5, metavar="N", help="images per class in a batch")
+    p.add_argument(
+        "--batch-size",
+        type=cli.positive_int,
+        metavar="N",
+        help="images per device in a batch; default is 70, fewer where the data has fewer classes or pictures",
+    )
+    p.add_argument(
+        "--batch-k",
+        type=cli.positive_int,
+        metavar="N",
+        help="images per class in a batch; default is 5, more of few classes, no more than a class has",
+    )
     p.add_argument("--epochs", type=cli.positive_int, default=20, metavar="N", help="number of epochs")
     p.add_argument(
         "--epoch-batches", type=cli.positive_int, default=200, metavar="N", help="batches that make an epoch"
@@ -67,11 +77,18 @@ def parse_args(argv=None):
     p.add_argument(
         "--protocol",
         choices=["unseen", "seen"],
-        default="unseen",
-        help="evaluate on classes never trained on, or on held-back pictures of the same",
+        help="evaluate on classes never trained on, or on held-back pictures of the same, looked for among the"
+        " training pictures; default is unseen, seen for a folder of two or three classes",
     )
     p.add_argument(
         "--unseen", nargs="+", metavar="CLASS", help="test classes (omniglot: alphabets); default by data set"
+    )
+    p.add_argument(
+        "--validation-share",
+        type=cli.unit_float,
+        metavar="X",
+        help="share of the training classes (seen: of each class's pictures) that choose the best epoch; default is"
+        " 0.1, 0 where there are too few; 0: the test pictures choose, as the published figures have it",
     )
     p.add_argument(
         "--image-size",
@@ -101,7 +118,7 @@ def parse_args(argv=None):
         type=cli.non_negative_int,
         default=0,
         metavar="N",
-        help="stop after so many epochs without a better recall@1; 0 never does",
+        help="stop after so many epochs without a better recall@1 (see --validation-share); 0 never does",
     )
     p.add_argument("--keep-all", action="store_true", help="keep every epoch's checkpoint")
     p.add_argument("--no-plots", action="store_true", help="no pictures and no report at the end")
@@ -114,7 +131,7 @@ def main(args):
     import mxnet as mx  # takes 2.6 s: after the flags were read
     from mxnet import autograd
 
-    from common import backbones, checkpoint, datasets, devices, optimizer, trainer
+    from common import backbones, checkpoint, devices, optimizer, trainer
     from common.errors import UserError
     from common.loader import Loader
     from common.losses import MarginLoss
@@ -127,11 +144,12 @@ def main(args):
     contexts = devices.contexts(args.gpus, args.num_cpus)
     kvstore = mx.kv.create(args.kvstore)
 
-    # Data: pictures of the training classes, and of the test classes.
-    dataset = datasets.load(
-        args.dataset, args.data_path, args.protocol, args.seed, unseen=args.unseen, keep_whole=args.keep_whole
-    )
-    train_set, test_set = dataset.train, dataset.test
+    # Data: pictures to train on, to choose the best epoch on, and to test on.
+    loaded = data.load(args)
+    pictures = {"train": loaded.train, "validation": loaded.validation, "test": loaded.test}
+    pictures = {name: part for name, part in pictures.items() if part is not None}
+    gallery = "train" if args.protocol == "seen" else None  # where to search; None: the asked part itself
+    classes = len(loaded.train.class_names)
 
     # Network: backbone, one dense layer to the embedding, unit length.
     weights = args.params or ("imagenet" if args.use_pretrained else None)
@@ -155,7 +173,7 @@ def main(args):
 
     # Batches of batch_size / batch_k classes with batch_k images each.
     sampler = ClassBalanced(
-        train_set.labels,
+        loaded.train.labels,
         args.batch_size,
         args.batch_k,
         args.epoch_batches,
@@ -171,23 +189,25 @@ def main(args):
     }  # fmt: skip
     run = Run.start(args, "embedding_learning", kvstore.rank, data_is)
     run.log(
-        f"{args.dataset}: {len(train_set)} pictures of {len(train_set.class_names)} classes to train on,"
-        f" {len(test_set)} of {len(test_set.class_names)} to test; {args.model} ({backbone.source}) at {size} px"
+        f"{args.dataset}: {len(loaded.train)} pictures of {classes} classes to train on,"
+        f" {len(loaded.test)} of {len(loaded.test.class_names)} to test; {args.model} ({backbone.source}) at {size} px"
     )
+    for note in loaded.notes:
+        run.log(note)
     still = data.eval_transform(args, size)
     if frozen:  # the features never change: read them once
-        train_set, test_set = (
-            data.read(backbone, pictures, still, contexts[0], args.num_workers) for pictures in (train_set, test_set)
-        )
-        batches, embed = functools.partial(train_set.batches, sampler), net.embed
+        sets = {
+            name: data.read(backbone, part, still, contexts[0], args.num_workers) for name, part in pictures.items()
+        }
+        batches, embed = functools.partial(sets["train"].batches, sampler), net.embed
     else:
+        sets, embed = pictures, net
         transform = data.train_transform(args, size)
-        batches = Loader(train_set, transform, sampler, args.num_workers, args.seed, kvstore.rank).epoch
-        embed = net
+        batches = Loader(loaded.train, transform, sampler, args.num_workers, args.seed, kvstore.rank).epoch
 
     # Loss: which negatives an anchor sees, and how far they should be.
     miner = DistanceWeightedMiner(args.embed_dim, args.batch_k)
-    loss = MarginLoss(args.margin, args.nu, len(dataset.train.class_names), args.beta, learn_beta=args.lr_beta > 0)
+    loss = MarginLoss(args.margin, args.nu, classes, args.beta, learn_beta=args.lr_beta > 0)
     loss.initialize(ctx=contexts)
     miner.hybridize(static_alloc=True, static_shape=True)
     loss.hybridize(static_alloc=True, static_shape=True)
@@ -214,16 +234,29 @@ def main(args):
         updater.step(len(batch.labels) * kvstore.num_workers)
         return {"loss": losses}
 
-    test_batches = data.in_order(test_set, still, args.num_workers)
+    in_order = {name: data.in_order(part, still, args.num_workers) for name, part in sets.items()}
 
-    def test_embeddings():
-        return data.embed(embed, test_batches(), contexts[0])
+    def embeddings(name):
+        return data.embed(embed, in_order[name](), contexts[0])
 
-    rows = {"raw pixels": evaluation.figures(data.pixels(dataset.test, size), test_set.labels)}
+    def figures(name, rows=embeddings):
+        searched = (rows(gallery), sets[gallery].labels) if gallery else ()
+        return evaluation.figures(rows(name), sets[name].labels, *searched)
+
+    def pixels(name):
+        return data.pixels(pictures[name], size, pictures.get(gallery))
+
+    def features(name):
+        part = pictures[name]
+        return (sets[name] if frozen else data.read(backbone, part, still, contexts[0], args.num_workers)).features
+
+    rows = {"raw pixels": figures("test", pixels)}
     if weights:
-        features = test_set if frozen else data.read(backbone, test_set, still, contexts[0], args.num_workers)
-        rows["backbone features"] = evaluation.figures(features.features, features.labels)
-    rows["before training"] = evaluation.figures(test_embeddings(), test_set.labels)
+        rows["backbone features"] = figures("test", features)
+    rows["before training"] = figures("test")
+
+    # The best epoch is chosen on what was held out of training, or else on the test pictures.
+    asked, prefix = ("validation", "validation_") if "validation" in sets else ("test", "")
 
     def save_best(figures):
         if kvstore.rank == 0:
@@ -234,7 +267,7 @@ def main(args):
                 crop=size,
                 resize=still.resize,
                 keep_aspect=args.keep_aspect,
-                classes=len(dataset.train.class_names),
+                classes=classes,
                 figures=figures,
             )
 
@@ -247,9 +280,9 @@ def main(args):
         blocks={"net": net, "loss": loss},
         trainers={"trainer": updater},
         start_epoch=lambda epoch: updater.optimizer.scale_rates(optimizer.step_factor(epoch, args.steps, args.factor)),
-        evaluate=lambda epoch: evaluation.figures(test_embeddings(), test_set.labels),
+        evaluate=lambda epoch: {prefix + name: value for name, value in figures(asked).items()},
         on_best=save_best,
-        monitor="recall@1",
+        monitor=prefix + "recall@1",
         patience=args.patience,
         log_interval=args.log_interval,
         checkpoint_batches=args.save_interval,
@@ -259,8 +292,13 @@ def main(args):
     )
     if kvstore.rank == 0:
         checkpoint.fill(net, run.folder / f"{args.save_model_prefix}.params")
-        rows["trained"] = best
-        evaluation.finish(run, rows, test_embeddings(), dataset.test, draw=not args.no_plots, seed=args.seed)
+        rows["trained"] = {**figures("test"), "epoch": best["epoch"]} if prefix else best
+        tested = evaluation.Tested(
+            loaded.test, embeddings("test"), pictures.get(gallery), embeddings(gallery) if gallery else None
+        )
+        evaluation.finish(
+            run, rows, best if prefix else {}, tested, loaded.notes, draw=not args.no_plots, seed=args.seed
+        )
 
 
 if __name__ == "__main__":

@@ -31,3 +31,14 @@ def test_both_protocols_keep_their_promise(name, emoji_folder, omniglot_folder, 
     for data in (unseen, seen):
         for part in (data.train, data.test):  # every class has pictures, and labels lead to their class
             assert set(part.labels) == set(range(len(part.class_names)))
+
+
+def test_the_protocol_follows_a_folder_of_few_classes(cifar_folder, tmp_path):
+    for name in ("cat", "dog", "ship"):
+        (tmp_path / name).symlink_to(cifar_folder / name)
+    seen = datasets.load("folder", tmp_path, protocol=None)
+    assert seen.protocol == "seen" and len(seen.train.class_names) == 3
+    named = datasets.load("folder", tmp_path, protocol=None, unseen=["cat"])
+    assert named.protocol == "unseen" and named.test.class_names == ["cat"]
+    (tmp_path / "frog").symlink_to(cifar_folder / "frog")
+    assert datasets.load("folder", tmp_path, protocol=None).protocol == "unseen"

@@ -10,10 +10,12 @@ from common.losses import MarginLoss
 
 def reference(e, labels, a, p, n, beta, margin, nu):
     """Wu et al. 2017, equations 4 to 6, term by term; returns the loss and its gradients."""
-    total, active = nu * beta.sum(), 0
-    grad_e, grad_beta = np.zeros_like(e), np.full_like(beta, nu)
+    total, active = 0.0, 0
+    grad_e, grad_beta = np.zeros_like(e), np.zeros_like(beta)
     for i, j, k in zip(a, p, n):
         c = labels[i]
+        total += nu * beta[c]
+        grad_beta[c] += nu
         for other, sign in ((j, 1), (k, -1)):
             difference = e[i] - e[other]
             d = np.sqrt((difference**2).sum() + 1e-8)
@@ -53,10 +55,32 @@ def test_value_and_gradients_equal_numpy(nu, hybrid):
     np.testing.assert_allclose(loss.beta.grad().asnumpy(), grad_beta, atol=1e-5)
 
 
-def test_no_active_pair_gives_zero_and_finite_gradients():
+def test_only_boundaries_of_anchors_are_regularised():
+    """Two triplets anchored in class 1 of three: its boundary counts twice, the others do not."""
+    e = mx.nd.array([[1, 0], [0, 1], [1, 0], [0.6, 0.8]])
+    loss = MarginLoss(0.2, 0.5, classes=3)
+    loss.initialize()
+    loss.beta.set_data(mx.nd.array([5.0, 1.2, 7.0]))
+    plain = MarginLoss(0.2, 0.0, classes=3)
+    plain.initialize()
+    plain.beta.set_data(loss.beta.data())
+    index = [mx.nd.array(v, dtype="int32") for v in ([1, 1, 0, 2], [0, 1], [1, 0], [2, 3])]
+    with autograd.record():
+        value = loss(e, *index)
+    value.backward()
+    active = 2 + 2  # every distance is on the wrong side
+    d = [np.sqrt(2), 0.0, np.sqrt(2), np.sqrt(0.4)]
+    terms = [0.2 + d[0] - 1.2, 0.2 + 1.2 - d[1], 0.2 + d[2] - 1.2, 0.2 + 1.2 - d[3]]
+    assert value.asscalar() == pytest.approx((sum(terms) + 0.5 * 2 * 1.2) / active, abs=1e-4)
+    assert (value - plain(e, *index)).asscalar() == pytest.approx(0.5 * 2 * 1.2 / active, rel=1e-5)
+    np.testing.assert_allclose(loss.beta.grad().asnumpy(), [0, 0.5 * 2 / active, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize("nu", [0.0, 0.5])
+def test_no_active_pair_gives_zero_and_finite_gradients(nu):
     e = mx.nd.array([[1, 0], [1, 0], [-1, 0], [-1, 0]])
     e.attach_grad()
-    loss = MarginLoss(0.2, 0.0, classes=2, beta=1.0)
+    loss = MarginLoss(0.2, nu, classes=2, beta=1.0)
     loss.initialize()
     index = [mx.nd.array(v, dtype="int32") for v in ([0, 0, 1, 1], [0, 2], [1, 3], [2, 0])]
     with autograd.record():

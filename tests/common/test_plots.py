@@ -9,7 +9,7 @@ from scipy.cluster import hierarchy
 
 from common import plots
 from common.datasets import ImageSet
-from common.plots import sheets
+from common.plots import maps, sheets
 
 NAMES = ["plain", "Ωμέγα é Ж", "emoji 😀 漢字", "$x_1$ and a name far too long to be written in full", "l"]
 
@@ -68,6 +68,42 @@ def test_maps(tmp_path, image_set, rng):
     words = rng.normal(size=(5, 6))
     drawn(plots.pca(vectors, image_set.labels, NAMES, tmp_path / "pca.png", anchors=words))
     drawn(plots.pca(vectors, image_set.labels, NAMES, tmp_path / "pca.png"))
+
+
+@pytest.mark.parametrize(("sizes", "most", "shown"), [
+    ([200] * 10, 400, [40] * 10),  # big classes: equally many of each
+    ([60] * 100, 400, [20] * 20),
+    ([12] * 100, 400, [12] * 33),  # small ones: whole
+    ([3, 500], 40, [3, 20]),
+    ([5] * 3, 400, [5] * 3),
+])  # fmt: skip
+def test_the_map_shows_many_classes_evenly(sizes, most, shown):
+    labels = np.random.default_rng(1).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    chosen = maps._sample(labels, most, seed=2)
+    assert len(np.unique(chosen)) == len(chosen) <= most
+    counts = np.bincount(labels[chosen])
+    assert sorted(counts[counts > 0].tolist()) == sorted(shown)
+
+
+def test_too_few_pictures_have_no_map(tmp_path, image_set, rng):
+    assert plots.tsne(rng.normal(size=(4, 3)), image_set.subset(range(4)), tmp_path / "tsne.png") is None
+    assert plots.tsne(np.ones((30, 3)), image_set, tmp_path / "tsne.png") is None  # all on one point
+    drawn(plots.tsne(rng.normal(size=(5, 3)), image_set.subset(range(5)), tmp_path / "tsne.png"))
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_the_nearest_are_of_the_gallery_and_never_the_query(tmp_path, image_set, rng, monkeypatch, own):
+    rows = []
+    monkeypatch.setattr(sheets, "sheet", lambda made, path, title: rows.extend(made) or path)
+    asked, among = image_set.subset(range(3)), image_set.subset(range(3, 30))
+    vectors = rng.normal(size=(30, 4))
+    gallery = (None, None) if own else (among, vectors[3:])
+    plots.retrieval_sheet(vectors[:3], asked, tmp_path / "r.png", gallery=gallery)
+    assert sorted(len(row) - 1 for row in rows) == ([2] * 3 if own else [10] * 3)
+    searched = asked if own else among
+    for (query, _, _), *found in rows:
+        assert not any(np.array_equal(picture, query) for picture, _, _ in found)
+        assert all(any(np.array_equal(picture, other) for other in searched.images) for picture, _, _ in found)
 
 
 def test_the_film_of_a_pca(tmp_path, image_set, rng):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from common.errors import UserError
-from common.samplers import ClassBalanced, Sequential, Shuffled
+from common.samplers import ClassBalanced, Sequential, Shuffled, balanced_shape
 
 LABELS = np.repeat(np.arange(11), 6)[np.random.default_rng(0).permutation(66)]
 
@@ -71,3 +71,27 @@ def test_small_classes_repeat_pictures():
 def test_impossible_batches_are_refused(size, k, text):
     with pytest.raises(UserError, match=text):
         ClassBalanced(LABELS, size, k, 1, seed=0)
+
+
+@pytest.mark.parametrize(("counts", "given", "shape"), [
+    ([60] * 100, (None, None), (70, 5)),  # as published
+    ([5] * 14, (None, None), (70, 5)),
+    ([4] * 100, (None, None), (68, 4)),  # no picture twice in a batch
+    ([40] * 10, (None, None), (70, 7)),
+    ([40] * 2, (None, None), (70, 35)),
+    ([40, 3], (None, None), (70, 35)),
+    ([1, 1], (None, None), (4, 2)),
+    ([2] * 10, (None, None), (20, 2)),
+    ([60] * 100, (None, 4), (68, 4)),
+    ([60] * 3, (None, 4), (12, 4)),
+    ([60] * 100, (40, None), (40, 5)),
+    ([60] * 5, (72, None), (72, 18)),
+    ([60] * 100, (64, None), (64, 4)),
+    ([60] * 2, (70, 5), (70, 5)),  # what is given is not changed, though it cannot be
+])  # fmt: skip
+def test_a_batch_follows_the_classes(counts, given, shape):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    assert balanced_shape(labels, *given) == shape
+    if None in given:
+        (batch,) = ClassBalanced(labels, *shape, batches=1, seed=0).epoch(0)
+        assert len(batch) == shape[0] and len(np.unique(labels[batch])) == shape[0] // shape[1]

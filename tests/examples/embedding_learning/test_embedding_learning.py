@@ -25,13 +25,15 @@ def run(script, *arguments, **options):
 def test_help_lists_every_flag_of_the_document_with_its_default():
     shown = " ".join(run("train.py", "--help").stdout.split())
     defaults = {
-        "--embed-dim": 128, "--batch-size": 70, "--batch-k": 5, "--epochs": 20, "--optimizer": "adam", "--lr": 0.0001,
+        "--embed-dim": 128, "--epochs": 20, "--optimizer": "adam", "--lr": 0.0001,
         "--lr-beta": 0.1, "--margin": 0.2, "--beta": 1.2, "--nu": 0.0, "--factor": 0.5,
         "--steps": "12,14,16,18",
         "--wd": 0.0001, "--seed": 123, "--model": "resnet50_v2", "--save-model-prefix": "margin_loss_model",
         "--kvstore": "device", "--log-interval": 20,
     }  # fmt: skip
-    for flag in (*defaults, "--data-path", "--gpus", "--use-pretrained", "--num-cpus", "--resume", "--run-dir"):
+    assert "default is 70, fewer where the data has fewer" in shown and "default is 5, more of few classes" in shown
+    others = ("--batch-size", "--batch-k", "--data-path", "--gpus", "--use-pretrained", "--num-cpus", "--resume")
+    for flag in (*defaults, *others, "--run-dir"):
         assert f" {flag} " in shown
     from examples.embedding_learning.train import parse_args
 
@@ -48,7 +50,7 @@ def test_help_lists_every_flag_of_the_document_with_its_default():
     (["--dataset", "glyphs", "--model", "resnet51_v2"], "did you mean resnet50_v2"),
     (["--batch-size", "-1"], "--batch-size"),
     (["--dataset", "glyph"], "glyphs"),
-    (["--dataset", "glyphs", "--model", "conv4", "--batch-k", "4"], "--batch-k 4"),
+    (["--dataset", "glyphs", "--model", "conv4", "--batch-size", "70", "--batch-k", "4"], "--batch-k 4"),
 ])  # fmt: skip
 def test_wrong_use_is_one_line_and_status_2(flags, text, tmp_path):
     done = run("train.py", *flags, "--run-dir", tmp_path / "r", cwd=tmp_path)
