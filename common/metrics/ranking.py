@@ -4,7 +4,9 @@ One pass of matrix products over blocks of pictures serves both directions; ther
 and a sentence belong together when their labels are equal, so an image may have any number of sentences (five in
 Flickr8k) and a sentence any number of pictures (each artist's drawing of the same thing).
 
-Ties count against the model: a wrong answer whose score is within `TIE` of the best right one stands before it.
+Ties count against the model: a wrong answer whose score is within `TIE` of the best right one stands before it. The
+programs of 2014 and 2018 sort each query's scores by `numpy.argsort` and turn the order round, so that NumPy's sort,
+which is not stable, decides between equal ones; ``ties="published"`` ranks by this very call.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ def order(images: np.ndarray, sentences: np.ndarray) -> np.ndarray:
     return scores
 
 
+TIES = ("against", "published")
 MEASURES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {"cosine": inner, "order": order}
 
 
@@ -47,6 +50,7 @@ def ranks_both(
     image_labels: np.ndarray,
     sentence_labels: np.ndarray,
     measure: str = "cosine",
+    ties: str = "against",
 ) -> tuple[np.ndarray, np.ndarray]:
     """The place of the first right answer: for each picture among the sentences, for each sentence among the pictures.
 
@@ -58,6 +62,8 @@ def ranks_both(
     image_labels, sentence_labels : (n,) and (m,) int arrays
         Equal labels belong together.
     measure : {"cosine", "order"}
+    ties : {"against", "published"}
+        Whether a wrong answer of the same score stands before a right one, or where `numpy.argsort` puts it.
 
     Returns
     -------
@@ -67,7 +73,10 @@ def ranks_both(
     """
     score = MEASURES[measure]
     images, sentences = np.asarray(images, np.float32), np.asarray(sentences, np.float32)
-    pairs = _pairs(np.asarray(image_labels), np.asarray(sentence_labels))
+    image_labels, sentence_labels = np.asarray(image_labels), np.asarray(sentence_labels)
+    if ties == "published":
+        return _sorted(score, images, sentences, image_labels, sentence_labels)
+    pairs = _pairs(image_labels, sentence_labels)
     of_pairs = _pair_scores(score, images, sentences, pairs)
     best_image = np.full(len(images), np.inf, np.float32)
     best_sentence = np.full(len(sentences), np.inf, np.float32)
@@ -99,6 +108,7 @@ def image_sentence(
     image_labels: np.ndarray,
     sentence_labels: np.ndarray,
     measure: str = "cosine",
+    ties: str = "against",
 ) -> dict[str, float]:
     """The figures of the ranking papers, both ways; parameters as in `ranks_both`.
 
@@ -109,7 +119,7 @@ def image_sentence(
         ``recall@10`` (0..1), ``median_rank`` (rounded down, as in the 2014 code) and ``mean_rank`` (from 1);
         and ``rsum``, the sum of the six recalls in percent (0..600; Faghri et al. 2018).
     """
-    both = ranks_both(images, sentences, image_labels, sentence_labels, measure)
+    both = ranks_both(images, sentences, image_labels, sentence_labels, measure, ties)
     figures = {}
     for way, found in zip(("i2t", "t2i"), both):
         figures.update({f"{way}_{name}": value for name, value in summary(found).items()})
@@ -131,6 +141,7 @@ def five_folds(
     sentence_labels: np.ndarray,
     measure: str = "cosine",
     size: int = 1000,
+    ties: str = "against",
 ) -> dict[str, float]:
     """`image_sentence` as the mean over five folds of `size` labels each: COCO's 1k protocol.
 
@@ -151,8 +162,30 @@ def five_folds(
     for start in range(0, 5 * size, size):
         fold = in_order[start : start + size]
         i, s = np.isin(image_labels, fold), np.isin(sentence_labels, fold)
-        folds.append(image_sentence(images[i], sentences[s], image_labels[i], sentence_labels[s], measure))
+        folds.append(image_sentence(images[i], sentences[s], image_labels[i], sentence_labels[s], measure, ties))
     return {name: float(np.mean([fold[name] for fold in folds])) for name in folds[0]}
+
+
+def _sorted(score, images, sentences, image_labels, sentence_labels) -> tuple[np.ndarray, np.ndarray]:
+    """`ranks_both` as the published programs have it, query by query."""
+    of_images, of_sentences = np.zeros(len(images), np.int64), np.zeros(len(sentences), np.int64)
+    size = max(1, CELLS // max(1, len(sentences)))
+    for start in range(0, len(images), size):
+        scores = np.ascontiguousarray(score(images[start : start + size], sentences))
+        for number, row in enumerate(scores, start):
+            of_images[number] = _place(row, sentence_labels == image_labels[number])
+    size = max(1, CELLS // max(1, len(images)))
+    for start in range(0, len(sentences), size):
+        scores = np.ascontiguousarray(score(images, sentences[start : start + size]).T)
+        for number, row in enumerate(scores, start):
+            of_sentences[number] = _place(row, image_labels == sentence_labels[number])
+    return of_images, of_sentences
+
+
+def _place(scores: np.ndarray, right: np.ndarray) -> int:
+    """Where the first `right` one stands in ``numpy.argsort(scores)[::-1]``, from 1; 0 if none is."""
+    found = np.flatnonzero(right[np.argsort(scores)[::-1]])
+    return int(found[0]) + 1 if len(found) else 0
 
 
 def _pairs(image_labels: np.ndarray, sentence_labels: np.ndarray) -> np.ndarray:

@@ -34,6 +34,14 @@ class Part:
     pictures: object = None
     names: Sequence[str] | None = None
 
+    def summary(self) -> str:
+        """How many pictures and captions there are: ``"20 pictures, 99 captions (4 to 5 a picture)"``."""
+        pictures, things = len(self.image_labels), np.unique(self.image_labels)
+        counts = np.bincount(self.sentence_labels, minlength=things.max() + 1)[things]
+        each = f"{counts.min()}" if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
+        of, one = (f" of {len(things)} things", "thing") if len(things) < pictures else ("", "picture")
+        return f"{pictures} pictures{of}, {len(self.texts)} captions ({each} a {one})"
+
 
 @dataclasses.dataclass(frozen=True)
 class Pairs:
@@ -67,6 +75,7 @@ class Batches:
     part : Part
     vocabulary : Vocabulary
     batch_size, epochs, seed : int
+        A batch larger than the data is the data: the attribute `batch_size` says what it came to.
     every : int
         Batches in a round; the last one may be shorter.
     longest : int
@@ -87,13 +96,22 @@ class Batches:
         self.starts, self.lengths = np.cumsum(lengths) - lengths, lengths
         self.kept = np.flatnonzero(lengths <= longest + 1)  # one more for the end of the sentence
         groups = None if same_image else part.sentence_labels[self.kept]
-        least = max(2, batch_size // 8)
-        self.sampler = LengthBuckets(lengths[self.kept], batch_size, groups, seed, least)
+        most = len(self.kept if groups is None else np.unique(groups))
+        if most < 2:
+            raise UserError(
+                f"{len(self.kept)} sentences of at most {longest} words, of {most} pictures, make no batch of 2:"
+                f" give more data or raise --maxlen_w {longest}"
+            )
+        if batch_size < 2:
+            raise UserError(f"--batch_size {batch_size}: a pair is ranked against others of its batch: give 2 or more")
+        self.batch_size = min(batch_size, most)
+        least = max(2, self.batch_size // 8)
+        self.sampler = LengthBuckets(lengths[self.kept], self.batch_size, groups, seed, least)
         self.ends = np.cumsum([len(self.sampler.epoch(epoch)) // num_workers for epoch in range(epochs)])
         if not self.ends[-1]:
             raise UserError(
-                f"{len(self.kept)} sentences of at most {longest} words make no batch of {least}:"
-                f" lower --batch_size {batch_size} or raise --maxlen_w {longest}"
+                f"{len(self.kept)} sentences of at most {longest} words make fewer than {num_workers} batches of"
+                f" {least}, one a worker: lower --batch_size {batch_size} or raise --maxlen_w {longest}"
             )
         self.by_label = np.argsort(part.image_labels, kind="stable")  # the pictures of a label side by side
         self.sorted_labels = part.image_labels[self.by_label]

@@ -7,13 +7,14 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repository: runs without an install
 
 from common import cli
-from examples.vse.train import add_data
+from examples.vse.train import add_data, add_ties
 
 
 def parse_args(argv=None):
     p = cli.parser(__doc__)
     p.add_argument("params", metavar="MODEL", help="the model.params of a run, or an .npz of the 2014 code")
     add_use(p)
+    add_ties(p)
     p.add_argument("--output", metavar="FILE.json", help="also write the figures")
     return p.parse_args(argv)
 
@@ -43,7 +44,8 @@ def open_model(args):
     if layouts.has_pictures(name, captions) and not about["model"]:
         raise_no_backbone(args.params, name)
     read = None if net.backbone is not None else pictures.Reader(about, num_workers=args.num_workers, ctx=ctx)
-    part = layouts.load(name, path, read, about.get("seed", 123), captions, images, [args.part])[args.part]
+    each = args.captions_per_image or (about.get("captions_per_image") if own else None)
+    part = layouts.load(name, path, read, about.get("seed", 123), captions, images, [args.part], each)[args.part]
     return net, evaluation.Examined(part, about, args.num_workers, ctx)
 
 
@@ -61,13 +63,9 @@ def main(args):
     net, examined = open_model(args)
     images, sentences = examined.encode(net)
     measure = net.about["measure"]
-    rows = {
-        "chance": evaluation.chance(examined.part),
-        pathlib.Path(args.params).name: examined.judge(images, sentences, measure),
-    }
-    if evaluation.has_folds(examined.part):
-        rows["five folds of 1,000"] = examined.judge(images, sentences, measure, folds=True)
-    print(f"{len(examined.part.image_labels)} pictures, {len(examined.part.texts)} sentences ({args.part})")
+    rows = {"chance": evaluation.chance(examined.part)}
+    rows.update(examined.rows(pathlib.Path(args.params).name, images, sentences, measure, args.ties))
+    print(f"{args.part}: {examined.part.summary()}")
     print(evaluation.table(rows))
     if args.output:
         write_json(pathlib.Path(args.output), rows)

@@ -41,10 +41,24 @@ class Examined:
         """Recall@1, 5 and 10, median and mean rank both ways, and rsum, see `common.metrics.image_sentence`."""
         return self.judge(*self.encode(net), net.about["measure"])
 
-    def judge(self, images: np.ndarray, sentences: np.ndarray, measure: str, folds: bool = False) -> dict[str, float]:
+    def judge(
+        self, images: np.ndarray, sentences: np.ndarray, measure: str, folds: bool = False, ties: str = "against"
+    ) -> dict[str, float]:
         """The same of embeddings; `folds`: the mean over five folds of 1,000 pictures (COCO's 1k protocol)."""
         judge = metrics.five_folds if folds else metrics.image_sentence
-        return judge(images, sentences, self.part.image_labels, self.part.sentence_labels, measure)
+        return judge(images, sentences, self.part.image_labels, self.part.sentence_labels, measure, ties=ties)
+
+    def rows(self, name: str, images, sentences, measure: str, ties: str = "against") -> dict[str, dict[str, float]]:
+        """All figures of embeddings, by a title that begins with `name`: `ties` as published stand beside ours."""
+        ways = {name: {}, f"{name}, five folds": {"folds": True}}
+        if ties == "published":
+            ways.update({f"{title}, ties as published": {**way, "ties": ties} for title, way in ways.items()})
+        folds = has_folds(self.part)
+        return {
+            title: self.judge(images, sentences, measure, **way)
+            for title, way in ways.items()
+            if folds or not way.get("folds")
+        }
 
 
 def has_folds(part: Part) -> bool:
@@ -96,9 +110,7 @@ def finish(run: Run, rows: dict[str, dict[str, float]], net: VSE, test: Examined
     from examples.vse.gallery import Gallery
 
     images, sentences = test.encode(net)
-    rows["trained"] = test.judge(images, sentences, net.about["measure"])
-    if has_folds(test.part):
-        rows["trained, five folds"] = test.judge(images, sentences, net.about["measure"], folds=True)
+    rows.update(test.rows("trained", images, sentences, net.about["measure"], run.args.ties))
     final = dict(rows["trained"])
     final.update({f"{row}_{key}": value for row in rows if row != "trained" for key, value in rows[row].items()})
     run.finish(final)

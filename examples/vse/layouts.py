@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from common import finite
 from common.errors import UserError, near, reading
 from common.paths import data_dir
 from common.text import tokenise
@@ -25,8 +27,13 @@ FOLDERS = {  # where get_data.sh puts Kiros's and Karpathy's archives
 }
 GET = {"coco": "kiros-coco"}
 PARTS = ("train", "dev", "test")
+SPLITS = {"train": ("train", "restval"), "dev": ("val",), "test": ("test",)}  # as dataset.json calls them
 HELD_OUT = 200  # things of emoji and glyphs that are never trained on, and as many to choose the best model on
 COCO_PART = 5000  # pictures in dev and in test, as in Karpathy's split
+ROWS = 4096  # rows of features that are compared at a time
+USUAL = 0.9  # share of the pictures that must have the same number of captions before two are told apart by it
+SHOWN = 3  # names in a message
+NOT_FINITE = "mend these features, or make them again"
 
 Reader = Callable[["object"], np.ndarray]  # ImageSet -> (n, width) float32
 
@@ -39,6 +46,7 @@ def load(
     captions: Sequence = (),
     images=None,
     parts: Sequence[str] = PARTS,
+    each: int | None = None,
 ) -> dict[str, Part]:
     """The parts of a data set.
 
@@ -57,20 +65,31 @@ def load(
         Flickr8k's token file with its split lists beside it, or COCO's JSON files; and the folder of the pictures.
     parts : sequence of str
         Which ones: also ``testall``, vsepp's 5,000 pictures of COCO.
+    each : int, optional
+        Captions of each picture in Kiros's and vsepp's folders, where the rows do not tell.
 
     Raises
     ------
     UserError
         The data is not there or not as it should be: names the file and what to do.
     """
-    if captions:
-        return raw([Path(file) for file in captions], images, read)
-    if name in THINGS:
-        return things(name, path, read, seed)
-    folder, stem = _find(name, path)
+    folder, stem = (None, None) if has_pictures(name, captions) else _find(name, path)
     if stem is None:
-        return karpathy(folder)
-    return {part: kiros(folder, stem, part) for part in parts}
+        absent = [part for part in parts if part not in PARTS]
+        if absent:
+            raise UserError(f"--part {absent[0]} is one of vsepp's folders: here there are {', '.join(PARTS)}")
+        if each:
+            raise UserError("--captions-per-image is for folders of .npy features: here the data says whose each is")
+    if captions:
+        return raw([Path(file) for file in captions], images, read, parts)
+    if name in THINGS:
+        return things(name, path, read, seed, parts)
+    made = karpathy(folder, parts) if stem is None else {part: kiros(folder, stem, part, each) for part in parts}
+    widths = {part: found.features.shape[1] for part, found in made.items()}
+    if len(set(widths.values())) > 1:
+        told = ", ".join(f"{part} {width}" for part, width in widths.items())
+        raise UserError(f"{folder}: the features are of different widths ({told}): one network must have made them all")
+    return made
 
 
 def has_pictures(name: str, captions: Sequence) -> bool:
@@ -85,7 +104,7 @@ def _find(name: str, path) -> tuple[Path, str | None]:
         if (folder / "dataset.json").is_file():
             return folder, None
         for stem in (f"{name}_", ""):
-            if any((folder / f"{stem}{part}_ims.npy").is_file() for part in PARTS):
+            if any((folder / f"{stem}{part}_ims.npy").is_file() for part in (*PARTS, "testall")):
                 return folder, stem
     where = " or ".join(str(top) for top in tops)
     get = f"./get_data.sh {GET.get(name, name)}, or " if name in FOLDERS and not path else ""
@@ -95,49 +114,120 @@ def _find(name: str, path) -> tuple[Path, str | None]:
     )
 
 
-def kiros(folder: Path, stem: str, part: str) -> Part:
+def kiros(folder: Path, stem: str, part: str, each: int | None = None) -> Part:
     """``STEM_PART_caps.txt`` and ``_ims.npy``: features once an image, or once a caption (each image's in a row)."""
     lines, arrays = folder / f"{stem}{part}_caps.txt", folder / f"{stem}{part}_ims.npy"
-    with reading(lines, "one caption a line, those of an image in a row"):
-        texts = lines.read_text(encoding="utf-8").splitlines()
+    for file in (arrays, lines):
+        if not file.is_file():
+            raise UserError(
+                f"{file} is not there, nor so the part {part} (evaluate.py's --part {part}): give the whole data"
+            )
+    texts = read_lines(lines, "one caption a line, those of an image in a row")
     with reading(arrays, "a .npy of one row of features an image or a caption"):
         features = np.load(arrays, mmap_mode="r", allow_pickle=False)
-        if features.ndim != 2:
-            raise UserError(f"{arrays} has {features.ndim} dimensions: rows of features are wanted")
-        if len(features) == len(texts) and len(texts) % 5 == 0 and _fivefold(features):
-            features = features[::5]
-        features = np.array(features, np.float32)
-    each, rest = divmod(len(texts), max(len(features), 1))
-    if rest or not each:
-        raise UserError(f"{lines}: {len(texts)} captions are no multiple of the {len(features)} rows of {arrays.name}")
-    return Part(features, np.arange(len(features)), texts, np.repeat(np.arange(len(features)), each))
+        if not isinstance(features, np.ndarray):
+            raise ValueError("it is an archive of arrays")
+        if features.ndim != 2 or features.dtype.kind not in "fiu":
+            raise UserError(f"{arrays} has shape {features.shape} of {features.dtype}: rows of numbers are wanted")
+        finite.check(features, str(arrays), NOT_FINITE)
+        firsts = first_rows(features, texts, each, arrays)
+        chosen = _floats(features[firsts] if len(firsts) < len(features) else features, arrays)
+    captions = np.diff([*firsts, len(features)]) * (len(texts) // len(features))
+    return Part(chosen, np.arange(len(firsts)), texts, np.repeat(np.arange(len(firsts)), captions))
 
 
-def _fivefold(features: np.ndarray) -> bool:
-    """Whether rows come five times each; looked at in up to a hundred places."""
-    starts = 5 * np.unique(np.linspace(0, len(features) // 5 - 1, 100).astype(int))
-    return all((features[start] == features[start + 1 : start + 5]).all() for start in starts)
+def _floats(features: np.ndarray, file) -> np.ndarray:
+    """A copy as float32, which may not hold what float64 does."""
+    with np.errstate(over="ignore"):
+        return finite.check(np.array(features, np.float32), f"{file} in 32 bits", NOT_FINITE)
 
 
-def karpathy(folder: Path) -> dict[str, Part]:
+def read_lines(path: Path, what: str) -> list[str]:
+    r"""The lines of a UTF-8 file, without blanks at both ends.
+
+    A line ends at ``\n`` alone: one more character taken for an end would give every later picture another's caption.
+    """
+    with reading(path, what):
+        lines = path.read_bytes().decode("utf-8-sig").split("\n")
+    return [line.strip() for line in (lines if lines[-1] else lines[:-1])]
+
+
+def first_rows(features: np.ndarray, texts: Sequence[str], each: int | None, file: Path) -> np.ndarray:
+    """The row with which each picture begins.
+
+    There are as many rows as captions where each caption has one; then equal rows that follow each other are one
+    picture. Two pictures of equal features side by side are told apart where nearly all others have the same number of
+    captions.
+
+    Raises
+    ------
+    UserError
+        Captions and rows do not fit each other, or do not fit `each`.
+    """
+    rows = len(features)
+    if not rows or not len(texts) or len(texts) % rows:
+        raise UserError(
+            f"{file}: {len(texts)} captions are no multiple of the {rows} rows: a row an image or a caption is wanted"
+        )
+    if each and (len(texts) % each or rows not in (len(texts), len(texts) // each)):
+        raise UserError(f"--captions-per-image {each}: {file} has {rows} rows for {len(texts)} captions")
+    if rows != len(texts) or each == 1:
+        return np.arange(rows)
+    starts = np.flatnonzero(_differs(features))
+    sizes = np.diff([*starts, rows])
+    usual = each or np.bincount(sizes).argmax()
+    sure = each or np.mean(sizes == usual) >= USUAL
+    if usual > 1 and sure and not (sizes % usual).any():
+        return np.arange(0, rows, usual)
+    if each:
+        group = int(np.flatnonzero(sizes % each)[0])
+        raise UserError(
+            f"--captions-per-image {each}: {file} has {sizes[group]} equal rows from row {starts[group] + 1} on"
+        )
+    return starts
+
+
+def _differs(features: np.ndarray) -> np.ndarray:
+    """Whether each row is another than the one before; the first one is."""
+    new = np.ones(len(features), bool)
+    for start in range(1, len(features), ROWS):
+        stop = min(start + ROWS, len(features))
+        new[start:stop] = (features[start:stop] != features[start - 1 : stop - 1]).any(axis=1)
+    return new
+
+
+def karpathy(folder: Path, parts: Sequence[str] = PARTS) -> dict[str, Part]:
     """``dataset.json`` and ``vgg_feats.mat``; COCO's ``restval`` is trained on."""
     import scipy.io
 
     with reading(folder / "dataset.json", "Karpathy's list of images, sentences and splits"):
         images = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))["images"]
-        texts = [[sentence["raw"] for sentence in image["sentences"]] for image in images]
+        texts = [[str(sentence["raw"]) for sentence in image["sentences"]] for image in images]
         splits = [image["split"] for image in images]
-    with reading(folder / "vgg_feats.mat", "Karpathy's features, `feats` of a column an image"):
-        features = scipy.io.loadmat(folder / "vgg_feats.mat", variable_names=["feats"])["feats"].T
+    mat = folder / "vgg_feats.mat"
+    with reading(mat, "Karpathy's features, `feats` of a column an image"):
+        found = scipy.io.loadmat(mat, variable_names=["feats"])
+        if "feats" not in found:
+            raise ValueError("it has no feats")
+        features = found["feats"].T
+        if features.ndim != 2 or features.dtype.kind not in "fiu":
+            raise ValueError("feats is no table of numbers")
     if len(features) != len(images):
         raise UserError(f"{folder}: vgg_feats.mat has {len(features)} images, dataset.json {len(images)}")
-    parts = {}
-    for part, wanted in (("train", ("train", "restval")), ("dev", ("val",)), ("test", ("test",))):
+    finite.check(features, f"{mat}, a column counted as a row", NOT_FINITE)
+    made = {}
+    for part, wanted in SPLITS.items():
         chosen = [i for i, split in enumerate(splits) if split in wanted]
+        if part not in parts:
+            continue
         if not chosen:
             raise UserError(f"{folder}/dataset.json has no image of the split {wanted[0]}")
-        parts[part] = _part(np.array(features[chosen], np.float32), [texts[i] for i in chosen])
-    return parts
+        made[part] = _part(_floats(features[chosen], mat), [texts[i] for i in chosen])
+    others = Counter(split for split in splits if not any(split in wanted for wanted in SPLITS.values()))
+    if others:
+        told = ", ".join(f"{split!r} {count}" for split, count in others.items())
+        print(f"{folder}/dataset.json: images of other splits are left out: {told}")
+    return made
 
 
 def _part(features, texts: list[list[str]], pictures=None) -> Part:
@@ -145,7 +235,7 @@ def _part(features, texts: list[list[str]], pictures=None) -> Part:
     return Part(features, np.arange(len(texts)), [text for group in texts for text in group], labels, pictures)
 
 
-def raw(captions: list[Path], images, read: Reader | None) -> dict[str, Part]:
+def raw(captions: list[Path], images, read: Reader | None, wanted: Sequence[str] = PARTS) -> dict[str, Part]:
     """Captions with a folder of pictures: Flickr8k's token file, or COCO's JSON files.
 
     The parts are those of the split lists beside the first file (``*trainImages.txt``, ``*devImages.txt``,
@@ -162,10 +252,13 @@ def raw(captions: list[Path], images, read: Reader | None) -> dict[str, Part]:
         raise UserError("--captions takes one token file, or several of COCO's .json")
     files = [read_coco(file) if coco else read_tokens(file) for file in captions]
     texts = {name: group for file in files for name, group in file.items()}
-    lists = split_lists(captions[0].parent, required=not coco) or _coco_split(texts, files[-1])
+    if len(texts) < sum(map(len, files)):
+        raise UserError(f"--captions {' '.join(map(str, captions))} have pictures in common: give each file once")
+    listed = split_lists(captions[0].parent, required=not coco)
+    lists = checked_lists(listed, texts, captions[0]) if listed else _coco_split(texts, files[-1])
     parts = {}
-    for part, names in lists.items():
-        names = [name for name in names if texts.get(name)]
+    for part in wanted:
+        names = [name for name in lists[part] if texts.get(name)]
         if not names:
             raise UserError(f"{captions[0]} has no caption of any picture of the {part} list")
         paths = [_picture(Path(images), name) for name in names]
@@ -186,13 +279,14 @@ def _picture(folder: Path, name: str) -> Path:
 def read_tokens(path: Path) -> dict[str, list[str]]:
     """Flickr8k's ``IMAGE#N<TAB>text``: the texts of each image."""
     texts: dict[str, list[str]] = {}
-    with reading(path, "lines of IMAGE#N, a tab and a text"):
-        lines = path.read_text(encoding="utf-8").splitlines()
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_lines(path, "lines of IMAGE#N, a tab and a text"), 1):
         key, tab, text = line.partition("\t")
-        if not tab:
+        if line and not tab:
             raise UserError(f"{path}, line {number}: expected IMAGE#N, a tab and a text")
-        texts.setdefault(key.rsplit("#", 1)[0], []).append(text)
+        if re.search(r"#\d+\t", text):
+            raise UserError(f"{path}, line {number}: two captions in a line: put a line end between them")
+        if line:
+            texts.setdefault(key.rsplit("#", 1)[0].strip(), []).append(text.strip())
     return texts
 
 
@@ -208,7 +302,7 @@ def read_coco(path: Path) -> dict[str, list[str]]:
 
 
 def split_lists(folder: Path, required: bool = True) -> dict[str, list[str]] | None:
-    """The image names of ``*trainImages.txt``, ``*devImages.txt`` and ``*testImages.txt``."""
+    """The image names of ``*trainImages.txt``, ``*devImages.txt`` and ``*testImages.txt``, one a line."""
     lists = {}
     for part in PARTS:
         found = sorted(folder.glob(f"*{part}Images.txt"))
@@ -216,8 +310,48 @@ def split_lists(folder: Path, required: bool = True) -> dict[str, list[str]] | N
             if not required:
                 return None
             raise UserError(f"{folder} has no *{part}Images.txt: put the split lists beside the captions")
-        lists[part] = found[0].read_text(encoding="utf-8").split()
+        if len(found) > 1:
+            names = " and ".join(file.name for file in found[:2])
+            raise UserError(f"{folder} has two lists of the part {part}, {names}: leave one there")
+        lists[part] = [name for name in read_lines(found[0], "a list of picture names, one a line") if name]
     return lists
+
+
+def checked_lists(lists: dict[str, list[str]], texts: dict, file: Path) -> dict[str, list[str]]:
+    """The names of each part, each once; one printed line says what is odd about them.
+
+    A line of several names with blanks between them counts as these names.
+
+    Raises
+    ------
+    UserError
+        A picture is in two parts.
+    """
+    lists = {part: [one for name in names for one in _names_in(name, texts)] for part, names in lists.items()}
+    parts_of: dict[str, list[str]] = {}
+    for part, names in lists.items():
+        for name in dict.fromkeys(names):
+            parts_of.setdefault(name, []).append(part)
+    shared = [name for name, parts in parts_of.items() if len(parts) > 1]
+    if shared:
+        told = ", ".join(f"{name} in {' and '.join(parts_of[name])}" for name in shared[:SHOWN])
+        raise UserError(f"the lists beside {file}: {len(shared)} pictures are in two parts ({told}): leave each in one")
+    unknown = [name for name in parts_of if not texts.get(name)]
+    glued = [name for name in unknown if any(name[:i] in texts and name[i:] in texts for i in range(1, len(name)))]
+    odd = {
+        f"names have no captions ({', '.join(unknown[:SHOWN])}{', ...' * (len(unknown) > SHOWN)})": len(unknown),
+        "of them are two names without a line end between them": len(glued),
+        "names stand there twice and count once": sum(map(len, lists.values())) - len(parts_of),
+        "pictures with captions are in no list": len({name for name in texts if texts[name]} - set(parts_of)),
+    }
+    if any(odd.values()):
+        print(f"the lists beside {file}: {'; '.join(f'{n} {what}' for what, n in odd.items() if n)}", flush=True)
+    return {part: list(dict.fromkeys(names)) for part, names in lists.items()}
+
+
+def _names_in(line: str, texts: dict) -> list[str]:
+    parts = line.split()
+    return parts if line not in texts and all(part in texts for part in parts) else [line]
 
 
 def _coco_split(texts: dict, last: dict) -> dict[str, list[str]]:
@@ -228,7 +362,7 @@ def _coco_split(texts: dict, last: dict) -> dict[str, list[str]]:
     return {"train": [name for name in texts if name not in out], "dev": dev, "test": test}
 
 
-def things(name: str, path, read: Reader | None, seed: int) -> dict[str, Part]:
+def things(name: str, path, read: Reader | None, seed: int, wanted: Sequence[str] = PARTS) -> dict[str, Part]:
     """Emoji or glyphs: 200 things for test and 200 for dev, none of which is trained on."""
     from common.datasets import emoji, glyphs
 
@@ -239,7 +373,9 @@ def things(name: str, path, read: Reader | None, seed: int) -> dict[str, Part]:
         captions = {character: [glyphs.name(character)] for character in whole.class_names}
     features = read(whole) if read else None
     parts = {}
-    for part, names in split_things(captions, seed, words_seen=name == "glyphs").items():
+    split = split_things(captions, seed, words_seen=name == "glyphs")
+    for part in wanted:
+        names = split[part]
         number = {thing: i for i, thing in enumerate(names)}
         labels = np.array([number.get(thing, -1) for thing in whole.class_names])[whole.labels]
         mine = np.flatnonzero(labels >= 0)

@@ -13,7 +13,6 @@ from common.text import Vocabulary, WordVectors, tokenise
 from examples.vse import layouts, model
 
 SIZES = ("dim", "dim_word", "encoder", "bidirectional", "measure")
-DIM_IMAGE = 4096  # of VGG19, where features come from a file
 PHOTOGRAPHS = "vgg19"  # reads them by default
 DRAWINGS = "efficientnet_lite0"  # and this emoji and glyphs: a package registry ships its parameters
 DRAWN = {"emoji": 128, "glyphs": 64}  # pixels at which they are read: twice those that they have
@@ -28,6 +27,7 @@ def about(args) -> dict:
     kept.update({name: getattr(args, name) for name in ("dataset", "seed", "int8")})
     name = (args.model or (PHOTOGRAPHS if args.captions else DRAWINGS)) if pictures else None
     kept.update(model=name, photographs=bool(args.captions))
+    kept["captions_per_image"] = args.captions_per_image
     for path in ("data_path", "images", "params"):
         kept[path] = os.path.abspath(getattr(args, path)) if getattr(args, path) else None
     kept["captions"] = [os.path.abspath(file) for file in args.captions]
@@ -54,9 +54,8 @@ def network(args, about: dict, train, contexts) -> model.VSE:
         for parameter in backbone.collect_params().values():
             parameter.lr_mult = args.backbone_lr
     width = backbone.width if backbone else train.features.shape[1]
-    wanted = args.dim_image or (width if about["model"] else DIM_IMAGE)
-    if width != wanted:
-        raise UserError(f"--dim_image {wanted}: the features have {width} numbers, so give --dim_image {width}")
+    if args.dim_image not in (None, width):
+        raise UserError(f"--dim_image {args.dim_image}: the features have {width} numbers: leave the flag out")
     about["dim_image"] = width
     start = model.load(args.start) if args.start else None
     if start:
@@ -74,7 +73,10 @@ def network(args, about: dict, train, contexts) -> model.VSE:
 
 
 def _check(start: model.VSE, about: dict, path) -> None:
-    for name in ("dim_image", *SIZES):
+    width = start.about["dim_image"]
+    if width != about["dim_image"]:
+        raise UserError(f"--start {path} takes features of {width} numbers, these have {about['dim_image']}")
+    for name in SIZES:
         if start.about[name] != about[name]:
             flag = {"bidirectional": "--bidirectional"}.get(name, f"--{name} {start.about[name]}")
             raise UserError(f"--start {path} was trained with {name} {start.about[name]}: say so by {flag}")

@@ -66,18 +66,18 @@ def open_gallery(args):
             shown = pictures.files(images.find(args.gallery))
             features, labels = need(reader, args.params)(shown), -2 - shown.labels
         if args.sentences:
-            texts = read_lines(args.sentences)
+            texts = read_sentences(args.sentences)
             of_texts = np.full(len(texts), -1)  # of no picture that is known
         examined.part = data.Part(features, labels, texts, of_texts, shown)
     return gallery.Gallery(net, examined.part, *examined.encode(net)), reader
 
 
-def read_lines(path):
+def read_sentences(path):
     """The lines of a file that are not empty."""
-    from common.errors import UserError, reading
+    from common.errors import UserError
+    from examples.vse import layouts
 
-    with reading(path, "a text file of one sentence a line"):
-        lines = [line.strip() for line in pathlib.Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = [line for line in layouts.read_lines(pathlib.Path(path), "a text file of one sentence a line") if line]
     if not lines:
         raise UserError(f"{path} has no sentence: one a line is wanted")
     return lines

@@ -27,6 +27,18 @@ def add_data(p, default=None):
         help="Flickr8k's token file, its split lists beside it, or COCO's .json files; with --images",
     )  # fmt: skip
     p.add_argument("--images", metavar="DIR", help="pictures of --captions; read once by --model")
+    p.add_argument(
+        "--captions-per-image", type=cli.positive_int, metavar="N",
+        help="captions of each picture in a folder of .npy features; default is what its rows tell",
+    )  # fmt: skip
+
+
+def add_ties(p):
+    """The flag that says how equal scores are ranked."""
+    p.add_argument(
+        "--ties", choices=["against", "published"], default="against",
+        help="a wrong answer of the same score stands first; published: beside that, as the first programs sorted",
+    )  # fmt: skip
 
 
 def parse_args(argv=None):
@@ -50,7 +62,7 @@ def parse_args(argv=None):
     add("batch_size", cli.positive_int, 128, "sentences in a batch, over all devices")
     add("dim", cli.positive_int, 1024, "numbers in an embedding, and in the recurrent state")
     add("dim_word", cli.positive_int, 300, "numbers in a word's vector")
-    add("dim_image", cli.positive_int, None, "numbers in an image's features; default 4096, or what --model gives")
+    add("dim_image", cli.positive_int, None, "numbers in an image's features; default is what they have")
     add("maxlen_w", cli.positive_int, 150, "longer sentences (in words) are left out")
     add("dispFreq", cli.positive_int, 10, "updates between log lines")
     add("validFreq", cli.positive_int, 100, "updates between evaluations on dev")
@@ -74,6 +86,7 @@ def parse_args(argv=None):
     p.add_argument(
         "--backbone-lr", type=cli.positive_float, default=0.1, metavar="X", help="factor of --lrate for --finetune"
     )
+    add_ties(p)
     p.add_argument("--no-plots", action="store_true", help="no pictures and no report at the end")
     first, _ = p.parse_known_args(argv)
     if first.preset:
@@ -102,7 +115,9 @@ def main(args):
     # Data: features of the pictures (read once) or the pictures themselves, their sentences, the words of these.
     about = prepare.about(args)
     read = None if args.finetune else pictures.Reader(about, num_workers=args.num_workers, ctx=contexts[0])
-    parts = layouts.load(args.dataset, args.data_path, read, args.seed, args.captions, args.images)
+    parts = layouts.load(
+        args.dataset, args.data_path, read, args.seed, args.captions, args.images, each=args.captions_per_image
+    )
     train, dev, test = parts["train"], parts["dev"], parts["test"]
     if args.finetune and train.pictures is None:
         raise UserError(f"--finetune needs pictures, and {args.dataset} here is features: use --captions and --images")
@@ -145,11 +160,11 @@ def main(args):
     data_is = {f"{name} {what}": len(values) for name, part in parts.items()
                for what, values in (("sentences", part.texts), ("pictures", part.image_labels))}  # fmt: skip
     run = Run.start(args, "vse", kvstore.rank, {**data_is, "workers": kvstore.num_workers})
-    run.log(
-        f"{args.dataset}: {len(train.texts)} sentences of {len(set(train.image_labels))} things in"
-        f" {len(train.image_labels)} pictures to train on, {len(net.vocabulary)} words;"
-        f" {len(batches)} updates in {args.max_epochs} epochs"
-    )
+    for name, part in parts.items():
+        run.log(f"{args.dataset}, {name}: {part.summary()}")
+    if batches.batch_size < args.batch_size:
+        run.log(f"--batch_size {args.batch_size} is more than there is to train on: {batches.batch_size} in a batch")
+    run.log(f"{len(net.vocabulary)} words; {len(batches)} updates in {args.max_epochs} epochs")
     of_dev, of_test = (evaluation.Examined(part, about, args.num_workers, contexts[0]) for part in (dev, test))
     rows = {"chance": evaluation.chance(test), "before training": of_test.figures(net)}
     saveto = pathlib.Path(args.saveto or run.folder / "model.params")

@@ -46,6 +46,79 @@ def test_other_names_and_other_counts(tmp_path):
     np.testing.assert_array_equal(part.sentence_labels, np.repeat(np.arange(3), 4))
 
 
+@pytest.mark.parametrize("counts", [[3] * 12, [6] * 12, [*[5] * 5, 4, *[5] * 6], [1, 2, 4, 7]])
+def test_rows_that_stand_once_a_caption_are_one_picture(tmp_path, counts):
+    """However many captions each picture has; two pictures of equal features are told apart where the counts tell."""
+    write_kiros(tmp_path, "f8k_")
+    rows = np.random.default_rng(0).normal(size=(len(counts), 8))
+    if len(set(counts)) == 1:
+        rows[5] = rows[4]
+    np.save(tmp_path / "f8k_dev_ims.npy", np.repeat(rows, counts, axis=0))
+    (tmp_path / "f8k_dev_caps.txt").write_text("".join(f"said {i}\n" for i in range(sum(counts))))
+    part = layouts.load("f8k", tmp_path)["dev"]
+    np.testing.assert_array_equal(part.features, rows.astype(np.float32))
+    np.testing.assert_array_equal(part.sentence_labels, np.repeat(np.arange(len(counts)), counts))
+    each = str(counts[0]) if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)}"
+    assert part.summary() == f"{len(counts)} pictures, {sum(counts)} captions ({each} a picture)"
+
+
+def test_the_number_of_captions_can_be_given(tmp_path):
+    write_kiros(tmp_path, "f8k_", per_caption=True, captions=2)
+    for part in SIZES:  # all pictures alike: nothing in the rows tells them apart
+        np.save(tmp_path / f"f8k_{part}_ims.npy", np.ones((SIZES[part] * 2, 8), np.float32))
+    assert layouts.load("f8k", tmp_path)["dev"].summary() == "1 pictures, 6 captions (6 a picture)"
+    assert layouts.load("f8k", tmp_path, each=2)["dev"].summary() == "3 pictures, 6 captions (2 a picture)"
+    assert layouts.load("f8k", tmp_path, each=1)["dev"].summary() == "6 pictures, 6 captions (1 a picture)"
+    with pytest.raises(UserError, match="--captions-per-image 5: .*f8k_train_ims.npy has 12 rows for 12 captions"):
+        layouts.load("f8k", tmp_path, each=5)
+    np.save(tmp_path / "f8k_train_ims.npy", np.repeat(features("train"), 2, axis=0)[1:].repeat(2, axis=0)[:12])
+    with pytest.raises(UserError, match="--captions-per-image 4: .*f8k_train_ims.npy has 2 equal rows from row 1 on"):
+        layouts.load("f8k", tmp_path, each=4, parts=["train"])
+    with pytest.raises(UserError, match="--captions-per-image is for folders of .npy features"):
+        layouts.load("glyphs", each=5)
+
+
+def test_lines_end_at_a_line_feed_alone(tmp_path):
+    write_kiros(tmp_path, "f8k_")
+    said = ["a\u2028b", "c\x0cd", "e\rf", "g\x1ch", "", *map(str, range(10))]
+    (tmp_path / "f8k_dev_caps.txt").write_bytes(("\ufeff" + "\r\n".join(said) + "\n").encode())
+    part = layouts.load("f8k", tmp_path)["dev"]
+    assert part.texts == said and tokenise(part.texts[2]) == ["e", "f"]
+
+
+def test_features_that_do_not_fit_are_named_before_training(tmp_path):
+    write_kiros(tmp_path, "f8k_", per_caption=True)
+    for value, match in (
+        (np.nan, "f8k_dev_ims.npy: 1 of 15 rows hold numbers that are not finite .row 12.: mend these features"),
+        (1e300, "f8k_dev_ims.npy in 32 bits: 1 of 5 rows hold numbers that are not finite"),
+    ):
+        rows = np.repeat(features("dev", 1), 5, axis=0).astype(float)
+        rows[11, 3] = value
+        np.save(tmp_path / "f8k_dev_ims.npy", rows)
+        with pytest.raises(UserError, match=match):
+            layouts.load("f8k", tmp_path)
+    np.save(tmp_path / "f8k_dev_ims.npy", features("dev")[:, :7])
+    with pytest.raises(UserError, match="of different widths .train 8, dev 7, test 8.: one network"):
+        layouts.load("f8k", tmp_path)
+    (tmp_path / "f8k_dev_ims.npy").write_bytes((tmp_path / "f8k_dev_ims.npy").read_bytes()[:90])
+    with pytest.raises(UserError, match="f8k_dev_ims.npy is not as it should be"):
+        layouts.load("f8k", tmp_path)
+    header = {"descr": "<f4", "fortran_order": False, "shape": (1 << 32, 1 << 8)}
+    with open(tmp_path / "f8k_dev_ims.npy", "wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+    with pytest.raises(UserError, match="f8k_dev_ims.npy is not as it should be"):
+        layouts.load("f8k", tmp_path)
+
+
+def test_a_part_that_is_absent_is_named(tmp_path, emoji_folder):
+    write_kiros(tmp_path, "f8k_")
+    with pytest.raises(UserError, match="f8k_testall_ims.npy is not there, nor so the part testall .*--part testall"):
+        layouts.load("f8k", tmp_path, parts=["testall"])
+    with pytest.raises(UserError, match="--part testall is one of vsepp's folders"):
+        layouts.load("emoji", emoji_folder, parts=["testall"])
+    assert list(layouts.load("emoji", emoji_folder, parts=["dev"])) == ["dev"]
+
+
 def test_one_part_alone_and_the_folder_of_get_data(tmp_path, monkeypatch):
     monkeypatch.setenv("EMBEDDING_DATA", str(tmp_path))
     (tmp_path / "kiros-coco").mkdir()
@@ -67,6 +140,17 @@ def test_karpathy(tmp_path):
     np.testing.assert_array_equal(parts["train"].features, rows[[0, 2, 4]])
     np.testing.assert_array_equal(parts["train"].sentence_labels, np.repeat([0, 1, 2], [1, 3, 5]))
     assert parts["dev"].texts == ["Picture 1."] * 2 and parts["test"].texts == ["Picture 3."] * 4
+    assert list(layouts.load("f8k", tmp_path, parts=["dev"])) == ["dev"]
+    with pytest.raises(UserError, match="--part testall"):
+        layouts.load("f8k", tmp_path, parts=["testall"])
+    rows[3, 2] = np.inf
+    scipy.io.savemat(tmp_path / "vgg_feats.mat", {"feats": rows.T})
+    with pytest.raises(UserError, match="vgg_feats.mat, a column counted as a row: 1 of 5 rows .*.row 4."):
+        layouts.load("f8k", tmp_path)
+    for content in ({"other": rows}, {"feats": np.array([["a"]])}):
+        scipy.io.savemat(tmp_path / "vgg_feats.mat", content)
+        with pytest.raises(UserError, match="vgg_feats.mat is not as it should be"):
+            layouts.load("f8k", tmp_path)
     scipy.io.savemat(tmp_path / "vgg_feats.mat", {"feats": rows[:4].T})
     with pytest.raises(UserError, match="vgg_feats.mat has 4 images, dataset.json 5"):
         layouts.load("f8k", tmp_path)
@@ -101,6 +185,41 @@ def test_flickr_token_file(tmp_path):
         layouts.load("f8k", None, numbered, captions=[tokens], images=tmp_path / "pictures")
 
 
+def test_odd_lists_are_told_in_one_line(tmp_path, capsys):
+    names = ["a b.jpg", *(f"{i}.jpg" for i in range(9))]
+    tokens = tmp_path / "t.token.txt"
+    tokens.write_text(
+        "\ufeff" + "".join(f"{name}#{k}\tText {k} of {name}\n" for name in names for k in range(2)) + "\n"
+    )
+    write_pictures(tmp_path / "pictures", names)
+
+    def load(train, dev="5.jpg\n", test="6.jpg\n"):
+        for part, text in (("train", train), ("dev", dev), ("test", test)):
+            (tmp_path / f"{part}Images.txt").write_text(text)
+        return layouts.load("f8k", None, numbered_or_zero, captions=[tokens], images=tmp_path / "pictures")
+
+    def numbered_or_zero(pictures):
+        return np.zeros((len(pictures), 1), np.float32)
+
+    parts = load("\ufeffa b.jpg\n0.jpg 1.jpg\n2.jqg\n1.jpg\n3.jpg4.jpg\n\n", "5.jpg")
+    assert [path.name for path in parts["train"].pictures.images] == ["a b.jpg", "0.jpg", "1.jpg"]
+    assert parts["train"].texts[0] == "Text 0 of a b.jpg"
+    assert capsys.readouterr().out == (
+        f"the lists beside {tokens}: 2 names have no captions (2.jqg, 3.jpg4.jpg); 1 of them are two names without a"
+        " line end between them; 1 names stand there twice and count once; 5 pictures with captions are in no list\n"
+    )
+    with pytest.raises(
+        UserError, match="2 pictures are in two parts .1.jpg in train and dev, 6.jpg in train and test."
+    ):
+        load("0.jpg\n1.jpg\n6.jpg\n", "1.jpg\n")
+    (tmp_path / "old_trainImages.txt").write_text("0.jpg\n")
+    with pytest.raises(UserError, match="two lists of the part train, old_trainImages.txt and trainImages.txt"):
+        load("0.jpg\n")
+    tokens.write_text("0.jpg#0\tone 1.jpg#0\ttwo\n")
+    with pytest.raises(UserError, match="line 1: two captions in a line"):
+        load("0.jpg\n")
+
+
 def test_the_real_flickr8k_captions(shared_data):
     """The official lists name 6,000, 1,000 and 1,000 pictures of five captions each."""
     folder = shared_data / "flickr8k_text"
@@ -125,6 +244,8 @@ def test_coco_json(tmp_path):
     np.testing.assert_array_equal(parts["test"].features, [[10], [11]])
     np.testing.assert_array_equal(parts["train"].features[:, 0], [*range(8), *range(12, 24)])
     assert parts["dev"].texts[0] == "About 108."
+    with pytest.raises(UserError, match="have pictures in common: give each file once"):
+        layouts.load("coco", None, numbered, captions=[*files, files[1]], images=tmp_path / "coco")
 
 
 @pytest.mark.parametrize("flags, message", [
@@ -148,7 +269,7 @@ def test_damaged_features_are_named(tmp_path):
     with pytest.raises(UserError, match="15 captions are no multiple of the 2 rows"):
         layouts.load("f8k", tmp_path)
     np.save(tmp_path / "f8k_dev_ims.npy", features("dev")[0])
-    with pytest.raises(UserError, match="has 1 dimensions"):
+    with pytest.raises(UserError, match="has shape \\(8,\\) of float32: rows of numbers are wanted"):
         layouts.load("f8k", tmp_path)
 
 
@@ -217,6 +338,14 @@ def test_batches(pairs, same_image):
         np.testing.assert_array_equal(ours.words, theirs.words)
 
 
+def test_a_batch_larger_than_the_data_is_the_data(pairs):
+    some = data.Part(pairs.features, pairs.image_labels, pairs.texts[:30], pairs.sentence_labels[:30])
+    vocabulary = Vocabulary.build(map(tokenise, some.texts))
+    batches = data.Batches(some, vocabulary, 128, 2, 5)
+    assert batches.batch_size == 6 and {b.words.shape[1] for b in batches.read(0)} == {6}
+    assert data.Batches(some, vocabulary, 128, 2, 5, same_image=True).batch_size == 30
+
+
 def test_workers_share_the_batches(pairs):
     whole, first, second = (make(pairs, **w)[1] for w in ({}, *({"rank": r, "num_workers": 2} for r in (0, 1))))
     assert len(first) == len(second) and abs(len(whole) - 2 * len(first)) <= 3
@@ -235,5 +364,8 @@ def test_devices_share_a_batch():
 def test_long_sentences_are_left_out(pairs):
     _, batches = make(pairs, longest=2)
     assert max(b.words.shape[0] for b in batches.read(0)) == 3
-    with pytest.raises(UserError, match="make no batch of 2: lower --batch_size 16 or raise --maxlen_w 1"):
+    with pytest.raises(
+        UserError,
+        match="0 sentences of at most 1 words, of 0 pictures, make no batch of 2: give more data or raise --maxlen_w 1",
+    ):
         make(data.Part(pairs.features, pairs.image_labels, ["a b"] * 300, pairs.sentence_labels), longest=1)

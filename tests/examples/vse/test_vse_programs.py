@@ -30,7 +30,7 @@ def folder(tmp_path_factory):
 
 
 def run(folder, *flags):
-    train.main(train.parse_args(["--data-path", str(folder), "--dim_image", "16", *SMALL, *flags]))
+    train.main(train.parse_args(["--data-path", str(folder), *SMALL, *flags]))
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +55,44 @@ def test_training_ranks_far_above_chance(trained):
 
 def test_evaluate_gives_the_figures_of_training(trained, tmp_path, capsys):
     evaluate.main(evaluate.parse_args([str(trained / "model.params"), "--output", str(tmp_path / "f.json")]))
-    assert "30 pictures, 150 sentences (test)" in capsys.readouterr().out
-    found = json.loads((tmp_path / "f.json").read_text())["model.params"]
+    assert "test: 30 pictures, 150 captions (5 a picture)" in capsys.readouterr().out
+    rows = json.loads((tmp_path / "f.json").read_text())
+    assert list(rows) == ["chance", "model.params"]
+    found = rows["model.params"]
     expected = json.loads((trained / "metrics.json").read_text())
     assert found == pytest.approx({name: expected[name] for name in found})
+
+
+def test_ties_as_published_stand_beside_ours(trained, folder, tmp_path, capsys):
+    flags = [str(trained / "model.params"), "--ties", "published", "--output", str(tmp_path / "f.json")]
+    evaluate.main(evaluate.parse_args(flags))
+    rows = json.loads((tmp_path / "f.json").read_text())
+    assert list(rows) == ["chance", "model.params", "model.params, ties as published"]
+    ours, theirs = list(rows.values())[1:]
+    assert ours["rsum"] <= theirs["rsum"] < ours["rsum"] + 60
+    assert "model.params, ties as published: sentence to picture" in capsys.readouterr().out
+
+
+def test_few_data_make_one_batch_and_a_small_folder_says_what_it_holds(tmp_path, capsys):
+    """Rows once a caption, three of each; the width of the features is that of the file."""
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 8), ("dev", 4), ("test", 4)):
+        np.save(tmp_path / f"f8k_{part}_ims.npy", rng.normal(size=(count, 7)).repeat(3, axis=0))
+        (tmp_path / f"f8k_{part}_caps.txt").write_text(
+            "".join(f"thing {i // 3} said {i % 3}\n" for i in range(3 * count))
+        )
+    run(tmp_path, "--run-dir", str(tmp_path / "run"), "--max_epochs", "1", "--no-plots", "--ties", "published")
+    text = (tmp_path / "run" / "log.txt").read_text()
+    assert "f8k, train: 8 pictures, 24 captions (3 a picture)" in text and "f8k, dev: 4 pictures" in text
+    assert "--batch_size 32 is more than there is to train on: 8 in a batch" in text
+    assert "trained, ties as published: picture to sentence" in text
+    assert model.load(tmp_path / "run" / "model.params").about["dim_image"] == 7
+    with pytest.raises(UserError, match="model.params takes features of 7 numbers, these have 6"):
+        for part in ("train", "dev", "test"):
+            file = tmp_path / f"f8k_{part}_ims.npy"
+            np.save(file, np.load(file)[:, :6])
+        start = ["--start", str(tmp_path / "run" / "model.params"), "--run-dir", str(tmp_path / "other")]
+        run(tmp_path, *start)
 
 
 def test_search_of_features(trained, folder, tmp_path, capsys):
@@ -189,7 +223,8 @@ def test_pictures_frozen_then_finetuned_then_searched(pictures, tmp_path, monkey
 
 
 @pytest.mark.parametrize("flags, message", [
-    (["--dim_image", "17"], "--dim_image 17: the features have 16 numbers, so give --dim_image 16"),
+    (["--dim_image", "17"], "--dim_image 17: the features have 16 numbers: leave the flag out"),
+    (["--batch_size", "1"], "--batch_size 1: a pair is ranked against others of its batch"),
     (["--finetune"], "--finetune needs pictures"),
     (["--saveto", "/absent/m.params"], "--saveto /absent/m.params: there is no such folder"),
     (["--maxlen_w", "1"], "raise --maxlen_w 1"),
