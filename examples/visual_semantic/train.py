@@ -167,6 +167,8 @@ def main(args):
         f" held back, {len(parts.test)} of {len(parts.unseen)} unseen; {args.model} ({net.backbone.source}) at"
         f" {still.crop} px; words: {args.word_vectors}, {net.dim} numbers, {args.word_space}"
     )
+    if data.remark(args, parts):
+        run.log(data.remark(args, parts))
     reader = data.Reader(net.backbone, still, contexts[0], args.num_workers)
 
     def save(path, name, figures):
