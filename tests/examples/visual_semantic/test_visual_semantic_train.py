@@ -130,6 +130,24 @@ def test_stages_run_one_by_one_or_killed_give_the_same_model(trained, flags, tmp
     assert digests[0] == digests[1]
 
 
+def test_fine_tuning_that_makes_it_worse_is_not_the_final_model(flags, tmp_path):
+    few = ["--epochs-1", "2", "--epochs-2a", "8", "--epochs-2b", "1", "--lr-2b", "0.3", "--no-plots"]
+    done = run("train.py", *flags, *few, "--run-dir", tmp_path / "best")
+    assert done.returncode == 0, done.stderr
+    of = {k: json.loads((tmp_path / "best" / f"stage{k}" / "metrics.json").read_text()) for k in ("2a", "2b")}
+    assert of["2a"]["accuracy"] > of["2b"]["accuracy"]
+    said = f"held-back pictures, {of['2a']['accuracy']:.4f} to {of['2b']['accuracy']:.4f}: model.params is the model of"
+    assert said in done.stdout and said in (tmp_path / "best" / "log.txt").read_text()
+    files = [(tmp_path / "best" / place / "model.params").read_bytes() for place in ("", "stage2a")]
+    assert files[0] == files[1]
+    card = json.loads((tmp_path / "best" / "model.json").read_text())
+    assert card["stage"] == "2a" and card["classifies"]
+    figures = json.loads((tmp_path / "best" / "metrics.json").read_text())
+    assert figures["accuracy"] == of["2a"]["accuracy"] and figures["stage2b_accuracy"] == of["2b"]["accuracy"]
+    done = run("train.py", *flags, *few, "--final", "last", "--run-dir", tmp_path / "last")
+    assert done.returncode == 0 and json.loads((tmp_path / "last" / "model.json").read_text())["stage"] == "2b"
+
+
 def test_evaluation_stands_beside_its_baselines(trained, coloured, tmp_path):
     done = run(
         "evaluate.py", "--params", trained / "model.params", "--data-path", coloured.pictures, "--seed", "5",
