@@ -6,6 +6,7 @@ Any other pictures laid out like this are read the same way.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,15 @@ from common.datasets import folder
 from common.datasets.base import ImageSet
 from common.errors import UserError, near
 
+CLASSES = (
+    "antelope", "grizzly+bear", "killer+whale", "beaver", "dalmatian", "persian+cat", "horse", "german+shepherd",
+    "blue+whale", "siamese+cat", "skunk", "mole", "tiger", "hippopotamus", "leopard", "moose", "spider+monkey",
+    "humpback+whale", "elephant", "gorilla", "ox", "fox", "sheep", "seal", "chimpanzee", "hamster", "squirrel",
+    "rhinoceros", "rabbit", "bat", "giraffe", "wolf", "chihuahua", "rat", "weasel", "otter", "buffalo", "zebra",
+    "giant+panda", "deer", "bobcat", "pig", "lion", "mouse", "polar+bear", "collie", "walrus", "raccoon", "cow",
+    "dolphin",
+)  # fmt: skip
+PICTURES = 37322  # in the whole set
 # Standard split: Lampert et al. 2014; proposed split: Xian et al. 2019, whose test classes are none of ImageNet's.
 STANDARD = (
     "chimpanzee", "giant+panda", "leopard", "persian+cat", "pig", "hippopotamus", "humpback+whale", "raccoon", "rat",
@@ -21,7 +31,6 @@ STANDARD = (
 )  # fmt: skip
 PROPOSED = ("bat", "blue+whale", "bobcat", "dolphin", "giraffe", "horse", "rat", "seal", "sheep", "walrus")
 SPLITS = ("standard", "proposed")
-COUNTS = {"classes": 50, "pictures": 37322, "seen": 30337, "unseen": 6985}  # the real set, standard split
 FEW = 10  # a class with fewer pictures is split by picture number
 
 
@@ -73,7 +82,7 @@ def split_names(path, split: str = "standard") -> tuple[list[str], list[str]]:
     path : path
     split : {"standard", "proposed"}
         ``standard`` is what ``trainclasses.txt`` and ``testclasses.txt`` say; ``proposed`` is `PROPOSED` against the
-        rest.
+        rest, as far as ``classes.txt`` has them.
 
     Raises
     ------
@@ -84,9 +93,9 @@ def split_names(path, split: str = "standard") -> tuple[list[str], list[str]]:
     names = class_names(root / "classes.txt")
     if split == "proposed":
         missing = [name for name in PROPOSED if name not in names]
-        if missing:
+        if missing and (len(missing) == len(PROPOSED) or not set(names) <= set(CLASSES)):
             raise UserError(f"{root}/classes.txt has no {missing[0]!r}: --split proposed is for AwA2 itself")
-        return [name for name in names if name not in PROPOSED], list(PROPOSED)
+        return [n for n in names if n not in PROPOSED], [n for n in PROPOSED if n in names]
     seen, unseen = (class_names(root / f"{part}classes.txt") for part in ("train", "test"))
     for part, listed in (("train", seen), ("test", unseen)):
         wrong = next((name for name in listed if name not in names), None)
@@ -101,25 +110,46 @@ def split_names(path, split: str = "standard") -> tuple[list[str], list[str]]:
 def load(path) -> ImageSet:
     """All pictures, the classes in the order of ``classes.txt``.
 
+    Where that file names all of AwA2's classes, some of them may be absent: a sample of the set; see `remark`.
+
     Raises
     ------
     UserError
-        The layout is not AwA2's, or a class has no picture.
+        The layout is not AwA2's, or a class of other pictures laid out like it has none.
     """
     root = root_of(path)
     names = class_names(root / "classes.txt")
     absent = [name for name in names if not (root / "JPEGImages" / name).is_dir()]
-    if absent:
-        place = " (split_awa2.py --move took it away: --undo brings it back)" if (root / "split.csv").is_file() else ""
+    moved = absent and (root / "split.csv").is_file()
+    if absent and (moved or not is_real(names) or len(absent) == len(names)):
+        place = " (split_awa2.py --move took it away: --undo brings it back)" if moved else ""
         raise UserError(f"{root}/JPEGImages/{absent[0]} is not there{place}; ./get_data.sh awa2 gets the set")
-    whole = folder.collect(root, [(name, root / "JPEGImages" / name) for name in names])
-    empty = next((name for name in names if name not in whole.class_names), None)
-    if empty:
+    whole = folder.collect(root, [(name, root / "JPEGImages" / name) for name in names if name not in absent])
+    empty = next((name for name in names if name not in (*absent, *whole.class_names)), None)
+    if empty and not is_real(names):
         raise UserError(f"{root}/JPEGImages/{empty} holds no picture")
     return whole
 
 
-def held_back(labels: np.ndarray, share: float = 0.1, seed: int = 123) -> np.ndarray:
+def load_split(path, split: str = "standard") -> tuple[ImageSet, list[str], list[str]]:
+    """`load`, and `split_names` without the classes that a sample of the set has not."""
+    whole = load(path)
+    seen, unseen = split_names(path, split)
+    there = set(whole.class_names)
+    return whole, [name for name in seen if name in there], [name for name in unseen if name in there]
+
+
+def remark(names: Sequence[str], pictures: int) -> str:
+    """What to say of pictures of these classes: that they are not all of AwA2; "" for the whole set and for others."""
+    if not set(names) <= set(CLASSES) or (len(names) == len(CLASSES) and pictures == PICTURES):
+        return ""
+    what = "a subset of AwA2" if pictures < PICTURES else "not the published AwA2"
+    return f"{what}: {len(names)} of its {len(CLASSES)} classes, {pictures:,} pictures where it has {PICTURES:,}"
+
+
+def held_back(
+    labels: np.ndarray, share: float = 0.1, seed: int = 123, names: Sequence[str] | None = None
+) -> np.ndarray:
     """Which pictures of seen classes are for validation: (n,) bool.
 
     `share` of each class, drawn with `seed`; of a class with fewer than ten pictures the one with the last number, so
@@ -129,6 +159,8 @@ def held_back(labels: np.ndarray, share: float = 0.1, seed: int = 123) -> np.nda
     ----------
     labels : (n,) int array
         Pictures of a class in the order of their numbers.
+    names : sequence of str, optional
+        What the classes are called, for the message.
 
     Raises
     ------
@@ -140,27 +172,13 @@ def held_back(labels: np.ndarray, share: float = 0.1, seed: int = 123) -> np.nda
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         if len(members) < 2:
-            raise UserError(f"class {label} has one picture: two are needed to hold one back for validation")
+            name = names[label] if names else label
+            raise UserError(f"class {name!r} has one picture: two are needed to hold one back for validation")
         few = len(members) < FEW
         held[members[-1:] if few else rng.permutation(members)[: max(1, round(share * len(members)))]] = True
     return held
 
 
-def check_counts(seen: int, unseen: int, root) -> None:
-    """Compare a split of the real set with the document's counts.
-
-    Raises
-    ------
-    UserError
-        They differ: the set is not whole.
-    """
-    if (seen, unseen) != (COUNTS["seen"], COUNTS["unseen"]):
-        raise UserError(
-            f"{root}: {seen} pictures of seen and {unseen} of unseen classes, AwA2 has {COUNTS['seen']} and"
-            f" {COUNTS['unseen']}: get the set again"
-        )
-
-
 def is_real(names) -> bool:
     """Whether these are AwA2's own 50 classes, and not other pictures laid out like it."""
-    return len(names) == COUNTS["classes"] and set(STANDARD) <= set(names) and set(PROPOSED) <= set(names)
+    return len(names) == len(CLASSES) and set(names) == set(CLASSES)

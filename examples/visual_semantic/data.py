@@ -15,6 +15,7 @@ from common.loader import Batch, Loader
 from common.paths import data_dir, data_root
 from common.samplers import Sequential
 from common.transforms import Eval, Train
+from examples.visual_semantic import split_awa2
 
 UNSEEN = {"cifar10": ["cat", "truck"]}  # as in Socher et al. 2013
 FOLDERS = ("train", "valid", "test")
@@ -57,8 +58,12 @@ def load(args) -> Parts:
         The data is not there or not as it should be.
     """
     place = Path(args.data_path) if args.data_path else data_dir(args.dataset)
-    if args.dataset == "awa2" and (place / "train").is_dir():  # what split_awa2.py made
-        return _from_folders(place, args.unseen, args.split)
+    if args.dataset == "awa2":
+        stopped = split_awa2.interrupted(place)
+        if stopped:
+            raise UserError(stopped)
+        if (place / "train").is_dir():  # what split_awa2.py made
+            return _from_folders(place, args.unseen, args.split)
     whole, seen, unseen = _whole(args, place)
     if args.unseen is not None:
         wrong = [name for name in args.unseen if name not in whole.class_names]
@@ -70,10 +75,11 @@ def load(args) -> Parts:
         unseen = _drawn(whole.class_names, args)
         seen = [name for name in whole.class_names if name not in unseen]
     if len(seen) < 2:
-        raise UserError(f"{len(seen)} classes are left to train on, two are needed: name fewer after --unseen")
+        remedy = "name fewer after --unseen" if args.unseen else "add pictures of seen classes"
+        raise UserError(f"{len(seen)} classes are left to train on, two are needed: {remedy}")
     whole = whole.select(seen + unseen)
     known, test = whole.subset(whole.labels < len(seen)), whole.subset(whole.labels >= len(seen))
-    held = awa2.held_back(known.labels, args.valid_share, args.seed)
+    held = awa2.held_back(known.labels, args.valid_share, args.seed, seen)
     return Parts(known.subset(~held), known.subset(held), test, seen, unseen)
 
 
@@ -85,14 +91,25 @@ def _whole(args, place: Path) -> tuple[ImageSet, list[str] | None, list[str] | N
                 f"{place} is not there: ./get_data.sh awa2 gets it (13 GB); other pictures: --dataset folder"
                 " --data-path ROOT with ROOT/CLASS/PICTURE.jpg"
             )
-        return awa2.load(place), *awa2.split_names(place, args.split)
+        return awa2.load_split(place, args.split)
     if args.dataset == "folder":
         if args.data_path is None:
             raise UserError("--dataset folder needs --data-path, a folder with a folder of pictures for each class")
         return folder.load(place), None, None
+    if not place.exists():
+        raise UserError(
+            f"{place} is not there: ./get_data.sh {args.dataset} gets it, --data-path says where it lies; your own"
+            " pictures: --dataset folder --data-path ROOT with ROOT/CLASS/PICTURE.jpg"
+        )
     whole = datasets.load(args.dataset, args.data_path, "seen").train
     unseen = UNSEEN.get(args.dataset)
     return whole, [name for name in whole.class_names if name not in unseen] if unseen else None, unseen
+
+
+def remark(args, parts: Parts) -> str:
+    """What to say of the data before it is used: that it is a sample of AwA2; "" where there is nothing to say."""
+    pictures = len(parts.train) + len(parts.valid) + len(parts.test)
+    return awa2.remark(parts.class_names, pictures) if args.dataset == "awa2" else ""
 
 
 def _drawn(names: list[str], args) -> list[str]:
@@ -111,7 +128,7 @@ def _from_folders(place: Path, unseen: list[str] | None, split: str) -> Parts:
     found = folder.collect(place, [(f"{part}/{child.name}", child) for part, child in folders if child.is_dir()])
     part_of, class_of = zip(*(name.split("/", 1) for name in found.class_names))
     seen, new = ([name for name, part in zip(class_of, part_of) if part == kind] for kind in ("train", "test"))
-    if split == "proposed" and set(new) != set(awa2.PROPOSED):
+    if split == "proposed" and set(new) != set(awa2.PROPOSED) & {*seen, *new}:
         raise UserError(f"{place} was split with other unseen classes: split_awa2.py --undo, then --split proposed")
     names = seen + new
     wrong = next((n for n, part in zip(class_of, part_of) if part == "valid" and n not in seen), None)

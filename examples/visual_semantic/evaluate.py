@@ -44,6 +44,8 @@ def main(args):
     if args.dataset != "awa2" and args.unseen is None:
         args.unseen = net.unseen  # which the seed, not the data, decided
     parts = data.load(args)
+    if data.remark(args, parts):
+        print(data.remark(args, parts))
     model.check_classes(net, parts, args.params)
     read, seen = reader(net, args, context), len(parts.seen)
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Split AwA2, or pictures laid out like it, into the folders train, valid and test; --undo takes it back."""
+"""Split AwA2, or pictures laid out like it, into train, valid and test; --finish what was stopped, or --undo it."""
 
 import argparse
+import contextlib
 import pathlib
 import sys
 
@@ -11,6 +12,7 @@ from common import cli
 
 LIST = "split.csv"  # what was copied or moved where, in the folder split into
 COLUMNS = ["action", "source", "target"]
+PARTS = ("train", "valid", "test")
 
 
 def share(text):
@@ -26,6 +28,7 @@ def parse_args(argv=None):
     what = p.add_mutually_exclusive_group(required=True)
     what.add_argument("--copy", action="store_true", help="leave the pictures where they are")
     what.add_argument("--move", action="store_true", help="move them, which needs no room")
+    what.add_argument("--finish", action="store_true", help="go on with a copy or move that was stopped, by split.csv")
     what.add_argument("--undo", action="store_true", help="remove the copies, or move the pictures back, by split.csv")
     p.add_argument("--data-path", metavar="DIR", help="folder of JPEGImages and classes.txt; default is data/awa2")
     p.add_argument("--output", metavar="DIR", help="where train, valid and test go; default is --data-path")
@@ -41,80 +44,52 @@ def main(args):
     from common.paths import data_dir
 
     given = pathlib.Path(args.data_path) if args.data_path else data_dir("awa2")
-    if args.undo:
-        undo(pathlib.Path(args.output) if args.output else given)
+    target = pathlib.Path(args.output) if args.output else given
+    if args.undo or args.finish:
+        with sole(target):
+            (undo if args.undo else finish)(target)
         return
     if not given.is_dir():
         raise UserError(f"{given} is not there: ./get_data.sh awa2 gets it (13 GB), or give --data-path")
-    target = pathlib.Path(args.output) if args.output else given
     if (target / LIST).exists():
-        raise UserError(f"{target / LIST}: this folder is split already; --undo takes it back")
+        stopped = interrupted(target)
+        raise UserError(stopped or f"{target / LIST}: this folder is split already; --undo takes it back")
     rows, names = plan(given, target, args.split, args.valid_share, args.seed)
     there = next((row for row in rows if row[1].exists()), None)
     if there:
         raise UserError(f"{there[1]} is there already and nothing is overwritten: give another --output")
-    counts = {part: sum(row[2] == part for row in rows) for part in ("train", "valid", "test")}
-    if awa2.is_real(names) and args.split == "standard":
-        awa2.check_counts(counts["train"] + counts["valid"], counts["test"], given)
-    carry_out(rows, target, "move" if args.move else "copy")
-    done = "moved" if args.move else "copied"
-    print(f"{done}: {counts['train']} to {target / 'train'}, {counts['valid']} to {target / 'valid'},"
-          f" {counts['test']} of unseen classes to {target / 'test'}; listed in {target / LIST}")  # fmt: skip
+    action = "move" if args.move else "copy"
+    write_list(target, [(action, source.resolve(), place.resolve()) for source, place, _ in rows])
+    with sole(target):
+        finish(target)
+    if awa2.remark(names, len(rows)):
+        print(awa2.remark(names, len(rows)))
 
 
 def plan(root, target, split, valid_share, seed):
-    """What goes where: a list of (source, target, part), and all class names."""
+    """What goes where: a list of (source, target, part), and the names of the classes that have pictures."""
     from common.datasets import awa2
 
-    whole = awa2.load(root)
-    seen, unseen = awa2.split_names(root, split)
+    whole, seen, unseen = awa2.load_split(root, split)
     known = whole.select(seen)
-    held = awa2.held_back(known.labels, valid_share, seed)
+    held = awa2.held_back(known.labels, valid_share, seed, seen)
     rows = [(path, "valid" if held[i] else "train") for i, path in enumerate(known.images)]
-    rows += [(path, "test") for path in whole.select(unseen).images]
-    return [(path, target / part / path.parent.name / path.name, part) for path, part in rows], whole.class_names
+    rows += [(path, "test") for path in (whole.select(unseen).images if unseen else ())]
+    return [(path, target / part / path.parent.name / path.name, part) for path, part in rows], seen + unseen
 
 
-def carry_out(rows, target, action):
-    """Copy or move. The list is written first, so that a run that was stopped half-way can be undone."""
+def write_list(target, rows):
+    """Write split.csv, before anything is copied: what was stopped half-way can then be finished or undone."""
     import csv
-    import shutil
 
-    from tqdm import tqdm
+    from common.files import atomic, writing
 
-    target.mkdir(parents=True, exist_ok=True)
-    with open(target / LIST, "w", encoding="utf-8", newline="") as file:
+    with writing(target, "give another --output"):
+        target.mkdir(parents=True, exist_ok=True)
+    with atomic(target / LIST) as beside, open(beside, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
-        writer.writerows([action, source.resolve(), place.resolve()] for source, place, _ in rows)
-    for source, place, _ in tqdm(rows, disable=not sys.stderr.isatty()):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        if action == "move":
-            shutil.move(source, place)
-        else:
-            beside = place.with_name(f".{place.name}")
-            shutil.copy2(source, beside)
-            beside.replace(place)  # half a copy never has the name of a picture
-
-
-def undo(target):
-    """Take back what split.csv lists: remove copies whose original is there, move back what was moved."""
-    import shutil
-
-    rows = listed(target)
-    check_undo(rows)
-    for action, source, place in rows:
-        if not place.is_file():
-            continue  # stopped before it came to this one
-        if action == "copy":
-            place.unlink()
-        else:
-            source.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(place, source)
-    for part in ("train", "valid", "test"):
-        sweep(target / part)
-    (target / LIST).unlink()
-    print(f"undone: {len(rows)} pictures; {target} is as it was")
+        writer.writerows(rows)
 
 
 def listed(target):
@@ -125,34 +100,178 @@ def listed(target):
 
     if not (target / LIST).is_file():
         raise UserError(f"{target} has no {LIST}: nothing was split there; give its --output or --data-path")
-    with open(target / LIST, encoding="utf-8", newline="") as file:
+    with open(target / LIST, encoding="utf-8", errors="replace", newline="") as file:
         lines = list(csv.reader(file))
-    if not lines or lines[0] != COLUMNS or any(len(line) != 3 or line[0] not in ("copy", "move") for line in lines[1:]):
+    if lines[:1] != [COLUMNS] or not lines[1:] or not all(len(x) == 3 and x[0] in ("copy", "move") for x in lines[1:]):
         raise UserError(f"{target / LIST} is not a list that this script wrote: nothing was done")
-    rows = [(action, pathlib.Path(source), pathlib.Path(place)) for action, source, place in lines[1:]]
+    return [(action, pathlib.Path(source), pathlib.Path(place)) for action, source, place in lines[1:]]
+
+
+def inside(target):
+    """`listed`, with all targets inside the folder: what may be moved and removed."""
+    from common.errors import UserError
+
+    rows = listed(target)
     if any(target.resolve() not in place.parents for _, _, place in rows):
         raise UserError(f"{target / LIST} names files outside {target}: nothing was done; was the folder moved?")
     return rows
 
 
-def check_undo(rows):
-    """See that nothing would be lost or overwritten, before anything is done."""
+def interrupted(target):
+    """One line about a split that is not whole, with the commands that mend it; None where it is, or there is none.
+
+    Also for a folder that was moved as a whole: the last three names of a target (part, class, file) are looked for.
+    """
+    if not (target / LIST).is_file():
+        return None
+    rows = listed(target)
+    found = sum(target.joinpath(*place.parts[-3:]).is_file() for _, _, place in rows)
+    if found == len(rows):
+        return None
+    return (
+        f"{target}: {found} of the {len(rows)} pictures that {LIST} lists are in train, valid and test:"
+        f" {command(target, 'finish')} brings the others, {command(target, 'undo')} takes all back"
+    )
+
+
+def command(target, what):
+    """How this script is called to do something with a split folder."""
+    import shlex
+
+    return f"split_awa2.py --{what} --data-path {shlex.quote(str(target))}"
+
+
+@contextlib.contextmanager
+def sole(target):
+    """While pictures are copied, moved or removed: no other process does the same."""
+    from common.errors import UserError
+    from common.files import Lock
+
+    listed(target)  # taking the lock would make the file
+    lock = Lock(target / LIST)
+    if not lock.take():
+        raise UserError(f"another split_awa2.py is at work on {target}: wait until it is done")
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"stopped; {command(target, 'finish')} goes on, {command(target, 'undo')} takes it back", file=sys.stderr)
+        sys.exit(130)
+    finally:
+        lock.release()
+
+
+def finish(target):
+    """Copy or move what split.csv lists and is not at its place yet."""
+    from tqdm import tqdm
+
+    from common.files import writing
+
+    rows = inside(target)
+    check(rows, "finish")
+    with writing(target, f"mend that, then {command(target, 'finish')} goes on"):
+        for action, source, place in tqdm(rows, disable=not sys.stderr.isatty()):
+            if not whole(place, source):
+                place.parent.mkdir(parents=True, exist_ok=True)
+                (move if action == "move" else copy)(source, place)
+            elif action == "move":
+                source.unlink(missing_ok=True)  # stopped between the copy to another disk and this
+        for part in PARTS:
+            sweep(target, part, rows)
+    counts = [sum(place.parts[-3] == part for _, _, place in rows) for part in PARTS]
+    done = "moved" if rows[0][0] == "move" else "copied"
+    print(f"{done}: {counts[0]} to {target / 'train'}, {counts[1]} to {target / 'valid'},"
+          f" {counts[2]} of unseen classes to {target / 'test'}; listed in {target / LIST}")  # fmt: skip
+
+
+def undo(target):
+    """Take back what split.csv lists: remove copies whose original is there, move back what was moved."""
+    from common.files import writing
+
+    rows = inside(target)
+    check(rows, "undo")
+    with writing(target, f"mend that, then {command(target, 'undo')} goes on"):
+        for action, source, place in rows:
+            if source.is_file():
+                place.unlink(missing_ok=True)  # `check` has seen that the source is whole
+            elif action == "move":
+                source.parent.mkdir(parents=True, exist_ok=True)
+                move(place, source)
+        for part in PARTS:
+            sweep(target, part, rows)
+        (target / LIST).unlink()
+    print(f"undone: {len(rows)} pictures; {target} is as it was")
+
+
+def check(rows, what):
+    """See that nothing would be lost or overwritten, before anything is done.
+
+    What decides is the content: of a picture that is at both places one may be half, where a disk ran full or an
+    earlier version was stopped.
+    """
     from common.errors import UserError
 
     for action, source, place in rows:
-        if not place.is_file():
-            continue
-        if action == "copy" and not source.is_file():
+        if source.is_file() and place.is_file():
+            if not same(source, place) and not half(place, source):
+                raise UserError(f"{source} and {place} differ and nothing is removed: keep the whole one of them")
+        elif not source.is_file() and not place.is_file():
+            raise UserError(
+                f"neither {source} nor {place} is there: put the picture back, or take its line out of {LIST}"
+            )
+        elif action == "copy" and what == "undo" and place.is_file():
             raise UserError(f"{source} is gone and {place} is its only copy: put it back, then --undo again")
-        if action == "move" and source.exists():
-            raise UserError(f"{source} is there again and nothing is overwritten: move it away, then --undo again")
 
 
-def sweep(folder):
-    """Remove empty folders, and copies that were stopped half-way."""
+def whole(place, source):
+    """Whether a picture has arrived."""
+    return place.is_file() and not (source.is_file() and half(place, source))
+
+
+def same(one, other):
+    """Whether two files have the same bytes; those of one size and time are taken for it."""
+    import filecmp
+
+    return filecmp.cmp(one, other)
+
+
+def half(part, file):
+    """Whether a file is the beginning of another, and no more."""
+    if part.stat().st_size >= file.stat().st_size:
+        return False
+    with open(part, "rb") as one, open(file, "rb") as other:
+        return all(piece == other.read(len(piece)) for piece in iter(lambda: one.read(1 << 20), b""))
+
+
+def copy(source, place):
+    """Copy beside the place, flush, rename: half a copy never has the name of a picture."""
+    import shutil
+
+    from common.files import atomic
+
+    with atomic(place) as beside:
+        shutil.copy2(source, beside)
+
+
+def move(source, place):
+    """Rename; to another disk, copy whole and only then remove the source."""
+    import errno
+
+    try:
+        source.rename(place)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        copy(source, place)
+        source.unlink()
+
+
+def sweep(target, part, rows):
+    """Remove copies that were stopped half-way, and empty folders."""
+    folder, places = (target / part).resolve(), {place for _, _, place in rows}
     for path in sorted(folder.rglob("*"), reverse=True):
-        if path.is_file() and path.name.startswith("."):
-            path.unlink()
+        if path.name.startswith(".") and path.is_file() and path not in places:
+            if any(path.name.startswith(f".{place.name}") for place in places if place.parent == path.parent):
+                path.unlink()
         elif path.is_dir() and not any(path.iterdir()):
             path.rmdir()
     if folder.is_dir() and not any(folder.iterdir()):

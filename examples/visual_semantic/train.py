@@ -60,6 +60,10 @@ def parser():
         "--lighting", type=cli.non_negative_float, default=0.2, metavar="SHARE",
         help="change brightness and contrast by up to",
     )  # fmt: skip
+    p.add_argument(
+        "--final", choices=["best", "last"], default="best",
+        help="model.params is the model of 2a where 2b lowered the accuracy on held-back pictures, or the last always",
+    )  # fmt: skip
     p.add_argument("--find-lr", action="store_true", help="range test for the first of --stages: plot, suggestion")
     p.add_argument("--no-plots", action="store_true", help="no curves and no report at the end")
     p.add_argument("--log-interval", type=cli.positive_int, default=20, metavar="N", help="batches between log lines")
@@ -177,6 +181,8 @@ def main(args):
         f" held back, {len(parts.test)} of {len(parts.unseen)} unseen; {args.model} ({net.backbone.source}) at"
         f" {still.crop} px; words: {args.word_vectors}, {net.dim} numbers, {args.word_space}"
     )
+    if data.remark(args, parts):
+        run.log(data.remark(args, parts))
     reader = data.Reader(net.backbone, still, contexts[0], args.num_workers)
 
     def save(path, name, figures):
@@ -227,7 +233,11 @@ def main(args):
         model.restore(net, folder / "model.params")
         if not stages.frozen(args, name):
             reader.forget()
-    figures = {f"stage{k}_accuracy": v for k, v in accuracies(run.folder).items()}
+    if name == "2b" and args.final == "best" and lowered(run):
+        name = "2a"
+        model.restore(net, run.folder / "stage2a" / "model.params")
+        reader.forget()
+    figures = {f"stage{k}_accuracy": of["accuracy"] for k, of in finished(run.folder).items()}
     rows = {"trained": figures}
     if name != "1":
         figures.update(evaluation.of(net, parts, reader))
@@ -240,12 +250,26 @@ def main(args):
     run.log(f"wrote {run.folder / 'model.params'}: evaluate.py, search.py, analyze.py and export.py take it")
 
 
-def accuracies(folder):
-    """The best accuracy on held-back pictures of seen classes after each stage in a run's folder."""
+def finished(folder):
+    """The figures of each finished stage's best epoch, on held-back pictures of seen classes, by the stage's name."""
     import json
 
     files = sorted(folder.glob("stage*/metrics.json"))
-    return {file.parent.name[len("stage"):]: json.loads(file.read_text())["accuracy"] for file in files}
+    return {file.parent.name[len("stage") :]: json.loads(file.read_text(encoding="utf-8")) for file in files}
+
+
+def lowered(run):
+    """Whether fine-tuning made the model worse on held-back pictures; says so."""
+    of = finished(run.folder)
+    if "2a" not in of or of["2b"]["score"] >= of["2a"]["score"]:
+        return False
+    before, after = ({"accuracy": of[k]["accuracy"], "loss": of[k]["valid_loss"]} for k in ("2a", "2b"))
+    what = "accuracy" if before["accuracy"] > after["accuracy"] else "loss"
+    run.log(
+        f"stage 2b worsened the {what} on held-back pictures, {before[what]:.4f} to {after[what]:.4f}: model.params is"
+        " the model of stage 2a (--final last takes that of 2b)"
+    )
+    return True
 
 
 def draw(run, rows):

@@ -35,7 +35,7 @@ def test_the_official_layout_is_read_also_from_where_the_archive_unpacks(tmp_pat
 def test_the_splits_are_the_published_ones():
     assert len(awa2.STANDARD) == len(set(awa2.STANDARD)) == len(awa2.PROPOSED) == len(set(awa2.PROPOSED)) == 10
     assert set(awa2.STANDARD) & set(awa2.PROPOSED) == {"rat", "seal"}
-    assert awa2.COUNTS["seen"] + awa2.COUNTS["unseen"] == awa2.COUNTS["pictures"] == 37322
+    assert len(set(awa2.CLASSES)) == 50 and {*awa2.STANDARD, *awa2.PROPOSED} <= set(awa2.CLASSES)
 
 
 def test_the_proposed_split_needs_awa2s_own_classes(tmp_path):
@@ -43,6 +43,11 @@ def test_the_proposed_split_needs_awa2s_own_classes(tmp_path):
     root = lay_out(tmp_path, dict.fromkeys(names, 1), names[:6], names[6:])
     assert awa2.split_names(root, "proposed") == (["ox", "cow"], list(awa2.PROPOSED))
     (root / "classes.txt").write_text("ox\ncow\n")
+    with pytest.raises(UserError, match="has no 'bat': --split proposed is for AwA2"):
+        awa2.split_names(root, "proposed")
+    (root / "classes.txt").write_text("ox\ncow\nwalrus\n")  # a sample
+    assert awa2.split_names(root, "proposed") == (["ox", "cow"], ["walrus"])
+    (root / "classes.txt").write_text("ox\ncoww\nwalrus\n")
     with pytest.raises(UserError, match="has no 'bat': --split proposed is for AwA2"):
         awa2.split_names(root, "proposed")
 
@@ -54,16 +59,30 @@ def test_one_in_ten_is_held_back_and_of_small_classes_the_last_number():
     assert held[43] and held[52]  # the last of the two small classes
     np.testing.assert_array_equal(held, awa2.held_back(labels, 0.1, seed=1))
     assert (held != awa2.held_back(labels, 0.1, seed=2)).any()
-    with pytest.raises(UserError, match="one picture"):
-        awa2.held_back(np.array([0, 0, 1]))
+    with pytest.raises(UserError, match="class 'ox' has one picture"):
+        awa2.held_back(np.array([0, 0, 1]), names=["rat", "ox"])
 
 
-def test_the_real_set_must_have_the_documents_counts(tmp_path):
-    awa2.check_counts(30337, 6985, "data")
-    with pytest.raises(UserError, match="30336 pictures of seen and 6985 of unseen classes, AwA2 has 30337 and 6985"):
-        awa2.check_counts(30336, 6985, "data")
-    names = [*dict.fromkeys([*awa2.STANDARD, *awa2.PROPOSED]), *(f"other{i}" for i in range(32))]
-    assert awa2.is_real(names) and not awa2.is_real(names[:-1]) and not awa2.is_real(names[1:] + ["dog"])
+def test_a_sample_in_the_official_layout_is_read_and_named_as_one(tmp_path):
+    """classes.txt names all fifty, as in the official archive; pictures are there of four."""
+    root = lay_out(tmp_path)
+    (root / "classes.txt").write_text("".join(f"{i:>8}\t{name}\n" for i, name in enumerate(awa2.CLASSES, 1)))
+    (root / "trainclasses.txt").write_text("\n".join(name for name in awa2.CLASSES if name not in awa2.STANDARD))
+    (root / "testclasses.txt").write_text("\n".join(awa2.STANDARD))
+    (root / "JPEGImages" / "beaver").mkdir()  # empty
+    for split, unseen in (("standard", ["rat"]), ("proposed", ["rat"])):
+        whole, seen, new = awa2.load_split(root, split)
+        assert whole.class_names == ["antelope", "ox", "rat", "polar+bear"] and new == unseen
+        assert sorted(seen) == ["antelope", "ox", "polar+bear"]
+    said = "a subset of AwA2: 4 of its 50 classes, 31 pictures where it has 37,322"
+    assert awa2.remark(whole.class_names, len(whole)) == said
+
+
+def test_the_whole_set_and_other_pictures_are_no_subset():
+    assert awa2.remark(awa2.CLASSES, 37322) == awa2.remark(["ox", "pizza"], 9) == ""
+    assert awa2.remark(awa2.CLASSES, 37321).startswith("a subset of AwA2: 50 of its 50 classes, 37,321 pictures where")
+    assert awa2.remark(awa2.CLASSES, 37323).startswith("not the published AwA2: 50 of its 50 classes, 37,323 pictures")
+    assert awa2.is_real(awa2.CLASSES[::-1]) and not awa2.is_real(awa2.CLASSES[1:])
 
 
 @pytest.mark.parametrize(("damage", "text"), [

@@ -84,3 +84,18 @@ def solve(dense, features: np.ndarray, targets: np.ndarray) -> None:
     dense.weight.set_data(mx.nd.array(weights.T))
     if biased:
         dense.bias.set_data(mx.nd.array(middle - mean @ weights))
+
+
+@pytest.fixture
+def animals(tmp_path):
+    """Pictures laid out as AwA2 is, of several sizes of class."""
+    root, rng = tmp_path / "animals", np.random.default_rng(0)
+    for name, count in {"antelope": 20, "polar+bear": 10, "ox": 4, "rat": 5}.items():
+        (root / "JPEGImages" / name).mkdir(parents=True)
+        for number in range(10001, 10001 + count):
+            picture = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(picture).save(root / "JPEGImages" / name / f"{name}_{number}.jpg")
+    (root / "classes.txt").write_text("1\tantelope\n2\tpolar+bear\n3\tox\n4\trat\n")
+    (root / "trainclasses.txt").write_text("antelope\npolar+bear\nox\n")
+    (root / "testclasses.txt").write_text("rat\n")
+    return root

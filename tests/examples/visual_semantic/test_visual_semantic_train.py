@@ -3,7 +3,6 @@
 import hashlib
 import importlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -132,6 +131,24 @@ def test_stages_run_one_by_one_or_killed_give_the_same_model(trained, flags, tmp
     assert digests[0] == digests[1]
 
 
+def test_fine_tuning_that_makes_it_worse_is_not_the_final_model(flags, tmp_path):
+    few = ["--epochs-1", "2", "--epochs-2a", "8", "--epochs-2b", "1", "--lr-2b", "0.3", "--no-plots"]
+    done = run("train.py", *flags, *few, "--run-dir", tmp_path / "best")
+    assert done.returncode == 0, done.stderr
+    of = {k: json.loads((tmp_path / "best" / f"stage{k}" / "metrics.json").read_text()) for k in ("2a", "2b")}
+    assert of["2a"]["accuracy"] > of["2b"]["accuracy"]
+    said = f"held-back pictures, {of['2a']['accuracy']:.4f} to {of['2b']['accuracy']:.4f}: model.params is the model of"
+    assert said in done.stdout and said in (tmp_path / "best" / "log.txt").read_text()
+    files = [(tmp_path / "best" / place / "model.params").read_bytes() for place in ("", "stage2a")]
+    assert files[0] == files[1]
+    card = json.loads((tmp_path / "best" / "model.json").read_text())
+    assert card["stage"] == "2a" and card["classifies"]
+    figures = json.loads((tmp_path / "best" / "metrics.json").read_text())
+    assert figures["accuracy"] == of["2a"]["accuracy"] and figures["stage2b_accuracy"] == of["2b"]["accuracy"]
+    done = run("train.py", *flags, *few, "--final", "last", "--run-dir", tmp_path / "last")
+    assert done.returncode == 0 and json.loads((tmp_path / "last" / "model.json").read_text())["stage"] == "2b"
+
+
 def test_evaluation_stands_beside_its_baselines(trained, coloured, tmp_path):
     done = run(
         "evaluate.py", "--params", trained / "model.params", "--data-path", coloured.pictures, "--seed", "5",
@@ -167,92 +184,6 @@ def test_the_search_for_settings_saves_the_best(flags, tmp_path):
     best = json.loads((tmp_path / "t" / "best.json").read_text())
     assert best["flags"]["--lr-2a"] == 3e-2 and "--rotation" not in best["flags"]
     assert "--lr-2a 0.03 --wd 0.0001" in done.stdout
-
-
-@pytest.fixture
-def animals(tmp_path):
-    """Pictures laid out as AwA2 is, of several sizes of class."""
-    root, rng = tmp_path / "animals", np.random.default_rng(0)
-    for name, count in {"antelope": 20, "polar+bear": 10, "ox": 4, "rat": 5}.items():
-        (root / "JPEGImages" / name).mkdir(parents=True)
-        for number in range(10001, 10001 + count):
-            picture = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
-            Image.fromarray(picture).save(root / "JPEGImages" / name / f"{name}_{number}.jpg")
-    (root / "classes.txt").write_text("1\tantelope\n2\tpolar+bear\n3\tox\n4\trat\n")
-    (root / "trainclasses.txt").write_text("antelope\npolar+bear\nox\n")
-    (root / "testclasses.txt").write_text("rat\n")
-    return root
-
-
-def contents(root):
-    return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
-
-
-@pytest.mark.parametrize("action", ["--copy", "--move"])
-def test_the_split_is_by_the_lists_and_can_be_taken_back(animals, action):
-    from argparse import Namespace
-
-    from examples.visual_semantic import data
-
-    args = Namespace(dataset="awa2", data_path=animals, unseen=None, split="standard", valid_share=0.1, seed=123)
-    before, plain = contents(animals), data.load(args)
-    done = run("split_awa2.py", action, "--data-path", animals)
-    assert done.returncode == 0, done.stderr
-    parts = {part: sorted(p.name for p in (animals / part).rglob("*.jpg")) for part in ("train", "valid", "test")}
-    assert [len(names) for names in parts.values()] == [30, 4, 5]  # 2 of 20, 1 of 10, the last of 4
-    assert "ox_10004.jpg" in parts["valid"] and all(name.startswith("rat_") for name in parts["test"])
-    assert len(list((animals / "JPEGImages").rglob("*.jpg"))) == (39 if action == "--copy" else 0)
-    split = data.load(args)  # training finds the folders, and has the same parts as without them
-    for name in ("train", "valid", "test"):
-        files = [sorted(path.name for path in getattr(p, name).images) for p in (plain, split)]
-        assert files[0] == files[1]
-    assert set(split.seen) == set(plain.seen) and split.unseen == plain.unseen == ["rat"]
-    again = run("split_awa2.py", action, "--data-path", animals)
-    assert again.returncode == 2 and "split already" in again.stderr
-    back = run("split_awa2.py", "--undo", "--data-path", animals)
-    assert back.returncode == 0, back.stderr
-    assert contents(animals) == before and not (animals / "train").exists()
-
-
-def test_the_split_overwrites_and_loses_nothing(animals):
-    target = animals / "train" / "ox" / "ox_10001.jpg"
-    target.parent.mkdir(parents=True)
-    target.write_bytes(b"mine")
-    refused = run("split_awa2.py", "--move", "--data-path", animals)
-    assert refused.returncode == 2 and "nothing is overwritten" in refused.stderr and target.read_bytes() == b"mine"
-    target.unlink()
-    assert run("split_awa2.py", "--copy", "--data-path", animals).returncode == 0
-    original = animals / "JPEGImages" / "antelope" / "antelope_10001.jpg"
-    original.unlink()
-    refused = run("split_awa2.py", "--undo", "--data-path", animals)
-    assert refused.returncode == 2 and "only copy" in refused.stderr
-    assert len(list((animals / "train").rglob("*.jpg"))) == 30  # nothing was removed before it was found out
-
-
-def test_a_split_that_was_stopped_half_way_is_undone(animals):
-    before = contents(animals)
-    assert run("split_awa2.py", "--move", "--data-path", animals).returncode == 0
-    done = [line.split(",") for line in (animals / "split.csv").read_text().splitlines()[1:]]
-    for _, source, target in done[5:]:  # as if it had stopped after five pictures
-        Path(source).parent.mkdir(parents=True, exist_ok=True)
-        os.replace(target, source)
-    (animals / "train" / "antelope" / ".antelope_10001.jpg").write_bytes(b"half")
-    assert run("split_awa2.py", "--undo", "--data-path", animals).returncode == 0
-    assert contents(animals) == before
-
-
-def test_a_set_with_awa2s_classes_must_be_whole(tmp_path):
-    names = [*dict.fromkeys([*awa2.STANDARD, *awa2.PROPOSED]), *(f"other{i}" for i in range(32))]
-    for name in names:
-        (tmp_path / "JPEGImages" / name).mkdir(parents=True)
-        for number in (1, 2):
-            (tmp_path / "JPEGImages" / name / f"{name}_1000{number}.jpg").write_bytes(b"")
-    (tmp_path / "classes.txt").write_text("\n".join(names))
-    (tmp_path / "trainclasses.txt").write_text("\n".join(n for n in names if n not in awa2.STANDARD))
-    (tmp_path / "testclasses.txt").write_text("\n".join(awa2.STANDARD))
-    done = run("split_awa2.py", "--copy", "--data-path", tmp_path)
-    assert done.returncode == 2 and "80 pictures of seen and 20 of unseen classes, AwA2 has 30337" in done.stderr
-    assert not (tmp_path / "train").exists()
 
 
 def test_emoji_are_laid_out_as_awa2_is(emoji_folder, coloured, tmp_path):
