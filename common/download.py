@@ -469,24 +469,32 @@ def listing() -> str:
     return "\n".join("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths)).rstrip() for row in rows)
 
 
+class _Listing(argparse.Action):
+    """Shows the list and ends, as ``--help`` does: it needs none of the packages either."""
+
+    def __call__(self, parser, *_):
+        print(listing())
+        parser.exit()
+
+
 def parse_args(argv=None) -> argparse.Namespace:
     """The flags of ``get_data.sh``."""
     p = cli.parser("Fetch data sets and pretrained weights by name.")
     p.prog = "get_data.sh"
     p.add_argument("names", nargs="*", metavar="NAME", help="what to get; see --list")
-    p.add_argument("--list", action="store_true", help="show name, size, checksum, licence or terms, and where it goes")
+    p.add_argument(
+        "--list", action=_Listing, nargs=0, help="show name, size, checksum, licence or terms, and where it goes"
+    )
     p.add_argument("--dir", metavar="DIR", help="put everything under DIR instead of data/")
     p.add_argument("--mirror", metavar="DIR_OR_URL", help="a folder or address tried first, with the same file names")
     args = p.parse_args(argv)
-    if not args.names and not args.list:
+    if not args.names:
         p.error("name what to get, or --list")
     return args
 
 
 def main(args: argparse.Namespace) -> None:
     """Get every name asked for."""
-    if args.list:
-        print(listing())
     unknown = [name for name in args.names if name not in SOURCES]
     if unknown:
         raise UserError(f"nothing to get is called {unknown[0]!r}{near(unknown[0], SOURCES)}; --list shows all")

@@ -22,6 +22,7 @@ FREE = (  # what a resumed run may change: how long it goes on, what it keeps an
     "no_plots", "save_interval", "keep_all",
 )  # fmt: skip
 OF_A_CALL = ("run_dir", "resume", "find_lr")  # these belong to one call, not to the run
+ONE_WAY = ("no_plots",)  # no flag undoes it: without it, a resumed run draws
 PATHS = ("DIR", "FILE", "WEIGHTS")  # the metavars of flags that name a place
 
 
@@ -61,7 +62,7 @@ def parse_args(
     where = kept.get("where", os.getcwd())
     for action in p._actions:
         name = action.dest
-        if name in OF_A_CALL or name not in kept["args"]:
+        if name in OF_A_CALL or name in ONE_WAY or name not in kept["args"]:
             continue
         begun, is_path = kept["args"][name], action.metavar in PATHS
         if name not in given:

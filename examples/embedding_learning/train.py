@@ -183,11 +183,8 @@ def main(args):
         num_workers=kvstore.num_workers,
     )
 
-    data_is = {
-        "training pictures": len(train_set), "training classes": len(train_set.class_names),
-        "test pictures": len(test_set), "test classes": len(test_set.class_names), "workers": kvstore.num_workers,
-    }  # fmt: skip
-    run = Run.start(args, "embedding_learning", kvstore.rank, data_is)
+    data_is = {"classes": classes, **{f"{name} pictures": len(part) for name, part in pictures.items()}}
+    run = Run.start(args, "embedding_learning", kvstore.rank, {**data_is, "workers": kvstore.num_workers})
     run.log(
         f"{args.dataset}: {len(loaded.train)} pictures of {classes} classes to train on,"
         f" {len(loaded.test)} of {len(loaded.test.class_names)} to test; {args.model} ({backbone.source}) at {size} px"

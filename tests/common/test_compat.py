@@ -77,6 +77,7 @@ def test_onnx_has_its_tables_again():
     from onnx import mapping
 
     kinds = onnx.TensorProto
-    for kind, wanted in ((kinds.FLOAT, "float32"), (kinds.UINT8, "uint8"), (kinds.INT64, "int64"), (kinds.BOOL, "bool")):
+    same = {kinds.FLOAT: "float32", kinds.UINT8: "uint8", kinds.INT64: "int64", kinds.BOOL: "bool"}
+    for kind, wanted in same.items():
         assert mapping.TENSOR_TYPE_TO_NP_TYPE[kind] == np.dtype(wanted)
         assert mapping.NP_TYPE_TO_TENSOR_TYPE[np.dtype(wanted)] == kind
