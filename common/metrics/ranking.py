@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy.linalg.blas import sgemm
 
+from common import finite
 from common.metrics.retrieval import TIE
 
 CELLS = 1 << 22  # scores held at once
@@ -66,7 +67,8 @@ def ranks_both(
     of_sentences : (m,) int64
     """
     score = MEASURES[measure]
-    images, sentences = np.asarray(images, np.float32), np.asarray(sentences, np.float32)
+    images = finite.check(np.asarray(images, np.float32), "the embeddings of pictures", finite.NO_FIGURE)
+    sentences = finite.check(np.asarray(sentences, np.float32), "the embeddings of sentences", finite.NO_FIGURE)
     pairs = _pairs(np.asarray(image_labels), np.asarray(sentence_labels))
     of_pairs = _pair_scores(score, images, sentences, pairs)
     best_image = np.full(len(images), np.inf, np.float32)

@@ -84,6 +84,7 @@ def main(args):
     from mxnet import autograd
 
     from common import devices, metrics, optimizer, trainer
+    from common.files import write_array
     from common.run import Run
     from common.samplers import Shuffled
     from examples.im2vec import data, evaluation, modelfile, visualize
@@ -189,7 +190,7 @@ def main(args):
         start.examples = evaluation.typical(evaluation.scores(objective, found), train_set)
         guesses = evaluation.scores(objective, evaluation.encode(encode, still[1])).argmax(axis=1)
         confused = metrics.confusion(test_set.labels, guesses, len(train_set.class_names))
-        np.save(run.folder / "confusion.npy", confused)
+        write_array(run.folder / "confusion.npy", confused)
         for place in filter(None, (run.folder / "model.params", args.output)):
             run.log(f"model written to {modelfile.save(place, start)}")
         run.finish(figures)

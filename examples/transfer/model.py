@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError
+from common.files import atomic
 
 KINDS = ("logistic", "svm", "knn", "gluon")
 
@@ -70,7 +71,8 @@ class Classifier:
     def save(self, path) -> None:
         text = json.dumps({"kind": self.kind, "backbone": self.backbone, "k": self.k})
         arrays = {name: getattr(self, name) for name in ("classes", "mean", "scale", "weight", "bias")}
-        np.savez(path, about=np.array(text), **arrays)
+        with atomic(path) as beside:
+            np.savez(beside, about=np.array(text), **arrays)
 
 
 def load(path) -> Classifier:

@@ -108,11 +108,13 @@ def main(args):
 
     # The same with the network's last block trained on these pictures.
     if args.fine_tune:
+        from common.files import atomic
         from common.weights import save_beside
         from examples.transfer import finetune
 
         finetune.last_block(net, image_set, train, classifier, args, run)
-        net.save_parameters(str(run.folder / "backbone.params"))
+        with atomic(run.folder / "backbone.params") as beside:
+            net.save_parameters(str(beside))
         save_beside(run.folder / "backbone.params", net.preprocessing)
         about["weights"] = "backbone.params"  # predict.py finds it beside the classifier
         vectors = read_features(args, net, image_set, run, "finetuned")

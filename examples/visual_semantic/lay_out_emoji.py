@@ -73,7 +73,9 @@ def spelled(name):
 
 def write(path, lines):
     """A list of classes, a space written as + as AwA2 does."""
-    path.write_text("".join(line.replace(" ", "+") + "\n" for line in lines), encoding="utf-8")
+    from common.files import write_text
+
+    write_text(path, "".join(line.replace(" ", "+") + "\n" for line in lines))
 
 
 if __name__ == "__main__":

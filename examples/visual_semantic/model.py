@@ -12,7 +12,7 @@ from mxnet.gluon import Block, HybridBlock, nn
 
 from common import backbones
 from common.errors import UserError
-from common.files import write_json
+from common.files import atomic, write_json
 from common.weights import Preprocessing
 
 
@@ -216,10 +216,9 @@ def save(net: VisualSemanticNet, path, dtype: str = "float32", **card) -> None:
     ``word_vectors`` (name of their file), ``words`` (class -> word where they differ), ``stage`` and ``figures``.
     """
     path = Path(path)
-    beside = path.with_name(f".{path.name}")
     arrays = net._collect_params_with_prefix()
-    mx.nd.save(str(beside), {name: p.data(p.list_ctx()[0]).astype(dtype) for name, p in arrays.items()})
-    beside.replace(path)
+    with atomic(path) as beside:
+        mx.nd.save(str(beside), {name: p.data(p.list_ctx()[0]).astype(dtype) for name, p in arrays.items()})
     preprocessing = net.backbone.preprocessing
     about = {
         "model": net.backbone.name_,
