@@ -349,7 +349,11 @@ def create(
     if not classifier:
         parts.classifier = None
     backbone = Backbone(name, parts, preprocessing, found.source if found else "random")
-    backbone._infer(size or preprocessing.size)
+    side = size or preprocessing.size
+    try:
+        backbone._infer(side)
+    except mx.MXNetError as error:  # a pooling larger than what is left of the picture
+        raise UserError(f"--image-size {side} is too small for --model {name}: the pictures are pooled away") from error
     if found:
         backbone.normalize.initialize(ctx=ctx or mx.cpu())
     return backbone

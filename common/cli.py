@@ -11,9 +11,14 @@ import sys
 from collections.abc import Callable, Sequence
 
 from common import handover
-from common.errors import UserError
+from common.errors import UserError, near
 from common.paths import data_root
 
+LARGEST = 1e6  # of rates, factors and margins: float32 overflows soon after
+OPTIMIZERS = (  # MXNet's
+    "adadelta", "adagrad", "adam", "adamax", "dcasgd", "ftml", "ftrl", "groupadagrad", "lamb", "lars", "lbsgd", "nadam",
+    "nag", "rmsprop", "sgd", "sgld", "signum",
+)  # fmt: skip
 KVSTORES = ("local", "device", "nccl", "dist_sync", "dist_device_sync", "dist_async")
 
 
@@ -87,17 +92,17 @@ def add_shared(
     add("--params", metavar="FILE", help="parameters for the network, instead of those --use-pretrained finds")
     add("--run-dir", metavar="DIR", help=f"folder of this run; default is runs/{example}/DATASET-NUMBER")
     add("--resume", action="store_true", help="continue the run in --run-dir (or the newest) from its last checkpoint")
-    add("--num-workers", type=non_negative_int, default=2, metavar="N", help="threads that decode pictures ahead")
+    add("--num-workers", type=threads, default=2, metavar="N", help="threads that decode pictures ahead")
     add("--gpus", type=int_list, default=[], metavar="LIST", help="GPUs to use, e.g. 0 or 0,2,5; empty means CPU")
     add(
         "--num-cpus",
-        type=positive_int,
+        type=whole(1, 64),
         default=1,
         metavar="N",
         help="CPU contexts that stand for devices when --gpus is empty",
     )
     add("--kvstore", default="device", choices=KVSTORES, metavar="NAME", help=f"sums gradients: {', '.join(KVSTORES)}")
-    add("--seed", type=non_negative_int, default=seed, metavar="N", help="random seed")
+    add("--seed", type=seed_number, default=seed, metavar="N", help="random seed")
     if int8:
         add("--int8", action="store_true", help="read features with the network quantised to 8 bits")
 
@@ -151,18 +156,26 @@ def _last_words(line: str) -> None:
 
 def int_list(text: str) -> list[int]:
     """``"0,2,5"`` -> ``[0, 2, 5]``; empty text gives an empty list."""
-    return _list(int, text, "whole numbers with commas between, such as 0,2,5")
+    return _list(whole(0, 10**9), text, "whole numbers with commas between, such as 0,2,5")
 
 
 def float_list(text: str) -> list[float]:
     """``"0.1,0.2"`` -> ``[0.1, 0.2]``; empty text gives an empty list."""
-    return _list(float, text, "numbers with commas between, such as 12,14.5")
+    return _list(bounded, text, "numbers with commas between, such as 12,14.5")
+
+
+def bounded(text: str) -> float:
+    """A number that is one, and of no more than `LARGEST` either way."""
+    value = float(text)
+    if not abs(value) <= LARGEST:
+        raise ValueError
+    return value
 
 
 def _list(kind, text: str, wanted: str) -> list:
     try:
         return [kind(part) for part in text.split(",") if part.strip()]
-    except ValueError:
+    except (ValueError, argparse.ArgumentTypeError):
         raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}") from None
 
 
@@ -179,8 +192,38 @@ def _number(kind, test, wanted: str) -> Callable:
     return convert
 
 
-positive_int = _number(int, lambda n: n > 0, "a whole number above 0")
-non_negative_int = _number(int, lambda n: n >= 0, "a whole number, 0 or more")
-positive_float = _number(float, lambda x: 0 < x < float("inf"), "a number above 0")
-non_negative_float = _number(float, lambda x: 0 <= x < float("inf"), "a number, 0 or more")
+def whole(least: int, most: int) -> Callable:
+    """The type of a flag that takes whole numbers from `least` to `most`, both allowed."""
+    return _number(int, lambda n: least <= n <= most, f"a whole number from {least} to {most}")
+
+
+positive_int = whole(1, 10**9)
+non_negative_int = whole(0, 10**9)
+positive_float = _number(float, lambda x: 0 < x <= LARGEST, f"a number above 0, at most {LARGEST:g}")
+non_negative_float = _number(float, lambda x: 0 <= x <= LARGEST, f"a number from 0 to {LARGEST:g}")
 unit_float = _number(float, lambda x: 0 <= x <= 1, "a number from 0 to 1")
+# What costs memory by its size: beyond these the machine gives up before the program can say why.
+batch_size = whole(1, 100_000)
+width = whole(1, 65_536)  # numbers in a vector
+pixels = whole(8, 4096)  # a picture's side; networks pool smaller ones to nothing
+threads = whole(0, 256)
+port = whole(0, 65_535)
+seed_number = whole(0, 2**31 - 1)
+
+
+def stem(text: str) -> str:
+    """A plain file name without its suffix, to be written into a folder that another flag names."""
+    if not text.strip(". ") or any(letter in "/\\" or ord(letter) < 32 for letter in text) or len(text.encode()) > 200:
+        raise argparse.ArgumentTypeError(f"{text[:60]!r} is not a plain file name: the folder goes to its own flag")
+    return text
+
+
+def one_of(names: Sequence[str]) -> Callable:
+    """The type of a flag that takes one of `names` in any case; a wrong one lists the near ones."""
+
+    def convert(text):
+        if text.lower() not in names:
+            raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(names)}{near(text, names)}")
+        return text.lower()
+
+    return convert

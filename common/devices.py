@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import mxnet as mx
@@ -43,6 +44,25 @@ def contexts(gpus: Sequence[int], num_cpus: int = 1) -> list[mx.Context]:
             " --gpus= runs on the CPU"
         )
     return [mx.gpu(i) for i in gpus]
+
+
+def kvstore(name: str) -> mx.kv.KVStore:
+    """The store that sums gradients, for ``--kvstore``.
+
+    Raises
+    ------
+    UserError
+        One between machines, and no launcher started this process; NCCL, and no GPU or a build without it.
+    """
+    if name.startswith("dist") and "DMLC_ROLE" not in os.environ:  # MXNet would wait for a scheduler, or abort
+        raise UserError(
+            f"--kvstore {name} is for processes that a launcher starts: python3 -m common.launch -n 2 -- python3 ..."
+        )
+    try:
+        return mx.kv.create(name)
+    except mx.MXNetError as error:
+        reason = str(error).strip().splitlines()[-1][:100]
+        raise UserError(f"--kvstore {name} cannot be used with this MXNet ({reason}): --kvstore device can") from error
 
 
 def put(array: np.ndarray, ctx: mx.Context | None = None, dtype=None) -> mx.nd.NDArray:

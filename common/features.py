@@ -11,6 +11,7 @@ import numpy as np
 
 from common import devices, export
 from common.errors import UserError
+from common.files import Lock, write_array, writing
 from common.loader import Loader
 from common.samplers import Sequential
 from common.transforms import Eval
@@ -100,20 +101,34 @@ def cached(
 ) -> np.ndarray:
     """`extract`, kept in `folder` and read from there when network, weights, pictures, transform and type are the same.
 
-    The file is written beside its place and renamed, so a killed run leaves no half of it.
+    Two processes that want the same features do not both extract them: one waits for the other. A file that cannot be
+    read, or holds something else, is made again.
     """
     transform = transform or _resize(backbone, size)
     key = _key(backbone, image_set, transform)
     path = Path(folder) / f"{backbone.name_}-{transform.crop}{'-int8' * int8}-{key}.npy"
-    if path.is_file():
-        return np.load(path)
-    result = extract(backbone, image_set, int8=int8, transform=transform, **options)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".part")
-    with open(beside, "wb") as file:
-        np.save(file, result)
-    beside.replace(path)
-    return result
+    shape = len(image_set), backbone.width
+    found = _kept(path, shape)
+    if found is not None:
+        return found
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with Lock(path.with_suffix(".lock")):
+        found = _kept(path, shape)  # another process may have made it meanwhile
+        if found is None:
+            found = extract(backbone, image_set, int8=int8, transform=transform, **options)
+            write_array(path, found)
+    return found
+
+
+def _kept(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
+    """The features in file `path`; None where there are none that can be used."""
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError, MemoryError, SyntaxError):  # not there, cut, or damaged
+        return None
+    whole = isinstance(found, np.ndarray) and found.shape == shape and found.dtype == np.float32
+    return found if whole and np.isfinite(found).all() else None
 
 
 def _key(backbone, image_set, transform: Eval) -> str:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,14 @@ def write_json(path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, default=plain, ensure_ascii=False) + "\n")
 
 
+def write_array(path, array) -> None:
+    """Write a NumPy array as ``.npy``, whole or not at all."""
+    import numpy as np  # what reads flags only does without
+
+    with atomic(path) as beside:
+        np.save(beside, array, allow_pickle=False)
+
+
 def plain(value: Any) -> Any:
     """What JSON can hold, for a NumPy number, an array or a path."""
     return value.tolist() if hasattr(value, "tolist") else str(value)
@@ -154,3 +163,24 @@ class Lock:
 
     def __exit__(self, *_) -> None:
         self.release()
+
+
+_held: weakref.WeakValueDictionary[Path, Lock] = weakref.WeakValueDictionary()  # this process's, while it needs them
+
+
+def only_writer(folder, other: str = "another folder") -> Lock:
+    """The lock of `folder`, for as long as the caller keeps it; all that this process does in the folder shares it.
+
+    Raises
+    ------
+    UserError
+        Another process has it: the message offers `other`.
+    """
+    place = Path(folder).resolve()
+    lock = _held.get(place)
+    if lock is None:
+        lock = Lock(place / ".lock")
+        if not lock.take():
+            raise UserError(f"{folder} is written by another process now: wait for its end, or give {other}")
+        _held[place] = lock
+    return lock

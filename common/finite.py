@@ -7,6 +7,7 @@ import numpy as np
 from common.errors import UserError
 
 SHOWN = 3  # rows named in the message
+NO_FIGURE = "no figure is taken from them; a training that diverged needs a lower learning rate"
 
 
 def rows(values: np.ndarray) -> np.ndarray:
@@ -14,8 +15,7 @@ def rows(values: np.ndarray) -> np.ndarray:
     values = np.asarray(values)
     if values.dtype.kind not in "fc":
         return np.zeros(0, np.int64)
-    flat = values.reshape(len(values), -1)
-    return np.flatnonzero(~np.isfinite(flat).all(axis=1))
+    return np.flatnonzero(~np.isfinite(values).all(axis=tuple(range(1, values.ndim))))
 
 
 def check(values: np.ndarray, what: str, remedy: str) -> np.ndarray:

@@ -11,6 +11,7 @@ imported. Which share of the data a worker reads follows its rank.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import importlib
 import importlib.util
 import os
@@ -20,6 +21,8 @@ import socket
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from common import cli
@@ -27,6 +30,8 @@ from common.errors import UserError
 from common.paths import REPO
 
 LAUNCHERS = ("local", "ssh", "mpi", "slurm", "sge", "yarn", "kubernetes")
+PATIENCE = 10.0  # seconds that a process has to end in, once it was told to
+PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 LOOPBACK = {"DMLC_PS_ROOT_URI": "127.0.0.1", "DMLC_INTERFACE": "lo", "DMLC_NODE_HOST": "127.0.0.1"}
 
 
@@ -34,8 +39,8 @@ def parse_args(argv=None) -> argparse.Namespace:
     """The flags, and after ``--`` the command."""
     p = cli.parser(__doc__)
     p.prog = "python3 -m common.launch"
-    p.add_argument("-n", "--num-workers", type=cli.positive_int, required=True, help="processes that train")
-    p.add_argument("-s", "--num-servers", type=cli.positive_int, help="parameter servers (default: as many)")
+    p.add_argument("-n", "--num-workers", type=cli.whole(1, 1000), required=True, help="processes that train")
+    p.add_argument("-s", "--num-servers", type=cli.whole(1, 1000), help="parameter servers (default: as many)")
     p.add_argument("--launcher", choices=LAUNCHERS, default="local", help="how the processes are started")
     p.add_argument("-H", "--host-file", help="one host a line; ssh and mpi need it")
     p.add_argument("--sync-dst-dir", help="ssh and mpi: folder on the hosts that this one is copied to")
@@ -74,18 +79,57 @@ def on_this_machine(command: list[str], workers: int, servers: int) -> None:
     }  # fmt: skip
     serve = [sys.executable, "-c", "import common, mxnet"]  # in these roles the import returns when training is over
     roles = [("scheduler", serve)] + servers * [("server", serve)] + workers * [("worker", command)]
-    processes = [
-        subprocess.Popen(line, env={**shared, "DMLC_ROLE": role, "DMLC_TASK_ID": str(i)})
-        for i, (role, line) in enumerate(roles)
-    ]
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
+    processes: list[subprocess.Popen] = []
+    die_with_parent = _die_with_parent()
     try:
+        for i, (role, line) in enumerate(roles):
+            environment = {**shared, "DMLC_ROLE": role, "DMLC_TASK_ID": str(i)}
+            processes.append(_started(line, environment, die_with_parent))
         _wait(processes)
     finally:
-        for process in processes:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-        for process in processes:
+        _end(processes)
+
+
+def _started(line: list[str], environment: dict, first: Callable[[], None] | None) -> subprocess.Popen:
+    try:
+        return subprocess.Popen(line, env=environment, preexec_fn=first)
+    except OSError as error:
+        raise UserError(f"{line[0]} cannot be run: {error.strerror}") from error
+
+
+def _end(processes: list[subprocess.Popen]) -> None:
+    """End those that still run; one that does not heed is killed."""
+    for process in processes:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+    until = time.monotonic() + PATIENCE
+    for process in processes:
+        try:
+            process.wait(max(0.0, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
             process.wait()
+
+
+def _stop(number, _) -> None:
+    """What a signal does to the launcher: it leaves, and on the way ends what it started."""
+    sys.exit(128 + number)
+
+
+def _die_with_parent() -> Callable[[], None] | None:
+    """What a child does first so that it ends with the launcher, also when that is killed; Linux alone knows how."""
+    if not sys.platform.startswith("linux"):
+        return None
+    prctl, launcher = ctypes.CDLL(None, use_errno=True).prctl, os.getpid()
+
+    def ask():
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != launcher:  # it has gone already
+            os._exit(1)
+
+    return ask
 
 
 def _wait(processes: list[subprocess.Popen]) -> None:

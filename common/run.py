@@ -8,17 +8,15 @@ import json
 import os
 import platform
 import sys
-import weakref
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from common import resume as resuming
 from common.errors import UserError
-from common.files import Lock, plain, write_json, write_text, writing
+from common.files import only_writer, plain, write_json, write_text, writing
 
 REMEDY = "free some space or give another --run-dir"
-_locks: weakref.WeakValueDictionary[Path, Lock] = weakref.WeakValueDictionary()  # this process's, while a Run needs it
 
 
 class Run:
@@ -70,7 +68,7 @@ class Run:
             raise UserError(f"{self.folder} holds a run already: --resume continues it, another --run-dir starts anew")
         with writing(self.folder, REMEDY):
             self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = _locked(self.folder)
+        self._lock = only_writer(self.folder, "another --run-dir")
         with writing(self.folder, REMEDY):
             self.plots.mkdir(exist_ok=True)
             self.checkpoints.mkdir(exist_ok=True)
@@ -154,24 +152,6 @@ def read_history(folder) -> list[dict]:
         except ValueError:  # a line cut short when the process was killed
             continue
     return rows
-
-
-def _locked(folder: Path) -> Lock:
-    """The lock of `folder`, which all that this process does in the folder shares.
-
-    Raises
-    ------
-    UserError
-        Another process has it.
-    """
-    place = folder.resolve()
-    lock = _locks.get(place)
-    if lock is None:
-        lock = Lock(place / ".lock")
-        if not lock.take():
-            raise UserError(f"{folder} is written by another process now: wait for its end, or give another --run-dir")
-        _locks[place] = lock
-    return lock
 
 
 def _now() -> str:

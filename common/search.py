@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import faiss
 import numpy as np
 
+from common import finite
 from common.errors import UserError
-from common.files import write_json
+from common.files import atomic, sha256, write_json, writing
 from common.metrics import unit
 
 KINDS = ("exact", "hnsw")
@@ -61,11 +60,7 @@ class Index:
         """
         if kind not in KINDS or metric not in METRICS:
             raise ValueError(f"{kind!r}, {metric!r}: kind is one of {KINDS}, metric one of {METRICS}")
-        vectors = unit(vectors) if metric == "cosine" else np.ascontiguousarray(vectors, np.float32)
-        if not np.isfinite(vectors).all():
-            raise UserError(
-                f"vector {int(np.argmin(np.isfinite(vectors).all(axis=1)))} is not finite: mend the embeddings"
-            )
+        vectors = _searchable(vectors, metric, "the vectors to index")
         names = [str(row) for row in range(len(vectors))] if names is None else [str(name) for name in names]
         if len(vectors) != len(names):
             raise ValueError(f"{len(vectors)} vectors but {len(names)} names")
@@ -91,31 +86,31 @@ class Index:
         ids : (n, k) int64
             Places in `names`.
         """
-        vectors = np.atleast_2d(np.asarray(vectors, np.float32))
+        vectors = np.atleast_2d(np.asarray(vectors))
         if vectors.shape[1] != self.index.d:
             raise UserError(f"the index holds vectors of {self.index.d} numbers, the query has {vectors.shape[1]}")
+        if k < 1:
+            raise UserError(f"{k} neighbours are none: ask for one at least")
         k = min(k, len(self))
         if self.kind == "hnsw":  # it finds no more than it keeps candidates
             self.index.hnsw.efSearch = max(HNSW_SEARCH, k)
-        vectors = unit(vectors) if self.metric == "cosine" else np.ascontiguousarray(vectors)
+        vectors = _searchable(vectors, self.metric, "the query")
         scores, ids = self.index.search(vectors, k)
         return (np.sqrt(np.maximum(scores, 0)) if self.metric == "l2" else scores), ids
 
     def save(self, path) -> None:
         """Write `path` and, beside it, ``<path>.json`` with the names and its SHA-256, each whole or not at all."""
         path = Path(path)
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
+        about = {"kind": self.kind, "metric": self.metric, "size": len(self), "width": self.index.d}
+        with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            faiss.write_index(self.index, str(beside))
-            about = {"kind": self.kind, "metric": self.metric, "size": len(self), "width": self.index.d}
-            about.update(sha256=_sha256(beside), about=self.about, names=self.names)
-            os.replace(beside, path)
-            write_json(_beside(path), about)
-        except (OSError, RuntimeError) as error:
-            if beside.exists():
-                beside.unlink()
-            raise UserError(f"cannot write the index {path}: {str(error)[:120]}") from error
+        with atomic(path) as beside:
+            try:
+                faiss.write_index(self.index, str(beside))
+            except RuntimeError as error:  # faiss's own word for what the system refuses
+                raise OSError(str(error).splitlines()[0][-120:]) from error
+            about.update(sha256=sha256(beside), about=self.about, names=self.names)
+        write_json(_beside(path), about)
 
     @classmethod
     def load(cls, path) -> Index:
@@ -133,7 +128,7 @@ class Index:
         try:
             about = json.loads(_beside(path).read_text(encoding="utf-8"))
             names, kind, metric, kept = about["names"], about["kind"], about["metric"], about["about"]
-            if about["sha256"] != _sha256(path):
+            if about["sha256"] != sha256(path):
                 raise ValueError(f"it is not the file that {_beside(path).name} describes")
             index = faiss.read_index(str(path))
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
@@ -147,5 +142,15 @@ def _beside(path: Path) -> Path:
     return path.with_name(path.name + ".json")
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(np.memmap(path, np.uint8, "r")).hexdigest()
+def _searchable(vectors: np.ndarray, metric: str, what: str) -> np.ndarray:
+    """(n, d) float32 as faiss compares them. A graph's search never ends on a NaN, and zeros are alike to nothing."""
+    vectors = finite.check(np.ascontiguousarray(vectors, np.float32), what, "mend the embeddings")
+    if metric != "cosine":
+        return vectors
+    zero = np.flatnonzero(~vectors.any(axis=1))
+    if len(zero):
+        raise UserError(
+            f"{what}: {len(zero)} of {len(vectors)} rows hold zeros alone (the first is row {zero[0] + 1}), which have"
+            " no direction and so no cosine: leave them out"
+        )
+    return unit(vectors)

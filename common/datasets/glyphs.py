@@ -6,7 +6,6 @@ seed. The character's Unicode name is its sentence.
 
 from __future__ import annotations
 
-import os
 import unicodedata
 import zipfile
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from common.datasets.base import ImageSet
+from common.files import atomic, writing
 from common.images import resize
 from common.paths import data_dir
 
@@ -60,10 +60,10 @@ def load(path=None, image_size: int = READ) -> ImageSet:
     pictures = _kept(file, len(chosen) * len(FACES))
     if pictures is None:
         pictures = _draw(chosen, image_size)
-        folder.mkdir(parents=True, exist_ok=True)
-        beside = file.with_name(f".{os.getpid()}-{file.name}")
-        np.savez_compressed(beside, pictures=pictures)
-        os.replace(beside, file)
+        with writing(file):
+            folder.mkdir(parents=True, exist_ok=True)
+        with atomic(file) as beside:
+            np.savez_compressed(beside, pictures=pictures)
     return ImageSet(
         images=np.repeat(pictures[..., None], 3, axis=-1),
         labels=np.repeat(np.arange(len(chosen)), len(FACES)),

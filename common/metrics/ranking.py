@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy.linalg.blas import sgemm
 
+from common import finite
 from common.metrics.retrieval import TIE
 
 CELLS = 1 << 22  # scores held at once
@@ -72,7 +73,8 @@ def ranks_both(
     of_sentences : (m,) int64
     """
     score = MEASURES[measure]
-    images, sentences = np.asarray(images, np.float32), np.asarray(sentences, np.float32)
+    images = finite.check(np.asarray(images, np.float32), "the embeddings of pictures", finite.NO_FIGURE)
+    sentences = finite.check(np.asarray(sentences, np.float32), "the embeddings of sentences", finite.NO_FIGURE)
     image_labels, sentence_labels = np.asarray(image_labels), np.asarray(sentence_labels)
     if ties == "published":
         return _sorted(score, images, sentences, image_labels, sentence_labels)

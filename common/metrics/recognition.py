@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from common import finite
+
 
 def confusion(labels: np.ndarray, guesses: np.ndarray, classes: int) -> np.ndarray:
     """How many pictures of class i (row) are taken for class j: (classes, classes) int64."""
@@ -64,7 +66,7 @@ def zero_shot(scores: np.ndarray, labels: np.ndarray, seen: np.ndarray, ks: Sequ
         per-class mean accuracies among all classes and ``harmonic`` their harmonic mean. Figures that no picture
         speaks of are left out.
     """
-    labels, seen = np.asarray(labels), np.asarray(seen, bool)
+    scores, labels, seen = _checked(scores), np.asarray(labels), np.asarray(seen, bool)
     new = ~seen[labels]
     guesses = scores.argmax(axis=1)
     figures = {}
@@ -97,7 +99,7 @@ def area_seen_unseen(scores: np.ndarray, labels: np.ndarray, seen: np.ndarray) -
         With pictures of both kinds.
     seen : (classes,) bool array
     """
-    scores, labels, seen = np.asarray(scores), np.asarray(labels), np.asarray(seen, bool)
+    scores, labels, seen = _checked(scores), np.asarray(labels), np.asarray(seen, bool)
     known = seen[labels]
     if known.all() or not known.any():
         raise ValueError("pictures of seen and of unseen classes are needed")
@@ -131,7 +133,7 @@ def text_to_image(scores: np.ndarray, right: np.ndarray, ks: Sequence[int] = (10
     right = np.asarray(right, bool)
     if not right.any(axis=1).all():
         raise ValueError(f"word {int(np.argmin(right.any(axis=1)))} has no right picture")
-    order = np.lexsort((right, -np.asarray(scores)), axis=1)
+    order = np.lexsort((right, -_checked(scores)), axis=1)
     hits = np.take_along_axis(right, order, axis=1)
     precision = np.cumsum(hits, axis=1) / np.arange(1, hits.shape[1] + 1)
     figures = {"average_precision": (precision * hits).sum(axis=1) / right.sum(axis=1)}
@@ -140,5 +142,9 @@ def text_to_image(scores: np.ndarray, right: np.ndarray, ks: Sequence[int] = (10
 
 def _rank(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """The place of the right class, from 1, after all classes that tie with it."""
-    scores = np.asarray(scores)
+    scores = _checked(scores)
     return (scores >= scores[np.arange(len(labels)), labels][:, None]).sum(axis=1)
+
+
+def _checked(scores: np.ndarray) -> np.ndarray:
+    return finite.check(np.asarray(scores), "the scores", finite.NO_FIGURE)

@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 import faiss
 import numpy as np
 
+from common import finite
+
 TIE = 5e-7  # cosines closer than this are equal: the rounding of float32 inner products of unit vectors
 BLOCK = 4096  # queries searched at once, at the most
 CELLS = 1 << 22  # of a block times what is looked at for each query: bounds the memory
@@ -46,9 +48,9 @@ def neighbours(
     index : (b, k) int64
         Places in the gallery.
     """
-    queries = unit(embeddings)
+    queries = unit(finite.check(embeddings, "the embeddings", finite.NO_FIGURE))
     own = gallery is None
-    base = queries if own else unit(gallery)
+    base = queries if own else unit(finite.check(gallery, "the gallery's embeddings", finite.NO_FIGURE))
     k = min(k, len(base) - own)
     index = faiss.IndexFlatIP(base.shape[1])
     index.add(base)

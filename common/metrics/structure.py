@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import faiss
 import numpy as np
 
+from common import finite
 from common.metrics.retrieval import unit
 
 
@@ -17,7 +18,7 @@ def nmi(embeddings: np.ndarray, labels: np.ndarray, seed: int = 0, tries: int = 
     """
     from sklearn.metrics import normalized_mutual_info_score
 
-    vectors = unit(embeddings)
+    vectors = unit(finite.check(embeddings, "the embeddings", finite.NO_FIGURE))
     classes = len(np.unique(labels))
     options = {"seed": seed, "niter": 20, "nredo": tries, "min_points_per_centroid": 1}
     kmeans = faiss.Kmeans(vectors.shape[1], classes, **options)
@@ -45,6 +46,8 @@ def purity(similar: np.ndarray, groups: Sequence[int], keep: Sequence[int] | Non
     _, groups = np.unique(groups, return_inverse=True)
     keep = np.arange(len(groups)) if keep is None else np.asarray(keep)
     others = np.array(similar, np.float64)
+    np.fill_diagonal(others, 0)
+    finite.check(others, "the similarities", finite.NO_FIGURE)
     np.fill_diagonal(others, -np.inf)
     right = groups[others.argmax(axis=1)] == groups
     chance = (np.bincount(groups)[groups] - 1) / (len(groups) - 1)
@@ -59,4 +62,5 @@ def spearman(a: np.ndarray, b: np.ndarray) -> float:
     from scipy import stats
 
     upper = np.triu_indices(len(a), 1)
-    return float(stats.spearmanr(((a + a.T) / 2)[upper], ((b + b.T) / 2)[upper]).statistic)
+    means = [finite.check(((m + m.T) / 2)[upper], "the similarities", finite.NO_FIGURE) for m in (a, b)]
+    return float(stats.spearmanr(*means).statistic)

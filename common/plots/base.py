@@ -14,6 +14,8 @@ import numpy as np
 from matplotlib.font_manager import findfont, get_font
 from PIL import Image
 
+from common.files import atomic, writing
+
 RIGHT, WRONG, QUERY = "#1b7837", "#c51b29", "#404040"
 DPI = 110
 # Okabe and Ito's colours: told apart by colour-blind readers too.
@@ -23,9 +25,13 @@ CLASSES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f
 def write(figure, path) -> Path:
     """Save a figure as PNG, its folder made, and close it."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=DPI, bbox_inches="tight", facecolor="white")
-    plt.close(figure)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with atomic(path) as beside:
+            figure.savefig(beside, dpi=DPI, bbox_inches="tight", facecolor="white")
+    finally:
+        plt.close(figure)
     return path
 
 
@@ -38,10 +44,12 @@ def gif(frames: Sequence[np.ndarray], path, pause: int = 250, last: int = 2000) 
         Milliseconds that a frame is shown, and the last one.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     pictures = [Image.fromarray(frame).quantize(128) for frame in frames]
     durations = [pause] * (len(pictures) - 1) + [last]
-    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=durations, loop=0)
+    with atomic(path) as beside:
+        pictures[0].save(beside, save_all=True, append_images=pictures[1:], duration=durations, loop=0)
     return path
 
 

@@ -21,7 +21,7 @@ def parse_args(argv=None):
         metavar="FILE",
         help="FILE.npy (paths go to FILE.txt) or FILE.csv (path, e0, e1, ...)",
     )
-    p.add_argument("--num-workers", type=cli.positive_int, default=2, metavar="N", help="threads that decode pictures")
+    p.add_argument("--num-workers", type=cli.whole(1, 256), default=2, metavar="N", help="threads that decode pictures")
     p.add_argument("--gpus", type=cli.int_list, default=[], metavar="LIST", help="GPU to use; empty means CPU")
     return p.parse_args(argv)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from common import devices
 from common.datasets import ImageSet
+from common.files import atomic, write_array, write_text
 from common.transforms import Eval
 from examples.embedding_learning import data, model
 
@@ -26,13 +26,11 @@ def embed(paths: Sequence[Path], params, gpus: Sequence[int] = (), num_workers: 
 
 def write(output: Path, paths: Sequence[Path], vectors: np.ndarray) -> None:
     """Write ``.npy`` with the paths in a ``.txt`` beside it, or ``.csv`` with a header; whole or not at all."""
-    beside = output.with_name(f".{os.getpid()}-{output.name}")
     if output.suffix == ".npy":
-        np.save(beside, vectors)
-        output.with_suffix(".txt").write_text("".join(f"{path}\n" for path in paths), encoding="utf-8")
-    else:
-        with open(beside, "w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["path", *(f"e{i}" for i in range(vectors.shape[1]))])
-            writer.writerows([path, *map(repr, row.tolist())] for path, row in zip(paths, vectors))
-    os.replace(beside, output)
+        write_text(output.with_suffix(".txt"), "".join(f"{path}\n" for path in paths))
+        write_array(output, vectors)
+        return
+    with atomic(output) as beside, open(beside, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", *(f"e{i}" for i in range(vectors.shape[1]))])
+        writer.writerows([path, *map(repr, row.tolist())] for path, row in zip(paths, vectors))

@@ -10,7 +10,7 @@ from mxnet.gluon import HybridBlock, nn
 from common import backbones, outside
 from common import weights as pretrained
 from common.errors import UserError, reading
-from common.files import write_json
+from common.files import atomic, write_json
 
 CARD = "no model of embedding_learning is described there as train.py does it"
 FIELDS = {"model": str, "embed_dim": outside.whole, "crop": outside.whole}
@@ -86,9 +86,8 @@ def save(net: EmbeddingNet, path, **card) -> None:
     """Write the parameters to `path` (``.params``) and, beside it (``.json``), what is needed to build the network."""
     path = Path(path)
     backbone = net.backbone
-    beside = path.with_name(f".{path.name}")
-    net.save_parameters(str(beside))
-    beside.replace(path)
+    with atomic(path) as beside:
+        net.save_parameters(str(beside))
     preprocessing = backbone.preprocessing
     write_json(
         path.with_suffix(".json"),

@@ -19,7 +19,7 @@ def parse_args(argv=None):
     p.add_argument("--params", default=SHIPPED, metavar="FILE", help="a model of train.py; default is the shipped one")
     p.add_argument("-k", type=cli.positive_int, default=5, metavar="N", help="pictures to show for each query")
     p.add_argument("--sheet", metavar="FILE.png", help="also draw them")
-    p.add_argument("--num-workers", type=cli.positive_int, default=2, metavar="N", help="threads that decode pictures")
+    p.add_argument("--num-workers", type=cli.whole(1, 256), default=2, metavar="N", help="threads that decode pictures")
     p.add_argument("--gpus", type=cli.int_list, default=[], metavar="LIST", help="GPU to use; empty means CPU")
     args = p.parse_args(argv)
     if not args.gallery and not args.index:

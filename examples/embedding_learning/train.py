@@ -14,24 +14,25 @@ DATASETS = ("cub200", "cars196", "sop", "cifar10", "cifar100", "omniglot", "emoj
 def parse_args(argv=None):
     p = cli.parser(__doc__)
     cli.add_shared(p, "embedding_learning", dataset="cub200", datasets=DATASETS, model="resnet50_v2")
-    p.add_argument("--embed-dim", type=cli.positive_int, default=128, metavar="N", help="numbers in an embedding")
+    p.add_argument("--embed-dim", type=cli.width, default=128, metavar="N", help="numbers in an embedding")
     p.add_argument(
         "--batch-size",
-        type=cli.positive_int,
+        type=cli.batch_size,
         metavar="N",
         help="images per device in a batch; default is 70, fewer where the data has fewer classes or pictures",
     )
     p.add_argument(
         "--batch-k",
-        type=cli.positive_int,
+        type=cli.batch_size,
         metavar="N",
         help="images per class in a batch; default is 5, more of few classes, no more than a class has",
     )
     p.add_argument("--epochs", type=cli.positive_int, default=20, metavar="N", help="number of epochs")
     p.add_argument(
-        "--epoch-batches", type=cli.positive_int, default=200, metavar="N", help="batches that make an epoch"
+        "--epoch-batches", type=cli.whole(1, 10**6), default=200, metavar="N", help="batches that make an epoch"
     )
-    p.add_argument("--optimizer", default="adam", metavar="NAME", help="optimizer of the network: adam, sgd, ...")
+    p.add_argument("--optimizer", type=cli.one_of(cli.OPTIMIZERS), default="adam", metavar="NAME",
+                   help="optimizer of the network: adam, sgd, ...")
     p.add_argument("--lr", type=cli.positive_float, default=1e-4, metavar="RATE", help="learning rate")
     p.add_argument(
         "--lr-beta",
@@ -69,6 +70,7 @@ def parse_args(argv=None):
     )
     p.add_argument(
         "--save-model-prefix",
+        type=cli.stem,
         default="margin_loss_model",
         metavar="NAME",
         help="the best model is NAME.params in the run folder",
@@ -92,13 +94,13 @@ def parse_args(argv=None):
     )
     p.add_argument(
         "--image-size",
-        type=cli.positive_int,
+        type=cli.pixels,
         metavar="PIXELS",
         help="side of what the network sees; default is the network's (224 or so; the pictures' own 32 for conv4)",
     )
     p.add_argument(
         "--resize",
-        type=cli.positive_int,
+        type=cli.pixels,
         metavar="PIXELS",
         help="side before the random crop; default is 8/7 of --image-size (256 for 224)",
     )
@@ -142,7 +144,7 @@ def main(args):
 
     # Devices and workers.
     contexts = devices.contexts(args.gpus, args.num_cpus)
-    kvstore = mx.kv.create(args.kvstore)
+    kvstore = devices.kvstore(args.kvstore)
 
     # Data: pictures to train on, to choose the best epoch on, and to test on.
     loaded = data.load(args)

@@ -13,6 +13,7 @@ import numpy as np
 
 from common import devices
 from common.errors import UserError, near
+from common.files import write_array
 from common.metrics import unit
 from common.text import WordVectors, tokenise
 
@@ -81,7 +82,7 @@ def keep_vectors(run, objective, epoch: int) -> Path:
     folder = run.folder / "vectors"
     folder.mkdir(exist_ok=True)
     path = folder / f"epoch-{epoch:04d}.npy"
-    np.save(path, objective.class_vectors())
+    write_array(path, objective.class_vectors())
     return path
 
 

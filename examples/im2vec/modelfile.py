@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 
 import mxnet as mx
@@ -12,6 +11,7 @@ import numpy as np
 
 from common import outside
 from common.errors import UserError, reading
+from common.files import atomic, writing
 from common.weights import from_card
 from examples.im2vec import model, objectives
 
@@ -81,15 +81,10 @@ def save(path, saved: Model) -> Path:
     arrays["about"] = mx.nd.array(np.frombuffer(text, np.uint8), dtype="uint8")
     arrays["means"] = mx.nd.array(saved.means)
     arrays["examples"] = mx.nd.array(saved.examples, dtype="uint8")
-    beside = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(path) as beside:
         mx.nd.save(str(beside), arrays)
-        with open(beside, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except (OSError, mx.MXNetError) as error:
-        raise UserError(f"cannot write the model {path}: {str(error).splitlines()[0]}") from error
     return path
 
 

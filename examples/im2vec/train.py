@@ -27,12 +27,12 @@ def parse_args(argv=None):
     p.add_argument("--output", metavar="FILE", help="write the model here too, beside model.params in the run folder")
     p.add_argument("--objective", default="negative", choices=OBJECTIVES, metavar="NAME",
                    help=f"what the vectors are trained for: {', '.join(OBJECTIVES)}")  # fmt: skip
-    p.add_argument("--negatives", type=cli.positive_int, default=10, metavar="N", help="classes drawn a picture, k")
-    p.add_argument("--embed-dim", type=cli.positive_int, metavar="N",
+    p.add_argument("--negatives", type=cli.whole(1, 10_000), default=10, metavar="N", help="classes drawn a picture, k")
+    p.add_argument("--embed-dim", type=cli.width, metavar="N",
                    help="numbers in a vector; default is the width of the network's features, at most 256")  # fmt: skip
     p.add_argument("--epochs", type=cli.positive_int, default=30, metavar="N",
                    help="epochs; the learning rate falls over all of them along half a cosine")  # fmt: skip
-    p.add_argument("--batch-size", type=cli.positive_int, metavar="N",
+    p.add_argument("--batch-size", type=cli.batch_size, metavar="N",
                    help="pictures in a batch, over all devices; default is 64, fewer (to 8) where an epoch would have"
                    " less than 16 batches")  # fmt: skip
     p.add_argument("--lr", type=cli.positive_float, default=0.1, metavar="RATE", help="initial learning rate of SGD")
@@ -42,7 +42,7 @@ def parse_args(argv=None):
     p.add_argument("--use-pretrained", action="store_true", help="start from ImageNet parameters")
     p.add_argument("--backbone-lr", type=cli.non_negative_float, default=0.0, metavar="X",
                    help="factor of --lr for a pretrained backbone; 0 freezes it and reads it once")  # fmt: skip
-    p.add_argument("--image-size", type=cli.positive_int, metavar="PIXELS",
+    p.add_argument("--image-size", type=cli.pixels, metavar="PIXELS",
                    help="side of what the network sees; default is the network's (32 for resnet20)")  # fmt: skip
     p.add_argument("--log-interval", type=cli.positive_int, default=50, metavar="N", help="batches between log lines")
     p.add_argument("--no-plots", action="store_true", help="no pictures and no report at the end")
@@ -84,12 +84,13 @@ def main(args):
     from mxnet import autograd
 
     from common import devices, metrics, optimizer, trainer
+    from common.files import write_array
     from common.run import Run
     from common.samplers import Shuffled
     from examples.im2vec import data, evaluation, modelfile, visualize
 
     contexts = devices.contexts(args.gpus, args.num_cpus)
-    kvstore = mx.kv.create(args.kvstore)
+    kvstore = devices.kvstore(args.kvstore)
 
     # Data: pictures of the chosen classes, some of each held back.
     before = evaluation.fitting(modelfile.describe(args.input), args) if args.input else None
@@ -189,7 +190,7 @@ def main(args):
         start.examples = evaluation.typical(evaluation.scores(objective, found), train_set)
         guesses = evaluation.scores(objective, evaluation.encode(encode, still[1])).argmax(axis=1)
         confused = metrics.confusion(test_set.labels, guesses, len(train_set.class_names))
-        np.save(run.folder / "confusion.npy", confused)
+        write_array(run.folder / "confusion.npy", confused)
         for place in filter(None, (run.folder / "model.params", args.output)):
             run.log(f"model written to {modelfile.save(place, start)}")
         run.finish(figures)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError
-from common.files import write_text
+from common.files import atomic, write_array, write_text
 
 
 def words(names: Sequence[str]) -> list[str]:
@@ -30,7 +30,7 @@ def words(names: Sequence[str]) -> list[str]:
 def save(table: np.ndarray, names: Sequence[str], folder) -> list[Path]:
     """Write ``vectors.npy`` (n, d) names in ``classes.txt``, and both as ``vectors.txt`` (word2vec's format)."""
     folder = Path(folder)
-    np.save(folder / "vectors.npy", table)
+    write_array(folder / "vectors.npy", table)
     write_text(folder / "classes.txt", "".join(f"{name}\n" for name in names))
     rows = [f"{word} {' '.join(f'{x:.7g}' for x in row)}\n" for word, row in zip(words(names), table)]
     write_text(folder / "vectors.txt", f"{len(table)} {table.shape[1]}\n" + "".join(rows))
@@ -39,7 +39,7 @@ def save(table: np.ndarray, names: Sequence[str], folder) -> list[Path]:
 
 def save_nearest(found: Mapping[str, Sequence[tuple[str, float]]], path) -> Path:
     """Write a CSV of class, rank, nearest class, cosine."""
-    with open(path, "w", encoding="utf-8", newline="") as file:
+    with atomic(path) as beside, open(beside, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["class", "rank", "nearest", "cosine"])
         for name, row in found.items():

@@ -34,12 +34,12 @@ def parse_args(argv=None):
     formats.add_argument("--parquet", action="store_true", help="save one Parquet file instead of two npy files")
     formats.add_argument("--orange", action="store_true",
                          help="save one csv file whose header tells Orange that Class is the target")  # fmt: skip
-    add("-he", "--image_height", type=cli.positive_int, default=90, metavar="PIXELS", help="height of -data's pictures")
-    add("-w", "--image_width", type=cli.positive_int, default=160, metavar="PIXELS", help="width of -data's pictures")
-    add("-c", "--image_channels", type=cli.positive_int, default=3, metavar="N", help="channels of -data's pictures")
+    add("-he", "--image_height", type=cli.width, default=90, metavar="PIXELS", help="height of -data's pictures")
+    add("-w", "--image_width", type=cli.width, default=160, metavar="PIXELS", help="width of -data's pictures")
+    add("-c", "--image_channels", type=cli.width, default=3, metavar="N", help="channels of -data's pictures")
     add("-weights", "--nn_weights", default="imagenet", metavar="WEIGHTS",
         help="imagenet, None (random weights) or a file: .params, .h5, .pth, .safetensors")  # fmt: skip
-    add("-b", "--batch_size", type=cli.positive_int, default=1, metavar="N", help="pictures a forward pass takes")
+    add("-b", "--batch_size", type=cli.batch_size, default=1, metavar="N", help="pictures a forward pass takes")
     add("--interpolation", default="nearest", choices=("nearest", "bilinear", "bicubic"),
         help="how pictures are resized")  # fmt: skip
     add("--int8", action="store_true", help="run the network in 8 bits: several times as fast")
@@ -47,9 +47,9 @@ def parse_args(argv=None):
     add("--on-error", default="stop", choices=("stop", "skip"),
         help="skip: leave bad pictures out, list them in NAME_failed.csv")  # fmt: skip
     add("--no-clobber", action="store_true", help="refuse to replace files that exist")
-    add("--num-workers", type=cli.positive_int, default=2, metavar="N", help="threads that decode pictures ahead")
+    add("--num-workers", type=cli.whole(1, 256), default=2, metavar="N", help="threads that decode pictures ahead")
     add("--gpus", type=cli.int_list, default=[], metavar="LIST", help="GPU to use; empty means CPU")
-    add("--seed", type=cli.non_negative_int, default=123, metavar="N", help="random seed of -weights None")
+    add("--seed", type=cli.seed_number, default=123, metavar="N", help="random seed of -weights None")
     args = p.parse_args(argv)
     if bool(args.npy_data) != bool(args.npy_labels):
         p.error("-data and -labels belong together: give both")

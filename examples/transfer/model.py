@@ -9,6 +9,7 @@ import numpy as np
 
 from common import outside
 from common.errors import reading
+from common.files import atomic
 
 KINDS = ("logistic", "svm", "knn", "gluon")
 ARRAYS = ("classes", "mean", "scale", "weight", "bias")
@@ -72,7 +73,8 @@ class Classifier:
     def save(self, path) -> None:
         text = json.dumps({"kind": self.kind, "backbone": self.backbone, "k": self.k})
         arrays = {name: getattr(self, name) for name in ARRAYS}
-        np.savez(path, about=np.array(text), **arrays)
+        with atomic(path) as beside:
+            np.savez(beside, about=np.array(text), **arrays)
 
 
 def load(path) -> Classifier:

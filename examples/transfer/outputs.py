@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError
-from common.files import write_json
+from common.files import flush, only_writer, write_json, writing
 
 ROWS = 1024  # rows that are turned into CSV or Parquet at a time
 ORANGE = "cD#", "C#"  # what Orange wants before a name: the class, discrete; a feature, continuous
@@ -45,13 +45,16 @@ class Output:
         self.folder, self.name, self.format, self.width, self.key = Path(folder), name, format, width, key
         self.part = self.folder / f"{name}.part"
         self.seen, self.failed = 0, {}  # pictures done with, and those of them that failed
+        with writing(self.part):
+            self.part.mkdir(exist_ok=True)
+        self.lock = only_writer(self.part, "another name")
         state = self.part / "state.json"
         if resume and state.is_file():
             self._continue(json.loads(state.read_text(encoding="utf-8")))  # written whole or not at all
-        self.part.mkdir(exist_ok=True)
-        self.file = open(self.part / "vectors", "r+b" if self.seen else "wb")  # noqa: SIM115 (closed by finish)
-        self.file.truncate(self.written * 4 * width)
-        self.file.seek(0, os.SEEK_END)
+        with writing(self.part):
+            self.file = open(self.part / "vectors", "r+b" if self.seen else "wb")  # noqa: SIM115 (closed by finish)
+            self.file.truncate(self.written * 4 * width)
+            self.file.seek(0, os.SEEK_END)
         self.saved = 0.0
 
     @property
@@ -70,7 +73,8 @@ class Output:
     def add(self, vectors: np.ndarray, failed: dict[int, str]) -> None:
         """Append a batch's vectors, without the rows of pictures that `failed` (by number in the input)."""
         good = [self.seen + i not in failed for i in range(len(vectors))]
-        self.file.write(np.ascontiguousarray(vectors[good], np.float32).tobytes())
+        with writing(self.part / "vectors"):
+            self.file.write(np.ascontiguousarray(vectors[good], np.float32).tobytes())
         self.seen += len(vectors)
         self.failed.update(failed)
         if time.monotonic() - self.saved > 1:
@@ -78,8 +82,9 @@ class Output:
 
     def save(self) -> None:
         """Make what was added safe."""
-        self.file.flush()
-        os.fsync(self.file.fileno())
+        with writing(self.part / "vectors"):
+            self.file.flush()
+            os.fsync(self.file.fileno())
         write_json(self.part / "state.json", {"key": self.key, "seen": self.seen, "failed": self.failed})
         self.saved = time.monotonic()
 
@@ -93,6 +98,10 @@ class Output:
         """
         self.save()
         self.file.close()
+        with writing(self.folder / self.name):
+            return self._finish(labels, rows)
+
+    def _finish(self, labels: np.ndarray, rows: list[str]) -> list[Path]:
         labels = np.delete(labels, sorted(self.failed))
         targets = paths(self.folder, self.name, self.format)
         beside = [self.part / target.name for target in targets]
@@ -108,6 +117,7 @@ class Output:
         else:
             list_of_failed.unlink(missing_ok=True)  # of an earlier run
         for source, target in zip(beside, targets):
+            flush(source)
             os.replace(source, target)
         for left in self.part.iterdir():
             left.unlink()

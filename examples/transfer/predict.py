@@ -15,8 +15,8 @@ def parse_args(argv=None):
     p = cli.parser(__doc__)
     p.add_argument("pictures", nargs="+", metavar="FILE", help="pictures")
     p.add_argument("--params", required=True, metavar="FILE", help="classifier.npz of train.py's run folder")
-    p.add_argument("--batch-size", type=cli.positive_int, default=16, metavar="N", help="pictures a forward pass takes")
-    p.add_argument("--num-workers", type=cli.positive_int, default=2, metavar="N", help="threads that decode pictures")
+    p.add_argument("--batch-size", type=cli.batch_size, default=16, metavar="N", help="pictures a forward pass takes")
+    p.add_argument("--num-workers", type=cli.whole(1, 256), default=2, metavar="N", help="threads that decode pictures")
     return p.parse_args(argv)
 
 

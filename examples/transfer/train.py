@@ -37,12 +37,12 @@ def parse_args(argv=None):
     add("--epochs", type=cli.positive_int, default=2, metavar="N", help="epochs of --fine-tune")
     add("--lr", type=cli.positive_float, default=1e-4, metavar="RATE",
         help="learning rate of --fine-tune in its first epoch; it falls along a line")  # fmt: skip
-    add("--batch-size", type=cli.positive_int, default=32, metavar="N", help="pictures a pass takes")
-    add("--num-workers", type=cli.positive_int, default=2, metavar="N", help="threads that decode pictures ahead")
+    add("--batch-size", type=cli.batch_size, default=32, metavar="N", help="pictures a pass takes")
+    add("--num-workers", type=cli.whole(1, 256), default=2, metavar="N", help="threads that decode pictures ahead")
     add("--gpus", type=cli.int_list, default=[], metavar="LIST", help="GPU to use; empty means CPU")
     add("--run-dir", metavar="DIR", help="folder of this run; default is runs/transfer/DATASET-NUMBER")
     add("--resume", action="store_true", help="continue the run in --run-dir (or the newest) where it was stopped")
-    add("--seed", type=cli.non_negative_int, default=123, metavar="N", help="random seed")
+    add("--seed", type=cli.seed_number, default=123, metavar="N", help="random seed")
     args = resume.parse_args(p, argv, "transfer")
     if pathlib.Path(args.weights).is_file():
         args.weights = str(pathlib.Path(args.weights).resolve())  # for predict.py, from any folder
@@ -108,11 +108,13 @@ def main(args):
 
     # The same with the network's last block trained on these pictures.
     if args.fine_tune:
+        from common.files import atomic
         from common.weights import save_beside
         from examples.transfer import finetune
 
         finetune.last_block(net, image_set, train, classifier, args, run)
-        net.save_parameters(str(run.folder / "backbone.params"))
+        with atomic(run.folder / "backbone.params") as beside:
+            net.save_parameters(str(beside))
         save_beside(run.folder / "backbone.params", net.preprocessing)
         about["weights"] = "backbone.params"  # predict.py finds it beside the classifier
         vectors = read_features(args, net, image_set, run, "finetuned")

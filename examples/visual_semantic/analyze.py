@@ -22,8 +22,8 @@ def parse_args(argv=None):
     p.add_argument("--data-path", metavar="DIR", help="folder of the data, where it has moved since")
     p.add_argument("--heat-maps", type=cli.positive_int, default=12, metavar="N", help="pictures with heat maps")
     p.add_argument("--mistakes", type=cli.positive_int, default=24, metavar="N", help="worst mistakes to show")
-    p.add_argument("--seed", type=cli.non_negative_int, default=123, metavar="N", help="which pictures are drawn")
-    p.add_argument("--num-workers", type=cli.positive_int, default=2, metavar="N", help="threads that decode pictures")
+    p.add_argument("--seed", type=cli.seed_number, default=123, metavar="N", help="which pictures are drawn")
+    p.add_argument("--num-workers", type=cli.whole(1, 256), default=2, metavar="N", help="threads that decode pictures")
     p.add_argument("--gpus", type=cli.int_list, default=[], metavar="LIST", help="GPU to use; empty means CPU")
     return p.parse_args(argv)
 

@@ -16,7 +16,7 @@ def parse_args(argv=None):
     p.add_argument("--dataset", choices=DATASETS, metavar="NAME", help="data set; default is the model's own")
     p.add_argument("--data-path", metavar="DIR", help="folder of the data")
     add_data(p, words=False)
-    p.add_argument("--seed", type=cli.non_negative_int, default=123, metavar="N", help="as in training")
+    p.add_argument("--seed", type=cli.seed_number, default=123, metavar="N", help="as in training")
     p.add_argument(
         "--handicap", type=cli.non_negative_float, default=0.0, metavar="X",
         help="taken off the cosines of seen classes where unseen ones compete (calibrated stacking)",
@@ -28,7 +28,7 @@ def parse_args(argv=None):
         "--classifier", metavar="FILE", help="the model of stage 1, for ConSE; default is beside --params"
     )  # fmt: skip
     p.add_argument("--output", metavar="FILE.json", help="also write the figures")
-    p.add_argument("--num-workers", type=cli.non_negative_int, default=2, metavar="N", help="threads that decode")
+    p.add_argument("--num-workers", type=cli.threads, default=2, metavar="N", help="threads that decode")
     p.add_argument("--gpus", type=cli.int_list, default=[], metavar="LIST", help="GPU to use; empty means CPU")
     return p.parse_args(argv)
 

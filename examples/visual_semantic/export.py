@@ -23,8 +23,8 @@ def parse_args(argv=None):
     p.add_argument(
         "--calibrate", type=cli.positive_int, default=512, metavar="N", help="pictures INT8 reads ranges from"
     )
-    p.add_argument("--num-workers", type=cli.positive_int, default=2, metavar="N", help="threads that decode pictures")
-    p.add_argument("--seed", type=cli.non_negative_int, default=123, metavar="N", help="which pictures are drawn")
+    p.add_argument("--num-workers", type=cli.whole(1, 256), default=2, metavar="N", help="threads that decode pictures")
+    p.add_argument("--seed", type=cli.seed_number, default=123, metavar="N", help="which pictures are drawn")
     return p.parse_args(argv)
 
 

@@ -19,7 +19,7 @@ def parse_args(argv=None):
     p.add_argument("--categories", nargs="+", default=list(CATEGORIES), metavar="NAME", help="of classes.csv")
     p.add_argument("--unseen-share", type=cli.unit_float, default=0.1, metavar="X", help="of the classes, drawn")
     p.add_argument("--word-vectors", default="glove50", metavar="FILE", help="names without a vector are left out")
-    p.add_argument("--seed", type=cli.non_negative_int, default=123, metavar="N", help="draws the unseen classes")
+    p.add_argument("--seed", type=cli.seed_number, default=123, metavar="N", help="draws the unseen classes")
     return p.parse_args(argv)
 
 
@@ -73,7 +73,9 @@ def spelled(name):
 
 def write(path, lines):
     """A list of classes, a space written as + as AwA2 does."""
-    path.write_text("".join(line.replace(" ", "+") + "\n" for line in lines), encoding="utf-8")
+    from common.files import write_text
+
+    write_text(path, "".join(line.replace(" ", "+") + "\n" for line in lines))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from common import export
-from common.files import write_json
+from common.files import write_array, write_json
 
 TIMED = 50  # pictures, one by one, of which the median time is given
 
@@ -26,7 +26,7 @@ def write(net, folder, name: str) -> Path:
     """
     folder, side, card = Path(folder), net.card["crop"], net.card
     path = export.onnx(net.encoder, folder / f"{name}.onnx", (1, side, side, 3))
-    np.save(folder / f"{name}-words.npy", net.words)
+    write_array(folder / f"{name}-words.npy", net.words)
     write_json(
         folder / f"{name}.json",
         {

@@ -12,7 +12,7 @@ from mxnet.gluon import Block, HybridBlock, nn
 from common import backbones, outside
 from common import weights as pretrained
 from common.errors import UserError, reading
-from common.files import write_json
+from common.files import atomic, write_json
 
 CARD = "no model of visual_semantic is described there as train.py does it"
 FIELDS = {
@@ -221,10 +221,9 @@ def save(net: VisualSemanticNet, path, dtype: str = "float32", **card) -> None:
     ``word_vectors`` (name of their file), ``words`` (class -> word where they differ), ``stage`` and ``figures``.
     """
     path = Path(path)
-    beside = path.with_name(f".{path.name}")
     arrays = net._collect_params_with_prefix()
-    mx.nd.save(str(beside), {name: p.data(p.list_ctx()[0]).astype(dtype) for name, p in arrays.items()})
-    beside.replace(path)
+    with atomic(path) as beside:
+        mx.nd.save(str(beside), {name: p.data(p.list_ctx()[0]).astype(dtype) for name, p in arrays.items()})
     preprocessing = net.backbone.preprocessing
     about = {
         "model": net.backbone.name_,

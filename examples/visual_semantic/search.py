@@ -37,8 +37,8 @@ def parse_args(argv=None):
     p.add_argument("-k", type=cli.positive_int, default=5, metavar="N", help="results to show for each query")
     p.add_argument("--sheet", metavar="FILE.png", help="also draw them")
     p.add_argument("--serve", action="store_true", help="answer on a page of this machine instead")
-    p.add_argument("--port", type=cli.non_negative_int, default=8000, metavar="N", help="of the page; 0: any free one")
-    p.add_argument("--num-workers", type=cli.positive_int, default=2, metavar="N", help="threads that decode pictures")
+    p.add_argument("--port", type=cli.port, default=8000, metavar="N", help="of the page; 0: any free one")
+    p.add_argument("--num-workers", type=cli.whole(1, 256), default=2, metavar="N", help="threads that decode pictures")
     p.add_argument("--gpus", type=cli.int_list, default=[], metavar="LIST", help="GPU to use; empty means CPU")
     args = p.parse_args(argv)
     if not (args.text or args.image or args.gallery or args.serve):

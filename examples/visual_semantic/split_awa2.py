@@ -34,7 +34,7 @@ def parse_args(argv=None):
     p.add_argument("--output", metavar="DIR", help="where train, valid and test go; default is --data-path")
     p.add_argument("--split", choices=["standard", "proposed"], default="standard", help="which classes are unseen")
     p.add_argument("--valid-share", type=share, default=0.1, metavar="X", help="of each seen class's pictures")
-    p.add_argument("--seed", type=cli.non_negative_int, default=123, metavar="N", help="draws them")
+    p.add_argument("--seed", type=cli.seed_number, default=123, metavar="N", help="draws them")
     return p.parse_args(argv)
 
 

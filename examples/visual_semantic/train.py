@@ -48,9 +48,9 @@ def parser():
     p.add_argument(
         "--temperature", type=cli.positive_float, default=0.1, metavar="X", help="of --loss softmax and symmetric"
     )
-    p.add_argument("--batch-size", type=cli.positive_int, default=64, metavar="N", help="pictures in a batch")
+    p.add_argument("--batch-size", type=cli.batch_size, default=64, metavar="N", help="pictures in a batch")
     p.add_argument("--wd", type=cli.non_negative_float, default=1e-4, metavar="X", help="weight decay")
-    p.add_argument("--hidden", type=cli.non_negative_int, default=0, metavar="N", help="hidden units of the head")
+    p.add_argument("--hidden", type=cli.whole(0, 65_536), default=0, metavar="N", help="hidden units of the head")
     p.add_argument("--dropout", type=cli.unit_float, default=0.0, metavar="X", help="of the features")
     add_pictures(p)
     p.add_argument("--no-mirror", action="store_true", help="never mirror in training")
@@ -102,11 +102,11 @@ def add_data(p, words=True):
 def add_pictures(p):
     """Flags that say in what size the network sees pictures."""
     p.add_argument(
-        "--image-size", type=cli.positive_int, metavar="PIXELS",
+        "--image-size", type=cli.pixels, metavar="PIXELS",
         help="side of what the network sees; default is the network's (224 or so)",
     )  # fmt: skip
     p.add_argument(
-        "--resize", type=cli.positive_int, metavar="PIXELS",
+        "--resize", type=cli.pixels, metavar="PIXELS",
         help="side before the crop; default is 8/7 of --image-size (256 for 224)",
     )  # fmt: skip
     p.add_argument("--keep-aspect", action="store_true", help="resize the shorter side; default squeezes to a square")
@@ -152,9 +152,7 @@ def build(args, parts, contexts):
 
 
 def main(args):
-    import mxnet as mx  # takes 2.6 s: after the flags were read
-
-    from common import devices, trainer
+    from common import devices, trainer  # imports MXNet, which takes 2.6 s: after the flags were read
     from common.errors import UserError
     from common.run import Run
     from examples.visual_semantic import data, evaluation, model, stages, words
@@ -165,7 +163,7 @@ def main(args):
         raise UserError(f"--batch-size {args.batch_size} does not divide by {len(contexts)} devices")
     if "dist" in args.kvstore and len(args.stages) > 1:  # their keys would collide on the servers
         raise UserError(f"--kvstore {args.kvstore} runs a stage at a time: --stages 1, then --resume --stages 2a, ...")
-    kvstore = mx.kv.create(args.kvstore)
+    kvstore = devices.kvstore(args.kvstore)
 
     # Data: pictures of the seen classes, some of them held back, and of the unseen ones. Network.
     parts = data.load(args)

@@ -24,7 +24,7 @@ def add_use(p):
     add_data(p)
     p.add_argument("--data-path", metavar="DIR", help="folder of the data; default is the model's own")
     p.add_argument("--part", default="test", choices=["train", "dev", "test", "testall"], help="what is ranked")
-    p.add_argument("--num-workers", type=cli.non_negative_int, default=2, metavar="N", help="threads that decode")
+    p.add_argument("--num-workers", type=cli.threads, default=2, metavar="N", help="threads that decode")
     p.add_argument("--gpus", type=cli.int_list, default=[], metavar="LIST", help="GPU to use; empty means CPU")
 
 

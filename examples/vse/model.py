@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from mxnet.gluon import Block, HybridBlock, nn, rnn
 
 from common import devices, outside
 from common.errors import UserError, reading
+from common.files import atomic
 from common.text import Vocabulary, tokenise
 from common.weights import from_card
 from examples.vse import recurrent
@@ -261,11 +261,8 @@ def save(net: VSE, path, **more) -> None:
     arrays = {f"net:{k}": p.data(p.list_ctx()[0]) for k, p in net._collect_params_with_prefix().items()}
     text = json.dumps(about, ensure_ascii=False).encode()
     arrays["about"] = mx.nd.array(np.frombuffer(text, np.uint8), dtype="uint8")
-    beside = path.with_name(f".{os.getpid()}-{path.name}")
-    mx.nd.save(str(beside), arrays)
-    with open(beside, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(beside, path)
+    with atomic(path) as beside:
+        mx.nd.save(str(beside), arrays)
 
 
 def load(path, ctx=None) -> VSE:

@@ -24,7 +24,7 @@ def parse_args(argv=None):
     p.add_argument("-k", type=cli.positive_int, default=5, metavar="N", help="results to show for each query")
     p.add_argument("--sheet", metavar="FILE.png", help="also draw them")
     p.add_argument("--serve", action="store_true", help="answer on a page of this machine instead")
-    p.add_argument("--port", type=cli.non_negative_int, default=8000, metavar="N", help="of the page; 0: any free one")
+    p.add_argument("--port", type=cli.port, default=8000, metavar="N", help="of the page; 0: any free one")
     args = p.parse_args(argv)
     if not (args.text or args.image or args.serve):
         p.error("say what to do: --text SENTENCE, --image PICTURE or --serve")

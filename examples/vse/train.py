@@ -59,11 +59,11 @@ def parse_args(argv=None):
     p.add_argument("--preset", choices=PRESETS, help="settings of a published table; other flags change them")
     add("margin", cli.unit_float, 0.2, "margin of the ranking loss")
     add("max_epochs", cli.positive_int, 15, "epochs")
-    add("batch_size", cli.positive_int, 128, "sentences in a batch, over all devices")
-    add("dim", cli.positive_int, 1024, "numbers in an embedding, and in the recurrent state")
-    add("dim_word", cli.positive_int, 300, "numbers in a word's vector")
-    add("dim_image", cli.positive_int, None, "numbers in an image's features; default is what they have")
-    add("maxlen_w", cli.positive_int, 150, "longer sentences (in words) are left out")
+    add("batch_size", cli.batch_size, 128, "sentences in a batch, over all devices")
+    add("dim", cli.width, 1024, "numbers in an embedding, and in the recurrent state")
+    add("dim_word", cli.width, 300, "numbers in a word's vector")
+    add("dim_image", cli.whole(1, 10**6), None, "numbers in an image's features; default is what they have")
+    add("maxlen_w", cli.whole(1, 10_000), 150, "longer sentences (in words) are left out")
     add("dispFreq", cli.positive_int, 10, "updates between log lines")
     add("validFreq", cli.positive_int, 100, "updates between evaluations on dev")
     add("grad_clip", cli.non_negative_float, 2.0, "largest norm of all gradients together; 0 does not clip")
@@ -79,7 +79,7 @@ def parse_args(argv=None):
     p.add_argument("--measure", choices=["cosine", "order"], default="cosine", help="score of a pair")
     p.add_argument("--allow-same-image", action="store_true", help="several sentences of an image in a batch, as 2014")
     p.add_argument(
-        "--image-size", type=cli.positive_int, metavar="PIXELS",
+        "--image-size", type=cli.pixels, metavar="PIXELS",
         help="side of pictures; default is the network's, 128 for emoji and 64 for glyphs",
     )  # fmt: skip
     p.add_argument("--finetune", action="store_true", help="train the backbone too, its batch norms as they are")
@@ -110,7 +110,7 @@ def main(args):
 
     # Devices and workers.
     contexts = devices.contexts(args.gpus, args.num_cpus)
-    kvstore = mx.kv.create(args.kvstore)
+    kvstore = devices.kvstore(args.kvstore)
 
     # Data: features of the pictures (read once) or the pictures themselves, their sentences, the words of these.
     about = prepare.about(args)

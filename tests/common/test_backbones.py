@@ -131,3 +131,8 @@ def test_weights_that_cannot_be_had_name_the_command(monkeypatch, tmp_path):
     with pytest.raises(UserError, match=r"\./get_data\.sh squeezenet1\.1") as error:
         backbones.create("resnet50_v2", "imagenet")
     assert "\n" not in str(error.value)
+
+
+def test_pictures_that_are_pooled_away_are_one_line():
+    with pytest.raises(UserError, match="--image-size 16 is too small for --model squeezenet1.1"):
+        backbones.create("squeezenet1.1", size=16)

@@ -1,6 +1,7 @@
 """The command line that the examples share: defaults shown, errors in one line, exit statuses."""
 
 import argparse
+import importlib
 import os
 import signal
 import subprocess
@@ -50,9 +51,10 @@ def test_shared_flags_of_every_example():
 
 @pytest.mark.parametrize(("arguments", "text"), [
     (["--gpus", "0,x"], "argument --gpus: '0,x' is not whole numbers with commas between, such as 0,2,5"),
-    (["--num-cpus", "0"], "argument --num-cpus: '0' is not a whole number above 0"),
-    (["--num-cpus", "two"], "argument --num-cpus: 'two' is not a whole number above 0"),
-    (["--seed", "-1"], "argument --seed: '-1' is not a whole number, 0 or more"),
+    (["--num-cpus", "0"], "argument --num-cpus: '0' is not a whole number from 1 to 64"),
+    (["--num-cpus", "two"], "argument --num-cpus: 'two' is not a whole number from 1 to 64"),
+    (["--seed", "-1"], "argument --seed: '-1' is not a whole number from 0 to 2147483647"),
+    (["--num-workers", "1000000"], "argument --num-workers: '1000000' is not a whole number from 0 to 256"),
     (["--kvstore", "devise"], "--kvstore"),
     (["--dataset", "birds"], "--dataset"),
     (["--num-cpu", "2"], "unrecognized arguments: --num-cpu 2"),  # no abbreviations: a new flag would break them
@@ -75,18 +77,48 @@ def test_lists():
 
 
 @pytest.mark.parametrize(("kind", "good", "bad"), [
-    (cli.positive_int, {"1": 1, "70": 70}, ["0", "-3", "1.5", ""]),
-    (cli.non_negative_int, {"0": 0, "12": 12}, ["-1", "x"]),
-    (cli.positive_float, {"1e-4": 1e-4, "2": 2.0}, ["0", "-1", "inf", "nan"]),
-    (cli.non_negative_float, {"0": 0.0, "0.5": 0.5}, ["-0.1", "inf", "nan"]),
+    (cli.positive_int, {"1": 1, "70": 70}, ["0", "-3", "1.5", "", "1000000000000"]),
+    (cli.non_negative_int, {"0": 0, "12": 12}, ["-1", "x", "9" * 5000]),
+    (cli.positive_float, {"1e-4": 1e-4, "2": 2.0}, ["0", "-1", "inf", "nan", "1e300"]),
+    (cli.non_negative_float, {"0": 0.0, "0.5": 0.5}, ["-0.1", "inf", "nan", "1e300"]),
+    (cli.whole(8, 64), {"8": 8, "64": 64}, ["7", "65", "", "8.0"]),
+    (cli.pixels, {"8": 8, "224": 224}, ["1", "1000000"]),
+    (cli.width, {"1": 1, "4096": 4096}, ["0", "1000000000000"]),
+    (cli.float_list, {"1,-2.5": [1.0, -2.5]}, ["nan", "1,inf", "1e300", "a"]),
+    (cli.int_list, {"0,1": [0, 1]}, ["-1", "1.5", "10000000000"]),
+    (cli.stem, {"model": "model", "a b.c": "a b.c"}, ["a/b", "", "..", "a\\b", "a\0", "a" * 201, "../x"]),
+    (cli.one_of(("adam", "sgd")), {"adam": "adam", "SGD": "sgd"}, ["", "adams"]),
     (cli.unit_float, {"0": 0.0, "1": 1.0, "0.3": 0.3}, ["1.01", "-0.1", "nan"]),
 ])  # fmt: skip
 def test_numbers_keep_their_range(kind, good, bad):
     for text, value in good.items():
         assert kind(text) == value
     for text in bad:
-        with pytest.raises(argparse.ArgumentTypeError, match="is not a"):
+        with pytest.raises(argparse.ArgumentTypeError, match="is not |is none of"):
             kind(text)
+
+
+BAD_VALUES = [  # each was a traceback, a hang or gigabytes of memory
+    ("embedding_learning", "--lr", "1e300"), ("embedding_learning", "--embed-dim", "1000000000000"),
+    ("embedding_learning", "--image-size", "1"), ("embedding_learning", "--image-size", "1000000"),
+    ("embedding_learning", "--optimizer", "adams"), ("embedding_learning", "--save-model-prefix", "a/b"),
+    ("embedding_learning", "--epoch-batches", "1000000000"), ("embedding_learning", "--steps", "nan"),
+    ("im2vec", "--image-size", "1"), ("im2vec", "--negatives", "100000000"), ("im2vec", "--embed-dim", "1000000000000"),
+    ("im2vec", "--weight-decay", "1e300"), ("vse", "--dim", "1000000000000"), ("vse", "--lrate", "1e300"),
+    ("vse", "--batch_size", "1000000000"), ("vse", "--image-size", "1000000"), ("visual_semantic", "--lr-1", "1e300"),
+    ("visual_semantic", "--hidden", "1000000000000"), ("visual_semantic", "--image-size", "1"),
+    ("visual_semantic", "--seed", "1000000000000"), ("transfer", "--lr", "1e300"), ("transfer", "--epochs", "1e9"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("example", "flag", "value"), BAD_VALUES)
+def test_values_beyond_reason_are_refused_at_once(example, flag, value, capsys):
+    """Before the heavy imports: the parser alone says it."""
+    train = importlib.import_module(f"examples.{example}.train")
+    with pytest.raises(SystemExit) as ended:
+        train.parse_args([flag, value])
+    shown = capsys.readouterr().err
+    assert ended.value.code == 2 and shown.count("\n") == 1 and f"{flag}" in shown and f"{value}" in shown
 
 
 def ends_with(main):

@@ -99,3 +99,17 @@ def test_put_takes_parts_of_arrays_and_other_types():
 def test_a_batch_that_does_not_divide_is_refused():
     with pytest.raises(ValueError, match="a batch of 7 does not divide by 2 devices"):
         devices.split(np.zeros(7), [mx.cpu(0), mx.cpu(1)])
+
+
+@pytest.mark.parametrize(("name", "text"), [
+    ("dist_sync", "--kvstore dist_sync is for processes that a launcher starts: python3 -m common.launch -n 2 -- "),
+    ("dist_async", "that a launcher starts"), ("nccl", "--kvstore nccl cannot be used with this MXNet"),
+])  # fmt: skip
+def test_a_store_that_cannot_be_had_is_one_line(name, text, monkeypatch):
+    if name == "nccl" and mx.runtime.Features().is_enabled("NCCL"):
+        pytest.skip("this MXNet has NCCL")
+    monkeypatch.delenv("DMLC_ROLE", raising=False)
+    with pytest.raises(UserError, match=text) as error:
+        devices.kvstore(name)
+    assert "\n" not in str(error.value)
+    assert devices.kvstore("local").type == "local"

@@ -1,10 +1,12 @@
 """Features of many pictures."""
 
+import threading
+
 import numpy as np
 import pytest
 
 import common  # noqa: F401
-from common import backbones, features
+from common import backbones, features, files
 from common.datasets import ImageSet
 from common.errors import UserError
 
@@ -50,6 +52,50 @@ def test_cached_is_read_again_only_for_the_same_weights_and_pictures(backbone, t
     assert len(list(tmp_path.glob("*.npy"))) == 2
     monkeypatch.setattr(features, "extract", None)  # would fail if it were called
     np.testing.assert_array_equal(features.cached(tmp_path, backbone, pictures(3), 64), first)
+
+
+@pytest.mark.parametrize("damage", [
+    lambda file: file.write_bytes(file.read_bytes()[:-8]), lambda file: file.write_bytes(b""),
+    lambda file: file.write_bytes(b"\x93NUMPY\x01\x00\xff\xff{'descr': "), lambda file: file.write_text("no array"),
+    lambda file: np.save(file, np.zeros((2, 512), np.float32)), lambda file: np.save(file, np.array([{}, None, 3])),
+    lambda file: np.save(file, np.full((3, 512), np.nan, np.float32)),
+])  # fmt: skip
+def test_a_broken_file_is_made_again(backbone, tmp_path, damage):
+    first = features.cached(tmp_path, backbone, pictures(3), 64)
+    (file,) = tmp_path.glob("*.npy")
+    damage(file)
+    np.testing.assert_array_equal(features.cached(tmp_path, backbone, pictures(3), 64), first)
+    np.testing.assert_array_equal(np.load(file), first)
+
+
+def test_two_that_want_the_same_features_extract_them_once(backbone, tmp_path, monkeypatch):
+    """Each holds a lock of its own, as two processes do."""
+    calls, extract = [], features.extract
+
+    def slow(*args, **options):
+        calls.append(1)
+        second.start()
+        second.join(0.2)  # it waits at the lock meanwhile
+        return extract(*args, **options)
+
+    def want():
+        found.append(features.cached(tmp_path, backbone, pictures(3), 64))
+
+    found: list = []
+    second = threading.Thread(target=want)
+    monkeypatch.setattr(features, "extract", slow)
+    want()
+    second.join()
+    assert len(calls) == 1 and len(found) == 2
+    np.testing.assert_array_equal(*found)
+    assert len(list(tmp_path.glob("*.npy"))) == 1
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_half(backbone, tmp_path, monkeypatch):
+    monkeypatch.setattr(files.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(UserError, match="cannot write .*npy: No space left on device"):
+        features.cached(tmp_path, backbone, pictures(3), 64)
+    assert not [path for path in tmp_path.iterdir() if path.suffix != ".lock"]
 
 
 def test_a_network_of_one_size_says_so():

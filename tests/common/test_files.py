@@ -5,11 +5,12 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from common import files
 from common.errors import UserError
-from common.files import Lock, atomic, sha256, write_json, write_text
+from common.files import Lock, atomic, only_writer, sha256, write_array, write_json, write_text
 from common.paths import REPO
 
 
@@ -57,3 +58,24 @@ def test_a_lock_is_taken_once_and_ends_with_its_process(tmp_path):
     with Lock(path):
         assert other() == "False"
     assert other() == "True"
+
+
+def test_a_folder_has_one_writing_process(tmp_path):
+    code = f"from common.files import only_writer; only_writer({str(tmp_path)!r}, 'another name')"
+
+    def other():
+        return subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True).stderr
+
+    mine = [only_writer(tmp_path), only_writer(tmp_path / "x" / "..")]  # one lock
+    assert mine[0] is mine[1]
+    assert "is written by another process now: wait for its end, or give another name" in other()
+    mine.clear()
+    assert other() == ""
+
+
+def test_an_array_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    write_array(tmp_path / "a.npy", np.arange(3))
+    monkeypatch.setattr(files.os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(UserError, match="cannot write .*a.npy: No space left"):
+        write_array(tmp_path / "a.npy", np.arange(9))
+    assert os.listdir(tmp_path) == ["a.npy"] and len(np.load(tmp_path / "a.npy")) == 3

@@ -1,7 +1,9 @@
 """Starting workers and servers, here all on loopback."""
 
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -42,8 +44,44 @@ def test_one_failing_worker_ends_all(tmp_path):
     assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith("error: a process ended with status 3")
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc, and a signal at the parent's death")
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_all_end_with_the_launcher(tmp_path, how):
+    worker = "import os, sys, time; open(os.path.join(sys.argv[1], str(os.getpid())), 'w').close(); time.sleep(300)"
+    command = ["-n", "2", "-s", "1", "--", sys.executable, "-c", worker, str(tmp_path)]
+    process = subprocess.Popen([sys.executable, "-m", "common.launch", *command], cwd=REPO)
+    while len(list(tmp_path.iterdir())) < 2:
+        assert process.poll() is None
+        time.sleep(0.05)
+    children = [path.parent for path in Path("/proc").glob("[0-9]*/stat") if parent(path) == process.pid]
+    assert len(children) == 4  # scheduler, server, two workers
+    process.send_signal(how)
+    assert process.wait(60) == (-how if how == signal.SIGKILL else 128 + how)
+    for _ in range(600):
+        left = [child for child in children if parent(child / "stat") is not None]
+        if not left:
+            break
+        time.sleep(0.1)
+    assert not left
+
+
+def parent(stat):
+    """The parent of the process of a /proc/N/stat; None where it has ended."""
+    try:
+        state, number = stat.read_text().rpartition(")")[2].split()[:2]
+    except OSError:
+        return None
+    return None if state == "Z" else int(number)
+
+
+def test_a_command_that_is_not_there_is_one_line(tmp_path):
+    done = run("-n", "1", "-s", "1", "--", str(tmp_path / "none"))
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "none cannot be run: No such file" in done.stderr
+
+
 @pytest.mark.parametrize("arguments", [
     ["-n", "2"],
+    ["-n", "1000000000", "--", "true"],
     ["-n", "0", "--", "true"],
     ["-n", "2", "--launcher", "ssh", "--", "true"],
     ["-n", "2", "--launcher", "ssh", "--host-file", "no-such-file", "--", "true"],

@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 from scipy.cluster import hierarchy
 
-from common import plots
+from common import files, plots
 from common.datasets import ImageSet
+from common.errors import UserError
 from common.plots import maps, sheets
 
 NAMES = ["plain", "Ωμέγα é Ж", "emoji 😀 漢字", "$x_1$ and a name far too long to be written in full", "l"]
@@ -165,3 +166,16 @@ def test_heat_over_a_picture(rng):
     y, x = np.unravel_index(red.argmax(), red.shape)
     assert 8 <= y < 22 and 38 <= x < 52  # the hot cell's part of the picture
     assert np.array_equal(plots.overlay(picture, heat, share=0)[..., 0], picture.mean(axis=2).round())
+
+
+@pytest.mark.parametrize("write", [
+    lambda path: plots.base.write(plots.base.plt.figure(), path),
+    lambda path: plots.base.gif([np.zeros((8, 8, 3), np.uint8)] * 2, path),
+])  # fmt: skip
+def test_a_full_disk_leaves_the_picture_before(tmp_path, monkeypatch, write):
+    path = tmp_path / "a.png"
+    path.write_text("before")
+    monkeypatch.setattr(files.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(UserError, match="cannot write .*a.png: No space left on device"):
+        write(path)
+    assert path.read_text() == "before" and [file.name for file in tmp_path.iterdir()] == ["a.png"]

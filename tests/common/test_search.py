@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from common import files
 from common.errors import UserError
 from common.metrics import unit
 from common.search import Index
@@ -114,10 +115,42 @@ def test_wrong_input(tmp_path, vectors):
         Index.build(vectors, kind="tree")
     with pytest.raises(ValueError, match="499 names"):
         Index.build(vectors, ["a"] * 499)
-    broken = vectors.copy()
-    broken[3, 2] = np.nan
-    with pytest.raises(UserError, match="vector 3 is not finite"):
-        Index.build(broken)
+    with pytest.raises(UserError, match="0 neighbours are none"):
+        Index.build(vectors).query(vectors[:2], 0)
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write"):
         Index.build(vectors).save(tmp_path / "file" / "index")
+
+
+@pytest.mark.parametrize("kind", ["exact", "hnsw"])
+@pytest.mark.parametrize("metric", ["cosine", "l2"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_vectors_that_are_not_finite_are_refused(vectors, kind, metric, bad):
+    """A graph's search with such a query would never end."""
+    broken = vectors[:9].copy()
+    broken[3, 2] = broken[5, 0] = bad
+    with pytest.raises(UserError, match=r"the vectors to index: 2 of 9 rows .* not finite \(row 4, 6\)"):
+        Index.build(broken, kind=kind, metric=metric)
+    index = Index.build(vectors, kind=kind, metric=metric)
+    with pytest.raises(UserError, match=r"the query: 1 of 1 rows .* not finite"):
+        index.query(broken[3], 5)
+
+
+def test_zeros_have_no_cosine_but_a_distance(vectors):
+    some = vectors[:9].copy()
+    some[[2, 4]] = 0
+    with pytest.raises(UserError, match=r"to index: 2 of 9 rows hold zeros alone \(the first is row 3\)"):
+        Index.build(some)
+    with pytest.raises(UserError, match="the query: 1 of 1 rows hold zeros alone"):
+        Index.build(vectors).query(np.zeros(16), 3)
+    assert Index.build(some, metric="l2").query(np.zeros(16), 2)[1].tolist() == [[2, 4]]
+
+
+def test_a_full_disk_leaves_the_index_before(tmp_path, vectors, monkeypatch):
+    Index.build(vectors[:5]).save(tmp_path / "a.index")
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(UserError, match="cannot write .*a.index: No space left on device"):
+            Index.build(vectors).save(tmp_path / "a.index")
+    assert len(Index.load(tmp_path / "a.index")) == 5
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.index", "a.index.json"]
