@@ -98,8 +98,8 @@ def split_names(path, split: str = "standard") -> tuple[list[str], list[str]]:
     return seen, unseen
 
 
-def load(path) -> ImageSet:
-    """All pictures, the classes in the order of ``classes.txt``.
+def load(path, on_error: str = "stop") -> ImageSet:
+    """All pictures, the classes in the order of ``classes.txt``; `on_error` as in `folder.load`.
 
     Raises
     ------
@@ -112,7 +112,7 @@ def load(path) -> ImageSet:
     if absent:
         place = " (split_awa2.py --move took it away: --undo brings it back)" if (root / "split.csv").is_file() else ""
         raise UserError(f"{root}/JPEGImages/{absent[0]} is not there{place}; ./get_data.sh awa2 gets the set")
-    whole = folder.collect(root, [(name, root / "JPEGImages" / name) for name in names])
+    whole = folder.collect(root, [(name, root / "JPEGImages" / name) for name in names], on_error)
     empty = next((name for name in names if name not in whole.class_names), None)
     if empty:
         raise UserError(f"{root}/JPEGImages/{empty} holds no picture")

@@ -145,7 +145,7 @@ def build(args, parts, contexts):
 def main(args):
     import mxnet as mx  # takes 2.6 s: after the flags were read
 
-    from common import devices, trainer
+    from common import devices, trainer, walk
     from common.errors import UserError
     from common.run import Run
     from examples.visual_semantic import data, evaluation, model, stages, words
@@ -162,6 +162,7 @@ def main(args):
     parts = data.load(args)
     net, still = build(args, parts, contexts)
     run = Run.start(args, "visual_semantic", kvstore.rank)
+    walk.write(parts.train.skipped, run.folder / "skipped.txt")
     run.log(
         f"{args.dataset}: {len(parts.train)} pictures of {len(parts.seen)} seen classes to train on, {len(parts.valid)}"
         f" held back, {len(parts.test)} of {len(parts.unseen)} unseen; {args.model} ({net.backbone.source}) at"
