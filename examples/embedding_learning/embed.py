@@ -42,6 +42,7 @@ def main(args):
     from examples.embedding_learning import gallery
 
     paths = images.readable(images.find(args.pictures), args.on_error, args.num_workers)
+    gallery.check_lines(output, paths)
     vectors = gallery.embed(paths, args.params, args.gpus, args.num_workers)
     gallery.write(output, paths, vectors)
     print(f"{len(paths)} embeddings of {vectors.shape[1]} numbers: {output}")

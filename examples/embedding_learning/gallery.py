@@ -1,9 +1,8 @@
-"""One's own pictures and a saved model: embed, write."""
+"""One's own pictures and a saved model: embed, write, index."""
 
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +10,11 @@ import numpy as np
 
 from common import devices
 from common.datasets import ImageSet
+from common.errors import UserError
+from common.files import atomic, sha256, write_text
+from common.search import Index
 from common.transforms import Eval
+from common.walk import shown
 from examples.embedding_learning import data, model
 
 
@@ -26,13 +29,48 @@ def embed(paths: Sequence[Path], params, gpus: Sequence[int] = (), num_workers: 
 
 def write(output: Path, paths: Sequence[Path], vectors: np.ndarray) -> None:
     """Write ``.npy`` with the paths in a ``.txt`` beside it, or ``.csv`` with a header; whole or not at all."""
-    beside = output.with_name(f".{os.getpid()}-{output.name}")
-    if output.suffix == ".npy":
-        np.save(beside, vectors)
-        output.with_suffix(".txt").write_text("".join(f"{path}\n" for path in paths), encoding="utf-8")
-    else:
+    with atomic(output) as beside:
+        if output.suffix == ".npy":
+            np.save(beside, vectors)
+            write_text(output.with_suffix(".txt"), "".join(f"{path}\n" for path in paths))
+            return
         with open(beside, "w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["path", *(f"e{i}" for i in range(vectors.shape[1]))])
             writer.writerows([path, *map(repr, row.tolist())] for path, row in zip(paths, vectors))
-    os.replace(beside, output)
+
+
+def check_lines(output: Path, paths: Sequence[Path]) -> None:
+    """Refuse a list of paths, one a line, that could not be told apart again.
+
+    Raises
+    ------
+    UserError
+        A name holds a line break.
+    """
+    broken = next((path for path in paths if len(str(path).splitlines()) > 1), None)
+    if broken and output.suffix == ".npy":
+        raise UserError(f"{shown(broken)} has a line break in its name: --output NAME.csv can hold that, or rename it")
+
+
+def load_index(file, params) -> Index:
+    """The index in `file`, which the model in file `params` must have made.
+
+    Raises
+    ------
+    UserError
+        It is no index, or another model's.
+    """
+    index = Index.load(file)
+    made_by = index.about.get("params_sha256")
+    if made_by not in (None, sha256(params)):  # an index of before it was kept has none
+        raise UserError(
+            f"--index {file} was made by other parameters ({made_by[:12]}...) than --params {params}: give those, or"
+            " build it again with --gallery"
+        )
+    return index
+
+
+def build_index(paths: Sequence[Path], vectors: np.ndarray, kind: str, params) -> Index:
+    """An index of `vectors` that knows the model which made them."""
+    return Index.build(vectors, [str(path) for path in paths], kind, about={"params_sha256": sha256(params)})

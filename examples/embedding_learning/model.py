@@ -9,9 +9,11 @@ import mxnet as mx
 from mxnet.gluon import HybridBlock, nn
 
 from common import backbones
-from common.errors import UserError
-from common.files import write_json
+from common.errors import UserError, reading
+from common.files import atomic, write_json
 from common.weights import Preprocessing
+
+REMEDY = "give another --params, a model that train.py wrote"
 
 
 class EmbeddingNet(HybridBlock):
@@ -76,17 +78,19 @@ def create(name: str, embed_dim: int, weights: str | None, ctx, size: int) -> Em
 def _card(path: Path) -> dict | None:
     """What `save` wrote beside its parameters; None if there is nothing of the kind."""
     file = path.with_suffix(".json")
-    card = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return card if "embed_dim" in card else None
+    if not file.is_file():
+        return None
+    with reading(file, REMEDY):
+        card = json.loads(file.read_text(encoding="utf-8"))
+        return card if "embed_dim" in card else None
 
 
 def save(net: EmbeddingNet, path, **card) -> None:
     """Write the parameters to `path` (``.params``) and, beside it (``.json``), what is needed to build the network."""
     path = Path(path)
     backbone = net.backbone
-    beside = path.with_name(f".{path.name}")
-    net.save_parameters(str(beside))
-    beside.replace(path)
+    with atomic(path) as beside:
+        net.save_parameters(str(beside))
     preprocessing = backbone.preprocessing
     write_json(
         path.with_suffix(".json"),
@@ -114,14 +118,13 @@ def load(path, ctx=None) -> tuple[EmbeddingNet, dict]:
     card_path = path.with_suffix(".json")
     if not path.is_file() or not card_path.is_file():
         raise UserError(f"{path}: no model there (a .params file and its .json); train.py writes one")
-    try:
+    with reading(card_path, REMEDY):
         card = json.loads(card_path.read_text(encoding="utf-8"))
         preprocessing = Preprocessing(tuple(card["mean"]), tuple(card["scale"]), card["bgr"], card["size"])
         net = EmbeddingNet(
             backbones.create(card["model"], size=card["crop"], preprocessing=preprocessing), card["embed_dim"]
         )
+    with reading(path, REMEDY):
         net.load_parameters(str(path), ctx=ctx or mx.cpu(), cast_dtype=True)  # a shipped file holds 16-bit numbers
-    except (ValueError, KeyError, AssertionError, mx.MXNetError) as error:
-        raise UserError(f"{path} is no model of embedding_learning: {str(error).splitlines()[0]}") from error
     net.hybridize(static_alloc=True, static_shape=True)
     return net, card
