@@ -47,27 +47,28 @@ def read(path, least: int = 0) -> np.ndarray:
     return decode(data, shown(path), least)
 
 
-def opened(file) -> Image.Image:
+def opened(file, formats: Sequence[str] | None = None) -> Image.Image:
     """The picture in `file`, a path or an open file, by PIL, which refuses half a picture when its pixels are read.
 
-    Importing gluoncv tells PIL to take half pictures as whole ones, so it is told otherwise each time.
+    Importing gluoncv tells PIL to take half pictures as whole ones, so it is told otherwise each time. With `formats`
+    (PIL's names) no other decoder is tried.
     """
     ImageFile.LOAD_TRUNCATED_IMAGES = False
-    return Image.open(file)
+    return Image.open(file, formats=formats)
 
 
-def decode(data: bytes, name: str, least: int = 0) -> np.ndarray:
-    """The picture in `data`; `name` is for the error, `least` as in `read`."""
+def decode(data: bytes, name: str, least: int = 0, formats: Sequence[str] | None = None) -> np.ndarray:
+    """The picture in `data`; `name` is for the error, `least` as in `read`, `formats` as in `opened`."""
     try:
         # JPEG: OpenCV is faster and turns by EXIF, but reads CMYK wrongly and takes one that is cut off as whole.
         if data[:2] == b"\xff\xd8" and data[-2:] == b"\xff\xd9":
-            with opened(io.BytesIO(data)) as picture:
+            with opened(io.BytesIO(data), formats) as picture:
                 mode, flag = picture.mode, _reduced(min(picture.size), least)
             if mode in ("RGB", "L"):
                 picture = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
                 if picture is not None:
                     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
-        with opened(io.BytesIO(data)) as picture:
+        with opened(io.BytesIO(data), formats) as picture:
             return rgb(ImageOps.exif_transpose(picture))
     except BROKEN as error:
         raise UserError(f"{name} is not a picture that can be read: {error}") from error
