@@ -9,11 +9,16 @@ from common.datasets import cifar, emoji, folder, glyphs, official, omniglot
 from common.datasets.base import Dataset, ImageSet, readable, split_domains, split_seen, split_unseen
 from common.errors import UserError, near
 from common.paths import data_dir
+from common.walk import shown
 
 __all__ = ["NAMES", "Dataset", "ImageSet", "load"]
 
 OFFICIAL = ("cub200", "cars196", "sop")  # split by class once and for all
 FEWEST = 4  # classes of which two can be held back and two be told apart in training
+HOW = {  # to get the sets that `get_data.sh` cannot
+    "cars196": "Cars196 has no official host, give the place of its folder by --data-path",
+    "folder": "--data-path takes a folder with a folder of pictures for each class",
+}
 NAMES = ("cub200", "cars196", "sop", "cifar10", "cifar100", "omniglot", "emoji", "glyphs", "folder")
 
 
@@ -27,6 +32,7 @@ def load(
     keep_whole: bool = False,
     on_error: str = "stop",
     say: Callable[[str], None] = print,
+    remedy: str = "--dataset glyphs needs no download",
 ) -> Dataset:
     """Load a data set, split for one of the two questions.
 
@@ -52,6 +58,8 @@ def load(
         ``skip`` reads every picture once and leaves out those that cannot be read.
     say : callable (str)
         Is given a line on what a folder holds and what was left out of it.
+    remedy : str
+        What the calling program has where the data is not there.
 
     Raises
     ------
@@ -68,8 +76,7 @@ def load(
         raise UserError("--dataset folder needs --data-path, a folder with a folder of pictures for each class")
     place = Path(path) if path else data_dir(name)
     if name != "glyphs" and not place.exists():
-        get = "put its official folder there" if name in ("cars196", "folder") else f"./get_data.sh {name} gets it"
-        raise UserError(f"{place} is not there: {get}; --dataset glyphs needs no download")
+        raise UserError(f"{shown(place)} is not there: {HOW.get(name, f'./get_data.sh {name} gets it')}; {remedy}")
     if name in OFFICIAL:
         train, test = (readable(part, on_error, say) for part in _official(name, place, keep_whole))
         if protocol == "seen":

@@ -18,6 +18,7 @@ from common.transforms import Eval, Train
 
 UNSEEN = {"cifar10": ["cat", "truck"]}  # as in Socher et al. 2013
 FOLDERS = ("train", "valid", "test")
+REMEDY = "other pictures: --dataset folder --data-path ROOT with ROOT/CLASS/PICTURE.jpg"
 READ_BATCH = 64  # pictures
 ROWS = 4096  # of features
 
@@ -82,16 +83,13 @@ def _whole(args, place: Path, on_error: str) -> tuple[ImageSet, list[str] | None
     """All pictures, and the names of seen and unseen classes where the data set fixes them."""
     if args.dataset == "awa2":
         if not place.exists():
-            raise UserError(
-                f"{place} is not there: ./get_data.sh awa2 gets it (13 GB); other pictures: --dataset folder"
-                " --data-path ROOT with ROOT/CLASS/PICTURE.jpg"
-            )
+            raise UserError(f"{place} is not there: ./get_data.sh awa2 gets it (13 GB); {REMEDY}")
         return awa2.load(place, on_error), *awa2.split_names(place, args.split)
     if args.dataset == "folder":
         if args.data_path is None:
             raise UserError("--dataset folder needs --data-path, a folder with a folder of pictures for each class")
         return folder.load(place, on_error), None, None
-    whole = datasets.load(args.dataset, args.data_path, "seen", on_error=on_error).train
+    whole = datasets.load(args.dataset, args.data_path, "seen", on_error=on_error, remedy=REMEDY).train
     unseen = UNSEEN.get(args.dataset)
     return whole, [name for name in whole.class_names if name not in unseen] if unseen else None, unseen
 
