@@ -19,6 +19,7 @@ OPTIMIZERS = (  # MXNet's
     "adadelta", "adagrad", "adam", "adamax", "dcasgd", "ftml", "ftrl", "groupadagrad", "lamb", "lars", "lbsgd", "nadam",
     "nag", "rmsprop", "sgd", "sgld", "signum",
 )  # fmt: skip
+ON_ERROR = ("stop", "skip")
 KVSTORES = ("local", "device", "nccl", "dist_sync", "dist_device_sync", "dist_async")
 
 
@@ -92,6 +93,12 @@ def add_shared(
     add("--params", metavar="FILE", help="parameters for the network, instead of those --use-pretrained finds")
     add("--run-dir", metavar="DIR", help=f"folder of this run; default is runs/{example}/DATASET-NUMBER")
     add("--resume", action="store_true", help="continue the run in --run-dir (or the newest) from its last checkpoint")
+    add(
+        "--on-error",
+        default="stop",
+        choices=ON_ERROR,
+        help="a picture that cannot be read: stop, or skip it (all are read before), listed in skipped.txt",
+    )
     add("--num-workers", type=threads, default=2, metavar="N", help="threads that decode pictures ahead")
     add("--gpus", type=int_list, default=[], metavar="LIST", help="GPUs to use, e.g. 0 or 0,2,5; empty means CPU")
     add(

@@ -19,7 +19,11 @@ HOST = "127.0.0.1"
 LOCAL_NAMES = {"127.0.0.1", "localhost"}
 THUMBNAIL = 256  # pixels, the longer side of a picture on the page
 MOST_PIXELS = 50_000_000  # of an upload: a small file can unpack to a huge picture
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # of an upload: no other of PIL's decoders sees it
+LONGEST = 300  # characters of a text: a search's time grows with them
 COUNTS = (12, 24, 48, 96)
+TIMEOUT = 20  # seconds that a client may be silent in the middle of a request
+MOST_CLIENTS = 32  # answered at once; others wait their turn
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,8 @@ def create_app(
     def page(status: int = 200, **values):
         shown = {"title": title, "hint": hint, "examples": examples, "count": _count(request.args), "counts": COUNTS}
         shown.update(by_text=bool(search_text), by_image=bool(search_image), size=len(gallery))
-        shown.update(limit=f"{most_bytes / (1 << 20):.3g} MB", groups=None, text="", seed=None, asked="", error="")
+        shown.update(limit=f"{most_bytes / (1 << 20):.3g} MB", longest=LONGEST)
+        shown.update(groups=None, text="", seed=None, asked="", error="")
         return render_template("search.html", **{**shown, **values}), status
 
     def results(search, query, asked: str, **values):
@@ -93,11 +98,15 @@ def create_app(
         # A page elsewhere may point its own name at 127.0.0.1 (DNS rebinding): answer to loopback's names alone.
         if request.host.rsplit(":", 1)[0] not in LOCAL_NAMES:
             abort(403)
+        # It may also send its visitors' browsers here with a form: browsers say where a form is from.
+        if request.method == "POST" and request.headers.get("Origin", request.host_url[:-1]) != request.host_url[:-1]:
+            abort(403)
 
     @app.after_request
     def nothing_from_elsewhere(response):
         response.headers["Content-Security-Policy"] = (
-            "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'"
+            "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none';"
+            " frame-ancestors 'none'"
         )
         response.headers["X-Content-Type-Options"] = "nosniff"
         return response
@@ -110,7 +119,11 @@ def create_app(
             if not 0 <= like < len(gallery):
                 return page(404, error=f"The gallery has no picture {like}: it has {len(gallery)}.")
             picture = _picture(gallery[like])
+            if picture is None:
+                return page(404, error=f"Picture {like} of the gallery cannot be read any more.")
             return results(search_image, picture, f"picture {like} of the gallery", seed=_inline(picture))
+        if len(text) > LONGEST:
+            return page(400, error=f"That text has {len(text):,} characters: the limit is {LONGEST}.")
         if search_text and text:
             return results(search_text, text, f"“{text}”", text=text)
         if "q" in request.args:
@@ -125,18 +138,18 @@ def create_app(
         if file is None or not file.filename:
             return page(400, error="Choose a picture to search with.")
         try:
-            picture = uploaded(file.read(), file.filename)
+            with one_at_a_time:  # a large picture takes its room once
+                picture = uploaded(file.read(), file.filename)
         except UserError as error:
             return page(400, error=str(error))
         return results(search_image, picture, file.filename, seed=_inline(picture), count=_count(request.form))
 
     @app.get("/picture/<int:place>")
     def picture(place: int):
-        if place >= len(gallery):
+        found = _picture(gallery[place]) if place < len(gallery) else None
+        if found is None:
             abort(404)
-        return Response(
-            _jpeg(_picture(gallery[place])), mimetype="image/jpeg", headers={"Cache-Control": "max-age=600"}
-        )
+        return Response(_jpeg(found), mimetype="image/jpeg", headers={"Cache-Control": "max-age=600"})
 
     @app.errorhandler(413)
     def too_large(_):
@@ -153,7 +166,39 @@ def serve(app, port: int = 8000) -> None:
     UserError
         The port is taken.
     """
-    from werkzeug.serving import make_server
+    server = listen(app, port)
+    print(f"search page: http://{HOST}:{server.server_port}/ (Ctrl-C ends it)", flush=True)
+    try:
+        server.serve_forever()
+    finally:
+        server.server_close()
+
+
+def listen(app, port: int):
+    """A server for `app` on 127.0.0.1, a thread for each of `MOST_CLIENTS` clients, that is not started yet.
+
+    Raises
+    ------
+    UserError
+        The port is taken.
+    """
+    from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
+
+    class Handler(WSGIRequestHandler):
+        timeout = TIMEOUT
+
+    class Server(ThreadedWSGIServer):
+        room = threading.BoundedSemaphore(MOST_CLIENTS)
+
+        def process_request(self, request, client_address):
+            self.room.acquire()
+            super().process_request(request, client_address)
+
+        def process_request_thread(self, request, client_address):
+            try:
+                super().process_request_thread(request, client_address)
+            finally:
+                self.room.release()
 
     with socket.socket() as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -161,12 +206,7 @@ def serve(app, port: int = 8000) -> None:
             trial.bind((HOST, port))
         except OSError as error:
             raise UserError(f"cannot listen on {HOST}:{port} ({error.strerror}): give another --port") from error
-    server = make_server(HOST, port, app, threaded=True)
-    print(f"search page: http://{HOST}:{server.server_port}/ (Ctrl-C ends it)", flush=True)
-    try:
-        server.serve_forever()
-    finally:
-        server.server_close()
+    return Server(HOST, port, app, Handler)
 
 
 def uploaded(data: bytes, name: str) -> np.ndarray:
@@ -178,21 +218,17 @@ def uploaded(data: bytes, name: str) -> np.ndarray:
         It is no picture, or too large a one.
     """
     try:
-        with Image.open(io.BytesIO(data)) as picture:
+        with images.opened(io.BytesIO(data), FORMATS) as picture:
             width, height = picture.size
-        if width * height > MOST_PIXELS:
-            raise UserError(f"{name} has {width} x {height} pixels: the limit is {MOST_PIXELS / 1e6:.0f} million")
-        return images.decode(data, name)
-    except UserError as error:
-        if "limit" in str(error):
-            raise
-        raise _no_picture(name) from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise _no_picture(name) from error
-
-
-def _no_picture(name: str) -> UserError:
-    return UserError(f"{name} is not a picture that can be read: use a JPEG, PNG, WebP, GIF, BMP or TIFF file")
+        large = width * height > MOST_PIXELS
+        found = None if large else images.decode(data, name, formats=FORMATS)
+    except (*images.BROKEN, UserError) as error:
+        raise UserError(
+            f"{name} is not a picture that can be read: use a JPEG, PNG, WebP, GIF, BMP or TIFF file"
+        ) from error
+    if large:
+        raise UserError(f"{name} has {width} x {height} pixels: the limit is {MOST_PIXELS / 1e6:.0f} million")
+    return found
 
 
 def _count(values) -> int:
@@ -200,8 +236,14 @@ def _count(values) -> int:
     return count if count in COUNTS else COUNTS[1]
 
 
-def _picture(entry) -> np.ndarray:
-    return entry if isinstance(entry, np.ndarray) else images.read(entry)
+def _picture(entry) -> np.ndarray | None:
+    """A picture of the gallery; None if its file is gone or damaged since."""
+    if isinstance(entry, np.ndarray):
+        return entry
+    try:
+        return images.read(entry)
+    except UserError:
+        return None
 
 
 def _jpeg(picture: np.ndarray) -> bytes:

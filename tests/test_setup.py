@@ -57,6 +57,15 @@ def test_the_gpu_build_differs_in_mxnet_alone():
     assert len(cpu) == len(gpu)
 
 
+def test_the_notice_names_every_picture_and_model_that_is_shipped():
+    notice = (REPO / "NOTICE").read_text()
+    shipped = [path for kind in ("png", "gif", "jpg", "params") for path in (REPO / "examples").rglob(f"*.{kind}")]
+    assert shipped
+    for path in shipped:
+        assert str(path.relative_to(REPO)) in notice, path
+    assert "CC BY-SA 4.0" in notice[notice.index("emoji.params") :][:200]
+
+
 def make(folder, *arguments):
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
     return subprocess.run(["make", *arguments], cwd=folder, env=environment, capture_output=True, text=True)

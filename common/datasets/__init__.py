@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from common.datasets import cifar, emoji, folder, glyphs, official, omniglot
-from common.datasets.base import Dataset, ImageSet, split_domains, split_seen, split_unseen
+from common.datasets.base import Dataset, ImageSet, readable, split_domains, split_seen, split_unseen
 from common.errors import UserError, near
 from common.paths import data_dir
+from common.walk import shown
 
 __all__ = ["NAMES", "Dataset", "ImageSet", "load"]
 
 OFFICIAL = ("cub200", "cars196", "sop")  # split by class once and for all
 FEWEST = 4  # classes of which two can be held back and two be told apart in training
+HOW = {  # to get the sets that `get_data.sh` cannot
+    "cars196": "Cars196 has no official host, give the place of its folder by --data-path",
+    "folder": "--data-path takes a folder with a folder of pictures for each class",
+}
 NAMES = ("cub200", "cars196", "sop", "cifar10", "cifar100", "omniglot", "emoji", "glyphs", "folder")
 
 
@@ -24,6 +30,9 @@ def load(
     test_share: float = 0.2,
     unseen: list[str] | None = None,
     keep_whole: bool = False,
+    on_error: str = "stop",
+    say: Callable[[str], None] = print,
+    remedy: str = "--dataset glyphs needs no download",
 ) -> Dataset:
     """Load a data set, split for one of the two questions.
 
@@ -45,6 +54,12 @@ def load(
         Names of the test classes; for omniglot, of alphabets.
     keep_whole : bool
         cub200: do not cut pictures to the bird's bounding box.
+    on_error : {"stop", "skip"}
+        ``skip`` reads every picture once and leaves out those that cannot be read.
+    say : callable (str)
+        Is given a line on what a folder holds and what was left out of it.
+    remedy : str
+        What the calling program has where the data is not there.
 
     Raises
     ------
@@ -61,10 +76,12 @@ def load(
         raise UserError("--dataset folder needs --data-path, a folder with a folder of pictures for each class")
     place = Path(path) if path else data_dir(name)
     if name != "glyphs" and not place.exists():
-        get = "put its official folder there" if name in ("cars196", "folder") else f"./get_data.sh {name} gets it"
-        raise UserError(f"{place} is not there: {get}; --dataset glyphs needs no download")
+        raise UserError(f"{shown(place)} is not there: {HOW.get(name, f'./get_data.sh {name} gets it')}; {remedy}")
     if name in OFFICIAL:
-        return _official(name, place, protocol, keep_whole, test_share, seed)
+        train, test = (readable(part, on_error, say) for part in _official(name, place, keep_whole))
+        if protocol == "seen":
+            train, test = split_seen(train, test_share, seed)
+        return Dataset(name, train, test, protocol=protocol)
     if name in ("cifar10", "cifar100"):
         train, test, superclasses = cifar.load(name, place)
         if protocol == "unseen":
@@ -78,14 +95,15 @@ def load(
         held = 3
     elif name == "emoji":
         whole, rows, captions = emoji.load(place)
+        whole = readable(whole, on_error, say)
         superclasses = {row["code"]: row["subcategory"] for row in rows}
         held = 1
     elif name == "omniglot":
-        whole, superclasses = omniglot.load(place)
+        whole, superclasses = omniglot.load(place, on_error, say)
         unseen = _alphabets(unseen, superclasses)
         held = 4
     else:
-        whole, held = folder.load(place), 0
+        whole, held = folder.load(place, on_error, say), 0
         if free and unseen is None and len(whole.class_names) < FEWEST:
             protocol = "seen"
     if protocol == "unseen":
@@ -95,14 +113,10 @@ def load(
     return Dataset(name, train, test, superclasses, captions, protocol)
 
 
-def _official(name, place, protocol, keep_whole, test_share, seed) -> Dataset:
+def _official(name: str, place: Path, keep_whole: bool) -> tuple[ImageSet, ImageSet]:
     if name == "cub200":
-        train, test = official.cub200(place, keep_whole)
-    else:
-        train, test = {"cars196": official.cars196, "sop": official.sop}[name](place)
-    if protocol == "seen":
-        train, test = split_seen(train, test_share, seed)
-    return Dataset(name, train, test, protocol=protocol)
+        return official.cub200(place, keep_whole)
+    return {"cars196": official.cars196, "sop": official.sop}[name](place)
 
 
 def _alphabets(unseen: list[str] | None, superclasses: dict[str, str]) -> list[str]:

@@ -107,8 +107,8 @@ def split_names(path, split: str = "standard") -> tuple[list[str], list[str]]:
     return seen, unseen
 
 
-def load(path) -> ImageSet:
-    """All pictures, the classes in the order of ``classes.txt``.
+def load(path, on_error: str = "stop") -> ImageSet:
+    """All pictures, the classes in the order of ``classes.txt``; `on_error` as in `folder.load`.
 
     Where that file names all of AwA2's classes, some of them may be absent: a sample of the set; see `remark`.
 
@@ -124,16 +124,16 @@ def load(path) -> ImageSet:
     if absent and (moved or not is_real(names) or len(absent) == len(names)):
         place = " (split_awa2.py --move took it away: --undo brings it back)" if moved else ""
         raise UserError(f"{root}/JPEGImages/{absent[0]} is not there{place}; ./get_data.sh awa2 gets the set")
-    whole = folder.collect(root, [(name, root / "JPEGImages" / name) for name in names if name not in absent])
+    whole = folder.collect(root, [(name, root / "JPEGImages" / name) for name in names if name not in absent], on_error)
     empty = next((name for name in names if name not in (*absent, *whole.class_names)), None)
     if empty and not is_real(names):
         raise UserError(f"{root}/JPEGImages/{empty} holds no picture")
     return whole
 
 
-def load_split(path, split: str = "standard") -> tuple[ImageSet, list[str], list[str]]:
+def load_split(path, split: str = "standard", on_error: str = "stop") -> tuple[ImageSet, list[str], list[str]]:
     """`load`, and `split_names` without the classes that a sample of the set has not."""
-    whole = load(path)
+    whole = load(path, on_error)
     seen, unseen = split_names(path, split)
     there = set(whole.class_names)
     return whole, [name for name in seen if name in there], [name for name in unseen if name in there]

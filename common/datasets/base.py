@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from common import images
 from common.errors import UserError, near
+from common.walk import BROKEN, summary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +29,8 @@ class ImageSet:
     domains : (n,) int64 or None
         Who drew each picture, an index into `domain_names`.
     domain_names : list of str or None
+    skipped : sequence of (Path, str)
+        Files beside the pictures that were left out, and why.
     """
 
     images: Sequence[Path] | np.ndarray
@@ -36,6 +39,7 @@ class ImageSet:
     boxes: np.ndarray | None = None
     domains: np.ndarray | None = None
     domain_names: list[str] | None = None
+    skipped: Sequence[tuple[Path, str]] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -94,6 +98,25 @@ class ImageSet:
         new[[number[name] for name in class_names]] = np.arange(len(class_names))
         chosen = self.subset(new[self.labels] >= 0)
         return dataclasses.replace(chosen, labels=new[chosen.labels], class_names=list(class_names))
+
+
+def readable(whole: ImageSet, on_error: str, say: Callable[[str], None] = print, threads: int = 2) -> ImageSet:
+    """`whole` as it is, or with `on_error` ``"skip"`` without the pictures that cannot be read.
+
+    Those are counted in a line to `say` and go to ``skipped``; a class that loses all its pictures goes too.
+    """
+    if on_error != "skip" or whole.in_memory:
+        return whole
+    bad = images.unreadable(whole.images, threads)
+    if not bad:
+        return whole
+    kept = np.ones(len(whole), bool)
+    kept[list(bad)] = False
+    lost = [(Path(whole.images[place]), BROKEN) for place in bad]
+    say(summary(lost, Path(whole.images[0]).parent.parent))
+    whole = dataclasses.replace(whole.subset(kept), skipped=[*whole.skipped, *lost])
+    present = np.unique(whole.labels)
+    return whole if len(present) == len(whole.class_names) else whole.select([whole.class_names[i] for i in present])
 
 
 @dataclasses.dataclass(frozen=True)

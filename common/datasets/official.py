@@ -32,7 +32,7 @@ def cub200(path, keep_whole: bool = False) -> tuple[ImageSet, ImageSet]:
     root = Path(path)
     root = root / "CUB_200_2011" if (root / "CUB_200_2011").is_dir() else root
     if not (root / "images.txt").is_file():
-        raise UserError(f"{root} holds no CUB-200-2011: ./get_data.sh cub200, or --dataset glyphs needs no download")
+        raise UserError(f"{root} holds no CUB-200-2011: ./get_data.sh cub200, or give --data-path")
     with reading(root, "get the set again"):
         names = [row[1].split(".", 1)[-1] for row in _table(root / "classes.txt")]
         files = {row[0]: row[1] for row in _table(root / "images.txt")}
@@ -74,7 +74,7 @@ def sop(path) -> tuple[ImageSet, ImageSet]:
     root = Path(path)
     root = root / "Stanford_Online_Products" if (root / "Stanford_Online_Products").is_dir() else root
     if not (root / "Ebay_train.txt").is_file():
-        raise UserError(f"{root} holds no Stanford Online Products: ./get_data.sh sop, or --dataset glyphs")
+        raise UserError(f"{root} holds no Stanford Online Products: ./get_data.sh sop, or give --data-path")
     return _ebay(root, "Ebay_train.txt"), _ebay(root, "Ebay_test.txt")
 
 

@@ -54,10 +54,12 @@ def load(args) -> Parts:
     UserError
         The data is not there, or does not allow what the flags ask for.
     """
+    notes: list[str] = []
     dataset = datasets.load(
-        args.dataset, args.data_path, args.protocol, args.seed, unseen=args.unseen, keep_whole=args.keep_whole
-    )
-    train, notes = dataset.train, []
+        args.dataset, args.data_path, args.protocol, args.seed, unseen=args.unseen, keep_whole=args.keep_whole,
+        on_error=args.on_error, say=notes.append,
+    )  # fmt: skip
+    train = dataset.train
     classes = len(train.class_names)
     if dataset.protocol == "unseen":
         _check_unseen(dataset)

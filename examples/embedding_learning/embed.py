@@ -21,6 +21,9 @@ def parse_args(argv=None):
         metavar="FILE",
         help="FILE.npy (paths go to FILE.txt) or FILE.csv (path, e0, e1, ...)",
     )
+    p.add_argument(
+        "--on-error", default="stop", choices=cli.ON_ERROR, help="a picture that cannot be read: stop, or skip it"
+    )
     p.add_argument("--num-workers", type=cli.whole(1, 256), default=2, metavar="N", help="threads that decode pictures")
     p.add_argument("--gpus", type=cli.int_list, default=[], metavar="LIST", help="GPU to use; empty means CPU")
     return p.parse_args(argv)
@@ -38,7 +41,8 @@ def main(args):
     from common import images
     from examples.embedding_learning import gallery
 
-    paths = images.find(args.pictures)
+    paths = images.readable(images.find(args.pictures), args.on_error, args.num_workers)
+    gallery.check_lines(output, paths)
     vectors = gallery.embed(paths, args.params, args.gpus, args.num_workers)
     gallery.write(output, paths, vectors)
     print(f"{len(paths)} embeddings of {vectors.shape[1]} numbers: {output}")

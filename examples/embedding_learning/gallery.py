@@ -1,4 +1,4 @@
-"""One's own pictures and a saved model: embed, write."""
+"""One's own pictures and a saved model: embed, write, index."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ import numpy as np
 
 from common import devices
 from common.datasets import ImageSet
-from common.files import atomic, write_array, write_text
+from common.errors import UserError
+from common.files import atomic, sha256, write_array, write_text
+from common.search import Index
 from common.transforms import Eval
+from common.walk import shown
 from examples.embedding_learning import data, model
 
 
@@ -34,3 +37,39 @@ def write(output: Path, paths: Sequence[Path], vectors: np.ndarray) -> None:
         writer = csv.writer(file)
         writer.writerow(["path", *(f"e{i}" for i in range(vectors.shape[1]))])
         writer.writerows([path, *map(repr, row.tolist())] for path, row in zip(paths, vectors))
+
+
+def check_lines(output: Path, paths: Sequence[Path]) -> None:
+    """Refuse a list of paths, one a line, that could not be told apart again.
+
+    Raises
+    ------
+    UserError
+        A name holds a line break.
+    """
+    broken = next((path for path in paths if len(str(path).splitlines()) > 1), None)
+    if broken and output.suffix == ".npy":
+        raise UserError(f"{shown(broken)} has a line break in its name: --output NAME.csv can hold that, or rename it")
+
+
+def load_index(file, params) -> Index:
+    """The index in `file`, which the model in file `params` must have made.
+
+    Raises
+    ------
+    UserError
+        It is no index, or another model's.
+    """
+    index = Index.load(file)
+    made_by = index.about.get("params_sha256")
+    if made_by not in (None, sha256(params)):  # an index of before it was kept has none
+        raise UserError(
+            f"--index {file} was made by other parameters ({made_by[:12]}...) than --params {params}: give those, or"
+            " build it again with --gallery"
+        )
+    return index
+
+
+def build_index(paths: Sequence[Path], vectors: np.ndarray, kind: str, params) -> Index:
+    """An index of `vectors` that knows the model which made them."""
+    return Index.build(vectors, [str(path) for path in paths], kind, about={"params_sha256": sha256(params)})

@@ -19,6 +19,9 @@ def parse_args(argv=None):
     p.add_argument("--params", default=SHIPPED, metavar="FILE", help="a model of train.py; default is the shipped one")
     p.add_argument("-k", type=cli.positive_int, default=5, metavar="N", help="pictures to show for each query")
     p.add_argument("--sheet", metavar="FILE.png", help="also draw them")
+    p.add_argument(
+        "--on-error", default="stop", choices=cli.ON_ERROR, help="a picture that cannot be read: stop, or skip it"
+    )
     p.add_argument("--num-workers", type=cli.whole(1, 256), default=2, metavar="N", help="threads that decode pictures")
     p.add_argument("--gpus", type=cli.int_list, default=[], metavar="LIST", help="GPU to use; empty means CPU")
     args = p.parse_args(argv)
@@ -28,26 +31,25 @@ def parse_args(argv=None):
 
 
 def main(args):
-    from common import images, plots
-    from common.search import Index
+    from common import images, plots, walk
     from examples.embedding_learning import gallery
 
     if args.gallery:
-        paths = images.find(args.gallery)
+        paths = images.readable(images.find(args.gallery), args.on_error, args.num_workers)
         vectors = gallery.embed(paths, args.params, args.gpus, args.num_workers)
-        index = Index.build(vectors, [str(path) for path in paths], args.kind)
+        index = gallery.build_index(paths, vectors, args.kind, args.params)
         if args.index:
             index.save(args.index)
     else:
-        index = Index.load(args.index)
-    queries = images.find(args.queries)
+        index = gallery.load_index(args.index, args.params)
+    queries = images.readable(images.find(args.queries), args.on_error, args.num_workers)
     scores, places = index.query(gallery.embed(queries, args.params, args.gpus, args.num_workers), args.k)
     rows = []
     for query, row_scores, row_places in zip(queries, scores, places):
-        print(query)
+        print(walk.shown(query))
         row = [(images.read(query), "query", plots.QUERY)]
         for score, place in zip(row_scores, row_places):
-            print(f"  {score:.3f}  {index.names[place]}")
+            print(f"  {score:.3f}  {walk.shown(index.names[place])}")
             if args.sheet:
                 row.append((images.read(index.names[place]), f"{score:.2f}", None))
         rows.append(row)

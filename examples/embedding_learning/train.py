@@ -133,7 +133,7 @@ def main(args):
     import mxnet as mx  # takes 2.6 s: after the flags were read
     from mxnet import autograd
 
-    from common import backbones, checkpoint, devices, optimizer, trainer
+    from common import backbones, checkpoint, devices, optimizer, trainer, walk
     from common.errors import UserError
     from common.loader import Loader
     from common.losses import MarginLoss
@@ -191,6 +191,7 @@ def main(args):
         f"{args.dataset}: {len(loaded.train)} pictures of {classes} classes to train on,"
         f" {len(loaded.test)} of {len(loaded.test.class_names)} to test; {args.model} ({backbone.source}) at {size} px"
     )
+    walk.write(loaded.train.skipped, run.folder / "skipped.txt")
     for note in loaded.notes:
         run.log(note)
     still = data.eval_transform(args, size)

@@ -22,12 +22,14 @@ SMALL_SIDE = 64  # pixels: pictures up to this side are shifted, not enlarged, i
 PAD = 4  # pixels of mirrored border around small pictures, for the random crop
 
 
-def load(name: str, path=None, classes: Sequence[str] | None = None, seed: int = 123) -> Dataset:
+def load(
+    name: str, path=None, classes: Sequence[str] | None = None, seed: int = 123, on_error: str = "stop"
+) -> Dataset:
     """The data set `name` with held-back pictures of the same classes; fetched first if it is absent and can be.
 
     Parameters
     ----------
-    name, path, seed
+    name, path, seed, on_error
         See `common.datasets.load`.
     classes : sequence of str, optional
         Keep these, in this order; a group's name (CIFAR-100's coarse classes, the emoji's subcategories) stands for
@@ -44,7 +46,7 @@ def load(name: str, path=None, classes: Sequence[str] | None = None, seed: int =
             download.ensure(name, folder=place)
         except UserError as error:
             raise UserError(f"{error}; --dataset glyphs needs no download") from error
-    whole = datasets.load(name, path, protocol="seen", seed=seed)
+    whole = datasets.load(name, path, protocol="seen", seed=seed, on_error=on_error)
     if name == "emoji":  # its classes are called by code point
         whole = _renamed(whole, {code: captions[0] for code, captions in whole.captions.items()})
     return _chosen(whole, classes) if classes else whole

@@ -83,7 +83,7 @@ def main(args):
     import numpy as np
     from mxnet import autograd
 
-    from common import devices, metrics, optimizer, trainer
+    from common import devices, metrics, optimizer, trainer, walk
     from common.files import write_array
     from common.run import Run
     from common.samplers import Shuffled
@@ -96,7 +96,7 @@ def main(args):
     before = evaluation.fitting(modelfile.describe(args.input), args) if args.input else None
     path = {"cifar10": args.cifar10_dir, "cifar100": args.cifar100_dir}.get(args.dataset) or args.data_path
     classes = before["classes"] if before else args.classes
-    dataset = data.load(args.dataset, path, classes, args.seed)
+    dataset = data.load(args.dataset, path, classes, args.seed, args.on_error)
     train_set, test_set = dataset.train, dataset.test
     grouped = data.groups(dataset)
 
@@ -132,6 +132,7 @@ def main(args):
         "workers": kvstore.num_workers,
     }  # fmt: skip
     run = Run.start(args, "im2vec", kvstore.rank, data_is)
+    walk.write(train_set.skipped, run.folder / "skipped.txt")
     run.log(f"{args.dataset}: {len(train_set)} pictures of {len(train_set.class_names)} classes, {len(test_set)} held"
             f" back; {about['model']} at {net.size} px, objective {about['objective']}")  # fmt: skip
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from common import images
-from common.datasets import ImageSet
+from common import images, walk
+from common.datasets import ImageSet, folder
 from common.errors import UserError
 
 FILTERS = {name: Image.Resampling[name.upper()] for name in ("nearest", "bilinear", "bicubic")}
@@ -267,16 +267,17 @@ def from_folder(path) -> Files:
     root = Path(path)
     if not root.is_dir():
         raise UserError(f"--folder {root} is no folder: one with a folder of pictures for each class is needed")
-    folders = sorted(child for child in root.iterdir() if child.is_dir() and not child.name.startswith("."))
-    found = [(child.name, file) for child in folders for file in sorted(child.iterdir()) if _is_picture(file)]
+    skipped: list = []
+    found = [
+        (name, file) for name, place in folder.classes(root, skipped) for file in folder.pictures(place, skipped)
+    ]
+    left_out = walk.summary(skipped, root)
     if not found:
-        raise UserError(f"--folder {root} holds no ROOT/CLASS/PICTURE.jpg")
+        raise UserError(f"--folder {root} holds no ROOT/CLASS/PICTURE.jpg; {left_out}")
+    if skipped:
+        print(f"{walk.shown(root)}: {len(found):,} pictures; {left_out}", flush=True)
     names, paths = zip(*found)
     return Files(list(paths), np.array(names), [str(path) for path in paths])
-
-
-def _is_picture(file: Path) -> bool:
-    return file.suffix.lower() in images.SUFFIXES and not file.name.startswith(".")
 
 
 def from_npy(data, labels, height: int, width: int, channels: int) -> Vectors:

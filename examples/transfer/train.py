@@ -42,6 +42,8 @@ def parse_args(argv=None):
     add("--gpus", type=cli.int_list, default=[], metavar="LIST", help="GPU to use; empty means CPU")
     add("--run-dir", metavar="DIR", help="folder of this run; default is runs/transfer/DATASET-NUMBER")
     add("--resume", action="store_true", help="continue the run in --run-dir (or the newest) where it was stopped")
+    add("--on-error", default="stop", choices=cli.ON_ERROR,
+        help="a picture that cannot be read: stop, or skip and list it in skipped.txt")  # fmt: skip
     add("--seed", type=cli.seed_number, default=123, metavar="N", help="random seed")
     args = resume.parse_args(p, argv, "transfer")
     if pathlib.Path(args.weights).is_file():
@@ -64,6 +66,7 @@ def parse_args(argv=None):
 def main(args):
     import numpy as np
 
+    from common import walk
     from common.run import Run
     from examples.transfer import evaluation, model, outputs
 
@@ -83,6 +86,8 @@ def main(args):
         )
     data_is = {"pictures to learn from": len(train), "pictures held back": len(test), "classes": len(classes)}
     run = Run.start(args, "transfer", data=data_is)
+    if image_set:
+        walk.write(image_set.skipped, run.folder / "skipped.txt")
     run.log(f"{len(train)} pictures of {len(classes)} classes to learn from, {len(test)} held back")
 
     # The network's features, as it comes.
@@ -149,7 +154,9 @@ def pictures(args):
 
     from common import datasets
 
-    data = datasets.load(args.dataset, args.data_path, "seen", args.seed, args.test_share)
+    data = datasets.load(
+        args.dataset, args.data_path, "seen", args.seed, args.test_share, on_error=args.on_error
+    )
     parts = data.train, data.test
     in_memory = all(part.in_memory for part in parts)
     boxes = None if parts[0].boxes is None else np.concatenate([part.boxes for part in parts])

@@ -19,6 +19,7 @@ from examples.visual_semantic import split_awa2
 
 UNSEEN = {"cifar10": ["cat", "truck"]}  # as in Socher et al. 2013
 FOLDERS = ("train", "valid", "test")
+REMEDY = "other pictures: --dataset folder --data-path ROOT with ROOT/CLASS/PICTURE.jpg"
 READ_BATCH = 64  # pictures
 ROWS = 4096  # of features
 
@@ -57,14 +58,15 @@ def load(args) -> Parts:
     UserError
         The data is not there or not as it should be.
     """
+    on_error = getattr(args, "on_error", "stop")  # programs that only evaluate stop
     place = Path(args.data_path) if args.data_path else data_dir(args.dataset)
     if args.dataset == "awa2":
         stopped = split_awa2.interrupted(place)
         if stopped:
             raise UserError(stopped)
         if (place / "train").is_dir():  # what split_awa2.py made
-            return _from_folders(place, args.unseen, args.split)
-    whole, seen, unseen = _whole(args, place)
+            return _from_folders(place, args.unseen, args.split, on_error)
+    whole, seen, unseen = _whole(args, place, on_error)
     if args.unseen is not None:
         wrong = [name for name in args.unseen if name not in whole.class_names]
         if wrong:
@@ -83,25 +85,17 @@ def load(args) -> Parts:
     return Parts(known.subset(~held), known.subset(held), test, seen, unseen)
 
 
-def _whole(args, place: Path) -> tuple[ImageSet, list[str] | None, list[str] | None]:
+def _whole(args, place: Path, on_error: str) -> tuple[ImageSet, list[str] | None, list[str] | None]:
     """All pictures, and the names of seen and unseen classes where the data set fixes them."""
     if args.dataset == "awa2":
         if not place.exists():
-            raise UserError(
-                f"{place} is not there: ./get_data.sh awa2 gets it (13 GB); other pictures: --dataset folder"
-                " --data-path ROOT with ROOT/CLASS/PICTURE.jpg"
-            )
-        return awa2.load_split(place, args.split)
+            raise UserError(f"{place} is not there: ./get_data.sh awa2 gets it (13 GB); {REMEDY}")
+        return awa2.load_split(place, args.split, on_error)
     if args.dataset == "folder":
         if args.data_path is None:
             raise UserError("--dataset folder needs --data-path, a folder with a folder of pictures for each class")
-        return folder.load(place), None, None
-    if not place.exists():
-        raise UserError(
-            f"{place} is not there: ./get_data.sh {args.dataset} gets it, --data-path says where it lies; your own"
-            " pictures: --dataset folder --data-path ROOT with ROOT/CLASS/PICTURE.jpg"
-        )
-    whole = datasets.load(args.dataset, args.data_path, "seen").train
+        return folder.load(place, on_error), None, None
+    whole = datasets.load(args.dataset, args.data_path, "seen", on_error=on_error, remedy=REMEDY).train
     unseen = UNSEEN.get(args.dataset)
     return whole, [name for name in whole.class_names if name not in unseen] if unseen else None, unseen
 
@@ -119,13 +113,14 @@ def _drawn(names: list[str], args) -> list[str]:
     return [names[i] for i in sorted(chosen)]
 
 
-def _from_folders(place: Path, unseen: list[str] | None, split: str) -> Parts:
+def _from_folders(place: Path, unseen: list[str] | None, split: str, on_error: str) -> Parts:
     """The folders ``train``, ``valid`` and ``test`` that ``split_awa2.py`` made."""
     if unseen is not None:
         raise UserError(f"{place} is split already: --unseen is for sets that are not (split_awa2.py --undo)")
     there = [part for part in FOLDERS if (place / part).is_dir()]
     folders = [(part, child) for part in there for child in sorted((place / part).iterdir())]
-    found = folder.collect(place, [(f"{part}/{child.name}", child) for part, child in folders if child.is_dir()])
+    named = [(f"{part}/{child.name}", child) for part, child in folders if child.is_dir()]
+    found = folder.collect(place, named, on_error)
     part_of, class_of = zip(*(name.split("/", 1) for name in found.class_names))
     seen, new = ([name for name, part in zip(class_of, part_of) if part == kind] for kind in ("train", "test"))
     if split == "proposed" and set(new) != set(awa2.PROPOSED) & {*seen, *new}:

@@ -152,7 +152,7 @@ def build(args, parts, contexts):
 
 
 def main(args):
-    from common import devices, trainer  # imports MXNet, which takes 2.6 s: after the flags were read
+    from common import devices, trainer, walk  # imports MXNet, which takes 2.6 s: after the flags were read
     from common.errors import UserError
     from common.run import Run
     from examples.visual_semantic import data, evaluation, model, stages, words
@@ -174,6 +174,7 @@ def main(args):
         "workers": kvstore.num_workers,
     }  # fmt: skip
     run = Run.start(args, "visual_semantic", kvstore.rank, data_is)
+    walk.write(parts.train.skipped, run.folder / "skipped.txt")
     run.log(
         f"{args.dataset}: {len(parts.train)} pictures of {len(parts.seen)} seen classes to train on, {len(parts.valid)}"
         f" held back, {len(parts.test)} of {len(parts.unseen)} unseen; {args.model} ({net.backbone.source}) at"

@@ -45,7 +45,8 @@ def parse_args(argv=None):
     p = cli.parser(__doc__)
     add_data(p, "f8k")
     cli.add_shared(
-        p, "vse", dataset="f8k", datasets=DATA, model="", seed=123, int8=True, skip=("--dataset", "--model")
+        p, "vse", dataset="f8k", datasets=DATA, model="", seed=123, int8=True,
+        skip=("--dataset", "--model", "--on-error"),
     )  # fmt: skip
     p.add_argument(
         "--model", metavar="NAME",

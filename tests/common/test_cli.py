@@ -44,6 +44,7 @@ def test_shared_flags_of_every_example():
     assert vars(args) == {
         "dataset": "glyphs", "data_path": None, "model": "conv4", "params": None, "run_dir": None, "resume": False,
         "num_workers": 2, "gpus": [], "num_cpus": 1, "kvstore": "device", "seed": 123, "int8": False,
+        "on_error": "stop",
     }  # fmt: skip
     kept = vars(shared(skip=("--resume", "--seed")).parse_args([]))
     assert "resume" not in kept and "seed" not in kept and "int8" not in kept

@@ -17,8 +17,12 @@ def test_names_and_folders_that_are_wrong_are_one_line(tmp_path):
         datasets.load("glyph")
     with pytest.raises(UserError, match="--dataset folder needs --data-path"):
         datasets.load("folder")
-    with pytest.raises(UserError, match="nowhere is not there: put its official folder there"):
+    with pytest.raises(UserError, match="nowhere is not there: Cars196 has no official host"):
         datasets.load("cars196", tmp_path / "nowhere")
+    with pytest.raises(UserError, match="nowhere is not there: --data-path takes a folder with a folder of pictures"):
+        datasets.load("folder", tmp_path / "nowhere")
+    with pytest.raises(UserError, match="get_data.sh cifar10 gets it; take something else$"):
+        datasets.load("cifar10", tmp_path / "nowhere", remedy="take something else")
 
 
 @pytest.mark.parametrize("name", ["emoji", "omniglot", "folder"])

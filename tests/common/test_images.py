@@ -41,6 +41,38 @@ def test_grey_16_bit_and_transparent(tmp_path, scene):
     assert np.all(images.read(tmp_path / "clear.png") == 255)  # nothing but the white it lies on
 
 
+@pytest.mark.parametrize("suffix", ["png", "tif", "pgm"])
+@pytest.mark.parametrize("largest", [200, 255, 256, 30000, 65535])
+def test_grey_of_16_bits_is_as_dark_as_it_is(tmp_path, scene, suffix, largest):
+    """A picture whose largest value is below 256 was taken for one of 8 bits."""
+    grey = np.linspace(0, largest, scene[..., 0].size).reshape(scene.shape[:2]).astype(np.uint16)
+    Image.fromarray(grey).save(tmp_path / f"x.{suffix}")
+    read = images.read(tmp_path / f"x.{suffix}")
+    np.testing.assert_array_equal(read[..., 0], np.round(grey / 257).astype(np.uint8))
+
+
+@pytest.mark.parametrize(("largest", "white"), [
+    (0.2, 1), (1.0, 1), (1.01, 255), (200.0, 255), (255.0, 255), (255.5, 65535), (65535.0, 65535), (1e6, 65535),
+])  # fmt: skip
+def test_floats_of_a_tiff(tmp_path, scene, largest, white):
+    grey = np.linspace(-largest / 10, largest, scene[..., 0].size, dtype=np.float32).reshape(scene.shape[:2])
+    Image.fromarray(grey).save(tmp_path / "x.tif")
+    expected = np.round(grey.astype(float).clip(0, white) * (255 / white)).astype(np.uint8)
+    np.testing.assert_array_equal(images.read(tmp_path / "x.tif")[..., 0], expected)
+
+
+def test_whole_numbers_of_32_bits_are_taken_as_16(tmp_path):
+    Image.fromarray(np.array([[0, 257, 25700, 65535, 10**6]], np.int32)).save(tmp_path / "x.tif")
+    assert images.read(tmp_path / "x.tif")[0, :, 0].tolist() == [0, 1, 100, 255, 255]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_floats_that_are_not_finite_are_refused(tmp_path, value):
+    Image.fromarray(np.array([[0.5, value]], np.float32)).save(tmp_path / "x.tif")
+    with pytest.raises(UserError, match="x.tif is not a picture that can be read: it holds numbers that are not"):
+        images.read(tmp_path / "x.tif")
+
+
 def test_exif_rotation_is_applied(tmp_path, scene):
     exif = Image.Exif()
     exif[0x0112] = 6  # turned 90 degrees clockwise to be seen upright

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common import metrics
+from common import metrics  # first: MXNet needs the numpy alias that common sets
 from common.datasets import glyphs
+from common.errors import UserError
+
+import mxnet as mx  # isort: skip
 
 REPO = Path(__file__).resolve().parents[3]
 EXAMPLE = REPO / "examples" / "embedding_learning"
@@ -163,6 +166,57 @@ def test_shipped_model_embeds_and_finds(pictures, tmp_path):
     again = run("search.py", paths[0], "--index", tmp_path / "i.faiss", "-k", 3, "--sheet", tmp_path / "s.png")
     assert again.stdout.splitlines()[:4] == found.stdout.splitlines()[:4]
     assert Image.open(tmp_path / "s.png").size[0] > 200
+
+
+def test_an_index_is_refused_to_another_model(pictures, tmp_path):
+    from examples.embedding_learning import search
+
+    def main(*more):
+        search.main(search.parse_args([str(query), "--index", str(tmp_path / "i.faiss"), "-k", "2", *map(str, more)]))
+
+    query = sorted(pictures.rglob("*.png"))[0]
+    main("--gallery", pictures)
+    other = tmp_path / "other.params"
+    (tmp_path / "other.json").write_bytes(SHIPPED.with_suffix(".json").read_bytes())
+    values = mx.nd.load(str(SHIPPED))
+    mx.nd.save(str(other), {name: value * 0.5 for name, value in values.items()})
+    with pytest.raises(UserError, match=r"--index .*i.faiss was made by other parameters .* than --params .*other"):
+        main("--params", other)
+    about = json.loads((tmp_path / "i.faiss.json").read_text())
+    about["about"] = {}  # as it was written before
+    (tmp_path / "i.faiss.json").write_text(json.dumps(about))
+    main("--params", other)
+
+
+def test_a_line_break_in_a_name_needs_a_table(pictures, tmp_path):
+    from examples.embedding_learning import embed
+
+    strange = tmp_path / "a\nb.png"
+    strange.write_bytes(sorted(pictures.rglob("*.png"))[0].read_bytes())
+    with pytest.raises(UserError, match=r"a\\nb.png has a line break in its name: --output NAME.csv"):
+        embed.main(embed.parse_args([str(strange), "--output", str(tmp_path / "e.npy")]))
+    embed.main(embed.parse_args([str(strange), "--output", str(tmp_path / "e.csv")]))
+    with open(tmp_path / "e.csv", encoding="utf-8", newline="") as file:
+        assert list(csv.reader(file))[1][0] == str(strange)
+
+
+@pytest.mark.parametrize("card", ["[]", "null", "{}", '{"embed_dim": 1e9}', "{", '{"mean": 3}'])
+def test_a_model_whose_card_is_not_one_is_named(tmp_path, card):
+    from examples.embedding_learning import model
+
+    (tmp_path / "m.params").write_bytes(SHIPPED.read_bytes())
+    (tmp_path / "m.json").write_text(card)
+    with pytest.raises(UserError, match="m.json is not as it should be .*: give another --params"):
+        model.load(tmp_path / "m.params")
+
+
+def test_parameters_that_are_cut_off_are_named(tmp_path):
+    from examples.embedding_learning import model
+
+    (tmp_path / "m.params").write_bytes(SHIPPED.read_bytes()[:5000])
+    (tmp_path / "m.json").write_bytes(SHIPPED.with_suffix(".json").read_bytes())
+    with pytest.raises(UserError, match="m.params is not as it should be .*: give another --params"):
+        model.load(tmp_path / "m.params")
 
 
 @pytest.mark.parametrize("arguments", [

@@ -112,7 +112,7 @@ def test_validation_is_held_out_where_there_is_enough(tmp_path, classes, each, p
     args = flags(folder(tmp_path, classes, each), "--protocol", protocol)
     parts = data.load(args)
     assert args.validation_share == share and (parts.validation is None) == (share == 0)
-    assert ("choice on test data" in parts.notes[0]) == (share == 0)
+    assert ("choice on test data" in parts.notes[1]) == (share == 0)
 
 
 @pytest.mark.parametrize("share", ["0.3", "0"])
@@ -172,3 +172,16 @@ def test_batch_flags_that_are_given_and_cannot_be_are_one_line(tmp_path):
     with pytest.raises(UserError, match="--batch-size 70 with --batch-k 5 needs at least 14 classes"):
         trained(root, tmp_path, "--batch-size", 70, "--batch-k", 5)
     assert not (tmp_path / "run").exists()
+
+
+def test_pictures_that_cannot_be_read_end_the_run_or_are_listed(tmp_path):
+    root = folder(tmp_path / "pictures", 8, 4)
+    (root / "c03" / "1.png").write_bytes(b"no picture")
+    (root / "c03" / "._2.png").write_bytes(b"x")
+    with pytest.raises(UserError, match="c03/1.png is not a picture that can be read"):
+        trained(root, tmp_path / "stop", "--no-plots")
+    _, log, run = trained(root, tmp_path, "--no-plots", "--on-error", "skip")
+    assert "32 pictures of 8 classes; 1 skipped: 1 of macOS" in log
+    assert "1 skipped: 1 pictures that cannot be read (c03/1.png)" in log
+    listed = (run / "skipped.txt").read_text().splitlines()
+    assert [line.split("\t")[1] for line in listed] == [str(root / "c03" / "._2.png"), str(root / "c03" / "1.png")]

@@ -240,7 +240,7 @@ def image_set(counts):
 ])  # fmt: skip
 def test_parts_share_one_numbering_seen_classes_first(monkeypatch, tmp_path, unseen, seen):
     whole = image_set([20, 10, 4, 10, 30])
-    monkeypatch.setattr(data.folder, "load", lambda place: whole)
+    monkeypatch.setattr(data.folder, "load", lambda place, on_error: whole)
     args = argparse.Namespace(
         dataset="folder", data_path=tmp_path, unseen=unseen, valid_share=0.1, seed=1, split="standard"
     )
