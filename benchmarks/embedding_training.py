@@ -5,7 +5,7 @@ Both take full steps on the same random 8-bit pictures: normalisation, network, 
 margin loss, backward, Adam for the network and SGD for the boundaries. Batches hold 14 classes with 5 pictures of each.
 Each side runs in a process of its own, in turn, and its best round counts. PyTorch is tried in both memory layouts.
 
-    python3 benchmarks/embedding_training.py --peer PYTHON_WITH_TORCH
+    .venv/bin/python benchmarks/embedding_training.py --peer PYTHON_WITH_TORCH
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 Both take full steps (forward, softmax loss, backward, SGD with momentum) on the same random pictures. Each side runs in
 a process of its own, in turn, and its best round counts. PyTorch is tried in both memory layouts.
 
-    python3 benchmarks/im2vec_training.py --peer PYTHON_WITH_TORCH
+    .venv/bin/python benchmarks/im2vec_training.py --peer PYTHON_WITH_TORCH
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ JPEGs of ImageNet's size (500 x 375), cut from scikit-learn's two photographs wi
 side brought to 256 pixels, cut at random to 224 and mirrored, with two threads here and two processes there. Each side
 runs in a process of its own, in turn, and its best epoch counts.
 
-    python3 benchmarks/loader.py --peer PYTHON_WITH_TORCH
+    .venv/bin/python benchmarks/loader.py --peer PYTHON_WITH_TORCH
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Compares the probability of every negative of every anchor, and, for the same tr
 embeddings and its gradient by the boundaries. The regularisation nu is left at 0: there it is summed over the triplets,
 here over the classes, as in the authors' code.
 
-    python3 benchmarks/margin_loss_parity.py --peer PYTHON_WITH_TORCH
+    .venv/bin/python benchmarks/margin_loss_parity.py --peer PYTHON_WITH_TORCH
 """
 
 from __future__ import annotations

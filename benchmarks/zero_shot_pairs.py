@@ -3,7 +3,7 @@
 
 "both" is the mean of the trained head's unit vector and ConSE's.
 
-    python3 benchmarks/zero_shot_pairs.py --data-path ROOT --model efficientnet_lite0 --image-size 128
+    .venv/bin/python benchmarks/zero_shot_pairs.py --data-path ROOT --model efficientnet_lite0 --image-size 128
 
 ROOT holds a folder of pictures for each class, such as CIFAR-10's. Features are read once; for each pair of classes the
 others train a classifier (stage 1, backbone frozen) and a head onto word vectors (stage 2a). Flags are train.py's.

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import ctypes
 import importlib
-import importlib.util
 import os
 import shlex
 import signal
@@ -70,8 +69,6 @@ def on_this_machine(command: list[str], workers: int, servers: int) -> None:
 
     The tracker's own ``local`` listens on every interface and outlives a failed worker, hence these few lines.
     """
-    if importlib.util.find_spec("mxnet") is None:
-        raise UserError("no mxnet in this Python: run .venv/bin/python -m common.launch (make setup)")
     path = os.pathsep.join(filter(None, [str(REPO), os.environ.get("PYTHONPATH")]))
     shared = {
         **os.environ, **LOOPBACK, "PYTHONPATH": path, "DMLC_PS_ROOT_PORT": str(_free_port()),
@@ -163,8 +160,6 @@ def _free_port() -> int:
 
 def on_a_cluster(args: argparse.Namespace) -> None:
     """Hand the job to dmlc_tracker, which the MXNet wheel carries beside the package."""
-    if importlib.util.find_spec("dmlc_tracker") is None:
-        raise UserError("no dmlc_tracker in this Python: run .venv/bin/python -m common.launch (make setup)")
     threading.Thread.isAlive = threading.Thread.is_alive  # the tracker's name for it, gone since CPython 3.9
     try:
         launcher = importlib.import_module(f"dmlc_tracker.{args.launcher}")
