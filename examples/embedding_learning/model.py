@@ -10,7 +10,7 @@ from mxnet.gluon import HybridBlock, nn
 
 from common import backbones
 from common.errors import UserError
-from common.files import atomic, write_json
+from common.files import atomic, save_arrays, write_json
 from common.weights import Preprocessing
 
 
@@ -85,7 +85,7 @@ def save(net: EmbeddingNet, path, **card) -> None:
     path = Path(path)
     backbone = net.backbone
     with atomic(path) as beside:
-        net.save_parameters(str(beside))
+        save_arrays(beside, {name: p._reduce() for name, p in net._collect_params_with_prefix().items()})
     preprocessing = backbone.preprocessing
     write_json(
         path.with_suffix(".json"),

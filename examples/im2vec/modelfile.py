@@ -10,7 +10,7 @@ import mxnet as mx
 import numpy as np
 
 from common.errors import UserError
-from common.files import atomic, writing
+from common.files import atomic, save_arrays, writing
 from examples.im2vec import model, objectives
 
 FORMAT = "im2vec 1"
@@ -73,7 +73,7 @@ def save(path, saved: Model) -> Path:
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path) as beside:
-        mx.nd.save(str(beside), arrays)
+        save_arrays(beside, arrays)
     return path
 
 

@@ -12,7 +12,7 @@ from mxnet.gluon import Block, HybridBlock, nn
 
 from common import backbones
 from common.errors import UserError
-from common.files import atomic, write_json
+from common.files import atomic, save_arrays, write_json
 from common.weights import Preprocessing
 
 
@@ -218,7 +218,7 @@ def save(net: VisualSemanticNet, path, dtype: str = "float32", **card) -> None:
     path = Path(path)
     arrays = net._collect_params_with_prefix()
     with atomic(path) as beside:
-        mx.nd.save(str(beside), {name: p.data(p.list_ctx()[0]).astype(dtype) for name, p in arrays.items()})
+        save_arrays(beside, {name: p.data(p.list_ctx()[0]).astype(dtype) for name, p in arrays.items()})
     preprocessing = net.backbone.preprocessing
     about = {
         "model": net.backbone.name_,
