@@ -13,7 +13,7 @@ import mxnet as mx
 from mxnet import gluon
 
 from common.errors import UserError, reading
-from common.files import flush, plain, sha256, writing
+from common.files import flush, plain, save_arrays, sha256, writing
 
 BEST = "best.json"
 REMEDY = "the checkpoint before it is kept; free some space, then continue with --resume"
@@ -93,11 +93,11 @@ class Checkpoints:
         """All files; none has to be whole before the folder is renamed."""
         for block_name, block in self.blocks.items():
             for device, arrays in enumerate(_arrays(block)):
-                mx.nd.save(str(folder / f"{block_name}-{device}.params"), arrays)
+                save_arrays(folder / f"{block_name}-{device}.params", arrays)
         for trainer_name, trainer in self.trainers.items():
             arrays, layout = _trainer_state(trainer)
             if arrays:
-                mx.nd.save(str(folder / f"{trainer_name}.states"), arrays)
+                save_arrays(folder / f"{trainer_name}.states", arrays)
             _write_json(folder / f"{trainer_name}.json", layout)
         _write_json(folder / "state.json", state)
         _write_json(folder / BEST, {"name": best})

@@ -19,10 +19,14 @@ from common.paths import REPO
 ARGS = "args.json"
 FREE = (  # what a resumed run may change: how long it goes on, what it keeps and shows of itself, and how fast it reads
     "epochs", "epochs_1", "epochs_2a", "epochs_2b", "max_epochs", "stages", "num_workers", "log_interval", "dispFreq",
-    "no_plots", "save_interval", "keep_all",
+    "save_interval", "keep_all",
 )  # fmt: skip
+<<<<<<< HEAD
 OF_A_CALL = ("run_dir", "resume", "find_lr")  # these belong to one call, not to the run
 ONE_WAY = ("no_plots",)  # no flag undoes it: without it, a resumed run draws
+=======
+OF_A_CALL = ("run_dir", "resume", "find_lr", "no_plots")  # each call says these anew: left out, a switch is off
+>>>>>>> part-A
 PATHS = ("DIR", "FILE", "WEIGHTS")  # the metavars of flags that name a place
 
 
@@ -121,10 +125,11 @@ def check_program(kept: dict, program: str, folder: Path) -> None:
 def changes(kept: dict, args: argparse.Namespace) -> dict[str, list]:
     """The flags that are not as they were: name to the value then and the value now."""
     now, where = as_json(vars(args)), kept.get("where", os.getcwd())
+    both = {name: [value, now[name]] for name, value in kept["args"].items() if name in now}
     return {
-        name: [value, now[name]]
-        for name, value in kept["args"].items()
-        if name in now and name not in OF_A_CALL and value != now[name] and not _same(value, now[name], where, True)
+        name: pair
+        for name, pair in both.items()
+        if name not in ("run_dir", "resume") and pair[0] != pair[1] and not _same(*pair, where, True)
     }
 
 

@@ -105,10 +105,7 @@ class Index:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
         with atomic(path) as beside:
-            try:
-                faiss.write_index(self.index, str(beside))
-            except RuntimeError as error:  # faiss's own word for what the system refuses
-                raise OSError(str(error).splitlines()[0][-120:]) from error
+            beside.write_bytes(faiss.serialize_index(self.index))  # `write_index` does not see a full disk's last bytes
             about.update(sha256=sha256(beside), about=self.about, names=self.names)
         write_json(_beside(path), about)
 

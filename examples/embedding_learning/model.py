@@ -7,6 +7,7 @@ from pathlib import Path
 import mxnet as mx
 from mxnet.gluon import HybridBlock, nn
 
+<<<<<<< HEAD
 from common import backbones, outside
 from common import weights as pretrained
 from common.errors import UserError, reading
@@ -14,6 +15,12 @@ from common.files import atomic, write_json
 
 CARD = "no model of embedding_learning is described there as train.py does it"
 FIELDS = {"model": str, "embed_dim": outside.whole, "crop": outside.whole}
+=======
+from common import backbones
+from common.errors import UserError
+from common.files import atomic, save_arrays, write_json
+from common.weights import Preprocessing
+>>>>>>> part-A
 
 
 class EmbeddingNet(HybridBlock):
@@ -87,7 +94,7 @@ def save(net: EmbeddingNet, path, **card) -> None:
     path = Path(path)
     backbone = net.backbone
     with atomic(path) as beside:
-        net.save_parameters(str(beside))
+        save_arrays(beside, {name: p._reduce() for name, p in net._collect_params_with_prefix().items()})
     preprocessing = backbone.preprocessing
     write_json(
         path.with_suffix(".json"),

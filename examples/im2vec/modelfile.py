@@ -9,10 +9,15 @@ from pathlib import Path
 import mxnet as mx
 import numpy as np
 
+<<<<<<< HEAD
 from common import outside
 from common.errors import UserError, reading
 from common.files import atomic, writing
 from common.weights import from_card
+=======
+from common.errors import UserError
+from common.files import atomic, save_arrays, writing
+>>>>>>> part-A
 from examples.im2vec import model, objectives
 
 FORMAT = "im2vec 1"
@@ -84,7 +89,7 @@ def save(path, saved: Model) -> Path:
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path) as beside:
-        mx.nd.save(str(beside), arrays)
+        save_arrays(beside, arrays)
     return path
 
 

@@ -113,13 +113,13 @@ def main(args):
 
     # The same with the network's last block trained on these pictures.
     if args.fine_tune:
-        from common.files import atomic
+        from common.files import atomic, save_arrays
         from common.weights import save_beside
         from examples.transfer import finetune
 
         finetune.last_block(net, image_set, train, classifier, args, run)
         with atomic(run.folder / "backbone.params") as beside:
-            net.save_parameters(str(beside))
+            save_arrays(beside, {name: p._reduce() for name, p in net._collect_params_with_prefix().items()})
         save_beside(run.folder / "backbone.params", net.preprocessing)
         about["weights"] = "backbone.params"  # predict.py finds it beside the classifier
         vectors = read_features(args, net, image_set, run, "finetuned")

@@ -9,6 +9,7 @@ import mxnet as mx
 import numpy as np
 from mxnet.gluon import Block, HybridBlock, nn
 
+<<<<<<< HEAD
 from common import backbones, outside
 from common import weights as pretrained
 from common.errors import UserError, reading
@@ -19,6 +20,12 @@ FIELDS = {
     "model": str, "dim": outside.whole, "hidden": lambda value: outside.whole(value, 0), "seen": outside.texts,
     "unseen": outside.texts, "crop": outside.whole, "dropout": lambda value: outside.number(value, 0, 1),
 }  # fmt: skip
+=======
+from common import backbones
+from common.errors import UserError
+from common.files import atomic, save_arrays, write_json
+from common.weights import Preprocessing
+>>>>>>> part-A
 
 
 class Dense(nn.Dense):
@@ -223,7 +230,7 @@ def save(net: VisualSemanticNet, path, dtype: str = "float32", **card) -> None:
     path = Path(path)
     arrays = net._collect_params_with_prefix()
     with atomic(path) as beside:
-        mx.nd.save(str(beside), {name: p.data(p.list_ctx()[0]).astype(dtype) for name, p in arrays.items()})
+        save_arrays(beside, {name: p.data(p.list_ctx()[0]).astype(dtype) for name, p in arrays.items()})
     preprocessing = net.backbone.preprocessing
     about = {
         "model": net.backbone.name_,

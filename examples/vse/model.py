@@ -13,7 +13,7 @@ from mxnet.gluon import Block, HybridBlock, nn, rnn
 
 from common import devices, outside
 from common.errors import UserError, reading
-from common.files import atomic
+from common.files import atomic, save_arrays
 from common.text import Vocabulary, tokenise
 from common.weights import from_card
 from examples.vse import recurrent
@@ -262,7 +262,7 @@ def save(net: VSE, path, **more) -> None:
     text = json.dumps(about, ensure_ascii=False).encode()
     arrays["about"] = mx.nd.array(np.frombuffer(text, np.uint8), dtype="uint8")
     with atomic(path) as beside:
-        mx.nd.save(str(beside), arrays)
+        save_arrays(beside, arrays)
 
 
 def load(path, ctx=None) -> VSE:

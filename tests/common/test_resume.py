@@ -27,6 +27,7 @@ def parser():
     p.add_argument("--steps", type=cli.float_list, default=[12, 14])
     p.add_argument("--files", nargs="+", default=[], metavar="FILE")
     p.add_argument("--pretrained", action="store_true")
+    p.add_argument("--no-plots", action="store_true")
     p.add_argument("--keep-all", action=argparse.BooleanOptionalAction, default=True)
     return p
 
@@ -102,6 +103,14 @@ def test_what_may_change_is_kept_in_the_run(tmp_path):
     changes = [{k: v for k, v in change.items() if k != "time"} for change in found["changes"]]
     assert changes == [{"epochs": [20, 30], "keep_all": [True, False]}, {"epochs": [30, 40], "num_workers": [2, 0]}]
     assert parse("--resume", "--run-dir", folder).epochs == 40
+
+
+def test_pictures_are_drawn_by_the_call_that_does_not_leave_them_out(tmp_path):
+    begin(tmp_path / "run", "--no-plots")
+    args = parse("--resume", "--run-dir", tmp_path / "run")
+    assert not args.no_plots
+    Run.start(args, "toy")
+    assert kept(tmp_path / "run")["changes"][0]["no_plots"] == [True, False]
 
 
 def test_a_run_may_let_a_flag_change_once(tmp_path):
