@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 import tarfile
 from collections.abc import Callable
@@ -17,9 +16,11 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-from common.errors import UserError
+from common import outside
+from common.errors import UserError, reading
 
 SIDE = 64
+MOST = 1 << 26  # bytes of one file in a package
 QUALITY = 92  # of the JPEGs
 ALWAYS = {"1f402", "1f418"}  # ox and elephant: animals that AwA2 has too
 ARTISTS = {  # set -> package, where its pictures lie
@@ -61,7 +62,7 @@ def make(packages: dict[str, Path], folder: Path) -> list[str]:
     """
     draw_svg = svg_drawer()
     artists = [artist for artist in ARTISTS if draw_svg or artist != "openmoji"]
-    words = {package: json.loads(members(packages[package], {file})[file]) for package, file in WORDS.items()}
+    words = {package: words_of(package, packages[package], file) for package, file in WORDS.items()}
     names = {artist: picture_names(packages[ARTISTS[artist][0]], ARTISTS[artist][1]) for artist in ARTISTS}
     classes = chosen(words["emoji-datasource-google"], names)
     labels = {plain(row["hexcode"]): row for row in words["emojibase-data"]}
@@ -125,18 +126,25 @@ def spoken(*texts: str) -> str:
 
 def picture_names(package: Path, folder: str) -> dict[str, str]:
     """Code -> member of the archive, of the pictures in `folder`; the first where two have one code."""
-    with open_package(package) as archive:
+    with reading(package, "get the npm package again"), open_package(package) as archive:
         inside = [name for name in archive.getnames() if name.startswith(folder)]
     return {plain(Path(name).stem): name for name in reversed(inside)}
 
 
 def members(package: Path, names: set[str]) -> dict[str, bytes]:
     """Contents of some members; nothing is unpacked to disk."""
-    with open_package(package) as archive:
-        found = {member.name: archive.extractfile(member).read() for member in archive if member.name in names}
+    with reading(package, "get the npm package again"), open_package(package) as archive:
+        plain = (member for member in archive if member.isfile() and member.size <= MOST)
+        found = {member.name: archive.extractfile(member).read() for member in plain if member.name in names}
     if len(found) < len(names):
         raise UserError(f"{package.name} holds no {sorted(names - set(found))[0]}: the package is another version")
     return found
+
+
+def words_of(name: str, package: Path, file: str):
+    """The content of a package's JSON file of words: a list, but emojilib's goes from emoji to words."""
+    with reading(package, f"{file} of the version named in common/sources.py is wanted"):
+        return outside.parse_json(members(package, {file})[file], dict if name == "emojilib" else list)
 
 
 def open_package(package: Path) -> tarfile.TarFile:

@@ -30,7 +30,8 @@ def reading(file, remedy: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # each format's reader has its own
-        reason = (str(error) or type(error).__name__).splitlines()[0][:100]
+        reason = str(getattr(error, "strerror", None) or error).strip() or type(error).__name__
+        reason = reason.splitlines()[0][:100]
         raise UserError(f"{file} is not as it should be ({reason}): {remedy}") from error
 
 

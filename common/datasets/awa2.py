@@ -59,14 +59,17 @@ def class_names(file) -> list[str]:
     """
     file = Path(file)
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror}; AwA2's layout has it") from error
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
+        raise UserError(f"cannot read {file}: {reason}; AwA2's layout has it, a name a line") from error
     names: list[str] = []
     for number, line in enumerate(lines, 1):
         name = line.strip().split("\t")[-1].strip()
         if name in names:
             raise UserError(f"{file}, line {number}: {name!r} is there twice")
+        if "/" in name or "\0" in name or name in (".", ".."):
+            raise UserError(f"{file}, line {number}: {name[:40]!r} cannot be the name of a folder of pictures")
         if name:
             names.append(name)
     if not names:

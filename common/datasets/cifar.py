@@ -11,6 +11,7 @@ from common.datasets.base import ImageSet
 from common.errors import UserError, reading
 
 PIXELS = 3 * 32 * 32
+MOST = 1 << 28  # bytes of a file in the archive; the largest has 154 MB
 LAYOUT = {  # name: (folder in the archive, training files, label bytes before the pixels)
     "cifar10": ("cifar-10-batches-bin", [f"data_batch_{i}.bin" for i in range(1, 6)], "test_batch.bin", 1),
     "cifar100": ("cifar-100-binary", ["train.bin"], "test.bin", 2),
@@ -31,12 +32,16 @@ def load(name: str, path, coarse: bool = False) -> tuple[ImageSet, ImageSet, dic
     folder, train_files, test_file, label_bytes = LAYOUT[name]
     files = _files(name, Path(path), folder)
     names_file = {"cifar10": "batches.meta.txt", "cifar100": "fine_label_names.txt"}[name]
-    class_names = files(names_file).decode().split()
+    class_names = _names(files, names_file)
     train = _records(files, train_files, label_bytes)
     test = _records(files, [test_file], label_bytes)
     superclasses = None
+    for _, labels in (train, test):
+        _check_labels(labels[:, -1], class_names, path)
     if name == "cifar100":
-        groups = files("coarse_label_names.txt").decode().split()
+        groups = _names(files, "coarse_label_names.txt")
+        _check_labels(train[1][:, 0], groups, path)
+        _check_labels(test[1][:, 0], groups, path)
         group_of = dict(zip(train[1][:, 1].tolist(), train[1][:, 0].tolist()))
         superclasses = {class_names[fine]: groups[group] for fine, group in sorted(group_of.items())}
         if coarse:
@@ -50,7 +55,8 @@ def _files(name: str, path: Path, folder: str):
     """A function that gives the bytes of one of the archive's files."""
     if path.is_file():
         with reading(path, f"get the binary version of {name} again"), tarfile.open(path) as archive:
-            members = {Path(m.name).name: archive.extractfile(m).read() for m in archive.getmembers() if m.isfile()}
+            plain = (member for member in archive if member.isfile() and member.size <= MOST)
+            members = {Path(m.name).name: archive.extractfile(m).read() for m in plain if folder in m.name}
 
         def from_archive(file):
             if file not in members:
@@ -67,6 +73,19 @@ def _files(name: str, path: Path, folder: str):
             raise UserError(f"{place / file}: {error.strerror}; ./get_data.sh {name} gets it") from error
 
     return from_folder
+
+
+def _names(files, name: str) -> list[str]:
+    with reading(name, "a name a line, get the set again"):
+        names = files(name).decode().split()
+        if len(names) < 2 or len(set(names)) < len(names):
+            raise ValueError(f"{len(names)} names, {len(set(names))} different ones")
+        return names
+
+
+def _check_labels(labels: np.ndarray, names: list[str], path) -> None:
+    if labels.max() >= len(names):
+        raise UserError(f"{path}: a picture is of class {labels.max()} of {len(names)}: it is damaged, get it again")
 
 
 def _records(files, names: list[str], label_bytes: int) -> tuple[np.ndarray, np.ndarray]:

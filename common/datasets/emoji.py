@@ -14,6 +14,7 @@ import numpy as np
 from common.datasets.base import ImageSet
 from common.errors import UserError, reading
 
+COLUMNS = ("code", "name", "category", "subcategory")
 ARTISTS = ("noto", "twemoji", "fluent", "openmoji")
 
 
@@ -25,7 +26,12 @@ def load(path) -> tuple[ImageSet, list[dict], dict[str, list[str]]]:
     artists = [artist for artist in ARTISTS if (root / "images" / artist).is_dir()]
     with reading(root / "classes.csv", "./get_data.sh emoji makes it again"):
         with open(root / "classes.csv", encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
+            rows = list(csv.DictReader(file, strict=True))
+        for number, row in enumerate(rows, 2):
+            if not all(isinstance(row.get(name), str) for name in COLUMNS):
+                raise ValueError(f"row {number} has not the columns {', '.join(COLUMNS)}")
+        if len({row["code"] for row in rows}) < len(rows):
+            raise ValueError("a code is there twice")
         samples = [
             (root / "images" / artist / f"{row['code']}.jpg", label, domain)
             for label, row in enumerate(rows)

@@ -38,9 +38,11 @@ def cub200(path, keep_whole: bool = False) -> tuple[ImageSet, ImageSet]:
         files = {row[0]: row[1] for row in _table(root / "images.txt")}
         labels = {row[0]: int(row[1]) - 1 for row in _table(root / "image_class_labels.txt")}
         boxes = {row[0]: [float(value) for value in row[1:5]] for row in _table(root / "bounding_boxes.txt")}
+        _check_boxes(boxes)
     missing = next((key for key in files if key not in labels or key not in boxes), None)
     if missing:
         raise UserError(f"{root}: image {missing} has no class or no bounding box; get the set again")
+    _check_labels(root, [labels[key] for key in files], len(names))
     whole = ImageSet(
         [root / "images" / file for file in files.values()],
         np.array([labels[key] for key in files], np.int64),
@@ -66,6 +68,7 @@ def cars196(path) -> tuple[ImageSet, ImageSet]:
             np.array([int(row["class"]) - 1 for row in rows], np.int64),
             [str(name) for name in np.atleast_1d(content["class_names"])],
         )
+    _check_labels(root, whole.labels, len(whole.class_names))
     return _halves(whole)
 
 
@@ -82,7 +85,21 @@ def _ebay(root: Path, name: str) -> ImageSet:
     with reading(root / name, "get the set again"):
         rows = _table(root / name)[1:]  # after the header: image_id class_id super_class_id path
         classes, labels = np.unique([int(row[1]) for row in rows], return_inverse=True)
+        if not rows:
+            raise ValueError("it lists no picture")
         return ImageSet([root / row[3] for row in rows], labels.astype(np.int64), [str(c) for c in classes])
+
+
+def _check_labels(root: Path, labels, classes: int) -> None:
+    if not len(labels) or min(labels) < 0 or max(labels) >= classes:
+        span = f"{min(labels) + 1} to {max(labels) + 1}" if len(labels) else "none"
+        raise UserError(f"{root}: pictures of classes {span}, names of {classes}: get the set again")
+
+
+def _check_boxes(boxes: dict[str, list[float]]) -> None:
+    for key, box in boxes.items():
+        if len(box) != 4 or not np.isfinite(box).all() or min(box[2:]) <= 0:
+            raise ValueError(f"image {key} has the bounding box {box}")
 
 
 def _halves(whole: ImageSet) -> tuple[ImageSet, ImageSet]:

@@ -13,6 +13,8 @@ from common.datasets import folder
 from common.datasets.base import ImageSet
 from common.errors import UserError, reading
 
+MOST_DRAWERS = 1000  # Omniglot has 20
+
 
 def load(path, on_error: str = "stop", say: Callable[[str], None] = print) -> tuple[ImageSet, dict[str, str]]:
     """All drawings under ``ALPHABET/CHARACTER/*.png`` and the alphabet of each class ``ALPHABET/CHARACTER``.
@@ -36,4 +38,7 @@ def load(path, on_error: str = "stop", say: Callable[[str], None] = print) -> tu
 def _drawer(file: Path) -> int:
     """Who drew it, from 0: Omniglot calls its files CHARACTER_DRAWER.png."""
     with reading(file, "Omniglot's files are called NUMBER_NUMBER.png"):
-        return int(file.stem.split("_")[-1]) - 1
+        number = int(file.stem.split("_")[-1])
+        if not 1 <= number <= MOST_DRAWERS:
+            raise ValueError(f"drawer {number}")
+        return number - 1

@@ -75,3 +75,16 @@ def test_coarse_classes_are_the_superclasses(tmp_path):
         write_cifar(tmp_path, name, np.array([[0, 0], [1, 1], [0, 2]]), np.random.default_rng(0))
     train, _, superclasses = cifar.load("cifar100", tmp_path, coarse=True)
     assert train.class_names == ["fruit", "large"] and train.labels.tolist() == [0, 1, 0] and superclasses is None
+
+
+def test_labels_without_a_name_are_refused(tmp_path):
+    folder = tmp_path / "cifar-10-batches-bin"
+    folder.mkdir()
+    (folder / "batches.meta.txt").write_text("cat dog")
+    for name in [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]:
+        (folder / name).write_bytes(bytes([7]) + bytes(3072))
+    with pytest.raises(UserError, match="a picture is of class 7 of 2: it is damaged"):
+        datasets.load("cifar10", tmp_path)
+    (folder / "batches.meta.txt").write_text("cat cat")
+    with pytest.raises(UserError, match="2 names, 1 different"):
+        datasets.load("cifar10", tmp_path)
