@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import sys
+import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,13 +15,16 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps
 from tqdm import tqdm
 
-from common.errors import UserError
+from common.errors import UserError, reading
 from common.walk import SUFFIXES, shown, summary, walk
 
 cv2.setNumThreads(0)  # pictures are decoded in parallel, one thread each
 
-# What PIL raises on damaged files: the last three for wrong EXIF.
-BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, struct.error, TypeError, KeyError)
+# What PIL raises on damaged files: RuntimeError for AVIF, struct.error to LookupError for wrong EXIF and TIFF tags.
+BROKEN = (
+    OSError, SyntaxError, ValueError, Image.DecompressionBombError, EOFError, RuntimeError, zlib.error, struct.error,
+    TypeError, LookupError, ArithmeticError, MemoryError,
+)  # fmt: skip
 
 
 def read(path, least: int = 0) -> np.ndarray:
@@ -148,12 +152,7 @@ def find(arguments: Sequence[str]) -> list[Path]:
         elif not argument.is_file():
             raise UserError(f"{shown(argument)}: no such picture or folder")
         elif argument.suffix == ".txt":
-            lines = argument.read_text(encoding="utf-8").splitlines()
-            listed = [(number, Path(line.strip())) for number, line in enumerate(lines, 1) if line.strip()]
-            missing = next((item for item in listed if not item[1].is_file()), None)
-            if missing:
-                raise UserError(f"{argument}, line {missing[0]}: {missing[1]}: no such picture")
-            paths += [path for _, path in listed]
+            paths += _listed(argument)
         else:
             paths.append(argument)
     if not paths:
@@ -162,6 +161,17 @@ def find(arguments: Sequence[str]) -> list[Path]:
     for line in said:
         print(f"note: {line}", file=sys.stderr)
     return paths
+
+
+def _listed(file: Path) -> list[Path]:
+    """The pictures that a text file names, one a line."""
+    with reading(file, "a .txt file lists pictures, one path a line, in UTF-8"):
+        lines = file.read_text(encoding="utf-8-sig").split("\n")  # other line ends may be part of a name
+        listed = [(number, Path(line.strip())) for number, line in enumerate(lines, 1) if line.strip()]
+        missing = next((item for item in listed if not item[1].is_file()), None)
+    if missing:
+        raise UserError(f"{shown(file)}, line {missing[0]}: {shown(missing[1])}: no such picture")
+    return [path for _, path in listed]
 
 
 def unreadable(paths: Sequence, threads: int = 2) -> dict[int, str]:

@@ -21,12 +21,7 @@ FREE = (  # what a resumed run may change: how long it goes on, what it keeps an
     "epochs", "epochs_1", "epochs_2a", "epochs_2b", "max_epochs", "stages", "num_workers", "log_interval", "dispFreq",
     "save_interval", "keep_all",
 )  # fmt: skip
-<<<<<<< HEAD
-OF_A_CALL = ("run_dir", "resume", "find_lr")  # these belong to one call, not to the run
-ONE_WAY = ("no_plots",)  # no flag undoes it: without it, a resumed run draws
-=======
 OF_A_CALL = ("run_dir", "resume", "find_lr", "no_plots")  # each call says these anew: left out, a switch is off
->>>>>>> part-A
 PATHS = ("DIR", "FILE", "WEIGHTS")  # the metavars of flags that name a place
 
 
@@ -66,7 +61,7 @@ def parse_args(
     where = kept.get("where", os.getcwd())
     for action in p._actions:
         name = action.dest
-        if name in OF_A_CALL or name in ONE_WAY or name not in kept["args"]:
+        if name in OF_A_CALL or name not in kept["args"]:
             continue
         begun, is_path = kept["args"][name], action.metavar in PATHS
         if name not in given:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -57,12 +58,12 @@ def load(path=None, image_size: int = READ) -> ImageSet:
     folder = Path(path) if path else data_dir("glyphs")
     file = folder / f"glyphs-{image_size}.npz"
     chosen = characters()
-    pictures = _kept(file, len(chosen) * len(FACES))
+    pictures = _kept(file, (len(chosen) * len(FACES), image_size, image_size))
     if pictures is None:
         pictures = _draw(chosen, image_size)
-        with writing(file):
+        with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        with atomic(file) as beside:
+        with atomic(file, "give another --data-path") as beside:
             np.savez_compressed(beside, pictures=pictures)
     return ImageSet(
         images=np.repeat(pictures[..., None], 3, axis=-1),
@@ -73,13 +74,14 @@ def load(path=None, image_size: int = READ) -> ImageSet:
     )
 
 
-def _kept(file: Path, count: int) -> np.ndarray | None:
+def _kept(file: Path, shape: tuple[int, int, int]) -> np.ndarray | None:
+    """What an earlier call has drawn; None where that is not there, or not as it was written."""
     try:
         with np.load(file, allow_pickle=False) as kept:
             pictures = kept["pictures"]
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError):
         return None
-    return pictures if len(pictures) == count else None
+    return pictures if (pictures.shape, pictures.dtype) == (shape, np.uint8) else None
 
 
 def _draw(chosen: list[str], size: int) -> np.ndarray:

@@ -7,20 +7,13 @@ from pathlib import Path
 import mxnet as mx
 from mxnet.gluon import HybridBlock, nn
 
-<<<<<<< HEAD
 from common import backbones, outside
 from common import weights as pretrained
 from common.errors import UserError, reading
-from common.files import atomic, write_json
+from common.files import atomic, save_arrays, write_json
 
 CARD = "no model of embedding_learning is described there as train.py does it"
 FIELDS = {"model": str, "embed_dim": outside.whole, "crop": outside.whole}
-=======
-from common import backbones
-from common.errors import UserError
-from common.files import atomic, save_arrays, write_json
-from common.weights import Preprocessing
->>>>>>> part-A
 
 
 class EmbeddingNet(HybridBlock):

@@ -81,7 +81,8 @@ def read(folder) -> dict:
         raise UserError(f"{folder} is not the folder of a finished run: {error}") from error
     model = modelfile.load(folder / "model.params")
     path = {"cifar10": flags["cifar10_dir"], "cifar100": flags["cifar100_dir"]}.get(flags["dataset"])
-    pictures = data.load(flags["dataset"], path or flags["data_path"], model.about["classes"], flags["seed"]).train
+    pictures = data.load(flags["dataset"], path or flags["data_path"], model.about["classes"], flags["seed"],
+                         flags.get("on_error", "stop")).train
     pixels = pictures.array(evaluation.EXAMPLE_SIDE).reshape(len(pictures), -1)
     means = evaluation.class_means(pixels, pictures.labels, len(pictures.class_names))
     return {

@@ -9,15 +9,10 @@ from pathlib import Path
 import mxnet as mx
 import numpy as np
 
-<<<<<<< HEAD
 from common import outside
 from common.errors import UserError, reading
-from common.files import atomic, writing
-from common.weights import from_card
-=======
-from common.errors import UserError
 from common.files import atomic, save_arrays, writing
->>>>>>> part-A
+from common.weights import from_card
 from examples.im2vec import model, objectives
 
 FORMAT = "im2vec 1"

@@ -9,23 +9,16 @@ import mxnet as mx
 import numpy as np
 from mxnet.gluon import Block, HybridBlock, nn
 
-<<<<<<< HEAD
 from common import backbones, outside
 from common import weights as pretrained
 from common.errors import UserError, reading
-from common.files import atomic, write_json
+from common.files import atomic, save_arrays, write_json
 
 CARD = "no model of visual_semantic is described there as train.py does it"
 FIELDS = {
     "model": str, "dim": outside.whole, "hidden": lambda value: outside.whole(value, 0), "seen": outside.texts,
     "unseen": outside.texts, "crop": outside.whole, "dropout": lambda value: outside.number(value, 0, 1),
 }  # fmt: skip
-=======
-from common import backbones
-from common.errors import UserError
-from common.files import atomic, save_arrays, write_json
-from common.weights import Preprocessing
->>>>>>> part-A
 
 
 class Dense(nn.Dense):

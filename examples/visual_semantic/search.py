@@ -34,6 +34,9 @@ def parse_args(argv=None):
     )  # fmt: skip
     p.add_argument("--word-vectors", metavar="FILE", help="where words are looked up; default is the model's file")
     p.add_argument("--params", default=SHIPPED, metavar="FILE", help="a model of train.py; default is the shipped one")
+    p.add_argument(
+        "--on-error", default="stop", choices=cli.ON_ERROR, help="a picture that cannot be read: stop, or skip it"
+    )
     p.add_argument("-k", type=cli.positive_int, default=5, metavar="N", help="results to show for each query")
     p.add_argument("--sheet", metavar="FILE.png", help="also draw them")
     p.add_argument("--serve", action="store_true", help="answer on a page of this machine instead")
@@ -50,7 +53,7 @@ def main(args):
     from common import images
 
     queries = images.find(args.image) if args.image else []  # wrong paths are said before the model is read
-    paths = images.find(args.gallery) if args.gallery else []
+    paths = images.readable(images.find(args.gallery), args.on_error, args.num_workers) if args.gallery else []
 
     from examples.visual_semantic.gallery import Searcher
 

@@ -21,6 +21,9 @@ def parse_args(argv=None):
     p.add_argument("--gallery", nargs="+", default=[], metavar="PATH", help="search your pictures, not the data's")
     p.add_argument("--sentences", metavar="FILE", help="search the lines of a file, not the data's sentences")
     add_use(p)
+    p.add_argument(
+        "--on-error", default="stop", choices=cli.ON_ERROR, help="a picture that cannot be read: stop, or skip it"
+    )
     p.add_argument("-k", type=cli.positive_int, default=5, metavar="N", help="results to show for each query")
     p.add_argument("--sheet", metavar="FILE.png", help="also draw them")
     p.add_argument("--serve", action="store_true", help="answer on a page of this machine instead")
@@ -63,7 +66,7 @@ def open_gallery(args):
         features, labels, shown = part.features, part.image_labels, part.pictures
         texts, of_texts = part.texts, part.sentence_labels
         if args.gallery:
-            shown = pictures.files(images.find(args.gallery))
+            shown = pictures.files(images.readable(images.find(args.gallery), args.on_error, args.num_workers))
             features, labels = need(reader, args.params)(shown), -2 - shown.labels
         if args.sentences:
             texts = read_sentences(args.sentences)

@@ -7,6 +7,7 @@ import pytest
 
 from common import datasets
 from common.datasets import glyphs
+from common.errors import UserError
 
 
 @pytest.fixture(scope="session")
@@ -48,11 +49,23 @@ def test_drawings_are_kept_and_drawn_anew_when_damaged(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(glyphs, "_draw", lambda *args: pytest.fail("it was drawn again"))
         np.testing.assert_array_equal(glyphs.load(tmp_path).images, first.images)
-    for damage in (b"", file.read_bytes()[:100]):
+    whole = file.read_bytes()
+    middle = len(whole) // 2
+    for damage in (b"", whole[:100], whole[:middle] + bytes(200) + whole[middle + 200 :]):
         file.write_bytes(damage)
+        np.testing.assert_array_equal(glyphs.load(tmp_path).images, first.images)
+    for other in (np.zeros((36, 16, 16), np.uint8), np.zeros((36, 32, 32))):
+        np.savez(file, pictures=other)
         np.testing.assert_array_equal(glyphs.load(tmp_path).images, first.images)
     monkeypatch.setattr(glyphs, "characters", lambda: list("Az"))  # another list of characters
     assert len(glyphs.load(tmp_path)) == 24
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(glyphs, "characters", lambda: ["A"])
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(UserError, match="cannot write .*file"):
+        glyphs.load(tmp_path / "file")
 
 
 def test_faces_differ_and_are_turned(tmp_path, monkeypatch):

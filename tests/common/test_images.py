@@ -1,5 +1,7 @@
 """Pictures of every kind come out as the same RGB."""
 
+import io
+
 import cv2
 import numpy as np
 import pytest
@@ -121,6 +123,24 @@ def test_half_a_picture_is_refused_also_where_gluoncv_was_imported(tmp_path, sce
         images.read(path)
 
 
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "TIFF", "WEBP", "BMP", "AVIF", "PPM", "JPEG"])
+def test_damage_anywhere_is_one_line(scene, kind):
+    """Bytes changed and ends cut off: a picture or a line that names it, whatever the decoder raises."""
+    file, rng = io.BytesIO(), np.random.default_rng(0)
+    Image.fromarray(scene[:16, :16]).save(file, kind)
+    refused = 0
+    for _ in range(150):
+        data = bytearray(file.getvalue())
+        data[rng.integers(0, min(len(data), 400))] = rng.integers(0, 256)
+        data = bytes(data[: rng.integers(1, len(data))] if rng.random() < 0.2 else data)
+        try:
+            assert images.decode(data, "x").shape[2] == 3
+        except UserError as error:
+            assert str(error).startswith("x is not a picture") and "\n" not in str(error)
+            refused += 1
+    assert refused > 10
+
+
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match="gone.png"):
         images.read(tmp_path / "gone.png")
@@ -149,6 +169,14 @@ def test_what_the_arguments_name(tmp_path):
     (tmp_path / "list.txt").write_text(f"{tmp_path / 'a.webp'}\n\nnone.png\n")
     with pytest.raises(UserError, match=r"list.txt, line 3: none.png: no such picture"):
         images.find([str(tmp_path / "list.txt")])
+    odd = tmp_path / "a\u2028b\x0c.png"
+    odd.write_bytes(b"")
+    (tmp_path / "list.txt").write_text(f"\ufeff{odd}\r\n{odd}")
+    assert images.find([str(tmp_path / "list.txt")]) == [odd, odd]
+    for content in (b"\xff\xfe\x00", b"a\x00b"):
+        (tmp_path / "list.txt").write_bytes(content)
+        with pytest.raises(UserError, match="list.txt"):
+            images.find([str(tmp_path / "list.txt")])
     with pytest.raises(UserError, match="none: no such picture or folder"):
         images.find([str(tmp_path / "none")])
     (tmp_path / "empty").mkdir()

@@ -8,6 +8,7 @@ from PIL import Image
 
 from common import metrics
 from common.errors import UserError
+from common.paths import REPO
 from examples.embedding_learning import data, evaluation, train
 
 SIZE = 16
@@ -68,6 +69,18 @@ def test_a_small_folder_trains_with_no_flag_but_its_place(tmp_path, classes, eac
     args = json.loads((run / "args.json").read_text())["args"]
     assert args["protocol"] == ("seen" if classes < 4 else "unseen")
     assert f"batches of {args['batch_size']} pictures" in log
+
+
+@pytest.mark.parametrize(("classes", "each"), [(2, 2), (10, 5)])
+def test_a_small_folder_trains_on_frozen_features(tmp_path, monkeypatch, classes, each):
+    """As the README's command for one's own pictures does."""
+    monkeypatch.setenv("EMBEDDING_DATA", str(tmp_path / "data"))
+    start = ["--params", REPO / "examples/embedding_learning/pretrained/glyphs_conv4.params", "--backbone-lr", 0]
+    root = folder(tmp_path / "pictures", classes, each)
+    figures, _, run = trained(root, tmp_path, *start, "--embed-dim", 128, "--image-size", 32, "--resize", 32)
+    assert all(np.isfinite(value) for value in figures.values())
+    assert "backbone features_recall@1" in figures and (run / "margin_loss_model.params").is_file()
+    assert len(list((tmp_path / "data" / "features").glob("*.npy"))) == 2  # training and test pictures
 
 
 def test_held_back_pictures_are_looked_for_among_the_training_pictures(tmp_path):

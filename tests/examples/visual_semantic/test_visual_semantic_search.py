@@ -96,6 +96,18 @@ def test_the_commands(coloured, tmp_path, capsys):
         run("--params", params, "--text", "orange")
 
 
+def test_a_gallery_with_a_damaged_picture(coloured, tmp_path, capsys):
+    shutil.copytree(coloured.pictures / "red", tmp_path / "red")
+    (tmp_path / "red" / "bad.png").write_bytes(b"no picture")
+    place = ["--gallery", tmp_path / "red", "--index", tmp_path / "i.faiss"]
+    flags = ["--params", coloured.params, *place, "--text", "red"]
+    with pytest.raises(UserError, match="bad.png is not a picture"):
+        run(*flags)
+    run(*flags, "--on-error", "skip")
+    said = capsys.readouterr()
+    assert "8 pictures indexed" in said.out and "skipped: " in said.err and "bad.png" in said.err
+
+
 @pytest.mark.parametrize("flags, message", [
     ([], "say what to do"),
     (["--image", "none.png"], "none.png: no such picture"),

@@ -213,6 +213,13 @@ def test_pictures_frozen_then_finetuned_then_searched(pictures, tmp_path, monkey
         search.main(search.parse_args([saved, *flags, "--sheet", str(tmp_path / "s.png")]))
         lines = capsys.readouterr().out.splitlines()
         assert lines[0] == "a green thing" and all(".png" in line for line in lines[1:5]) and lines[5] == some
+    (pictures / "pictures" / "bad.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match="bad.png is not a picture"):
+        search.main(search.parse_args([saved, *flags]))
+    search.main(search.parse_args([saved, *flags, "--on-error", "skip"]))
+    said = capsys.readouterr()
+    assert said.out.splitlines() == lines[:-1] and "bad.png" in said.err  # as before, without the sheet
+    (pictures / "pictures" / "bad.png").unlink()
     gallery, reader = search.open_gallery(search.parse_args([saved, "--serve"]))
     client = search.app(gallery, reader).test_client()
     assert "8 pictures" in client.get("/").text
