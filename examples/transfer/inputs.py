@@ -16,6 +16,7 @@ from common import finite, images
 from common.datasets import ImageSet
 from common.errors import UserError
 
+OUTSIDE = "a value outside of 0..255, which --stretch takes"
 HEIGHT, WIDTH = 90, 160  # of the document's pictures in -data
 FILTERS = {name: Image.Resampling[name.upper()] for name in ("nearest", "bilinear", "bicubic")}
 BLOCK = 1 << 20  # values of a .npy file that are checked at a time
@@ -152,7 +153,7 @@ class Vectors:
                     block = lifted(block, axis=1)
             else:
                 wrong = ((block < 0) | (block > 255)).any(axis=1)
-                bad.update({start + int(i): "a value outside of 0..255, which --stretch takes" for i in np.flatnonzero(wrong)})
+                bad.update({start + int(i): OUTSIDE for i in np.flatnonzero(wrong)})
             bad.update({start + int(i): "a value that is not finite" for i in finite.rows(block)})
             largest = max(largest, np.fmax.reduce(block, axis=None))  # fmax: without NaN
         if largest <= 1 and self.data.dtype.kind == "f" and not self.stretch:
