@@ -72,8 +72,8 @@ def check_output(args, targets):
     folder = pathlib.Path(args.save_folder_path)
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise UserError(f"-dir {folder} is not a folder that can be written to: make it first, or give another")
-    if pathlib.Path(args.save_name).name != args.save_name:
-        raise UserError(f"-n {args.save_name}: a plain name is needed; the folder goes to -dir")
+    if not args.save_name or pathlib.Path(args.save_name).name != args.save_name:
+        raise UserError(f"-n {args.save_name!r}: a plain name is needed; the folder goes to -dir")
     there = [str(path) for path in targets if path.exists()]
     if there and args.no_clobber:
         raise UserError(f"{', '.join(there)}: exists already, and --no-clobber keeps it; give another -n")

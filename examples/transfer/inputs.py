@@ -45,7 +45,7 @@ def read(path, size: int, interpolation: str = "nearest") -> np.ndarray:
                 picture = Image.fromarray(images.rgb(picture))
             return resize(picture, size, interpolation)
     except images.BROKEN as error:
-        raise UserError(f"{path} is not a picture that can be read: {error}") from error
+        raise UserError(f"{printable(path)} is not a picture that can be read: {error}") from error
 
 
 @dataclass
@@ -85,7 +85,9 @@ class Files:
         total = hashlib.sha256()
         for path, label in zip(self.paths, self.labels):
             state = path.stat() if _is_file(path) else None
-            total.update(f"{path}|{label}|{state and (state.st_size, state.st_mtime_ns)}\n".encode())
+            total.update(
+                f"{path}|{label}|{state and (state.st_size, state.st_mtime_ns)}\n".encode("utf-8", "surrogateescape")
+            )
         return total.hexdigest()
 
 
@@ -94,14 +96,19 @@ def shown(path) -> str:
     return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
+def printable(path) -> str:
+    """The same in one line: a stray quotation mark in a CSV makes a name of several."""
+    return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in shown(path))
+
+
 def _why_unreadable(path: Path) -> str | None:
     if not _is_file(path):
-        return f"{path}: no such file"
+        return f"{printable(path)}: no such file"
     try:
         with images.opened(path):
             return None
     except images.BROKEN as error:
-        return f"{path} is not a picture that can be read: {error}"
+        return f"{printable(path)} is not a picture that can be read: {error}"
 
 
 def _is_file(path: Path) -> bool:

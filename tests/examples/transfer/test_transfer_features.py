@@ -337,7 +337,10 @@ def test_every_output_can_carry_the_path(pictures, flags, file):
 def test_arrays_are_called_by_their_rows_and_names_that_are_no_text_can_be_written(tmp_path):
     found = inputs.from_npy(*saved(tmp_path, np.zeros((2, 12), np.uint8)), 2, 2)
     assert found.names() == [f"{tmp_path / 'd.npy'} row 1", f"{tmp_path / 'd.npy'} row 2"]
-    assert inputs.shown(Path("a\udcff.png")) == "a\ufffd.png"
+    odd = Path("a\udcff.png")
+    found = inputs.Files([odd, Path("b\nc\0.png")], np.array(["a", "\udcff"]), ["1", "2"])
+    assert found.names()[0] == "a\ufffd.png" and len(found.key()) == 64
+    assert found.check() == {0: "a\ufffd.png: no such file", 1: "b\\x0ac\\x00.png: no such file"}
 
 
 def test_pictures_are_not_read_far_ahead():
@@ -492,8 +495,9 @@ def test_bad_pictures_stop_or_are_left_out(pictures):
 def test_a_place_that_cannot_be_written_is_found_first(pictures):
     with pytest.raises(UserError, match="-dir .*gone is not a folder"):
         run(pictures, "-dir", str(pictures / "gone"))
-    with pytest.raises(UserError, match="a plain name is needed"):
-        run(pictures, "-n", "a/b")
+    for name in ("a/b", "", "."):
+        with pytest.raises(UserError, match="a plain name is needed"):
+            run(pictures, "-n", name)
 
 
 def test_int8_features_point_the_same_way(tmp_path, cifar_folder):
