@@ -49,7 +49,7 @@ def _unpacked(archive: Path, tmp_path_factory) -> Path:
             content.extractall(folder)
     else:
         with tarfile.open(archive) as content:
-            content.extractall(folder)
+            content.extractall(folder, filter="data")
     return folder
 
 

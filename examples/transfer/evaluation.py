@@ -13,9 +13,11 @@ from common import report as page
 from common.datasets import ImageSet
 from common.metrics import confusion
 from common.run import Run
-from examples.transfer.model import Classifier
+from examples.transfer.model import Classifier, standard
 
 SHOWN = 1000  # points on a map
+LEAST = 3  # as few make no map
+FLAT = 1e-6  # deviation of standardised features below which they are all the same
 
 
 def accuracy(classifier: Classifier, vectors: np.ndarray, labels: np.ndarray) -> float:
@@ -53,12 +55,10 @@ def report(run: Run, classifier: Classifier, vectors, labels, image_set: ImageSe
     """
     classes, scores = classifier.classes.tolist(), classifier.scores(vectors)
     counts = confusion(labels, scores.argmax(axis=1), len(classes))
+    drawn = scatter(vectors, labels, classes, run.plots / "features.png", run.args.seed)
     shown = [
         ("Confusions", plots.confusion(counts, classes, run.plots / "confusion.png")),
-        (
-            "Features of held-back pictures",
-            scatter(vectors, labels, classes, run.plots / "features.png", run.args.seed),
-        ),
+        ("Features of held-back pictures", drawn or "These features are too few or too much alike for a map."),
     ]
     if image_set:
         shown.append(("Mistakes", plots.mistakes(image_set, scores, classes, run.plots / "mistakes.png")))
@@ -72,14 +72,22 @@ def report(run: Run, classifier: Classifier, vectors, labels, image_set: ImageSe
     return page.write(run.folder, title, sections, vars(run.args))
 
 
-def scatter(vectors: np.ndarray, labels: np.ndarray, classes: Sequence[str], path, seed: int = 0) -> Path:
-    """Features (n, width) in the plane by t-SNE, on standardised values; up to twenty classes by colour."""
+def scatter(vectors: np.ndarray, labels: np.ndarray, classes: Sequence[str], path, seed: int = 0) -> Path | None:
+    """Features (n, width) in the plane by t-SNE, on standardised values; up to twenty classes by colour.
+
+    None where there is nothing to lay out: up to three pictures, or features that are all the same, of which
+    scikit-learn's t-SNE ends the process.
+    """
     from sklearn.manifold import TSNE
 
     chosen = np.random.default_rng(seed).permutation(len(vectors))[:SHOWN]
-    x = (vectors[chosen] - vectors.mean(axis=0)) / (vectors.std(axis=0) + 1e-6)
+    mean, scale = standard(vectors)
+    x = ((vectors[chosen] - mean) / scale).astype(np.float32)
+    if len(x) <= LEAST or x.std(axis=0).max() < FLAT:
+        return None
     perplexity = min(30.0, max(2.0, (len(x) - 1) / 4))
-    places = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(x)
+    start = "pca" if x.shape[1] > 1 else "random"
+    places = TSNE(perplexity=perplexity, init=start, random_state=seed).fit_transform(x)
     figure, axis = plt.subplots(figsize=(8, 6), layout="constrained")
     colours = plt.get_cmap("tab20" if len(classes) > 10 else "tab10").colors
     for number, name in enumerate(classes):

@@ -19,8 +19,11 @@ def parse_args(argv=None):
     p = cli.parser(__doc__)
     add = p.add_argument
     add("-csv", "--csv_file", metavar="FILE", help="csv file of LABEL,PATH rows without a header")
-    add("-data", "--npy_data", metavar="FILE", help="npy data file: a picture a row, height * width * channels values")
-    add("-labels", "--npy_labels", metavar="FILE", help="npy label file, which belongs to -data")
+    add("-data", "--npy_data", metavar="FILE",
+        help="npy data file: a picture a row, height * width * channels values; or (n, height, width, 3)")  # fmt: skip
+    add("-labels", "--npy_labels", metavar="FILE", help="npy label file of numbers or text, which belongs to -data")
+    add("--stretch", action="store_true",
+        help="stretch each picture of -data to a largest value of 255, as the document's script does")  # fmt: skip
     add("--folder", metavar="DIR", help="folder with a folder of pictures for each class, instead of -csv or -data")
     add("-dir", "--save_folder_path", default=".", metavar="DIR", help="folder to write to")
     add("-n", "--save_name", nargs="?", default="transferfeature", const="transferfeature", metavar="NAME",
@@ -34,6 +37,8 @@ def parse_args(argv=None):
     formats.add_argument("--parquet", action="store_true", help="save one Parquet file instead of two npy files")
     formats.add_argument("--orange", action="store_true",
                          help="save one csv file whose header tells Orange that Class is the target")  # fmt: skip
+    add("--with-path", action="store_true",
+        help="save each picture's path too: a column path, or NAME_paths.npy; Parquet always has it")  # fmt: skip
     add("-he", "--image_height", type=cli.width, default=90, metavar="PIXELS", help="height of -data's pictures")
     add("-w", "--image_width", type=cli.width, default=160, metavar="PIXELS", help="width of -data's pictures")
     add("-c", "--image_channels", type=cli.width, default=3, metavar="N", help="channels of -data's pictures")
@@ -55,6 +60,8 @@ def parse_args(argv=None):
         p.error("-data and -labels belong together: give both")
     if sum(map(bool, (args.csv_file, args.npy_data, args.folder))) != 1:
         p.error("give one of -csv FILE, -data FILE with -labels FILE, or --folder DIR")
+    if args.stretch and not args.npy_data:
+        p.error("--stretch is for -data: pictures in files are read as they are")
     if args.int8 and args.gpus:
         p.error("--int8 runs on the CPU: leave out --gpus")
     return args
@@ -65,8 +72,8 @@ def check_output(args, targets):
     folder = pathlib.Path(args.save_folder_path)
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise UserError(f"-dir {folder} is not a folder that can be written to: make it first, or give another")
-    if pathlib.Path(args.save_name).name != args.save_name:
-        raise UserError(f"-n {args.save_name}: a plain name is needed; the folder goes to -dir")
+    if not args.save_name or pathlib.Path(args.save_name).name != args.save_name:
+        raise UserError(f"-n {args.save_name!r}: a plain name is needed; the folder goes to -dir")
     there = [str(path) for path in targets if path.exists()]
     if there and args.no_clobber:
         raise UserError(f"{', '.join(there)}: exists already, and --no-clobber keeps it; give another -n")
@@ -86,7 +93,7 @@ def main(args):
     format = "csv" if args.save_csv else "orange" if args.orange else "parquet" if args.parquet else "npy"
     from examples.transfer import inputs, networks, outputs
 
-    check_output(args, outputs.paths(args.save_folder_path, args.save_name, format))
+    check_output(args, outputs.paths(args.save_folder_path, args.save_name, format, args.with_path))
     networks.candidates(args.trained_model)
     if args.csv_file:
         source = inputs.from_csv(args.csv_file)
@@ -94,7 +101,7 @@ def main(args):
         source = inputs.from_folder(args.folder)
     else:
         shape = (args.image_height, args.image_width, args.image_channels)
-        source = inputs.from_npy(args.npy_data, args.npy_labels, *shape)
+        source = inputs.from_npy(args.npy_data, args.npy_labels, *shape, args.stretch)
     failed = source.check()
     if failed and args.on_error == "stop":
         first = min(failed)
@@ -127,7 +134,7 @@ def main(args):
             output.add(vectors, batch.failed)
             bar.update(len(vectors))
     skipped = len(output.failed)
-    written = output.finish(source.labels, source.rows)
+    written = output.finish(source.labels, source.rows, source.names() if args.with_path or args.parquet else None)
     note = f"; {skipped} pictures left out, see {args.save_name}_failed.csv" if skipped else ""
     print(f"{len(source) - skipped} embeddings: {', '.join(map(str, written))}{note}")
 

@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from common import images, walk
+from common import finite, images, walk
 from common.datasets import ImageSet, folder
 from common.errors import UserError
 
+OUTSIDE = "a value outside of 0..255, which --stretch takes"
+HEIGHT, WIDTH = 90, 160  # of the document's pictures in -data
 FILTERS = {name: Image.Resampling[name.upper()] for name in ("nearest", "bilinear", "bicubic")}
 BLOCK = 1 << 20  # values of a .npy file that are checked at a time
 
@@ -43,7 +45,7 @@ def read(path, size: int, interpolation: str = "nearest") -> np.ndarray:
                 picture = Image.fromarray(images.rgb(picture))
             return resize(picture, size, interpolation)
     except images.BROKEN as error:
-        raise UserError(f"{path} is not a picture that can be read: {error}") from error
+        raise UserError(f"{printable(path)} is not a picture that can be read: {error}") from error
 
 
 @dataclass
@@ -74,42 +76,60 @@ class Files:
     def read(self, i: int, size: int, interpolation: str) -> np.ndarray:
         return read(self.paths[i], size, interpolation)
 
+    def names(self) -> list[str]:
+        """Where each picture came from."""
+        return [shown(path) for path in self.paths]
+
     def key(self) -> str:
         """A name for these pictures and labels, by place, size, time of change and label."""
         total = hashlib.sha256()
         for path, label in zip(self.paths, self.labels):
             state = path.stat() if _is_file(path) else None
-            total.update(f"{path}|{label}|{state and (state.st_size, state.st_mtime_ns)}\n".encode())
+            total.update(
+                f"{path}|{label}|{state and (state.st_size, state.st_mtime_ns)}\n".encode("utf-8", "surrogateescape")
+            )
         return total.hexdigest()
+
+
+def shown(path) -> str:
+    """A path as text that can be written: names of files may be no UTF-8."""
+    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def printable(path) -> str:
+    """The same in one line: a stray quotation mark in a CSV makes a name of several."""
+    return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in shown(path))
 
 
 def _why_unreadable(path: Path) -> str | None:
     if not _is_file(path):
-        return f"{path}: no such file"
+        return f"{printable(path)}: no such file"
     try:
         with images.opened(path):
             return None
     except images.BROKEN as error:
-        return f"{path} is not a picture that can be read: {error}"
+        return f"{printable(path)} is not a picture that can be read: {error}"
 
 
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # a name that is too long, a folder that must not be read
+    except (OSError, ValueError):  # a name that is too long or holds a NUL, a folder that must not be read
         return False
 
 
 @dataclass
 class Vectors:
-    """Pictures as rows of a .npy file, each height x width x 3 values of 0..255.
+    """Pictures in a .npy file, each height x width x 3 values of 0..255.
 
     Attributes
     ----------
     path : Path
-    data : (n, height * width * 3) array, mapped from the file
+    data : (n, height * width * 3) or (n, height, width, 3) array, mapped from the file
     labels : (n,) array
     height, width : int
+    stretch : bool
+        Take any finite values, and stretch each picture to 0..255 as the document's program does.
     """
 
     path: Path
@@ -117,6 +137,7 @@ class Vectors:
     labels: np.ndarray
     height: int
     width: int
+    stretch: bool = False
     rows: list[str] = field(init=False)
 
     def __post_init__(self):
@@ -130,25 +151,58 @@ class Vectors:
         bad, largest = {}, 0.0
         if self.data.dtype == np.uint8:
             return bad
-        rows = max(1, BLOCK // self.data.shape[1])
+        rows = max(1, BLOCK // (self.height * self.width * 3))
         for start in range(0, len(self.data), rows):
             block = self.data[start : start + rows]
-            wrong = ~((block >= 0) & (block <= 255)).all(axis=1)  # a NaN fails both
-            bad.update({start + int(i): "a value outside of 0..255" for i in np.flatnonzero(wrong)})
+            block = block.reshape(len(block), -1)
+            if self.stretch:
+                with np.errstate(over="ignore"):
+                    block = lifted(block, axis=1)
+            else:
+                wrong = ((block < 0) | (block > 255)).any(axis=1)
+                bad.update({start + int(i): OUTSIDE for i in np.flatnonzero(wrong)})
+            bad.update({start + int(i): "a value that is not finite" for i in finite.rows(block)})
             largest = max(largest, np.fmax.reduce(block, axis=None))  # fmax: without NaN
-        if largest <= 1 and self.data.dtype.kind == "f":
-            raise UserError(f"{self.path}: all values lie in 0..1; pixels of 0..255 are needed: multiply by 255")
+        if largest <= 1 and self.data.dtype.kind == "f" and not self.stretch:
+            raise UserError(
+                f"{self.path}: all values lie in 0..1; pixels of 0..255 are needed: multiply by 255, or --stretch each"
+                " picture"
+            )
         return bad
 
     def read(self, i: int, size: int, interpolation: str) -> np.ndarray:
-        pixels = np.rint(self.data[i]).astype(np.uint8).reshape(self.height, self.width, 3)
-        return resize(Image.fromarray(pixels), size, interpolation)
+        pixels = stretched(self.data[i]) if self.stretch else np.rint(self.data[i]).astype(np.uint8)
+        return resize(Image.fromarray(pixels.reshape(self.height, self.width, 3)), size, interpolation)
+
+    def names(self) -> list[str]:
+        """Where each picture came from."""
+        return self.rows
 
     def key(self) -> str:
-        """A name for the file and the labels."""
+        """A name for the file, the labels and what becomes of the values."""
         state = self.path.stat()
         text = f"{self.path.resolve()} {state.st_size} {state.st_mtime_ns} {self.height} {self.width} {self.labels.tolist()}"  # noqa: E501
+        text += " stretched" * self.stretch
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def lifted(values: np.ndarray, axis: int | None = None) -> np.ndarray:
+    """`values` as float32, the smallest of each row (`axis` 1) or of all at 0 where it was negative."""
+    values = values.astype(np.float32)
+    return values + np.maximum(-values.min(axis=axis, keepdims=True), 0)
+
+
+def stretched(values: np.ndarray) -> np.ndarray:
+    """A picture as Keras's ``array_to_img`` makes it of an array: its largest value becomes 255; the rest is cut off.
+
+    The same arithmetic in the same order: what becomes 99.99999 there and then 99 does so here.
+    """
+    values = lifted(values)
+    largest = values.max()
+    if largest != 0:
+        values /= largest
+    values *= 255
+    return values.astype(np.uint8)
 
 
 @dataclass
@@ -175,6 +229,10 @@ class Pictures:
 
     def read(self, i: int, size: int, interpolation: str) -> np.ndarray:
         return resize(Image.fromarray(self.images.read(i)), size, interpolation)
+
+    def names(self) -> list[str]:
+        """Where each picture came from."""
+        return self.rows
 
     def key(self) -> str:
         """A name for the pixels in memory, or the files by place, size and time of change."""
@@ -277,43 +335,82 @@ def from_folder(path) -> Files:
     if skipped:
         print(f"{walk.shown(root)}: {len(found):,} pictures; {left_out}", flush=True)
     names, paths = zip(*found)
-    return Files(list(paths), np.array(names), [str(path) for path in paths])
+    return Files(list(paths), np.array([shown(name) for name in names]), [shown(path) for path in paths])
 
 
-def from_npy(data, labels, height: int, width: int, channels: int) -> Vectors:
-    """Pictures as rows of the .npy file `data`, their labels in the .npy file `labels`.
+def from_npy(
+    data, labels, height: int = HEIGHT, width: int = WIDTH, channels: int = 3, stretch: bool = False
+) -> Vectors:
+    """Pictures in the .npy file `data`, their labels in the .npy file `labels`.
+
+    Parameters
+    ----------
+    height, width, channels : int
+        Of pictures that are rows of ``height * width * channels`` values. An array (n, height, width, 3) says it
+        itself, and must agree where other than the defaults are given.
+    stretch : bool
+        See `Vectors`.
 
     Raises
     ------
     UserError
-        A file that cannot be read, rows of another length than ``height * width * channels``, labels and data of
-        different length, or channels other than 3.
+        A file that cannot be read, pictures of another shape, labels and data of different length, or channels other
+        than 3.
     """
     if channels != 3:
         raise UserError(f"-c {channels}: the networks take pictures of 3 channels only")
     pictures, names = _load(data, "-data"), _load(labels, "-labels")
-    if pictures.ndim != 2 or pictures.shape[1] != height * width * channels:
-        raise UserError(
-            f"-data {data} has shape {pictures.shape}: -he {height} -w {width} -c {channels} need rows of"
-            f" {height * width * channels} values"
-        )
+    height, width = _shape(pictures, f"-data {data}", height, width)
     if names.shape not in ((len(pictures),), (len(pictures), 1)):
         raise UserError(f"-labels {labels} has shape {names.shape}, but -data {data} has {len(pictures)} rows")
     if pictures.dtype.kind not in "uif" or not len(pictures):
         raise UserError(f"-data {data} holds {len(pictures)} rows of {pictures.dtype}: numbers of 0..255 are needed")
     if names.dtype.kind not in "uifbSU":
         raise UserError(f"-labels {labels} holds {names.dtype}: numbers or text are needed")
-    names = np.asarray(names).reshape(-1)
-    return Vectors(Path(data), pictures, np.char.decode(names) if names.dtype.kind == "S" else names, height, width)
+    names = finite.check(np.array(names).reshape(-1), f"-labels {labels}", "give every picture a label")
+    names = _decoded(names, labels) if names.dtype.kind == "S" else names
+    return Vectors(Path(data), pictures, names, height, width, stretch)
+
+
+def _shape(pictures: np.ndarray, what: str, height: int, width: int) -> tuple[int, int]:
+    """Height and width of the pictures in an array."""
+    if pictures.ndim == 4 and pictures.shape[3] == 3 and pictures.shape[1] and pictures.shape[2]:
+        own = pictures.shape[1:3]
+        if (height, width) not in (own, (HEIGHT, WIDTH)):
+            raise UserError(
+                f"{what} holds pictures of -he {own[0]} -w {own[1]}, not {height} and {width}: give neither"
+            )
+        return own
+    if pictures.ndim == 2 and pictures.shape[1] == height * width * 3:
+        return height, width
+    turned = " (channels come last: numpy.moveaxis(x, 1, 3))" if pictures.ndim == 4 and pictures.shape[1] == 3 else ""
+    raise UserError(
+        f"{what} has shape {pictures.shape}: -he {height} -w {width} -c 3 need rows of {height * width * 3} values, or"
+        f" an array (n, height, width, 3){turned}"
+    )
+
+
+def _decoded(names: np.ndarray, labels) -> np.ndarray:
+    try:
+        return np.char.decode(names, "utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"-labels {labels} holds bytes that are no UTF-8: {error}") from error
 
 
 def _load(path, flag: str) -> np.ndarray:
+    """The array in a file, mapped: one that claims more than the file holds is refused before room is made for it."""
     try:
         found = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:
         raise UserError(f"{flag} {path}: {error.strerror or error}") from error
-    except (ValueError, EOFError) as error:
-        raise UserError(f"{flag} {path} is not a .npy file of numbers or text: {error}") from error
+    except Exception as error:  # NumPy's own parser of headers has many
+        reason = (str(error) or type(error).__name__).splitlines()[0][:100]
+        if "Python objects" in reason or "Object arrays" in reason:
+            save = "labels.astype(str)" if flag == "-labels" else "numpy.stack(list(pictures))"
+            raise UserError(
+                f"{flag} {path} holds Python objects, which only running a program in it could read: numpy.save {save}"
+            ) from error
+        raise UserError(f"{flag} {path} is not a .npy file of numbers or text: {reason}") from error
     if not isinstance(found, np.ndarray):
         raise UserError(f"{flag} {path} is an archive of arrays: a .npy file of one is needed")
     return found

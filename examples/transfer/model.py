@@ -46,7 +46,7 @@ class Classifier:
 
     def scores(self, features: np.ndarray) -> np.ndarray:
         """(n, c): logits, margins, or the share of the neighbours."""
-        x = (features - self.mean) / self.scale
+        x = (np.subtract(features, self.mean, dtype=np.float64) / self.scale).astype(np.float32)
         if self.kind != "knn":
             return x @ self.weight.T + self.bias
         result = np.zeros((len(x), len(self.classes)))
@@ -103,9 +103,14 @@ def _check(loaded: Classifier) -> None:
         raise ValueError(f"its {rows} rows do not belong to {classes} classes")
 
 
+def standard(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and scale, (width,) float64, that standardise features (n, width), however large these are."""
+    return features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64) + 1e-6
+
+
 def fit(kind: str, features, labels, classes, backbone: dict, k: int = 5, seed: int = 123) -> Classifier:
     """A classifier of `kind` for features (n, width) with class numbers `labels` (n,)."""
-    mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-6
+    mean, scale = standard(features)
     x = ((features - mean) / scale).astype(np.float32)
     if kind == "knn":
         weight, bias = x, labels

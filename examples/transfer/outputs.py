@@ -12,11 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from common.errors import UserError
+from common import finite
+from common.errors import UserError, reading
 from common.files import flush, only_writer, write_json, writing
 
 ROWS = 1024  # rows that are turned into CSV or Parquet at a time
-ORANGE = "cD#", "C#"  # what Orange wants before a name: the class, discrete; a feature, continuous
+PATH = "path"  # the column that says where a picture came from
+ORANGE = "cD#", "C#", "mS#"  # what Orange wants before a name: the class, discrete; a continuous feature; a meta text
 
 
 class Output:
@@ -88,24 +90,28 @@ class Output:
         write_json(self.part / "state.json", {"key": self.key, "seen": self.seen, "failed": self.failed})
         self.saved = time.monotonic()
 
-    def finish(self, labels: np.ndarray, rows: list[str]) -> list[Path]:
+    def finish(self, labels: np.ndarray, rows: list[str], names: list[str] | None = None) -> list[Path]:
         """Write the files in their format, put them in place and return their paths.
 
         Parameters
         ----------
         labels, rows
             Of all pictures, the failed ones included.
+        names : list of str, optional
+            Where each came from, to be written beside the label.
         """
         self.save()
         self.file.close()
         with writing(self.folder / self.name):
-            return self._finish(labels, rows)
+            return self._finish(labels, rows, names)
 
-    def _finish(self, labels: np.ndarray, rows: list[str]) -> list[Path]:
+    def _finish(self, labels: np.ndarray, rows: list[str], names: list[str] | None) -> list[Path]:
         labels = np.delete(labels, sorted(self.failed))
-        targets = paths(self.folder, self.name, self.format)
+        if names is not None:
+            names = [name for i, name in enumerate(names) if i not in self.failed]
+        targets = paths(self.folder, self.name, self.format, names is not None)
         beside = [self.part / target.name for target in targets]
-        WRITERS[self.format](beside, self._blocks(), labels, self.width)
+        WRITERS[self.format](beside, self._blocks(), labels, self.width, names)
         list_of_failed = self.folder / f"{self.name}_failed.csv"
         if self.failed:
             targets.append(list_of_failed)
@@ -119,6 +125,8 @@ class Output:
         for source, target in zip(beside, targets):
             flush(source)
             os.replace(source, target)
+        if self.format == "npy" and names is None:
+            (self.folder / f"{self.name}_paths.npy").unlink(missing_ok=True)  # of an earlier run
         for left in self.part.iterdir():
             left.unlink()
         self.part.rmdir()
@@ -131,34 +139,37 @@ class Output:
                 yield block.reshape(-1, self.width)
 
 
-def paths(folder, name: str, format: str) -> list[Path]:
+def paths(folder, name: str, format: str, with_path: bool = False) -> list[Path]:
     """The files that a run gives."""
-    ends = {"npy": ["_data.npy", "_labels.npy"], "csv": [".csv"], "orange": [".csv"], "parquet": [".parquet"]}
+    npy = ["_data.npy", "_labels.npy", *["_paths.npy"] * with_path]
+    ends = {"npy": npy, "csv": [".csv"], "orange": [".csv"], "parquet": [".parquet"]}
     return [Path(folder) / f"{name}{end}" for end in ends[format]]
 
 
-def _npy(files: list[Path], blocks, labels: np.ndarray, width: int) -> None:
+def _npy(files: list[Path], blocks, labels: np.ndarray, width: int, names: list[str] | None) -> None:
     with open(files[0], "wb") as file:
         header = {"descr": "<f4", "fortran_order": False, "shape": (len(labels), width)}
         np.lib.format.write_array_header_1_0(file, header)
         for block in blocks:
             file.write(block.tobytes())
     np.save(files[1], labels.reshape(-1, 1), allow_pickle=False)
+    if names is not None:
+        np.save(files[2], np.array(names, str).reshape(-1, 1), allow_pickle=False)
 
 
-def _names(width: int) -> list[str]:
-    return ["Class", *(f"n{i}" for i in range(width))]
+def _header(width: int, names: list[str] | None, roles: tuple[str, str, str] = ("", "", "")) -> list[str]:
+    path = [] if names is None else [roles[2] + PATH]
+    return [f"{roles[0]}Class", *path, *(f"{roles[1]}n{i}" for i in range(width))]
 
 
-def _csv(files: list[Path], blocks, labels: np.ndarray, width: int, roles: tuple[str, str] = ("", "")) -> None:
+def _csv(files: list[Path], blocks, labels, width: int, names: list[str] | None, roles=("", "", "")) -> None:
     pattern = ",".join(["%.9g"] * width)  # nine digits give every float32 back
-    names = iter(labels.tolist())
+    firsts = iter(zip(labels.tolist()) if names is None else zip(labels.tolist(), names))
     with open(files[0], "w", newline="", encoding="utf-8") as file:
-        target, *numbers = _names(width)
-        file.write(",".join([roles[0] + target, *(roles[1] + name for name in numbers)]) + "\n")
+        file.write(",".join(map(_cell, _header(width, names, roles))) + "\n")
         for block in blocks:
             for vector in block.tolist():
-                file.write(f"{_cell(next(names))},{pattern % tuple(vector)}\n")
+                file.write(",".join([*map(_cell, next(firsts)), pattern % tuple(vector)]) + "\n")
 
 
 def _cell(value) -> str:
@@ -168,22 +179,24 @@ def _cell(value) -> str:
     return line.getvalue()
 
 
-def _parquet(files: list[Path], blocks, labels: np.ndarray, width: int) -> None:
+def _parquet(files: list[Path], blocks, labels: np.ndarray, width: int, names: list[str] | None) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
-    types = [pa.array(labels[:1]).type] + [pa.float32()] * width
-    schema = pa.schema(list(zip(_names(width), types)))
+    types = [pa.array(labels[:1]).type, *[pa.string()] * (names is not None), *[pa.float32()] * width]
+    schema = pa.schema(list(zip(_header(width, names), types)))
     start = 0
     with parquet.ParquetWriter(files[0], schema) as writer:
         for block in blocks:
-            columns = [pa.array(labels[start : start + len(block)]), *map(pa.array, np.ascontiguousarray(block.T))]
+            place = slice(start, start + len(block))
+            firsts = [pa.array(labels[place])] if names is None else [pa.array(labels[place]), pa.array(names[place])]
+            columns = [*firsts, *map(pa.array, np.ascontiguousarray(block.T))]
             writer.write_table(pa.table(columns, schema=schema))
             start += len(block)
 
 
-def _orange(files: list[Path], blocks, labels: np.ndarray, width: int) -> None:
-    _csv(files, blocks, labels, width, ORANGE)
+def _orange(files: list[Path], blocks, labels: np.ndarray, width: int, names: list[str] | None) -> None:
+    _csv(files, blocks, labels, width, names, ORANGE)
 
 
 WRITERS = {"npy": _npy, "csv": _csv, "orange": _orange, "parquet": _parquet}
@@ -200,23 +213,36 @@ def load(path) -> tuple[np.ndarray, np.ndarray]:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"--features {path}: no such file; generate_embedding.py writes it")
-    try:
-        if path.name.endswith("_data.npy"):
-            beside = path.with_name(path.name[: -len("_data.npy")] + "_labels.npy")
-            vectors, labels = np.load(path, allow_pickle=False), np.load(beside, allow_pickle=False).reshape(-1)
-        else:
-            import pandas
+    with reading(path, "a NAME_data.npy, .csv or .parquet of generate_embedding.py is wanted"):
+        vectors, labels = _load_npy(path) if path.name.endswith("_data.npy") else _load_table(path)
+    if vectors.ndim != 2 or labels.ndim != 1 or len(vectors) != len(labels) or not vectors.size:
+        raise UserError(f"--features {path}: rows of numbers and as many labels are needed, not {vectors.shape}")
+    return finite.check(vectors, f"--features {path}", "leave these rows out, or make the features again"), labels
 
-            if path.suffix == ".parquet":
-                table = pandas.read_parquet(path)
-            else:  # labels as they are written: 007 is not 7, NA not nothing
-                table = pandas.read_csv(path, keep_default_na=False, dtype={"Class": str, ORANGE[0] + "Class": str})
-                table = table.rename(columns={ORANGE[0] + "Class": "Class"})
-            vectors, labels = table.drop(columns="Class").to_numpy(np.float32), table["Class"].to_numpy()
-    except (OSError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"--features {path} is not a file of generate_embedding.py: {reason}") from error
-    labels = labels.astype(str) if labels.dtype == object else labels
-    if vectors.ndim != 2 or len(vectors) != len(labels) or not np.isfinite(vectors).all():
-        raise UserError(f"--features {path}: finite vectors and as many labels are needed, not {vectors.shape}")
-    return vectors.astype(np.float32, copy=False), labels
+
+def _load_npy(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Mapped first: an array that claims more than its file holds is refused before room is made for it."""
+    beside = path.with_name(path.name[: -len("_data.npy")] + "_labels.npy")
+    if not beside.is_file():
+        raise UserError(f"--features {path}: its labels {beside.name} are not beside it")
+    vectors, labels = (np.load(file, mmap_mode="r", allow_pickle=False) for file in (path, beside))
+    return _floats(vectors), np.array(labels).reshape(-1)
+
+
+def _load_table(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    import pandas
+
+    if path.suffix == ".parquet":
+        table = pandas.read_parquet(path)
+    else:  # labels as they are written: 007 is not 7, NA not nothing
+        text = {role + name: str for role in ("", ORANGE[0], ORANGE[2]) for name in ("Class", PATH)}
+        table = pandas.read_csv(path, keep_default_na=False, dtype=text)
+        table = table.rename(columns={ORANGE[0] + "Class": "Class", ORANGE[2] + PATH: PATH})
+    labels = table["Class"].to_numpy()
+    numbers = table.drop(columns=["Class", *({PATH} & set(table.columns))])
+    return _floats(numbers.to_numpy()), labels.astype(str) if labels.dtype == object else labels
+
+
+def _floats(values: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is named
+        return np.array(values, np.float32)

@@ -84,11 +84,14 @@ class Batches:
         Allow several sentences of one picture (or thing) in a batch, each a negative of the other, as in 2014.
     rank, num_workers : int
         Which of the workers this is; each takes its own batches.
+    devices : int
+        Among how many a batch is divided: it has a sentence for each at least.
     """
 
     def __init__(
         self, part: Part, vocabulary: Vocabulary, batch_size: int, epochs: int, seed: int, every: int = 100,
         longest: int = 150, same_image: bool = False, rank: int = 0, num_workers: int = 1,
+        devices: int = 1,
     ):  # fmt: skip
         self.part, self.seed, self.every, self.rank, self.num_workers = part, seed, every, rank, num_workers
         words = [vocabulary.encode(tokenise(text)) for text in part.texts]
@@ -105,7 +108,9 @@ class Batches:
         if batch_size < 2:
             raise UserError(f"--batch_size {batch_size}: a pair is ranked against others of its batch: give 2 or more")
         self.batch_size = min(batch_size, most)
-        least = max(2, self.batch_size // 8)
+        if self.batch_size < devices:
+            raise UserError(f"a batch of {self.batch_size} is too small for {devices} devices: name fewer of them")
+        least = max(2, devices, self.batch_size // 8)
         self.sampler = LengthBuckets(lengths[self.kept], self.batch_size, groups, seed, least)
         self.ends = np.cumsum([len(self.sampler.epoch(epoch)) // num_workers for epoch in range(epochs)])
         if not self.ends[-1]:

@@ -127,7 +127,7 @@ def kiros(folder: Path, stem: str, part: str, each: int | None = None) -> Part:
         features = np.load(arrays, mmap_mode="r", allow_pickle=False)
         if not isinstance(features, np.ndarray):
             raise ValueError("it is an archive of arrays")
-        if features.ndim != 2 or features.dtype.kind not in "fiu":
+        if features.ndim != 2 or not features.size or features.dtype.kind not in "fiu":
             raise UserError(f"{arrays} has shape {features.shape} of {features.dtype}: rows of numbers are wanted")
         finite.check(features, str(arrays), NOT_FINITE)
         firsts = first_rows(features, texts, each, arrays)
@@ -210,7 +210,7 @@ def karpathy(folder: Path, parts: Sequence[str] = PARTS) -> dict[str, Part]:
         if "feats" not in found:
             raise ValueError("it has no feats")
         features = found["feats"].T
-        if features.ndim != 2 or features.dtype.kind not in "fiu":
+        if features.ndim != 2 or not features.size or features.dtype.kind not in "fiu":
             raise ValueError("feats is no table of numbers")
     if len(features) != len(images):
         raise UserError(f"{folder}: vgg_feats.mat has {len(features)} images, dataset.json {len(images)}")

@@ -134,7 +134,7 @@ def main(args):
     # Batches of pairs whose sentences are of nearly one length.
     batches = data.Batches(
         train, net.vocabulary, args.batch_size, args.max_epochs, args.seed, args.validFreq, args.maxlen_w,
-        args.allow_same_image, kvstore.rank, kvstore.num_workers,
+        args.allow_same_image, kvstore.rank, kvstore.num_workers, len(contexts),
     )  # fmt: skip
     loader = None
     if args.finetune:

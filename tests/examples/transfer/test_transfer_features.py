@@ -201,6 +201,8 @@ def test_npy_rows_must_fit(tmp_path):
     assert "3 channels" in problem(data, labels, (2, 2, 1))
     assert "-labels" in problem(data, labels[1:]) and "has 3 rows" in problem(data, labels.T)
     assert "numbers or text" in problem(data, np.zeros(3, complex))
+    assert "l.npy: 1 of 3 rows hold numbers that are not finite (row 2)" in problem(data, np.array([1, np.nan, 2]))
+    assert "no UTF-8" in problem(data, np.array([b"\xff"] * 3))
     assert "multiply by 255" in problem(np.full((3, 12), [*[0.5] * 11, np.nan]), labels)
     (tmp_path / "l.npy").write_bytes(b"")
     with pytest.raises(UserError, match="l.npy is not a .npy file"):
@@ -218,6 +220,127 @@ def test_npy_values_that_are_no_pixels_are_named_by_row(tmp_path, monkeypatch):
     np.save(tmp_path / "l.npy", np.array([b"x"] * 5))
     found = inputs.from_npy(tmp_path / "d.npy", tmp_path / "l.npy", 2, 2, 3)
     assert list(found.check()) == [1, 4] and found.labels.tolist() == ["x"] * 5
+
+
+def saved(folder, data, labels=None):
+    np.save(folder / "d.npy", data)
+    np.save(folder / "l.npy", np.arange(len(data)) if labels is None else labels)
+    return folder / "d.npy", folder / "l.npy"
+
+
+def test_numbers_that_are_not_finite_are_named_by_row(tmp_path):
+    data = np.full((4, 12), 100.0)
+    data[1, 3], data[3, 0] = np.nan, np.inf
+    for stretch in (False, True):
+        found = inputs.from_npy(*saved(tmp_path, data), 2, 2, 3, stretch)
+        assert found.check() == dict.fromkeys((1, 3), "a value that is not finite")
+        assert found.rows[3] == f"{tmp_path / 'd.npy'} row 4"
+    data[3] = [1e300, *[0] * 11]
+    assert 3 in inputs.from_npy(*saved(tmp_path, data), 2, 2, 3, True).check()
+    with pytest.raises(UserError, match="d.npy row 2: a value that is not finite .and 1 more.; --on-error skip"):
+        run(tmp_path, "-he", "2", "-w", "2", source=("-data", "d.npy", "-labels", "l.npy"))
+
+
+def array_to_img(x):
+    """The rule of Keras's function of this name for an array (height, width, 3), with its default scale=True."""
+    x = np.asarray(x, "float32")
+    x = x + max(-np.min(x), 0)
+    if np.max(x) != 0:
+        x = x / np.max(x)
+    return Image.fromarray((x * 255).astype("uint8"), "RGB")
+
+
+def test_stretching_gives_the_numbers_of_the_documents_script(tmp_path):
+    """Pictures of any range, of which the first would pass as it is; constant ones; and black."""
+    rng = np.random.default_rng(0)
+    data = rng.uniform(0, 255, (8, 12)).round()
+    data[1], data[2], data[3] = data[1] / 255, data[2] - 100, data[3] * 1000
+    data[4:7] = np.array([0, 7, -7])[:, None]
+    data[7] -= 300
+    pair = saved(tmp_path, data.astype(np.float32))
+    found = inputs.from_npy(*pair, 2, 2, 3, True)
+    assert not found.check()
+    for i, row in enumerate(data):
+        expected = np.asarray(
+            array_to_img(row.astype(np.float32).reshape(2, 2, 3)).resize((3, 3), Image.Resampling.NEAREST)
+        )
+        np.testing.assert_array_equal(found.read(i, 3, "nearest"), expected)
+    plain = inputs.from_npy(*pair, 2, 2, 3)
+    assert set(plain.check()) == {2, 3, 6, 7} and plain.key() != found.key()
+    np.testing.assert_array_equal(plain.read(0, 2, "nearest").ravel(), data[0])  # as it is, as from a file
+
+
+def test_stretch_is_for_arrays(capsys):
+    with pytest.raises(SystemExit):
+        generate_embedding.parse_args(["-csv", "l.csv", "--stretch"])
+    assert "--stretch is for -data" in capsys.readouterr().err
+
+
+def test_an_array_of_pictures_is_taken_in_its_own_shape(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 4, 6, 3), dtype=np.uint8)
+    found = inputs.from_npy(*saved(tmp_path, pixels))
+    flat = inputs.from_npy(tmp_path / "d.npy", tmp_path / "l.npy", 4, 6)
+    assert not found.check() and (found.height, found.width) == (flat.height, flat.width) == (4, 6)
+    np.testing.assert_array_equal(found.read(1, 4, "nearest"), np.asarray(Image.fromarray(pixels[1]).resize((4, 4), 0)))
+    inputs.from_npy(*saved(tmp_path, np.asfortranarray(pixels / 2))).check()
+    with pytest.raises(UserError, match="pictures of -he 4 -w 6, not 6 and 4: give neither"):
+        inputs.from_npy(tmp_path / "d.npy", tmp_path / "l.npy", 6, 4)
+    with pytest.raises(UserError, match="channels come last: numpy.moveaxis"):
+        inputs.from_npy(*saved(tmp_path, np.moveaxis(pixels, 3, 1)))
+    for wrong in (pixels[..., :1], pixels[0], np.zeros((3, 0, 5, 3))):
+        with pytest.raises(UserError, match="has shape"):
+            inputs.from_npy(*saved(tmp_path, wrong))
+
+
+def test_objects_are_not_unpickled_and_a_header_gets_no_room(tmp_path):
+    data, labels = saved(tmp_path, np.zeros((2, 12), np.uint8), np.array(["cat", "dog"], object))
+    with pytest.raises(UserError, match="-labels .*l.npy holds Python objects.*numpy.save labels.astype.str."):
+        inputs.from_npy(data, labels, 2, 2)
+    np.save(labels, np.array(["cat", "dog"], object).astype(str))
+    assert inputs.from_npy(data, labels, 2, 2).labels.tolist() == ["cat", "dog"]
+    for shape in ((1 << 40, 12), (-1, 12), (2, 1 << 62)):
+        with open(data, "wb") as file:
+            np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        with pytest.raises(UserError, match="-data .*d.npy is not a .npy file"):
+            inputs.from_npy(data, labels, 2, 2)
+    for content in (b"\x93NUMPY\x01\x00\x10\x00{'descr': [[[", b"\x93NUMPY\x09\x00", b"PK\x03\x04"):
+        data.write_bytes(content)
+        with pytest.raises(UserError, match="-data .*d.npy is not a .npy file"):
+            inputs.from_npy(data, labels, 2, 2)
+
+
+@pytest.mark.parametrize("flags, file", [
+    ([], "x_paths.npy"), (["-to-csv"], "x.csv"), (["--orange"], "x.csv"), (["--parquet"], "x.parquet"),
+])  # fmt: skip
+def test_every_output_can_carry_the_path(pictures, flags, file):
+    import pandas
+
+    (pictures / "2.png").write_bytes(b"none")
+    run(pictures, "-n", "x", *flags, "--with-path", "--on-error", "skip")
+    expected = [str(pictures / f"{i}.png") for i in (0, 1, 3, 4, 5)]
+    if file.endswith(".npy"):
+        assert np.load(pictures / file, allow_pickle=False).tolist() == [[path] for path in expected]
+    else:
+        table = (pandas.read_parquet if file.endswith(".parquet") else pandas.read_csv)(pictures / file)
+        column = "mS#path" if "--orange" in flags else "path"
+        assert table.columns[1] == column and table[column].tolist() == expected
+        vectors, labels = outputs.load(pictures / file)
+        assert vectors.shape == (5, 512) and labels.tolist() == list("abbab")
+    run(pictures, "-n", "x", *flags, "--on-error", "skip")
+    if "--parquet" in flags:
+        assert pandas.read_parquet(pictures / file)["path"].tolist() == expected  # always
+    else:
+        assert not (pictures / "x_paths.npy").exists() and "path" not in (pictures / "x_labels.npy").name
+        assert not flags or "path" not in (pictures / file).read_text().split("\n", 1)[0]
+
+
+def test_arrays_are_called_by_their_rows_and_names_that_are_no_text_can_be_written(tmp_path):
+    found = inputs.from_npy(*saved(tmp_path, np.zeros((2, 12), np.uint8)), 2, 2)
+    assert found.names() == [f"{tmp_path / 'd.npy'} row 1", f"{tmp_path / 'd.npy'} row 2"]
+    odd = Path("a\udcff.png")
+    found = inputs.Files([odd, Path("b\nc\0.png")], np.array(["a", "\udcff"]), ["1", "2"])
+    assert found.names()[0] == "a\ufffd.png" and len(found.key()) == 64
+    assert found.check() == {0: "a\ufffd.png: no such file", 1: "b\\x0ac\\x00.png: no such file"}
 
 
 def test_pictures_are_not_read_far_ahead():
@@ -372,8 +495,9 @@ def test_bad_pictures_stop_or_are_left_out(pictures):
 def test_a_place_that_cannot_be_written_is_found_first(pictures):
     with pytest.raises(UserError, match="-dir .*gone is not a folder"):
         run(pictures, "-dir", str(pictures / "gone"))
-    with pytest.raises(UserError, match="a plain name is needed"):
-        run(pictures, "-n", "a/b")
+    for name in ("a/b", "", "."):
+        with pytest.raises(UserError, match="a plain name is needed"):
+            run(pictures, "-n", name)
 
 
 def test_int8_features_point_the_same_way(tmp_path, cifar_folder):

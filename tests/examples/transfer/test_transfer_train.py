@@ -3,6 +3,8 @@
 import csv
 import json
 import shutil
+import subprocess
+import sys
 
 import mxnet as mx
 import numpy as np
@@ -194,10 +196,82 @@ def test_flags_that_do_not_fit_are_one_line(flags, words, capsys):
     assert end.value.code == 2 and words in error and error.count("\n") == 1
 
 
+def write_features(folder, vectors, labels=None):
+    np.save(folder / "x_data.npy", vectors)
+    np.save(folder / "x_labels.npy", np.arange(len(vectors)) % 2 if labels is None else labels)
+    return folder / "x_data.npy"
+
+
+@pytest.mark.parametrize("vectors", [
+    np.ones((40, 6)), np.random.default_rng(0).normal(size=(40, 1)), np.random.default_rng(0).normal(size=(10, 6)),
+    np.random.default_rng(0).normal(size=(40, 6)) * 1e30,
+], ids=["constant", "single", "few", "huge"])  # fmt: skip
+def test_features_that_make_no_map_still_make_a_report(tmp_path, vectors):
+    """In a process of its own: of constant features t-SNE ended it."""
+    vectors = vectors.copy()
+    vectors[1::2] *= 3 if vectors.std() else 1
+    flags = ["--features", write_features(tmp_path, vectors.astype(np.float32)), "--folds", "1"]
+    command = [sys.executable, train.__file__, *flags, "--run-dir", tmp_path / "run"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "NaN" not in (tmp_path / "run" / "metrics.json").read_text()
+    page, drawn = (
+        (tmp_path / "run" / "report.html").read_text(),
+        (tmp_path / "run" / "plots" / "features.png").is_file(),
+    )
+    assert drawn != ("too few or too much alike for a map" in page)
+    assert drawn == (vectors.std() > 0 and len(vectors) > 10)
+
+
+def test_huge_features_are_told_apart_as_small_ones_are(clusters):
+    features, labels, new, expected = clusters
+    fitted = model.fit("logistic", features * np.float32(1e30), labels, range(3), {})
+    assert np.isfinite(fitted.scale).all() and fitted.predict(new * np.float32(1e30)).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("name, content, words", [
+    ("x_data.npy", b"\x93NUMPY", "is not as it should be"),
+    ("x.csv", b"", "is not as it should be"),
+    ("x.csv", b"Class,n0\na,1\nb,two\n", "could not convert string to float"),
+    ("x.csv", b"Class,n0\na,1\nb,1,2,3\n", "is not as it should be"),
+    ("x.csv", b"n0,n1\n1,2\n", "Class"),
+    ("x.csv", b"Class,n0\n", "rows of numbers and as many labels are needed, not .0, 1."),
+    ("x.csv", b"Class,n0\na,1\nb,1e300\n", "1 of 2 rows hold numbers that are not finite .row 2."),
+    ("x.csv", b"Class,n0\na,1\nb,nan\n", "1 of 2 rows hold numbers that are not finite .row 2."),
+    ("x.parquet", b"PAR1", "is not as it should be"),
+])  # fmt: skip
+def test_broken_features_are_one_line(tmp_path, name, content, words):
+    (tmp_path / name).write_bytes(content)
+    if name == "x_data.npy":
+        np.save(tmp_path / "x_labels.npy", np.zeros(3))
+    with pytest.raises(UserError, match=words) as error:
+        outputs.load(tmp_path / name)
+    assert name in str(error.value) and "\n" not in str(error.value)
+
+
+def test_features_that_claim_more_than_they_are_get_no_room(tmp_path):
+    file = write_features(tmp_path, np.ones((4, 3), np.float32))
+    for name in ("x_data.npy", "x_labels.npy"):
+        whole = (tmp_path / name).read_bytes()
+        with open(tmp_path / name, "wb") as claiming:
+            header = {"descr": "<f4", "fortran_order": False, "shape": (1 << 40, 1)}
+            np.lib.format.write_array_header_1_0(claiming, header)
+        with pytest.raises(UserError, match="is not as it should be"):
+            outputs.load(file)
+        (tmp_path / name).write_bytes(whole)
+    vectors = np.ones((4, 3), np.float32)
+    vectors[2, 1] = np.nan
+    with pytest.raises(UserError, match="x_data.npy: 1 of 4 rows hold numbers that are not finite .row 3."):
+        outputs.load(write_features(tmp_path, vectors))
+    (tmp_path / "x_labels.npy").unlink()
+    with pytest.raises(UserError, match="its labels x_labels.npy are not beside it"):
+        outputs.load(file)
+
+
 def test_data_that_does_not_fit_is_one_line(folder, tmp_path):
     with pytest.raises(UserError, match="no such file"):
         run("--features", tmp_path / "gone_data.npy")
-    with pytest.raises(UserError, match="is not a file of generate_embedding.py"):
+    with pytest.raises(UserError, match="is not as it should be .*of generate_embedding.py is wanted"):
         run("--features", folder / "red" / "0.png")
     with pytest.raises(UserError, match="smallest of 6 pictures to learn from"):
         fit_folder(folder, tmp_path / "run", "--folds", "9")

@@ -269,6 +269,11 @@ def test_damaged_features_are_named(tmp_path):
     with pytest.raises(UserError, match="15 captions are no multiple of the 2 rows"):
         layouts.load("f8k", tmp_path)
     np.save(tmp_path / "f8k_dev_ims.npy", features("dev")[0])
+    for empty in (np.zeros((0, 8)), np.zeros((15, 0))):
+        np.save(tmp_path / "f8k_dev_ims.npy", empty)
+        with pytest.raises(UserError, match="f8k_dev_ims.npy has shape"):
+            layouts.load("f8k", tmp_path)
+    np.save(tmp_path / "f8k_dev_ims.npy", features("dev")[0])
     with pytest.raises(UserError, match="has shape \\(8,\\) of float32: rows of numbers are wanted"):
         layouts.load("f8k", tmp_path)
 
@@ -344,6 +349,10 @@ def test_a_batch_larger_than_the_data_is_the_data(pairs):
     batches = data.Batches(some, vocabulary, 128, 2, 5)
     assert batches.batch_size == 6 and {b.words.shape[1] for b in batches.read(0)} == {6}
     assert data.Batches(some, vocabulary, 128, 2, 5, same_image=True).batch_size == 30
+    batches = data.Batches(some, vocabulary, 4, 2, 5, devices=3)  # of 30 sentences the last two make no batch
+    assert {b.words.shape[1] for r in range(batches.rounds) for b in batches.read(r)} <= {3, 4}
+    with pytest.raises(UserError, match="a batch of 6 is too small for 7 devices"):
+        data.Batches(some, vocabulary, 128, 2, 5, devices=7)
 
 
 def test_workers_share_the_batches(pairs):
