@@ -46,6 +46,8 @@ def load(
             download.ensure(name, folder=place)
         except UserError as error:
             raise UserError(f"{error}; --dataset glyphs needs no download") from error
+    if name == "folder" and path and not place.exists():
+        raise UserError(f"{place} is not there: --data-path takes a folder with a folder of pictures for each class")
     whole = datasets.load(name, path, protocol="seen", seed=seed, on_error=on_error)
     if name == "emoji":  # its classes are called by code point
         whole = _renamed(whole, {code: captions[0] for code, captions in whole.captions.items()})

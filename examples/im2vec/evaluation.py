@@ -14,7 +14,7 @@ import numpy as np
 from common import devices
 from common.errors import UserError, near
 from common.files import write_array
-from common.metrics import unit
+from common.metrics import accuracy_at_k, unit
 from common.text import WordVectors, tokenise
 
 EXAMPLE_SIDE = 32  # pixels of the example picture of a class in a model file
@@ -56,10 +56,9 @@ def scores(objective, found: np.ndarray) -> np.ndarray:
 
 
 def accuracy(of_classes: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """The share of pictures whose class has the highest score, and is among the five highest."""
-    own = of_classes[np.arange(len(labels)), labels]
-    ahead = (of_classes > own[:, None]).sum(axis=1)
-    return {"accuracy": float((ahead < 1).mean()), "accuracy@5": float((ahead < 5).mean())}
+    """The share of pictures whose class has the highest score, and is among the five highest; a tie counts as wrong."""
+    found = accuracy_at_k(of_classes, labels, (1, 5))
+    return {"accuracy": found["hit@1"], "accuracy@5": found["hit@5"]}
 
 
 def class_means(vectors: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
@@ -86,13 +85,18 @@ def keep_vectors(run, objective, epoch: int) -> Path:
     return path
 
 
+def centred(vectors: np.ndarray) -> np.ndarray:
+    """The vectors less their mean: (n, d) float32."""
+    return (vectors - vectors.mean(axis=0)).astype(np.float32)
+
+
 def directions(vectors: np.ndarray) -> np.ndarray:
     """The vectors at length one after the mean of all is taken off: (n, d) float32.
 
     What all vectors share says nothing about how they differ: it holds the objective's prior (how seldom any class is
     right), and softmax does not even notice it.
     """
-    return unit(vectors - vectors.mean(axis=0))
+    return unit(centred(vectors))
 
 
 def similarity(vectors: np.ndarray) -> np.ndarray:

@@ -8,10 +8,12 @@ import mxnet as mx
 from mxnet.gluon import HybridBlock, nn
 
 from common import backbones
+from common.errors import UserError
 from common.weights import Preprocessing
 
 SMALL = "resnet20"  # the default network, from scratch; every other name is one of common.backbones
 MOST = 256  # numbers in a vector, where none are asked for
+LEAST_SIZE, LARGEST_SIZE = 5, 4096  # pixels of a picture's side
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)  # of CIFAR-10's training pictures, on 0..1
 
 
@@ -74,6 +76,16 @@ class ResNet20(HybridBlock):
         return F.mean(self.body(F.broadcast_div(F.broadcast_sub(x, mean), std)), axis=(2, 3))
 
 
+def head(width: int, dim: int, mean: bool = True, ctx=None) -> nn.HybridSequential:
+    """Features (n, width) -> f(x) (n, dim), with values: see `Im2Vec`."""
+    made = nn.HybridSequential(prefix="head_")
+    with made.name_scope():
+        standard = nn.BatchNorm(in_channels=width, beta_initializer="ones" if mean else "zeros")
+        made.add(standard, nn.Dense(dim, use_bias=False, in_units=width))
+    made.initialize(mx.init.Xavier(), ctx=ctx or mx.cpu())
+    return made
+
+
 class Im2Vec(HybridBlock):
     """A picture's vector f(x): a backbone, its features standardised over the batch, and a linear map.
 
@@ -89,15 +101,15 @@ class Im2Vec(HybridBlock):
         Start with an f that has a mean. With negative sampling all v_c learn along it first how seldom a class is
         right; without one, both start at zero and wait for each other, for epochs where there are many classes. A
         softmax knows that from the start, and the mean would make its steps too large.
+    ctx : mx.Context or list, optional
+        Where the map's values are.
     """
 
-    def __init__(self, backbone: HybridBlock, width: int, dim: int, mean: bool = True):
+    def __init__(self, backbone: HybridBlock, width: int, dim: int, mean: bool = True, ctx=None):
         super().__init__()
         with self.name_scope():
             self.backbone = backbone
-            self.head = nn.HybridSequential(prefix="head_")
-            standard = nn.BatchNorm(in_channels=width, beta_initializer="ones" if mean else "zeros")
-            self.head.add(standard, nn.Dense(dim, use_bias=False, in_units=width))
+            self.head = head(width, dim, mean, ctx)
 
     def hybrid_forward(self, F, x):
         return self.head(self.backbone(x))
@@ -131,18 +143,27 @@ def create(
         See `Im2Vec`.
     """
     ctx = ctx or mx.cpu()
-    if name == SMALL:
-        backbone = ResNet20()
-    else:
-        chosen = Preprocessing(**preprocessing) if preprocessing else None
-        backbone = backbones.create(name, weights, ctx=ctx, size=size, preprocessing=chosen)
+    backbone = _backbone(name, weights, ctx, size, Preprocessing(**preprocessing) if preprocessing else None)
     if not weights:
         backbone.initialize(mx.init.MSRAPrelu(slope=0), ctx=ctx)
     dim = dim or min(backbone.width, MOST)
-    net = Im2Vec(backbone, backbone.width, dim, mean)
-    net.head.initialize(mx.init.Xavier(), ctx=ctx)
+    net = Im2Vec(backbone, backbone.width, dim, mean, ctx)
     net.size, net.dim = size or backbone.input_size, dim
     return net
+
+
+def _backbone(name: str, weights, ctx, size: int | None, preprocessing: Preprocessing | None) -> HybridBlock:
+    """The network `name`. A size that cannot go through it is one line; MXNet ends the process at some."""
+    if size and not LEAST_SIZE <= size <= LARGEST_SIZE:
+        raise UserError(f"--image-size {size}: {LEAST_SIZE} to {LARGEST_SIZE} pixels are possible")
+    if name == SMALL:
+        return ResNet20()
+    try:
+        return backbones.create(name, weights, ctx=ctx, size=size, preprocessing=preprocessing)
+    except mx.MXNetError as error:
+        if not size:
+            raise
+        raise UserError(f"--image-size {size} is too small for {name}: give more, or leave it out") from error
 
 
 def description(net: Im2Vec) -> dict | None:

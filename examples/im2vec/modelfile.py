@@ -39,7 +39,7 @@ class Model:
         Holds the class vectors, see `examples.im2vec.objectives`.
     about : dict
         ``dataset``, ``classes``, ``counts``, ``groups``, ``group_names``, ``model``, ``size``, ``preprocessing``,
-        ``dim``, ``objective``, ``negatives``, ``epochs``.
+        ``dim``, ``objective``, ``negatives``, ``epochs``, ``stability`` (see `examples.im2vec.stability`).
     means : (classes, dim) float32
         The mean of f(x) over the training pictures of each class.
     examples : (classes, s, s, 3) uint8
@@ -51,6 +51,10 @@ class Model:
     about: dict
     means: np.ndarray | None = None
     examples: np.ndarray | None = None
+
+    def vectors(self, kind: str) -> np.ndarray:
+        """The class vectors (``class``), or the means of f(x) (``mean``): (classes, d) float32."""
+        return self.objective.class_vectors() if kind == "class" else self.means
 
 
 def place(path) -> Path:

@@ -35,10 +35,11 @@ def parse_args(argv=None):
     p.add_argument("--batch-size", type=cli.batch_size, metavar="N",
                    help="pictures in a batch, over all devices; default is 64, fewer (to 8) where an epoch would have"
                    " less than 16 batches")  # fmt: skip
-    p.add_argument("--lr", type=cli.positive_float, default=0.1, metavar="RATE", help="initial learning rate of SGD")
+    p.add_argument("--lr", type=cli.positive_float, metavar="RATE",
+                   help="initial rate of SGD; default is 0.1, and 0.01 for a softmax on a frozen network")  # fmt: skip
     p.add_argument("--momentum", type=cli.unit_float, default=0.9, metavar="X", help="momentum of SGD")
     p.add_argument("--weight-decay", type=cli.non_negative_float, metavar="X",
-                   help="weight decay; default is 5e-4, and 0.01 / sqrt(classes) on a frozen network")  # fmt: skip
+                   help="weight decay; default is 5e-4, and chosen on a frozen network: see the README")  # fmt: skip
     p.add_argument("--use-pretrained", action="store_true", help="start from ImageNet parameters")
     p.add_argument("--backbone-lr", type=cli.non_negative_float, default=0.0, metavar="X",
                    help="factor of --lr for a pretrained backbone; 0 freezes it and reads it once")  # fmt: skip
@@ -64,18 +65,16 @@ def parse_args(argv=None):
     return args
 
 
-def sgd(args, classes, objective, frozen):
+def sgd(args, classes, objective, frozen, decay):
     """The options of SGD for the network and for the class vectors.
 
     With negative sampling a picture meets few of many classes, so their vectors take larger steps. On frozen features
-    decay decides how alike the vectors are, and what it bites depends on the number of classes: see the README.
+    a softmax takes smaller ones: f(x) is long there (its square some 2 * dim), and larger steps diverge.
     """
-    decay = args.weight_decay
-    if decay is None:
-        decay = 0.01 / classes**0.5 if frozen else 5e-4
-    options = {"learning_rate": args.lr, "momentum": args.momentum, "wd": decay}
+    lr = args.lr or (0.01 if frozen and objective != "negative" else 0.1)
+    options = {"learning_rate": lr, "momentum": args.momentum, "wd": decay}
     few = (classes / 10) ** 0.5 if objective == "negative" else 1
-    return options, {**options, "learning_rate": args.lr * few}
+    return options, {**options, "learning_rate": lr * few}
 
 
 def main(args):
@@ -87,7 +86,7 @@ def main(args):
     from common.files import write_array
     from common.run import Run
     from common.samplers import Shuffled
-    from examples.im2vec import data, evaluation, modelfile, visualize
+    from examples.im2vec import data, evaluation, modelfile, stability, vectors, visualize
 
     contexts = devices.contexts(args.gpus, args.num_cpus)
     kvstore = devices.kvstore(args.kvstore)
@@ -144,8 +143,15 @@ def main(args):
     else:
         encode, loader, still = data.moving(net, train_set, test_set, sampler, args, kvstore.rank)
 
+    # How strong the weight decay is; on frozen features, whether the vectors are stable with it.
+    setting = len(train_set.class_names), about["objective"], frozen
+    decays, stable = stability.decays(args.weight_decay, *setting), None
+    if frozen and kvstore.num_workers == 1:
+        stable = stability.of_features(run, args, about, still[0], decays, lambda decay: sgd(args, *setting, decay))
+    decay = stable["decay"] if stable else decays[0]
+
     # One step: f(x) of the batch, the objective, the update of both.
-    of_network, of_vectors = sgd(args, len(train_set.class_names), about["objective"], frozen)
+    of_network, of_vectors = sgd(args, *setting, decay)
     moving = net.head.collect_params() if frozen else net.collect_params()
     if about["pretrained"]:
         net.backbone.collect_params().setattr("lr_mult", args.backbone_lr)
@@ -187,6 +193,9 @@ def main(args):
     if kvstore.rank == 0:
         about["epochs"] += args.epochs
         found = evaluation.encode(encode, still[0])
+        if not frozen:
+            stable = stability.of_vectors(args, about, found, train_set.labels, (of_network, of_vectors))
+        about["stability"] = stable
         start.means = evaluation.class_means(found, train_set.labels, len(train_set.class_names))
         start.examples = evaluation.typical(evaluation.scores(objective, found), train_set)
         guesses = evaluation.scores(objective, evaluation.encode(encode, still[1])).argmax(axis=1)
@@ -194,7 +203,9 @@ def main(args):
         write_array(run.folder / "confusion.npy", confused)
         for place in filter(None, (run.folder / "model.params", args.output)):
             run.log(f"model written to {modelfile.save(place, start)}")
-        run.finish(figures)
+        run.finish({**figures, **stability.figures(stable)})
+        vectors.save(start, run.folder)
+        run.log(stability.sentence(stable))
         if not args.no_plots:
             visualize.draw(start, run.folder, run.folder, run.history(), log=run.log)
 

@@ -3,45 +3,61 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from common.errors import UserError
 from common.files import atomic, write_array, write_text
+from examples.im2vec import evaluation
+
+FILES = {"class": ("vectors", "nearest"), "mean": ("means", "nearest-means")}  # names, by what the vectors are
 
 
 def words(names: Sequence[str]) -> list[str]:
-    """The names as single words: word2vec's text format separates by blanks, so `_` stands for them.
+    """The names as single words that differ: word2vec's text format separates by blanks, so `_` stands for them.
 
-    Raises
-    ------
-    UserError
-        Two names become one word.
+    Where another class has that name already (``a b`` beside ``a_b``), more `_` stand for each blank.
     """
-    found = ["_".join(name.split()) for name in names]
-    twice = next((word for word in found if found.count(word) > 1), None) if len(set(found)) < len(found) else None
-    if twice:
-        raise UserError(f"two classes are called {twice} once blanks are written as _: rename one")
+    taken = {name for name in names if len(name.split()) == 1 and name == name.strip()}
+    found = []
+    for name in names:
+        word, blank = name, "_"
+        if name not in taken:
+            while (word := blank.join(name.split())) in taken:
+                blank += "_"
+            taken.add(word)
+        found.append(word)
     return found
 
 
-def save(table: np.ndarray, names: Sequence[str], folder) -> list[Path]:
-    """Write ``vectors.npy`` (n, d) names in ``classes.txt``, and both as ``vectors.txt`` (word2vec's format)."""
-    folder = Path(folder)
-    write_array(folder / "vectors.npy", table)
-    write_text(folder / "classes.txt", "".join(f"{name}\n" for name in names))
-    rows = [f"{word} {' '.join(f'{x:.7g}' for x in row)}\n" for word, row in zip(words(names), table)]
-    write_text(folder / "vectors.txt", f"{len(table)} {table.shape[1]}\n" + "".join(rows))
-    return [folder / "vectors.npy", folder / "classes.txt", folder / "vectors.txt"]
+def save(model, folder, k: int = 5) -> list[Path]:
+    """Write the vectors of a model, learned and means of f(x), and each class's `k` nearest.
 
+    Parameters
+    ----------
+    model : examples.im2vec.modelfile.Model
+    folder : path
 
-def save_nearest(found: Mapping[str, Sequence[tuple[str, float]]], path) -> Path:
-    """Write a CSV of class, rank, nearest class, cosine."""
-    with atomic(path) as beside, open(beside, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["class", "rank", "nearest", "cosine"])
-        for name, row in found.items():
-            writer.writerows([name, rank, other, f"{cosine:.4f}"] for rank, (other, cosine) in enumerate(row, 1))
-    return Path(path)
+    Returns
+    -------
+    list of Path
+        ``classes.txt``, the names, a line a class; ``vectors.npy`` (n, d) and ``vectors.txt``, the same in word2vec's
+        format, for the learned vectors and ``means.npy`` and ``means.txt`` for the means, all less the mean of all
+        classes: their cosines are those of the heat map. ``nearest.csv`` and ``nearest-means.csv``.
+    """
+    folder, names = Path(folder), model.about["classes"]
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "classes.txt", "".join(f"{' '.join(name.split())}\n" for name in names))
+    written = [folder / "classes.txt"]
+    for kind, (stem, nearest) in FILES.items():
+        table = evaluation.centred(model.vectors(kind))
+        write_array(folder / f"{stem}.npy", table)
+        rows = [f"{word} {' '.join(f'{x:.7g}' for x in row)}\n" for word, row in zip(words(names), table)]
+        write_text(folder / f"{stem}.txt", f"{len(table)} {table.shape[1]}\n" + "".join(rows))
+        found = evaluation.nearest(evaluation.similarity(table), names, k)
+        with atomic(folder / f"{nearest}.csv") as beside, open(beside, "w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["class", "rank", "nearest", "cosine"])
+            for name, row in found.items():
+                writer.writerows([name, rank, other, f"{cosine:.4f}"] for rank, (other, cosine) in enumerate(row, 1))
+        written += [folder / f"{stem}.npy", folder / f"{stem}.txt", folder / f"{nearest}.csv"]
+    return written

@@ -22,8 +22,9 @@ def parse_args(argv=None):
     p.add_argument(
         "--output", metavar="DIR", help="where to write; default is --run-dir, or a folder called as --input"
     )
-    p.add_argument("--vectors", default="class", choices=KINDS, metavar="KIND",
-                   help="class: the learned vectors; mean: the mean of f(x) over each class's pictures")  # fmt: skip
+    p.add_argument("--vectors", choices=KINDS, metavar="KIND",
+                   help="class: the learned vectors; mean: the mean of f(x) over each class's pictures; default is what"
+                   " train.py found to be stable")  # fmt: skip
     p.add_argument("--analogy", action="append", default=[], metavar="SUM",
                    help="classes nearest to a sum such as 'lion - tiger + wolf'; may be given again")  # fmt: skip
     p.add_argument("--nearest", type=cli.positive_int, default=5, metavar="K", help="nearest classes listed for each")
@@ -41,7 +42,7 @@ def main(args):
     draw(model, folder, args.run_dir, history, args.vectors, args.analogy, args.nearest)
 
 
-def draw(model, folder, run_dir=None, history=(), kind="class", analogies=(), k=5, log=print):
+def draw(model, folder, run_dir=None, history=(), kind=None, analogies=(), k=5, log=print):
     """Write pictures, vectors and ``report.html`` of a model into `folder`.
 
     Parameters
@@ -52,7 +53,8 @@ def draw(model, folder, run_dir=None, history=(), kind="class", analogies=(), k=
         A run whose ``vectors/epoch-*.npy`` make the film.
     history : sequence of dict
         Rows of ``metrics.jsonl``, for the curves.
-    kind : {"class", "mean"}
+    kind : {"class", "mean"}, optional
+        Default is what is stable.
     analogies : sequence of str
     k : int
         Nearest classes of each.
@@ -61,12 +63,14 @@ def draw(model, folder, run_dir=None, history=(), kind="class", analogies=(), k=
     import numpy as np
 
     from common import plots, report
-    from examples.im2vec import evaluation, pictures, vectors
+    from examples.im2vec import evaluation, pictures, stability, vectors
 
     folder, names = pathlib.Path(folder), model.about["classes"]
     plots_dir = folder / "plots"
     plots_dir.mkdir(parents=True, exist_ok=True)
-    table = model.objective.class_vectors() if kind == "class" else model.means
+    found_stable = model.about.get("stability")  # older model files do not tell
+    kind = kind or stability.shown(found_stable)
+    table, called = model.vectors(kind), stability.NAMES[kind]
     directions = evaluation.directions(table)
     similar = evaluation.similarity(table)
     shown, shown_names, what = outline(table, model.about)
@@ -78,27 +82,26 @@ def draw(model, folder, run_dir=None, history=(), kind="class", analogies=(), k=
         "tree": plots.dendrogram(shown, shown_names, plots_dir / "dendrogram.png"),
         "pca": pictures.class_map(
             pictures.unit_square(places), model.examples, names, plots_dir / "pca.png",
-            f"PCA of {len(names)} class vectors; the two axes hold {share:.0%} of the variance",
+            f"PCA of {len(names)} {called}; the two axes hold {share:.0%} of the variance",
         ),
         "tsne": pictures.class_map(
             pictures.unit_square(pictures.neighbour_map(directions)), model.examples, names, plots_dir / "tsne.png",
-            f"t-SNE of {len(names)} class vectors",
+            f"t-SNE of {len(names)} {called}",
         ),
     }  # fmt: skip
     found = evaluation.nearest(similar, names, k)
     sums = {text: evaluation.analogy(text, table, names, k) for text in analogies}
     for text, answer in sums.items():
         log(f"{text} = {listed(answer)}")
-    written = vectors.save(table, names, folder)
-    vectors.save_nearest(found, folder / "nearest.csv")
-
+    written, nearest = vectors.save(model, folder, k), vectors.FILES[kind][1]
+    told = stability.sentence(found_stable) + "." if found_stable else ""
     sections = [
-        ("Similarity", [f"Cosine of the {kind} vectors, their mean taken off: {what}.", drawn["similarity"]]),
+        ("Similarity", [f"Cosine of the {called}, their mean taken off: {what}. {told}", drawn["similarity"]]),
         ("Tree", [drawn["tree"]]),
         ("Map by variance", [drawn["pca"]]),
         ("Map by neighbourhood", [drawn["tsne"]]),
         ("Nearest classes", [{name: {"nearest (cosine)": listed(found[name])} for name in names[:MANY]},
-                             f"{len(names)} classes in all: nearest.csv has them." if len(names) > MANY else ""]),
+                             f"{len(names)} classes in all: {nearest}.csv has them." if len(names) > MANY else ""]),
     ]  # fmt: skip
     if sums:
         sections.append(("Analogies", [{text: {"nearest (cosine)": listed(answer)} for text, answer in sums.items()}]))
@@ -110,7 +113,8 @@ def draw(model, folder, run_dir=None, history=(), kind="class", analogies=(), k=
         learned = [evaluation.directions(np.load(frame)) for frame in frames]
         film = pictures.film(learned, model.examples, names, plots_dir / "training.gif")
         sections.append(("Through training", ["The learned class vectors, a frame an epoch.", film]))
-    about = {key: value for key, value in model.about.items() if key not in ("classes", "counts", "groups")}
+    left_out = ("classes", "counts", "groups", "stability")
+    about = {key: value for key, value in model.about.items() if key not in left_out}
     title = f"im2vec: {len(names)} classes of {model.about['dataset']}"
     page = report.write(folder, title, sections, {**about, "vectors": ", ".join(path.name for path in written)})
     log(f"pictures in {plots_dir}, report {page}")

@@ -16,6 +16,10 @@ def test_accuracy_counts_the_classes_ahead():
     assert evaluation.accuracy(scores, np.array([0, 0, 2])) == {"accuracy": 1 / 3, "accuracy@5": 2 / 3}
 
 
+def test_a_tie_counts_as_wrong():
+    assert evaluation.accuracy(np.zeros((3, 6)), np.array([0, 1, 2])) == {"accuracy": 0, "accuracy@5": 0}
+
+
 def test_class_means_by_hand():
     means = evaluation.class_means(np.array([[1.0, 2], [3, 4], [5, 6]]), np.array([1, 1, 0]), 2)
     assert means.tolist() == [[5, 6], [2, 3]]

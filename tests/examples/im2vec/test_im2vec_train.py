@@ -65,6 +65,7 @@ def test_a_run_writes_everything(first):
     assert plots >= {"similarity.png", "dendrogram.png", "pca.png", "tsne.png", "training.gif", "curves.png"}
     figures = json.loads((folder / "metrics.json").read_text())
     assert figures["accuracy"] > 0.6  # three colours
+    assert "stability not measured, which takes 4 classes" in (folder / "log.txt").read_text()
     assert len(list((folder / "vectors").glob("epoch-*.npy"))) == 3
     assert np.load(folder / "confusion.npy").sum() == 3 * 8
     page = (folder / "report.html").read_text()
@@ -202,16 +203,23 @@ def test_wrong_flags_end_with_one_line_and_status_2(flags, message, capsys):
 
 
 @pytest.mark.parametrize(
-    "flags, classes, frozen, rate, decay",
-    [([], 10, False, 0.1, 5e-4), ([], 1000, False, 1.0, 5e-4), (["--objective", "softmax"], 1000, False, 0.1, 5e-4),
-     ([], 10, True, 0.1, 0.01 / 10**0.5),
-     ([], 2500, True, 2.5**0.5, 2e-4), (["--lr", "0.01", "--weight-decay", "0"], 40, True, 0.02, 0)],
+    "flags, classes, frozen, rates, decay",
+    [([], 10, False, (0.1, 0.1), 5e-4), ([], 1000, False, (0.1, 1.0), 5e-4),
+     (["--objective", "softmax"], 1000, False, (0.1, 0.1), 5e-4), ([], 10, True, (0.1, 0.1), 0.01 / 10**0.5),
+     ([], 2500, True, (0.1, 2.5**0.5), 2e-4), (["--lr", "0.01", "--weight-decay", "0"], 40, True, (0.01, 0.02), 0),
+     (["--objective", "softmax"], 100, True, (0.01, 0.01), 0.01),
+     (["--objective", "hierarchical"], 100, True, (0.01, 0.01), 1e-3),
+     (["--objective", "softmax", "--lr", "0.2"], 100, True, (0.2, 0.2), 0.01)],
 )  # fmt: skip
-def test_rate_and_decay_fit_the_number_of_classes(flags, classes, frozen, rate, decay):
+def test_rate_and_decay_fit_the_number_of_classes(flags, classes, frozen, rates, decay):
+    from examples.im2vec import stability
+
     args = train.parse_args(flags)
-    of_network, of_vectors = train.sgd(args, classes, args.objective, frozen)
-    assert of_network == {"learning_rate": args.lr, "momentum": 0.9, "wd": pytest.approx(decay)}
-    assert of_vectors == {**of_network, "learning_rate": pytest.approx(rate)}
+    decays = stability.decays(args.weight_decay, classes, args.objective, frozen)
+    assert decays[0] == pytest.approx(decay) and decays == sorted(decays)
+    assert (len(decays) > 1) == (frozen and "--weight-decay" not in flags)
+    found = train.sgd(args, classes, args.objective, frozen, decays[0])
+    assert found == tuple({"learning_rate": pytest.approx(r), "momentum": 0.9, "wd": decays[0]} for r in rates)
 
 
 def test_input_of_other_data_or_classes_is_refused(cifar100, first, tmp_path):
@@ -243,8 +251,71 @@ def test_visualize_a_model_file(first, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert re.search(r"^lion = (tiger|wolf) -?[\d.]+, (wolf|tiger)", printed, re.M)
     assert "Analogies" in (tmp_path / "report.html").read_text()
+    assert "Cosine of the means of f(x)" in (tmp_path / "report.html").read_text()
+
+
+def test_both_kinds_of_vectors_are_kept_centred_as_the_heat_map_is(first, tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr("common.plots.cosines", lambda matrix, *_: drawn.update(matrix=matrix))
     model = modelfile.load(first / "three" / "lion_tiger_wolf")
-    np.testing.assert_array_equal(np.load(tmp_path / "vectors.npy"), model.means)
+    files = {"class": ("vectors", model.objective.class_vectors()), "mean": ("means", model.means)}
+    for kind, (stem, table) in files.items():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("common.report.write", lambda *_: None)  # it would look for the heat map
+            visualize.draw(model, tmp_path, kind=kind, log=lambda _: None)
+        for place in (tmp_path, first / "run"):  # whichever was shown
+            rows = [line.split(" ")[1:] for line in (place / f"{stem}.txt").read_text().splitlines()[1:]]
+            rows = np.array(rows, float)
+            np.testing.assert_allclose(rows, table - table.mean(axis=0), rtol=1e-5, atol=1e-5)
+            np.testing.assert_allclose(rows, np.load(place / f"{stem}.npy"), rtol=1e-5, atol=1e-5)
+        unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        np.testing.assert_allclose(drawn["matrix"], unit @ unit.T, atol=1e-5)
+    nearest = [(tmp_path / name).read_text() for name in ("nearest.csv", "nearest-means.csv")]
+    assert nearest[0] != nearest[1] and all("class,rank,nearest,cosine" in text for text in nearest)
+
+
+def test_no_plots_writes_the_vectors_all_the_same(cifar100, tmp_path):
+    run(cifar100, tmp_path, "--no-plots", "--epochs", "1")
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names >= {"vectors.npy", "vectors.txt", "means.npy", "means.txt", "classes.txt", "nearest.csv"}
+    assert "report.html" not in names
+
+
+def test_classes_whose_names_differ_by_a_blank_alone_stay_apart(tmp_path):
+    from PIL import Image
+
+    for name in ("a b", "a_b", "a__b", "c"):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for number in range(3):
+            Image.new("RGB", (8, 8), (number, 9, 9)).save(tmp_path / "pictures" / name / f"{number}.png")
+    flags = ["--dataset", "folder", "--data-path", str(tmp_path / "pictures"), "--run-dir", str(tmp_path / "run")]
+    train.main(train.parse_args([*flags, "--epochs", "1", "--no-plots", "--image-size", "8"]))
+    rows = (tmp_path / "run" / "vectors.txt").read_text().splitlines()
+    assert [row.split(" ")[0] for row in rows[1:]] == ["a___b", "a__b", "a_b", "c"]  # folders in name order
+    assert (tmp_path / "run" / "classes.txt").read_text().splitlines() == ["a b", "a__b", "a_b", "c"]
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [(["--image-size", "1"], "--image-size 1: 5 to 4096 pixels"), (["--image-size", "4"], "--image-size 4: 5 to"),
+     (["--image-size", "1000000"], "--image-size 1000000: 5 to 4096 pixels"),
+     (["--image-size", "10", "--model", "squeezenet1.1"], "--image-size 10 is too small for squeezenet1.1")],
+)  # fmt: skip
+def test_a_size_that_no_picture_can_have_is_one_line(cifar100, tmp_path, flags, message):
+    with pytest.raises(UserError, match=message):
+        run(cifar100, tmp_path / "run", *flags)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [(["--dataset", "folder", "--data-path", "nowhere"], "nowhere is not there: --data-path takes a folder"),
+     (["--dataset", "folder"], "needs --data-path")],
+)  # fmt: skip
+def test_a_mistyped_folder_names_its_own_remedy(flags, message, tmp_path):
+    with pytest.raises(UserError, match=message) as refused:
+        train.main(train.parse_args([*flags, "--run-dir", str(tmp_path / "run")]))
+    assert "official folder" not in str(refused.value)
 
 
 def test_help_names_every_flag_of_the_document_quickly():
