@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -10,10 +12,11 @@ from collections.abc import Callable, Sequence
 from common.errors import UserError, near
 from common.paths import data_root
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 LARGEST = 1e6  # of rates, factors and margins: float32 overflows soon after
-OPTIMIZERS = (  # MXNet's
-    "adadelta", "adagrad", "adam", "adamax", "dcasgd", "ftml", "ftrl", "groupadagrad", "lamb", "lars", "lbsgd", "nadam",
-    "nag", "rmsprop", "sgd", "sgld", "signum",
+OPTIMIZERS = (  # MXNet's, but for the one that takes matrices alone
+    "adadelta", "adagrad", "adam", "adamax", "dcasgd", "ftml", "ftrl", "lamb", "lars", "lbsgd", "nadam", "nag",
+    "rmsprop", "sgd", "sgld", "signum",
 )  # fmt: skip
 KVSTORES = ("local", "device", "nccl", "dist_sync", "dist_device_sync", "dist_async")
 
@@ -112,18 +115,27 @@ def _shown(path) -> str:
 def launch(main: Callable, parse_args: Callable) -> None:
     """Run a script's `main` and turn its end into an exit status.
 
-    0 done; 2 with one line ``error: ...`` on stderr for a `UserError`; 130 on Ctrl-C, when the checkpoints
-    written so far are whole, since each is renamed into place.
+    0 done; 2 with one line ``error: ...`` on stderr for a `UserError` and for a full or read-only disk; 130 on Ctrl-C,
+    when the checkpoints written so far are whole, since each is renamed into place.
     """
     try:
         main(parse_args())
     except UserError as error:
-        sys.stdout.flush()
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        _fail(str(error))
+    except OSError as error:  # files are written through `common.files`, which says this; libraries write too
+        if error.errno not in NO_ROOM:
+            raise
+        _fail(f"cannot write {error.filename or 'a file'}: {error.strerror}; free some space or give another place")
     except KeyboardInterrupt:
         print("stopped; a run with checkpoints continues with --resume", file=sys.stderr)
         sys.exit(130)
+
+
+def _fail(message: str) -> None:
+    with contextlib.suppress(OSError):  # what was printed goes to the full disk, perhaps
+        sys.stdout.flush()
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
 
 
 def int_list(text: str) -> list[int]:
