@@ -18,6 +18,7 @@ from common.files import flush, plain, save_arrays, sha256, writing
 BEST = "best.json"
 REMEDY = "the checkpoint before it is kept; free some space, then continue with --resume"
 OTHER = "other code or flags wrote it; start another run with another --run-dir"
+NUMBERS = ("m_schedule",)  # what an optimizer keeps beside its arrays and counts: Nadam's momentum so far
 AGREEMENT_KEY = 1 << 24  # in the kvstore, far from the parameters' numbers
 
 
@@ -280,6 +281,7 @@ def _trainer_state(trainer: gluon.Trainer) -> tuple[dict, dict]:
         {
             "num_update": optimizer.num_update,
             "counts": {str(d): counts for d, counts in optimizer._all_index_update_counts.items()},
+            "numbers": {name: getattr(optimizer, name) for name in NUMBERS if hasattr(optimizer, name)},
         }
         for optimizer in _optimizers(trainer)
     ]
@@ -305,6 +307,7 @@ def _restore_trainer(trainer: gluon.Trainer, arrays: dict, layout: dict) -> None
             updater.states_synced[int(index)] = True
     for optimizer, saved in zip(_optimizers(trainer), layout["optimizers"]):
         optimizer.num_update = saved["num_update"]
+        vars(optimizer).update(saved.get("numbers", {}))
         counts = {int(d): {int(i): n for i, n in c.items()} for d, c in saved["counts"].items()}
         optimizer._all_index_update_counts = counts
         optimizer._index_update_count = counts.get(0, {})

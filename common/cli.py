@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import io
 import os
 import re
@@ -14,10 +15,11 @@ from common import handover
 from common.errors import UserError, near
 from common.paths import data_root
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 LARGEST = 1e6  # of rates, factors and margins: float32 overflows soon after
-OPTIMIZERS = (  # MXNet's
-    "adadelta", "adagrad", "adam", "adamax", "dcasgd", "ftml", "ftrl", "groupadagrad", "lamb", "lars", "lbsgd", "nadam",
-    "nag", "rmsprop", "sgd", "sgld", "signum",
+OPTIMIZERS = (  # MXNet's, but for the one that takes matrices alone
+    "adadelta", "adagrad", "adam", "adamax", "dcasgd", "ftml", "ftrl", "lamb", "lars", "lbsgd", "nadam", "nag",
+    "rmsprop", "sgd", "sgld", "signum",
 )  # fmt: skip
 ON_ERROR = ("stop", "skip")
 KVSTORES = ("local", "device", "nccl", "dist_sync", "dist_device_sync", "dist_async")
@@ -123,10 +125,10 @@ def _shown(path) -> str:
 def launch(main: Callable, parse_args: Callable) -> None:
     """Run a script's `main` and turn its end into an exit status.
 
-    0 done; 2 with one line ``error: ...`` on stderr for a `UserError`; 130 on Ctrl-C, when the checkpoints
-    written so far are whole, since each is renamed into place; 141 without a word when whoever reads the output has
-    had enough (``| head``). An interpreter that lacks the packages is left for the one of ``make setup`` before
-    `main` begins: see `common.handover`.
+    0 done; 2 with one line ``error: ...`` on stderr for a `UserError` and for a full or read-only disk; 130 on Ctrl-C,
+    when the checkpoints written so far are whole, since each is renamed into place; 141 without a word when whoever
+    reads the output has had enough (``| head``). An interpreter that lacks the packages is left for the one of
+    ``make setup`` before `main` begins: see `common.handover`.
     """
     for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a class's name is no reason to stop
         if isinstance(stream, io.TextIOWrapper):
@@ -139,26 +141,38 @@ def launch(main: Callable, parse_args: Callable) -> None:
         finally:
             print(end="", flush=True)
     except UserError as error:
-        _last_words(f"error: {error}")
-        sys.exit(2)
+        _end(2, f"error: {error}")
     except KeyboardInterrupt:
-        _last_words("stopped; a run with checkpoints continues with --resume")
-        sys.exit(130)
+        _end(130, "stopped; a run with checkpoints continues with --resume")
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter complains as it ends
-        sys.exit(141)
+        _end(141)
     except OSError as error:
-        library = re.match(r"(lib[\w.+-]+): cannot open shared object file", str(error))
-        if not library:
+        line = _refused(error)
+        if not line:
             raise
+        _end(2, f"error: {line}")
+
+
+def _refused(error: OSError) -> str:
+    """What to say when the system refuses to write or to load a library; "" for all other errors."""
+    if error.errno in NO_ROOM:  # files are written through `common.files`, which says this; libraries write too
+        return f"cannot write {error.filename or 'a file'}: {error.strerror}; free some space or give another place"
+    library = re.match(r"(lib[\w.+-]+): cannot open shared object file", str(error))
+    if library:
         remedy = "install the libraries of CUDA 11.2, or take the CPU build" if "cu" in library[1] else "install it"
-        _last_words(f"error: MXNet does not start, {library[1]} is not there: {remedy} (make setup)")
-        sys.exit(2)
+        return f"MXNet does not start, {library[1]} is not there: {remedy} (make setup)"
+    return ""
 
 
-def _last_words(line: str) -> None:
-    with contextlib.suppress(BrokenPipeError):
-        print(line, file=sys.stderr)
+def _end(status: int, line: str = "") -> None:
+    try:
+        print(end="", flush=True)
+    except OSError:  # nobody reads it, or it goes to the full disk: else the interpreter complains as it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if line:
+        with contextlib.suppress(OSError):
+            print(line, file=sys.stderr)
+    sys.exit(status)
 
 
 def int_list(text: str) -> list[int]:

@@ -97,7 +97,7 @@ def read(folder: Path) -> dict:
     UserError
         There is none, or it cannot be read.
     """
-    files = [path for path in (folder / ARGS, *sorted(folder.glob(f"worker-*/{ARGS}"))) if path.is_file()]
+    files = [path for path in (folder / ARGS, *sorted(folder.glob(f"worker-*/{ARGS}"))) if os.path.isfile(path)]
     if not files:
         raise UserError(f"{folder} holds no run to resume: leave out --resume, or give its --run-dir")
     parts = []

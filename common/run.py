@@ -61,7 +61,7 @@ class Run:
         self.within = within
         self.checkpoints = self.folder / "checkpoints"
         self.plots = self.folder / "plots"
-        exists = (self.folder / resuming.ARGS).exists()
+        exists = os.path.exists(self.folder / resuming.ARGS)  # False also where the name is too long
         if resume and not exists:
             raise UserError(f"{self.folder} holds no run to resume: leave out --resume, or give its --run-dir")
         if exists and not resume:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from mxnet import autograd, gluon
 
-from common import optimizer
+from common import cli, optimizer
 from common.checkpoint import Checkpoints, agreed, fill, verify
 from common.errors import UserError
 from common.paths import REPO
@@ -61,6 +61,29 @@ def test_restores_every_device_and_the_optimizers(tmp_path, devices):
     if devices == 3:  # batch-norm statistics differ between devices: each has its own
         statistics = [a.asnumpy() for a in net[1].running_mean.list_data()]
         assert not np.array_equal(statistics[0], statistics[1])
+
+
+@pytest.mark.parametrize("name", cli.OPTIMIZERS)
+def test_every_optimizer_goes_on_with_the_same_bits(tmp_path, name):
+    def begun():
+        mx.random.seed(0)
+        net = gluon.nn.Dense(3, in_units=4)
+        net.initialize(mx.init.Xavier())
+        return net, optimizer.trainer([(net.collect_params(), name, {"learning_rate": 0.01, "wd": 1e-4})])
+
+    def go_on(net, updater):
+        mx.random.seed(1)  # of sgld's own noise
+        train(net, updater, [mx.cpu()], 3)
+
+    net, updater = begun()
+    go_on(net, updater)
+    Checkpoints(tmp_path, {"net": net}, {"t": updater}).save({"epoch": 1, "batch": 0})
+    go_on(net, updater)
+    again, again_updater = begun()
+    Checkpoints(tmp_path, {"net": again}, {"t": again_updater}).load()
+    go_on(again, again_updater)
+    for a, b in zip(values(net), values(again)):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_damaged_newest_is_reported_and_the_one_before_used(tmp_path):

@@ -1,6 +1,7 @@
 """The command line that the examples share: defaults shown, errors in one line, exit statuses."""
 
 import argparse
+import errno
 import importlib
 import os
 import signal
@@ -137,6 +138,19 @@ def test_a_users_error_is_one_line_and_status_2(capsys):
     shown = capsys.readouterr()
     assert shown.err == "error: row 7 of labels.csv has no class: name one\n"
     assert shown.out == "so far so good\n"
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])
+def test_a_full_disk_is_one_line_whoever_writes(capsys, code):
+    def main(args):
+        raise OSError(code, os.strerror(code), "some/file")
+
+    assert ends_with(main) == 2
+    assert capsys.readouterr().err == (
+        f"error: cannot write some/file: {os.strerror(code)}; free some space or give another place\n"
+    )
+    with pytest.raises(FileNotFoundError):
+        cli.launch(lambda args: os.stat("no such file"), lambda: None)
 
 
 def test_main_gets_the_arguments_and_other_errors_keep_their_traceback():

@@ -130,6 +130,12 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
         Run.start(arguments(run_dir=str(tmp_path / "file" / "run")), "vse")
 
 
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_name_that_is_too_long_is_one_line(tmp_path, resume):
+    with pytest.raises(UserError, match="File name too long" if not resume else "holds no run to resume"):
+        Run.start(arguments(run_dir=str(tmp_path / ("a" * 300)), resume=resume), "vse")
+
+
 def test_other_workers_write_inside_the_first_ones(tmp_path):
     first, third = (Run.start(arguments(run_dir=str(tmp_path / "run")), "vse", rank) for rank in (0, 2))
     assert first.folder == tmp_path / "run" and third.folder == tmp_path / "run" / "worker-2"

@@ -15,6 +15,7 @@ from PIL import Image
 from common import backbones
 from common.datasets import ImageSet
 from common.errors import UserError
+from common.paths import REPO
 from examples.transfer import generate_embedding, inputs, networks, outputs
 from tests.conftest import require_weights
 
@@ -529,3 +530,13 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_file(tmp_path):
     assert "continues after" in again.stdout
     subprocess.run([*command, "-n", "whole"], env=env, capture_output=True, check=True)
     assert (tmp_path / "killed.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+def test_a_started_output_has_one_writer(tmp_path):
+    begun = outputs.Output(tmp_path, "x", "npy", 5, "key")
+    begun.add(np.ones((4, 5)), {})
+    begun.save()
+    code = f"from examples.transfer import outputs; outputs.Output({str(tmp_path)!r}, 'x', 'npy', 5, 'key')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True)
+    assert "x.part is written by another process now: wait for its end, or give another name" in done.stderr
+    assert (tmp_path / "x.part" / "vectors").stat().st_size == 4 * 5 * 4

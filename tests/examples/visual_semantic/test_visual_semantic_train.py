@@ -15,6 +15,9 @@ from PIL import Image
 
 from common import cli
 from common.datasets import awa2
+from common.errors import UserError
+from common.run import Run
+from examples.visual_semantic import train
 from tests.conftest import require_weights
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "visual_semantic"
@@ -215,3 +218,13 @@ def test_the_shipped_model_is_small_and_knows_animals_by_their_words():
     nearness = queries @ queries.T
     assert nearness[0, 1] > nearness[0, 3] and nearness[1, 2] > nearness[2, 3]
     assert {"model", "crop", "resize", "word_vectors", "stage", "figures", "licence"} <= set(net.card)
+
+
+def test_a_resumed_run_may_choose_the_rates_of_stages_to_come(tmp_path):
+    Run.start(train.parse_args(["--stages", "1", "--run-dir", str(tmp_path)]), "visual_semantic")
+    (tmp_path / "stage1").mkdir()
+    flags = ["--resume", "--run-dir", str(tmp_path)]
+    args = train.parse_args([*flags, "--stages", "2a", "--lr-2a", "0.5"])
+    assert (args.stages, args.lr_2a, args.lr_1) == (["2a"], 0.5, 1e-3)
+    with pytest.raises(UserError, match="--lr-1 0.5: .* was begun with --lr-1 0.001"):
+        train.parse_args([*flags, "--lr-1", "0.5"])
