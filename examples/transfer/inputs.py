@@ -45,7 +45,7 @@ def read(path, size: int, interpolation: str = "nearest") -> np.ndarray:
                 picture = Image.fromarray(images.rgb(picture))
             return resize(picture, size, interpolation)
     except images.BROKEN as error:
-        raise UserError(f"{printable(path)} is not a picture that can be read: {error}") from error
+        raise UserError(f"{walk.shown(path)} is not a picture that can be read: {error}") from error
 
 
 @dataclass
@@ -78,7 +78,7 @@ class Files:
 
     def names(self) -> list[str]:
         """Where each picture came from."""
-        return [shown(path) for path in self.paths]
+        return [walk.shown(path) for path in self.paths]
 
     def key(self) -> str:
         """A name for these pictures and labels, by place, size, time of change and label."""
@@ -91,24 +91,14 @@ class Files:
         return total.hexdigest()
 
 
-def shown(path) -> str:
-    """A path as text that can be written: names of files may be no UTF-8."""
-    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-def printable(path) -> str:
-    """The same in one line: a stray quotation mark in a CSV makes a name of several."""
-    return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in shown(path))
-
-
 def _why_unreadable(path: Path) -> str | None:
     if not _is_file(path):
-        return f"{printable(path)}: no such file"
+        return f"{walk.shown(path)}: no such file"
     try:
         with images.opened(path):
             return None
     except images.BROKEN as error:
-        return f"{printable(path)} is not a picture that can be read: {error}"
+        return f"{walk.shown(path)} is not a picture that can be read: {error}"
 
 
 def _is_file(path: Path) -> bool:
@@ -326,16 +316,14 @@ def from_folder(path) -> Files:
     if not root.is_dir():
         raise UserError(f"--folder {root} is no folder: one with a folder of pictures for each class is needed")
     skipped: list = []
-    found = [
-        (name, file) for name, place in folder.classes(root, skipped) for file in folder.pictures(place, skipped)
-    ]
+    found = [(name, file) for name, place in folder.classes(root, skipped) for file in folder.pictures(place, skipped)]
     left_out = walk.summary(skipped, root)
     if not found:
         raise UserError(f"--folder {root} holds no ROOT/CLASS/PICTURE.jpg; {left_out}")
     if skipped:
         print(f"{walk.shown(root)}: {len(found):,} pictures; {left_out}", flush=True)
     names, paths = zip(*found)
-    return Files(list(paths), np.array([shown(name) for name in names]), [shown(path) for path in paths])
+    return Files(list(paths), np.array([walk.shown(name) for name in names]), [walk.shown(path) for path in paths])
 
 
 def from_npy(

@@ -119,6 +119,16 @@ def test_pictures_of_every_kind_come_out_as_one_sees_them(tmp_path):
     assert np.all(right == 255)
 
 
+def test_deep_pictures_are_as_dark_as_they_are(tmp_path):
+    """Whatever their largest value, and as an array of the same values in 0..255 comes out."""
+    grey = np.linspace(0, 60, 100).reshape(10, 10).round()
+    Image.fromarray((grey * 257).astype(np.uint16)).save(tmp_path / "deep.png")
+    Image.fromarray((grey / 255).astype(np.float32)).save(tmp_path / "float.tif")
+    found = inputs.from_npy(*saved(tmp_path, np.repeat(grey[None, :, :, None], 3, axis=3)))
+    for file in ("deep.png", "float.tif"):
+        np.testing.assert_array_equal(inputs.read(tmp_path / file, 10), found.read(0, 10, "nearest"))
+
+
 @pytest.mark.parametrize(
     "text, words",
     [
@@ -340,8 +350,8 @@ def test_arrays_are_called_by_their_rows_and_names_that_are_no_text_can_be_writt
     assert found.names() == [f"{tmp_path / 'd.npy'} row 1", f"{tmp_path / 'd.npy'} row 2"]
     odd = Path("a\udcff.png")
     found = inputs.Files([odd, Path("b\nc\0.png")], np.array(["a", "\udcff"]), ["1", "2"])
-    assert found.names()[0] == "a\ufffd.png" and len(found.key()) == 64
-    assert found.check() == {0: "a\ufffd.png: no such file", 1: "b\\x0ac\\x00.png: no such file"}
+    assert found.names()[0] == "a\\udcff.png" and len(found.key()) == 64
+    assert found.check() == {0: "a\\udcff.png: no such file", 1: "b\\nc\\x00.png: no such file"}
 
 
 def test_pictures_are_not_read_far_ahead():

@@ -95,6 +95,15 @@ def test_few_data_make_one_batch_and_a_small_folder_says_what_it_holds(tmp_path,
         run(tmp_path, *start)
 
 
+def test_a_training_that_diverges_names_the_flag_of_this_program(folder, tmp_path, monkeypatch):
+    def infinite(loss, F, images, sentences):
+        return (F.sum(images) + F.sum(sentences)) * float("inf")
+
+    monkeypatch.setattr(model.RankingLoss, "hybrid_forward", infinite)
+    with pytest.raises(UserError, match="continue with --resume and a lower --lrate"):
+        run(folder, "--run-dir", str(tmp_path / "run"), "--no-plots")
+
+
 def test_search_of_features(trained, folder, tmp_path, capsys):
     texts = (folder / "f8k_test_caps.txt").read_text().splitlines()
     (tmp_path / "more.txt").write_text("w1 w2\n\nw3\n")
