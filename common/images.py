@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
 
-from common.errors import UserError
+from common.errors import UserError, reading
 
 cv2.setNumThreads(0)  # pictures are decoded in parallel, one thread each
 
@@ -126,7 +126,8 @@ def find(arguments: Sequence[str]) -> list[Path]:
         elif not argument.is_file():
             raise UserError(f"{argument}: no such picture or folder")
         elif argument.suffix == ".txt":
-            lines = argument.read_text(encoding="utf-8").splitlines()
+            with reading(argument, "a list has the path of a picture on each line, in UTF-8"):
+                lines = argument.read_text(encoding="utf-8-sig").splitlines()
             listed = [(number, Path(line.strip())) for number, line in enumerate(lines, 1) if line.strip()]
             missing = next((item for item in listed if not item[1].is_file()), None)
             if missing:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common import outside
 from common.errors import UserError
 from common.files import write_json
 
@@ -187,7 +188,8 @@ def load(path) -> tuple[np.ndarray, np.ndarray]:
     try:
         if path.name.endswith("_data.npy"):
             beside = path.with_name(path.name[: -len("_data.npy")] + "_labels.npy")
-            vectors, labels = np.load(path, allow_pickle=False), np.load(beside, allow_pickle=False).reshape(-1)
+            vectors, labels = (outside.load_npy(file, mmap_mode=None) for file in (path, beside))
+            labels = labels.reshape(-1)
         else:
             import pandas
 
