@@ -159,8 +159,10 @@ def _refused(error: OSError) -> str:
         return f"cannot write {error.filename or 'a file'}: {error.strerror}; free some space or give another place"
     library = re.match(r"(lib[\w.+-]+): cannot open shared object file", str(error))
     if library:
-        remedy = "install the libraries of CUDA 11.2, or take the CPU build" if "cu" in library[1] else "install it"
-        return f"MXNet does not start, {library[1]} is not there: {remedy} (make setup)"
+        remedy = "install it (Debian and Ubuntu: apt install libgomp1 libquadmath0 libgfortran5)"
+        if library[1].startswith(("libcu", "libnv", "libnccl")):
+            remedy = "install the libraries of CUDA 11.2, or take the CPU build (make setup)"
+        return f"MXNet does not start, {library[1]} is not there: {remedy}"
     return ""
 
 

@@ -130,6 +130,10 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     kinds = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
              "U8": "u1", "BOOL": "?"}  # fmt: skip
     arrays = {}
+    with open(path, "rb") as file:
+        header, size = int.from_bytes(file.read(8), "little"), path.stat().st_size
+        if not 2 <= header <= min(size, outside.MOST_JSON) or file.read(1) != b"{":
+            raise ValueError(f"its header of {header} bytes cannot be, in a file of {size}")
     for name, tensor in deserialize(path.read_bytes()):
         if tensor["dtype"] == "BF16":
             values = (np.frombuffer(tensor["data"], "<u2").astype(np.uint32) << 16).view(np.float32)

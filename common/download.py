@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -32,6 +33,7 @@ from common.sources import SOURCES, Source
 RETRIES = 5
 FIRST_PAUSE = 1.0  # seconds; doubled after each failure
 TIMEOUT = 30  # seconds without a byte
+ANSWER = 120  # seconds until the head of an answer is there, however slowly it comes
 WINDOW, SLOWEST = 60, 1000  # seconds over which fewer bytes a second than this are too few
 LONGEST = 24 * 3600  # seconds for one file, all attempts together
 PIECE = 1 << 16
@@ -189,7 +191,7 @@ def _continue(address: str, part: Path, end: float) -> None:
     request = urllib.request.Request(address)
     if have and not address.startswith("ftp:"):
         request.add_header("Range", f"bytes={have}-")
-    with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+    with _open(request) as answer:
         resumed = getattr(answer, "status", 200) == 206
         if resumed and not (answer.headers.get("Content-Range") or f"bytes {have}-").startswith(f"bytes {have}-"):
             raise Refused(f"it goes on at {answer.headers['Content-Range']!r} instead of byte {have}")
@@ -204,6 +206,51 @@ def _continue(address: str, part: Path, end: float) -> None:
                     raise Refused(f"it does not end after {MOST_BYTES} bytes")
     if total is not None and have < total:
         raise EOFError(f"the connection ended after {have} of {total} bytes")
+
+
+class _Patient:
+    """A connection that is shut where the head of its answer does not come, or comes byte by byte."""
+
+    def getresponse(self):
+        late = threading.Event()
+
+        def shut():
+            late.set()
+            with contextlib.suppress(OSError):  # the socket's own: an encrypted one would take its keys from the reader
+                socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
+
+        timer = threading.Timer(ANSWER, shut)
+        timer.daemon = True
+        timer.start()
+        try:
+            return super().getresponse()
+        finally:
+            timer.cancel()
+            if late.is_set():
+                raise TimeoutError(f"no whole answer came in {ANSWER} seconds")
+
+
+class _Http(_Patient, http.client.HTTPConnection):
+    pass
+
+
+class _Https(_Patient, http.client.HTTPSConnection):
+    pass
+
+
+class _HttpHandler(urllib.request.HTTPHandler):
+    def http_open(self, request):
+        return self.do_open(_Http, request)
+
+
+class _HttpsHandler(urllib.request.HTTPSHandler):
+    def https_open(self, request):
+        return self.do_open(_Https, request)
+
+
+def _open(request: urllib.request.Request):
+    """The server's answer; its body is still to be read."""
+    return urllib.request.build_opener(_HttpHandler, _HttpsHandler).open(request, timeout=TIMEOUT)
 
 
 def _length(text: str | None, have: int, part: Path) -> int | None:

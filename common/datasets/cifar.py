@@ -32,14 +32,14 @@ def load(name: str, path, coarse: bool = False) -> tuple[ImageSet, ImageSet, dic
     folder, train_files, test_file, label_bytes = LAYOUT[name]
     files = _files(name, Path(path), folder)
     names_file = {"cifar10": "batches.meta.txt", "cifar100": "fine_label_names.txt"}[name]
-    class_names = _names(files, names_file)
-    train = _records(files, train_files, label_bytes)
-    test = _records(files, [test_file], label_bytes)
+    class_names = _names(files, names_file, path)
+    train = _records(files, train_files, label_bytes, path)
+    test = _records(files, [test_file], label_bytes, path)
     superclasses = None
     for _, labels in (train, test):
         _check_labels(labels[:, -1], class_names, path)
     if name == "cifar100":
-        groups = _names(files, "coarse_label_names.txt")
+        groups = _names(files, "coarse_label_names.txt", path)
         _check_labels(train[1][:, 0], groups, path)
         _check_labels(test[1][:, 0], groups, path)
         group_of = dict(zip(train[1][:, 1].tolist(), train[1][:, 0].tolist()))
@@ -75,8 +75,8 @@ def _files(name: str, path: Path, folder: str):
     return from_folder
 
 
-def _names(files, name: str) -> list[str]:
-    with reading(name, "a name a line, get the set again"):
+def _names(files, name: str, path) -> list[str]:
+    with reading(f"{path}: {name}", "a name a line, get the set again"):
         names = files(name).decode().split()
         if len(names) < 2 or len(set(names)) < len(names):
             raise ValueError(f"{len(names)} names, {len(set(names))} different ones")
@@ -88,14 +88,14 @@ def _check_labels(labels: np.ndarray, names: list[str], path) -> None:
         raise UserError(f"{path}: a picture is of class {labels.max()} of {len(names)}: it is damaged, get it again")
 
 
-def _records(files, names: list[str], label_bytes: int) -> tuple[np.ndarray, np.ndarray]:
+def _records(files, names: list[str], label_bytes: int, path) -> tuple[np.ndarray, np.ndarray]:
     """Pixels (n, 32, 32, 3) and label bytes (n, label_bytes)."""
     size = label_bytes + PIXELS
     parts = []
     for name in names:
         data = np.frombuffer(files(name), np.uint8)
         if not len(data) or len(data) % size:
-            raise UserError(f"{name} is {len(data)} bytes, no multiple of {size}: it is damaged, get it again")
+            raise UserError(f"{path}: {name} is {len(data)} bytes, no multiple of {size}: it is damaged, get it again")
         parts.append(data.reshape(-1, size))
     rows = np.concatenate(parts)
     pixels = rows[:, label_bytes:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)

@@ -119,6 +119,8 @@ def load(path, ctx=None) -> tuple[EmbeddingNet, dict]:
     with reading(card_path, CARD):
         outside.check_fields(card, FIELDS)
         preprocessing = pretrained.from_card(card)
+        if card["model"] not in backbones.names():
+            raise ValueError(f"no network is called {card['model'][:40]!r}")
         backbone = backbones.create(card["model"], size=card["crop"], preprocessing=preprocessing)
         net = EmbeddingNet(backbone, card["embed_dim"])
     outside.load_parameters(net, path, f"it is no model of embedding_learning that fits {card_path.name}", ctx)

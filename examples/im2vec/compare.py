@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 import sys
 
@@ -67,18 +66,18 @@ def main(args):
 
 def read(folder) -> dict:
     """What one run says: its figures, and the similarity of the classes by its vectors, its means and raw pixels."""
-    import numpy as np
 
-    from common.errors import UserError
+    from common import outside
+    from common.errors import reading
     from examples.im2vec import data, evaluation, modelfile
 
-    folder = pathlib.Path(folder)
-    try:
-        flags = json.loads((folder / "args.json").read_text())["args"]
-        accuracy = json.loads((folder / "metrics.json").read_text())["accuracy"]
-        confusion = np.load(folder / "confusion.npy")
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{folder} is not the folder of a finished run: {error}") from error
+    folder, remedy = pathlib.Path(folder), "the folder of a finished run is wanted"
+    with reading(folder, remedy):
+        flags = outside.read_json(folder / "args.json", remedy)["args"]
+        wanted = ("cifar10_dir", "cifar100_dir", "dataset", "data_path", "seed")
+        outside.check_fields(flags, dict.fromkeys(wanted, object))
+        accuracy = outside.read_json(folder / "metrics.json", remedy)["accuracy"]
+        confusion = outside.load_npy(folder / "confusion.npy", mmap_mode=None)
     model = modelfile.load(folder / "model.params")
     path = {"cifar10": flags["cifar10_dir"], "cifar100": flags["cifar100_dir"]}.get(flags["dataset"])
     pictures = data.load(flags["dataset"], path or flags["data_path"], model.about["classes"], flags["seed"],

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common import finite
+from common import finite, outside
 from common.errors import UserError, reading
 from common.files import flush, only_writer, write_json, writing
 
@@ -221,11 +221,10 @@ def load(path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _load_npy(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Mapped first: an array that claims more than its file holds is refused before room is made for it."""
     beside = path.with_name(path.name[: -len("_data.npy")] + "_labels.npy")
     if not beside.is_file():
         raise UserError(f"--features {path}: its labels {beside.name} are not beside it")
-    vectors, labels = (np.load(file, mmap_mode="r", allow_pickle=False) for file in (path, beside))
+    vectors, labels = (outside.load_npy(file) for file in (path, beside))
     return _floats(vectors), np.array(labels).reshape(-1)
 
 

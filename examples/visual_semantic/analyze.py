@@ -30,14 +30,17 @@ def parse_args(argv=None):
 
 def main(args):
     import argparse
-    import json
 
-    from common.errors import UserError
+    from common import outside
+    from common.errors import UserError, reading
 
     run = pathlib.Path(args.run_dir)
     if not (run / "args.json").is_file():
         raise UserError(f"--run-dir {run}: no run of train.py there (args.json)")
-    trained = json.loads((run / "args.json").read_text(encoding="utf-8"))["args"]
+    remedy = "a run folder of train.py is wanted"
+    with reading(run / "args.json", remedy):
+        trained = outside.read_json(run / "args.json", remedy)["args"]
+        outside.check_fields(trained, {"data_path": object, "dataset": str})
     trained["data_path"] = args.data_path or trained["data_path"]
 
     from common import devices, report
@@ -54,7 +57,7 @@ def main(args):
     if not sections:
         raise UserError(f"{run}: no stage is finished (stage1/model.params, ...): continue train.py with --resume")
     if (run / "metrics.json").is_file():
-        figures = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+        figures = outside.read_json(run / "metrics.json", remedy)
         rows = {name: {"": f"{value:.3f}"} for name, value in figures.items() if isinstance(value, float)}
         sections.insert(0, ("Figures", [rows]))
     page = report.write(folder, f"Visual-semantic embedding of {trained['dataset']}", sections, trained)

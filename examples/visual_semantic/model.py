@@ -312,6 +312,8 @@ def load(path, ctx=None) -> VisualSemanticNet:
         shape = (len(card["seen"]) + len(card["unseen"]), card["dim"])
         if known.get("word_vectors") != shape:  # before anything of that size is made
             raise ValueError(f"its classes and 'dim' give {shape}, {path.name} has {known.get('word_vectors')}")
+        if card["model"] not in backbones.names():
+            raise ValueError(f"no network is called {card['model'][:40]!r}")
         backbone = backbones.create(card["model"], size=card["crop"], preprocessing=preprocessing)
         blank = np.zeros(shape, np.float32)
         net = VisualSemanticNet(backbone, card["seen"], card["unseen"], blank, card["hidden"], card["dropout"])

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pickle
+import resource
 import subprocess
 import sys
 import zipfile
@@ -83,6 +84,16 @@ def tensor(shape, span, dtype="F32"):
 ])  # fmt: skip
 def test_a_broken_safetensors_file_is_one_line(tmp_path, content):
     one_line(convert.read_torch, tmp_path / "net.safetensors", content)
+
+
+@pytest.mark.parametrize("name", ["net.safetensors", "net.pth", "net.h5"])
+def test_six_gigabytes_of_zeros_are_refused_unread(tmp_path, name):
+    with open(tmp_path / name, "wb") as file:
+        file.truncate(6 << 30)  # a hole: it takes no room
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UserError, match=name):
+        (convert.read_keras if name.endswith(".h5") else convert.read_torch)(tmp_path / name)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 20  # kilobytes
 
 
 def one_line(read, path, content):

@@ -1,9 +1,11 @@
 """Fetching from a server that does everything wrong, and archives that mean harm."""
 
+import contextlib
 import hashlib
 import http.server
 import io
 import os
+import socket
 import subprocess
 import sys
 import tarfile
@@ -268,7 +270,7 @@ class Answer:
 def answered(monkeypatch, answer, seconds=1.0):
     """Have `answer` come from any address, a piece every `seconds`, without waiting for it."""
     clock = iter(range(10**9))
-    monkeypatch.setattr(download.urllib.request, "urlopen", lambda *args, **kwargs: answer())
+    monkeypatch.setattr(download, "_open", lambda request: answer())
     monkeypatch.setattr(download.time, "monotonic", lambda: next(clock) * seconds)
     monkeypatch.setattr(download.time, "sleep", lambda seconds: None)
 
@@ -277,6 +279,28 @@ def test_a_server_that_drips_is_given_up(tmp_path, monkeypatch):
     answered(monkeypatch, lambda: Answer([b"x"] * 100_000))
     with pytest.raises(UserError, match=r"only \d\d bytes came in 6\d seconds"):
         download.fetch("http://127.0.0.1/x.bin", tmp_path / "x.bin", "md5", SUM)
+
+
+def test_an_answer_whose_head_drips_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "ANSWER", 0.5)
+    monkeypatch.setattr(download, "RETRIES", 1)
+    over = threading.Event()
+
+    def drip(listening):
+        with listening, listening.accept()[0] as connection, contextlib.suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+            while not over.wait(0.05):
+                connection.sendall(b"x")
+
+    listening = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=drip, args=(listening,), daemon=True)
+    thread.start()
+    try:
+        with pytest.raises(UserError, match="no whole answer came in 0.5 seconds"):
+            download.fetch(f"http://127.0.0.1:{listening.getsockname()[1]}/x.bin", tmp_path / "x.bin", "md5", SUM)
+    finally:
+        over.set()
+        thread.join()
 
 
 def test_one_file_has_an_overall_limit(tmp_path, monkeypatch):

@@ -1,0 +1,643 @@
+"""The table: program, input, what must come out. Every case ends with status 2 and one line that says `says`."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib
+from collections.abc import Callable, Iterator, Sequence
+
+from tests.bad_input import makers
+
+PROGRAMS = (
+    "common.download",
+    "common.launch",
+    "examples.embedding_learning.demo",
+    "examples.embedding_learning.embed",
+    "examples.embedding_learning.search",
+    "examples.embedding_learning.train",
+    "examples.im2vec.compare",
+    "examples.im2vec.train",
+    "examples.im2vec.visualize",
+    "examples.transfer.generate_embedding",
+    "examples.transfer.predict",
+    "examples.transfer.train",
+    "examples.visual_semantic.analyze",
+    "examples.visual_semantic.evaluate",
+    "examples.visual_semantic.export",
+    "examples.visual_semantic.lay_out_emoji",
+    "examples.visual_semantic.search",
+    "examples.visual_semantic.split_awa2",
+    "examples.visual_semantic.train",
+    "examples.visual_semantic.tune",
+    "examples.vse.evaluate",
+    "examples.vse.search",
+    "examples.vse.train",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One wrong input.
+
+    Attributes
+    ----------
+    program : str
+        The module with `main` and `parse_args`; ``module:function`` for a reader, called with the file.
+    title : str
+        What is wrong.
+    argv : tuple of str
+        ``{in}`` is the folder of the broken file, ``{good}`` that of whole ones, ``{out}`` an empty folder to write to.
+    says : str
+        What the line must hold: the name of the file or the flag.
+    file : str
+        The name of the broken file in ``{in}``; empty where the flags alone are wrong.
+    whole : str
+        The whole file, in ``{good}``.
+    way : function of bytes, "folder" or None
+        See `makers.break_file`.
+    beside : tuple of str
+        Files and folders of ``{good}`` that are put into ``{in}`` first; ``A -> B`` renames.
+    """
+
+    program: str
+    title: str
+    argv: tuple[str, ...]
+    says: str
+    file: str = ""
+    whole: str = ""
+    way: Callable | str | None = None
+    beside: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """What the case is called in a list of tests."""
+        return f"{self.program.replace('examples.', '')}: {self.title}"
+
+
+# Cases that show a defect which is known and not yet mended: how their keys begin, and the reason. They are not run.
+KNOWN: dict[str, str] = {
+    **{
+        f"{example}.train: run/args.json:": "a run that is continued does not read its args.json"
+        for example in ("embedding_learning", "im2vec", "transfer", "visual_semantic", "vse")
+    },
+    "vse.train: f8k/f8k_train_ims.npy: no rows": "a part without an image or a caption is not said to be empty",
+    "transfer.train: x_data.npy: complex": "complex numbers become real ones without a word",
+    "transfer.train: x.csv: header alone": "a table without a row is reported as a wrong --test-share",
+}
+
+
+def known(case: Case) -> str:
+    """Why a case is known to fail, or empty text."""
+    return next((reason for beginning, reason in KNOWN.items() if case.key.startswith(beginning)), "")
+
+
+def every() -> list[Case]:
+    """All cases, those of flags alone first."""
+    return [
+        *flags(),
+        *conflicts(),
+        *models(),
+        *foreign(),
+        *word_vectors(),
+        *pictures(),
+        *features(),
+        *data_sets(),
+        *runs(),
+        *readers(),
+    ]
+
+
+class _Found(Exception):
+    pass
+
+
+def parser_of(program: str) -> argparse.ArgumentParser:
+    """The parser that a program makes, taken from it at the moment of parsing."""
+
+    def take(self, *_, **__):
+        raise _Found(self)
+
+    kept, argparse.ArgumentParser.parse_args = argparse.ArgumentParser.parse_args, take
+    try:
+        importlib.import_module(program).parse_args([])
+    except _Found as found:
+        return found.args[0]
+    finally:
+        argparse.ArgumentParser.parse_args = kept
+    raise AssertionError(f"{program} parses nothing")
+
+
+WRONG = {"no number": "many", "NaN": "nan", "10^999": "1e999"}  # values that no flag of a single number takes
+
+
+def flags() -> Iterator[Case]:
+    """Each flag of each program with values of another kind, and without a value."""
+    for program in PROGRAMS:
+        yield Case(program, "an unknown flag", ("--no-such-flag",), "--")
+        for action in parser_of(program)._actions:
+            if not action.option_strings:
+                continue
+            flag = action.option_strings[-1]
+            if action.nargs is None and not isinstance(action, argparse._HelpAction):
+                yield Case(program, f"{flag} without a value", (flag,), flag)
+            if action.choices:
+                yield Case(program, f"{flag} nothing", (flag, "nothing"), flag)
+            elif action.type and isinstance(action.default, list):
+                yield Case(program, f"{flag} of no numbers", (flag, "many"), flag)
+            elif action.type:
+                for kind, value in WRONG.items():
+                    yield Case(program, f"{flag} {kind}", (flag, value), flag)
+
+
+def _each(program: str, rows: Sequence[tuple[str, str, str]]) -> Iterator[Case]:
+    for title, argv, says in rows:
+        yield Case(program, title, tuple(argv.split()), says)
+
+
+def conflicts() -> Iterator[Case]:
+    """Flags that are missing, contradict each other or name what is not there."""
+    yield from _each(
+        "common.download",
+        [
+            ("nothing named", "", "name what to get"),
+            ("an unknown name", "cub20", "did you mean cub200"),
+            ("a file as folder", "cub200 --dir {good}/words.txt", "words.txt"),
+        ],
+    )
+    yield from _each(
+        "common.launch",
+        [
+            ("no command", "-n 1", "command"),
+            ("ssh without hosts", "-n 1 --launcher ssh -- true", "--host-file"),
+            ("hosts that are not there", "-n 1 --launcher ssh -H {in}/none -- true", "--host-file"),
+            ("no processes", "-n 0 -- true", "-n"),
+        ],
+    )
+    e = "examples.embedding_learning"
+    yield from _each(f"{e}.search", [("nowhere to search", "{good}/pictures/a/0.png", "--gallery")])
+    yield from _each(
+        f"{e}.embed",
+        [
+            ("no pictures named", "", "PATH"),
+            ("output of another kind", "{good}/pictures --output {out}/x.txt", "--output"),
+            ("output into no folder", "{good}/pictures --output {out}/none/x.npy", "--output"),
+        ],
+    )
+    run = "--dataset folder --data-path {good}/pictures --run-dir {out}/run --epochs 1"
+    yield from _each(
+        f"{e}.train",
+        [
+            ("an unknown data set", "--dataset nothing", "--dataset"),
+            ("folder without a path", "--dataset folder", "--data-path"),
+            ("an unknown model", f"{run} --model nothing", "nothing"),
+            ("a GPU that is not there", f"{run} --gpus 99", "GPU"),
+            ("an unknown test class", f"{run} --unseen nothing", "--unseen"),
+        ],
+    )
+    yield from _each(
+        "examples.im2vec.train",
+        [
+            ("--input without --resume", "--input x", "--input"),
+            ("--input over --output", "--resume --input x --output x", "--output"),
+            ("--params with --input", "--resume --input x --params y", "--params"),
+            ("pretrained resnet20", "--model resnet20 --use-pretrained", "resnet20"),
+            ("--int8 from scratch", "--int8", "--int8"),
+            (
+                "an unknown model",
+                "--dataset folder --data-path {good}/pictures --run-dir {out}/r --model nothing",
+                "nothing",
+            ),
+        ],
+    )
+    yield from _each(
+        "examples.im2vec.visualize",
+        [
+            ("nothing to show", "", "--input"),
+            ("both sources", "--input x --run-dir y", "--run-dir"),
+        ],
+    )
+    t = "examples.transfer"
+    yield from _each(
+        f"{t}.generate_embedding",
+        [
+            ("nothing to read", "", "-csv"),
+            ("data without labels", "-data x", "-labels"),
+            ("labels without data", "-labels x", "-data"),
+            ("two sources", "-csv x --folder y", "-csv"),
+            ("two formats", "-csv x -to-csv --parquet", "--parquet"),
+            ("--int8 on a GPU", "-csv x --int8 --gpus 0", "--int8"),
+            ("an unknown network", "-csv {good}/list.csv -tm nothing -dir {out}", "-tm"),
+            ("a grey picture", "-data {good}/pixels.npy -labels {good}/labels.npy -he 8 -w 24 -c 1 -dir {out}", "-c 1"),
+            ("another height", "-data {good}/pixels.npy -labels {good}/labels.npy -he 9 -w 8 -dir {out}", "-he 9"),
+        ],
+    )
+    yield from _each(f"{t}.predict", [("no pictures", "--params x", "FILE"), ("no classifier", "x.png", "--params")])
+    yield from _each(
+        f"{t}.train",
+        [
+            ("nothing to read", "", "--features"),
+            ("two sources", "--features x --dataset folder", "--features"),
+            ("--fine-tune without pictures", "--features x --fine-tune", "--fine-tune"),
+            ("--int8 on a GPU", "--dataset folder --data-path {good}/pictures --int8 --gpus 0", "--int8"),
+        ],
+    )
+    v = "examples.visual_semantic"
+    yield from _each(f"{v}.analyze", [("no run named", "", "--run-dir")])
+    yield from _each(
+        f"{v}.lay_out_emoji",
+        [
+            ("no folder named", "", "--output"),
+            ("a folder that is there", "--output {good}", "there already"),
+            ("an unknown category", "--output {out}/x --data-path {good}/emoji --categories Nothing", "--categories"),
+        ],
+    )
+    yield from _each(
+        f"{v}.search",
+        [
+            ("nothing to do", "", "--text"),
+            ("no index", "--text king --params {good}/emoji.params", "index"),
+        ],
+    )
+    yield from _each(
+        f"{v}.split_awa2",
+        [
+            ("nothing to do", "", "--copy"),
+            ("copy and move", "--copy --move", "--move"),
+            ("nothing to undo", "--undo --data-path {good}/awa2", "split.csv"),
+        ],
+    )
+    yield from _each(
+        f"{v}.train",
+        [
+            ("unknown stages", "--stages 7", "--stages"),
+            (
+                "a word without =",
+                "--words ox --dataset awa2 --data-path {good}/awa2 --word-vectors {good}/words.txt --run-dir {out}/r",
+                "--words",
+            ),
+        ],
+    )
+    yield from _each("examples.vse.search", [("nothing to do", "x", "--text")])
+    yield from _each(
+        "examples.vse.train",
+        [
+            ("--int8 with --finetune", "--int8 --finetune", "--int8"),
+            ("dist_async", "--kvstore dist_async", "--kvstore"),
+            ("captions without pictures", "--captions {good}/list.csv --run-dir {out}/r", "--images"),
+            ("an unknown data set", "--data nothing --run-dir {out}/r", "--data"),
+        ],
+    )
+
+
+def _broken(program, ways: dict, argv: str, file: str, whole: str, says="", beside=(), title="") -> Iterator[Case]:
+    """A case for each way to break one file."""
+    for name, way in ways.items():
+        yield Case(
+            program,
+            f"{title or file}: {name}",
+            tuple(argv.split()),
+            says or file.rsplit("/", 1)[-1].split(".")[0],
+            file,
+            whole,
+            way,
+            tuple(beside),
+        )
+
+
+def models() -> Iterator[Case]:
+    """Model files and the cards beside them."""
+    params = {**makers.ANY, **makers.PARAMS}
+    picture = "{good}/pictures/a/0.png"
+    for program, argv, whole in (
+        (
+            "examples.embedding_learning.embed",
+            f"{picture} --output {{out}}/x.npy --params {{in}}/m.params",
+            "glyphs_conv4",
+        ),
+        (
+            "examples.embedding_learning.search",
+            f"{picture} --gallery {{good}}/pictures --params {{in}}/m.params",
+            "glyphs_conv4",
+        ),
+        ("examples.visual_semantic.search", "--text king --params {in}/m.params", "emoji"),
+        ("examples.visual_semantic.export", "--params {in}/m.params --output {out}/x", "emoji"),
+        ("examples.visual_semantic.evaluate", "--params {in}/m.params", "emoji"),
+    ):
+        card = f"{whole}.json -> m.json"
+        yield from _broken(program, params, argv, "m.params", f"{whole}.params", says="m.", beside=[card])
+        other = "conv4" if whole == "glyphs_conv4" else "glyphs_conv4"
+        yield Case(
+            program,
+            "m.params: of another network",
+            tuple(argv.split()),
+            "m.",
+            "m.params",
+            f"{other}.params",
+            bytes,
+            (card,),
+        )
+        of_example = (
+            {
+                "embed_dim of 10^12": makers.changed(embed_dim=10**12),
+                "embed_dim a text": makers.changed(embed_dim="8"),
+                "another embed_dim": makers.changed(embed_dim=9),
+            }
+            if whole == "glyphs_conv4"
+            else {
+                "dim of 10^12": makers.changed(dim=10**12),
+                "another dim": makers.changed(dim=9),
+                "hidden -1": makers.changed(hidden=-1),
+                "dropout a text": makers.changed(dropout="x"),
+                "seen a text": makers.changed(seen="abc"),
+                "no unseen": makers.changed(unseen=...),
+                "seen twice": makers.changed(seen=["a", "a"]),
+            }
+        )
+        cards = {**makers.JSON, **makers.CARD, **of_example, "missing": None}
+        if program.endswith((".evaluate", "learning.search")):  # read by the same function as the other's
+            cards = {name: cards[name] for name in ("list", "null", "cut", "missing", "no such model")}
+        yield from _broken(
+            program, cards, argv, "m.json", f"{whole}.json", says="m.", beside=[f"{whole}.params -> m.params"]
+        )
+    for program, argv in (
+        ("examples.vse.evaluate", "{in}/m.params --data f8k --data-path {good}/f8k"),
+        ("examples.vse.search", "{in}/m.params --text dog --data f8k --data-path {good}/f8k"),
+        (
+            "examples.vse.train",
+            "--start {in}/m.params --data f8k --data-path {good}/f8k --run-dir {out}/r"
+            " --dim 3 --dim_word 2 --dim_image 4 --encoder gru",
+        ),
+    ):
+        yield from _broken(program, params, argv, "m.params", "vse.params", says="m.params")
+        yield from _broken(program, {"of another example": bytes}, argv, "m.params", "im2vec.params", says="m.params")
+    for program, argv in (
+        ("examples.im2vec.visualize", "--input {in}/m.params --output {out}/v"),
+        (
+            "examples.im2vec.train",
+            "--resume --input {in}/m.params --output {out}/n.params --run-dir {out}/r"
+            " --dataset cifar10 --data-path {good}/cifar10",
+        ),
+    ):
+        yield from _broken(program, params, argv, "m.params", "im2vec.params", says="m.params")
+        yield from _broken(program, {"of another example": bytes}, argv, "m.params", "vse.params", says="m.params")
+    yield from _broken(
+        "examples.transfer.predict", makers.NPZ, f"{picture} --params {{in}}/c.npz", "c.npz", "classifier.npz"
+    )
+
+
+def foreign() -> Iterator[Case]:
+    """Parameters for the network from outside, and what lies beside them."""
+    run = "--dataset folder --data-path {good}/pictures --run-dir {out}/r --image-size 32 --epochs 1"
+    csv = "-csv {good}/list.csv -dir {out}"
+    for file, ways in makers.FOREIGN.items():
+        network = "MobileNet" if file.endswith(".h5") else "conv4"
+        yield from _broken(
+            "examples.transfer.generate_embedding", ways, f"{csv} -tm {network} -weights {{in}}/{file}", file, ""
+        )
+        network = "keras-mobilenet" if file.endswith(".h5") else "conv4"
+        yield from _broken(
+            "examples.embedding_learning.train", ways, f"{run} --model {network} --params {{in}}/{file}", file, ""
+        )
+    ways = {**makers.ANY, **makers.PARAMS}
+    for program, argv in (
+        ("examples.transfer.generate_embedding", f"{csv} -tm conv4 -weights {{in}}/net.params"),
+        ("examples.embedding_learning.train", f"{run} --model conv4 --params {{in}}/net.params"),
+    ):
+        yield from _broken(program, ways, argv, "net.params", "conv4.params")
+        yield from _broken(program, makers.JSON, argv, "net.json", "conv4.json", beside=["conv4.params -> net.params"])
+
+
+def word_vectors() -> Iterator[Case]:
+    """Files of word vectors."""
+    argv = "--output {out}/x --data-path {good}/emoji --categories Objects --word-vectors {in}/"
+    program = "examples.visual_semantic.lay_out_emoji"
+    for file, ways in (
+        ("words.txt", makers.WORD_TEXT),
+        ("words.bin", makers.WORD_BINARY),
+        ("words.txt.gz", makers.WORD_GZIP),
+        ("words.zip", makers.WORD_ZIP),
+    ):
+        ways = {name: way for name, way in ways.items() if name != "other width"}  # which this program takes
+        yield from _broken(program, ways, argv + file, file, file)
+    vse = "--data f8k --data-path {good}/f8k --run-dir {out}/r --dim_image 4 --word-vectors {in}/w.txt"
+    yield from _broken("examples.vse.train", makers.WORD_TEXT, vse, "w.txt", "words.txt")
+
+
+def pictures() -> Iterator[Case]:
+    """Pictures given one by one, as folders and as lists."""
+    for program, argv in (
+        ("examples.embedding_learning.embed", "{in}/p.png --output {out}/x.npy"),
+        ("examples.embedding_learning.search", "{in}/p.png --gallery {good}/pictures"),
+        ("examples.visual_semantic.search", "--image {in}/p.png --gallery {good}/pictures --index {out}/i"),
+        ("examples.transfer.predict", "{in}/p.png --params {good}/classifier.npz"),
+    ):
+        yield from _broken(program, makers.PICTURE, argv, "p.png", "pictures/a/0.png")
+    lists = {
+        "empty": lambda whole: b"",
+        "missing": None,
+        "of what is not there": lambda whole: b"none.png\n",
+        "random": makers.ANY["random"],
+    }
+    for program, argv in (
+        ("examples.embedding_learning.embed", "{in}/list.txt --output {out}/x.npy"),
+        ("examples.visual_semantic.search", "--image {in}/list.txt"),
+        ("examples.visual_semantic.export", "--pictures {in}/list.txt --output {out}/x"),
+    ):
+        yield from _broken(program, lists, argv, "list.txt", "", says="list.txt")
+
+
+def features() -> Iterator[Case]:
+    """What transfer reads: features, pixels, labels and lists of pictures."""
+    program = "examples.transfer.train"
+    run = "--run-dir {out}/r --classifier knn --features {in}/"
+    yield from _broken(program, makers.NPY, run + "x_data.npy", "x_data.npy", "x_data.npy", beside=["x_labels.npy"])
+    yield from _broken(
+        program, makers.NPY, run + "x_data.npy", "x_labels.npy", "x_labels.npy", says="x_", beside=["x_data.npy"]
+    )
+    yield from _broken(program, makers.ANY, run + "x.parquet", "x.parquet", "")
+    table = {name: makers.ANY[name] for name in ("missing", "folder", "empty", "random", "zeros", "text")}
+    table.update(
+        {
+            "a text for a number": lambda whole: whole.replace(b"3.5", b"x"),
+            "a short row": lambda whole: whole.replace(b",3.5,1", b",3.5"),
+            "NaN": lambda whole: whole.replace(b"3.5", b"nan"),
+            "header alone": lambda whole: b"Class,n0,n1\n",
+        }
+    )
+    yield from _broken(program, table, run + "x.csv", "x.csv", "x.csv")
+    program = "examples.transfer.generate_embedding"
+    pixels = "-data {in}/d.npy -labels {in}/l.npy -he 8 -w 8 -tm conv4 -weights None -dir {out}"
+    wrong = {name: way for name, way in makers.NPY.items() if name != "zeros"}
+    yield from _broken(program, wrong, pixels, "d.npy", "pixels.npy", beside=["labels.npy -> l.npy"])
+    yield from _broken(program, makers.ANY, pixels, "l.npy", "labels.npy", beside=["pixels.npy -> d.npy"])
+    rows = {
+        "one column": lambda whole: b"a\n",
+        "three columns": lambda whole: b"a,b,c\n",
+        "no path": lambda whole: b"a,\n",
+        "no such picture": lambda whole: b"a,none.png\n",
+        "not a picture": lambda whole: b"a,list.csv\n",
+        **{name: makers.ANY[name] for name in ("missing", "folder", "empty", "random", "text")},
+    }
+    yield from _broken(program, rows, "-csv {in}/list.csv -tm conv4 -weights None -dir {out}", "list.csv", "list.csv")
+
+
+def data_sets() -> Iterator[Case]:
+    """Folders of data: not there, a file, empty, and with one broken file."""
+    trains = {
+        "examples.embedding_learning.train": (
+            "cub200",
+            "cars196",
+            "sop",
+            "cifar10",
+            "cifar100",
+            "omniglot",
+            "emoji",
+            "folder",
+        ),
+        "examples.im2vec.train": ("cifar10", "cifar100", "emoji", "folder"),
+        "examples.visual_semantic.train": ("awa2", "emoji", "folder"),
+        "examples.transfer.train": ("cifar10", "cub200", "folder"),
+        "examples.vse.train": ("f8k", "f30k", "coco", "flickr8k"),
+    }
+    for program, names in trains.items():
+        for name in names:
+            argv = tuple(f"--dataset {name} --data-path {{in}}/data --run-dir {{out}}/r".split())
+            for title, file, way in (
+                ("not there", "data", None),
+                ("a file", "data", makers.ANY["text"]),
+                ("an empty folder", "data", "folder"),
+            ):
+                if program == "examples.im2vec.train" and name != "folder" and title != "a file":
+                    continue  # it fetches these
+                yield Case(program, f"--dataset {name}: {title}", argv, "data", file, "", way)
+    for action in ("--copy", "--move", "--undo"):
+        for title, way in (("not there", None), ("a file", makers.ANY["text"]), ("an empty folder", "folder")):
+            argv = ("--data-path", "{in}/data", action)
+            yield Case("examples.visual_semantic.split_awa2", f"{action} {title}", argv, "data", "data", "", way)
+    yield from _sets()
+
+
+def _sets() -> Iterator[Case]:
+    """One broken file in each data set."""
+
+    def of(name, file, ways, program="examples.embedding_learning.train", more=""):
+        argv = f"--dataset {name} --data-path {{in}}/{name} --run-dir {{out}}/r {more}"
+        yield from _broken(
+            program, ways, argv, f"{name}/{file}", f"{name}/{file}", says=name, beside=[name], title=f"{name}/{file}"
+        )
+
+    table = {"missing": None, "random": makers.ANY["random"], "text": makers.ANY["text"], "empty": makers.ANY["empty"]}
+    lines = {
+        **table,
+        "class 9": lambda whole: whole.replace(b"2 2", b"2 9"),
+        "class 0": lambda whole: whole.replace(b"2 2", b"2 0"),
+    }
+    box = {
+        **table,
+        "NaN": lambda whole: whole.replace(b"9 9", b"nan 9"),
+        "no width": lambda whole: whole.replace(b"9 9", b"0 9"),
+        "three numbers": lambda whole: whole.replace(b" 9 9", b" 9"),
+    }
+    yield from of("cub200", "images.txt", table)
+    yield from of("cub200", "image_class_labels.txt", lines)
+    yield from of("cub200", "bounding_boxes.txt", box)
+    yield from of("sop", "Ebay_train.txt", table)
+    yield from of(
+        "cifar10", "batches.meta.txt", {"missing": None, "random": makers.ANY["random"], "empty": makers.ANY["empty"]}
+    )
+    batch = {
+        "missing": None,
+        "empty": makers.ANY["empty"],
+        "cut": makers.ANY["tail"],
+        "class 200": lambda whole: b"\xc8" + whole[1:],
+    }
+    yield from of("cifar10", "data_batch_3.bin", batch)
+    yield from of("cifar10", "test_batch.bin", batch, "examples.im2vec.train")
+    yield from of("emoji", "classes.csv", table)
+    yield from of("emoji", "captions.txt", {name: table[name] for name in ("missing", "random", "text")})
+    words = "--word-vectors {good}/words.txt"
+    yield from of(
+        "awa2",
+        "classes.txt",
+        {**table, "twice": lambda whole: whole + b"4\ta\n", "a path": lambda whole: whole + b"4\t../x\n"},
+        "examples.visual_semantic.train",
+        words,
+    )
+    for part in ("train", "test"):
+        yield from of(
+            "awa2",
+            f"{part}classes.txt",
+            {
+                "missing": None,
+                "random": makers.ANY["random"],
+                "empty": makers.ANY["empty"],
+                "unknown": lambda whole: b"nothing\n",
+            },
+            "examples.visual_semantic.train",
+            words,
+        )
+    vse = "--dim_image 4"
+    yield from of(
+        "f8k",
+        "f8k_train_ims.npy",
+        {name: way for name, way in makers.NPY.items() if name != "missing"},
+        "examples.vse.train",
+        vse,
+    )
+    yield from of(
+        "f8k",
+        "f8k_train_caps.txt",
+        {
+            "missing": None,
+            "empty": makers.ANY["empty"],
+            "random": makers.ANY["random"],
+            "one line": lambda whole: b"a dog\n",
+        },
+        "examples.vse.train",
+        vse,
+    )
+
+
+def runs() -> Iterator[Case]:
+    """Run folders that are not there or not as they should be."""
+    for program, argv in (
+        (
+            "examples.embedding_learning.train",
+            "--resume --run-dir {in}/run --dataset folder --data-path {good}/pictures",
+        ),
+        ("examples.im2vec.train", "--resume --run-dir {in}/run --dataset cifar10 --data-path {good}/cifar10"),
+        ("examples.transfer.train", "--resume --run-dir {in}/run --dataset folder --data-path {good}/pictures"),
+        (
+            "examples.visual_semantic.train",
+            "--resume --run-dir {in}/run --dataset awa2 --data-path {good}/awa2 --word-vectors {good}/words.txt",
+        ),
+        ("examples.vse.train", "--resume --run-dir {in}/run --data f8k --data-path {good}/f8k"),
+        ("examples.visual_semantic.analyze", "--run-dir {in}/run"),
+        ("examples.im2vec.visualize", "--run-dir {in}/run"),
+        ("examples.im2vec.compare", "{in}/run {in}/run"),
+    ):
+        if not program.endswith(".train"):  # which begin a run where there is none to continue
+            ways = {"missing": None, "a file": makers.ANY["text"], "empty": "folder"}
+            yield from _broken(program, ways, argv, "run", "")
+        ways = {name: makers.JSON[name] for name in ("empty", "list", "null", "cut", "random")}
+        yield from _broken(program, ways, argv, "run/args.json", "", says="run", title="run/args.json")
+
+
+def readers() -> Iterator[Case]:
+    """Readers that programs share, called with the file."""
+    for file, ways in makers.FOREIGN.items():
+        reader = "read_keras" if file.endswith(".h5") else "read_torch"
+        yield from _broken(f"common.convert:{reader}", ways, f"{{in}}/{file}", file, "")
+    pickles = {
+        **{name: makers.ANY[name] for name in ("missing", "empty", "random", "text")},
+        "code": makers.FOREIGN["net.pth"]["code"],
+    }
+    yield from _broken("common.convert:read_array_pickle", pickles, "{in}/net.pkl", "net.pkl", "")
+    yield from _broken(
+        "common.text:Vocabulary.load",
+        {name: makers.JSON[name] for name in ("empty", "list", "null", "cut")},
+        "{in}/words.json",
+        "words.json",
+        "glyphs_conv4.json",
+    )

@@ -1,0 +1,341 @@
+"""Files to be broken, and the ways in which they are."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import io
+import json
+import pickle
+import shutil
+import struct
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+REPO = Path(__file__).resolve().parents[2]
+WORDS = ("king", "queen", "zebra", "horse")
+
+
+def good_files(folder: Path) -> None:
+    """Small files that every program reads without complaint: pictures, models, features, word vectors, captions."""
+    rng = np.random.default_rng(0)
+    _pictures(folder / "pictures", rng)
+    _features(folder, rng)
+    _models(folder)
+    _data_sets(folder, rng)
+    lines = [f"{word} {' '.join(map(str, rng.normal(size=50).round(3)))}" for word in WORDS]
+    (folder / "words.txt").write_text("\n".join(lines) + "\n")
+    with open(folder / "words.bin", "wb") as file:
+        file.write(f"{len(WORDS)} 50\n".encode())
+        for word in WORDS:
+            file.write(word.encode() + b" " + rng.normal(size=50).astype("<f4").tobytes())
+    (folder / "words.txt.gz").write_bytes(gzip.compress((folder / "words.txt").read_bytes()))
+    (folder / "run").mkdir()
+    (folder / "run" / "args.json").write_text("{}")
+
+
+def _pictures(folder: Path, rng) -> None:
+    from PIL import Image
+
+    for name in ("a", "b", "c"):
+        (folder / name).mkdir(parents=True)
+        for i in range(4):
+            Image.fromarray(rng.integers(0, 256, (40, 40, 3), np.uint8)).save(folder / name / f"{i}.png")
+
+
+def _features(folder: Path, rng) -> None:
+    np.save(folder / "x_data.npy", rng.normal(size=(12, 4)).astype(np.float32))
+    np.save(folder / "x_labels.npy", np.repeat([[0], [1]], 6, axis=0))
+    np.save(folder / "pixels.npy", rng.integers(0, 256, (4, 8 * 8 * 3), np.uint8))
+    np.save(folder / "labels.npy", np.arange(4))
+    (folder / "list.csv").write_text("".join(f"a,pictures/a/{i}.png\n" for i in range(4)))
+    (folder / "x.csv").write_text("Class,n0,n1\n" + "".join(f"{i % 2},{i}.5,1\n" for i in range(12)))
+
+
+def _models(folder: Path) -> None:
+    import mxnet as mx
+
+    from common import backbones
+    from common.text import Vocabulary
+    from common.weights import IMAGENET, save_beside
+    from examples.im2vec import modelfile
+    from examples.transfer import model as transfer_model
+    from examples.vse import model as vse_model
+
+    for example, name in (("embedding_learning", "glyphs_conv4"), ("visual_semantic", "emoji")):
+        for suffix in (".params", ".json"):
+            shutil.copyfile(REPO / "examples" / example / "pretrained" / (name + suffix), folder / (name + suffix))
+    net = backbones.network("conv4")
+    net.initialize()
+    net(mx.nd.zeros((1, 3, 32, 32)))
+    net.save_parameters(str(folder / "conv4.params"))
+    save_beside(folder / "conv4.params", dataclasses.replace(IMAGENET, size=32))
+    about = {
+        "dim_image": 4,
+        "dim": 3,
+        "dim_word": 2,
+        "encoder": "gru",
+        "bidirectional": False,
+        "measure": "cosine",
+        "model": None,
+        "dataset": "f8k",
+    }
+    vse = vse_model.VSE(about, Vocabulary(["dog", "cat"], [2, 1]))
+    vse.initialize()
+    vse_model.save(vse, folder / "vse.params")
+    about = {
+        "dataset": "cifar10",
+        "classes": ["a", "b"],
+        "counts": [3, 4],
+        "groups": None,
+        "group_names": None,
+        "model": "resnet20",
+        "pretrained": False,
+        "size": 32,
+        "preprocessing": None,
+        "dim": 4,
+        "objective": "negative",
+        "negatives": 2,
+        "epochs": 1,
+    }
+    im2vec = modelfile.build(about)
+    im2vec.means, im2vec.examples = np.zeros((2, 4), np.float32), np.zeros((2, 32, 32, 3), np.uint8)
+    im2vec.net(mx.nd.zeros((1, 32, 32, 3)))
+    modelfile.save(folder / "im2vec.params", im2vec)
+    of = {"name": "conv4", "weights": str(folder / "conv4.params"), "interpolation": "nearest", "seed": 1}
+    ones = np.ones(512, np.float32)
+    weight, bias = np.ones((2, 512), np.float32), np.zeros(2, np.float32)
+    transfer_model.Classifier("svm", np.array(["a", "b"]), ones, ones, weight, bias, of).save(folder / "classifier.npz")
+
+
+def _data_sets(folder: Path, rng) -> None:
+    """vse's features and captions, and the small text files of the sets that have an official layout."""
+    kiros = folder / "f8k"
+    kiros.mkdir()
+    for part in ("train", "dev", "test"):
+        np.save(kiros / f"f8k_{part}_ims.npy", rng.normal(size=(6, 4)).astype(np.float32))
+        (kiros / f"f8k_{part}_caps.txt").write_text("".join(f"a dog number {i}\n" for i in range(30)))
+    cub = folder / "cub200"
+    cub.mkdir()
+    (cub / "classes.txt").write_text("1 001.a\n2 002.b\n")
+    (cub / "images.txt").write_text("1 a/0.png\n2 b/0.png\n")
+    (cub / "image_class_labels.txt").write_text("1 1\n2 2\n")
+    (cub / "bounding_boxes.txt").write_text("1 0 0 9 9\n2 0 0 9 9\n")
+    sop = folder / "sop"
+    sop.mkdir()
+    for part in ("train", "test"):
+        (sop / f"Ebay_{part}.txt").write_text("image_id class_id super_class_id path\n1 1 1 a/0.png\n")
+    cifar = folder / "cifar10"
+    cifar.mkdir()
+    (cifar / "batches.meta.txt").write_text("cat\ndog\n")
+    for name in [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]:
+        (cifar / name).write_bytes(bytes([0, *[9] * 3072, 1, *[8] * 3072]))
+    emoji = folder / "emoji"
+    (emoji / "images" / "noto").mkdir(parents=True)
+    for code in range(2):
+        shutil.copyfile(folder / "pictures" / "a" / f"{code}.png", emoji / "images" / "noto" / f"{code}.jpg")
+    (emoji / "classes.csv").write_text(
+        "code,name,category,subcategory\n0,horse,Objects,animal\n1,zebra,Objects,animal\n"
+    )
+    (emoji / "captions.txt").write_text("0.jpg#0\thorse\n1.jpg#0\tzebra\n")
+    awa2 = folder / "awa2"
+    shutil.copytree(folder / "pictures", awa2 / "JPEGImages")
+    for name, listed in (("classes", "1\ta\n2\tb\n3\tc\n"), ("trainclasses", "a\nb\n"), ("testclasses", "c\n")):
+        (awa2 / f"{name}.txt").write_text(listed)
+
+
+# Ways to break any file: function of a whole file's bytes. None: the file is not there; "folder": a folder is.
+ANY = {
+    "missing": None,
+    "folder": "folder",
+    "empty": lambda whole: b"",
+    "random": lambda whole: np.random.default_rng(1).bytes(1000),
+    "zeros": lambda whole: bytes(1000),
+    "text": lambda whole: b"this is a text\n",
+    "cut": lambda whole: whole[: len(whole) // 2],
+    "tail": lambda whole: whole[:-3],
+}
+PARAMS = {  # a .params file: its number of arrays is at byte 16, the first one's dimensions at 32, its first side at 36
+    "many": lambda whole: _packed(whole, 16, "<q", 2**60),
+    "huge": lambda whole: _packed(whole, 36, "<q", 2**40),
+    "dimensions": lambda whole: _packed(whole, 32, "<i", 2**30),
+    "sparse": lambda whole: _packed(whole, 28, "<i", 1),
+    "longer": lambda whole: whole + b"more",
+}
+
+
+def _packed(whole: bytes, place: int, kind: str, value: int) -> bytes:
+    content = bytearray(whole)
+    struct.pack_into(kind, content, place, value)
+    return bytes(content)
+
+
+def changed(**values):
+    """A way to break a JSON object: other values for these keys; ``...`` takes the key away."""
+
+    def change(whole: bytes) -> bytes:
+        content = {**json.loads(whole), **values}
+        return json.dumps({key: value for key, value in content.items() if value is not ...}).encode()
+
+    return change
+
+
+JSON = {
+    "empty": lambda whole: b"",
+    "list": lambda whole: b"[1, 2]",
+    "null": lambda whole: b"null",
+    "number": lambda whole: b"7",
+    "cut": lambda whole: whole[: len(whole) // 2],
+    "random": ANY["random"],
+    "deep": lambda whole: b"[" * 100_000,
+    "mean of two": changed(mean=[1, 2]),
+    "mean of texts": changed(mean=list("abc")),
+    "scale of zero": changed(scale=[1, 0, 1]),
+    "bgr a text": changed(bgr="yes"),
+    "size of zero": changed(size=0),
+    "size of 10^12": changed(size=10**12),
+}
+CARD = {
+    "no model": changed(model=...),
+    "model a number": changed(model=3),
+    "no such model": changed(model="nothing"),
+    "no crop": changed(crop=...),
+    "crop of 0": changed(crop=0),
+    "crop a text": changed(crop="x"),
+}
+
+
+def zipped(**members: bytes):
+    """A way to break a file: a zip archive of other members."""
+
+    def make(whole: bytes) -> bytes:
+        content = io.BytesIO()
+        with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, data in members.items():
+                archive.writestr(name.replace("__", "/"), data)
+        return content.getvalue()
+
+    return make
+
+
+class Code:
+    """A pickle that would run a program."""
+
+    def __reduce__(self):
+        return print, ("this must not be seen",)
+
+
+FOREIGN = {
+    "net.pth": {
+        **{name: ANY[name] for name in ("missing", "empty", "random", "zeros", "text")},
+        "code": lambda whole: pickle.dumps(Code()),
+        "no data.pkl": zipped(version=b"3"),
+        "code in a zip": zipped(**{"a__data.pkl": pickle.dumps(Code())}),
+        "a list": zipped(**{"a__data.pkl": pickle.dumps([1])}),
+        "a table of 2^31": zipped(**{"a__data.pkl": b"\x80\x02]r\xff\xff\xff\x7f."}),
+        "zeros that grow": zipped(**{"a__data.pkl": bytes(100_000_000)}),
+    },
+    "net.safetensors": {
+        **{name: ANY[name] for name in ("missing", "empty", "random", "zeros", "text")},
+        "header of 2^60": lambda whole: struct.pack("<q", 2**60) + b"{}",
+        "header a list": lambda whole: struct.pack("<q", 2) + b"[]",
+        "cut header": lambda whole: struct.pack("<q", 20) + b'{"a":',
+        "shape beyond": lambda whole: _safetensors([2**40], [0, 8], bytes(8)),
+        "cut tensor": lambda whole: _safetensors([2], [0, 8], bytes(5)),
+    },
+    "net.h5": {name: ANY[name] for name in ("missing", "empty", "random", "zeros", "text")},
+}
+
+
+def _safetensors(shape, span, body) -> bytes:
+    header = json.dumps({"a": {"dtype": "F32", "shape": shape, "data_offsets": span}}).encode()
+    return struct.pack("<q", len(header)) + header + body
+
+
+def npy(shape, kind="<f4", body=b""):
+    """A way to break a ``.npy``: what its header claims, and what follows."""
+
+    def make(whole: bytes) -> bytes:
+        content = io.BytesIO()
+        np.lib.format.write_array_header_1_0(content, {"descr": kind, "fortran_order": False, "shape": shape})
+        return content.getvalue() + body
+
+    return make
+
+
+NPY = {
+    **ANY,
+    "2^40 numbers": npy((2**40,)),
+    "objects": npy((1,), "|O", pickle.dumps(Code())),
+    "texts": npy((2, 4), "<U3", "abc".encode("utf-32-le") * 8),
+    "no dimension": npy((), body=bytes(4)),
+    "not finite": lambda whole: _saved(np.full((12, 4), np.nan, np.float32)),
+    "no rows": lambda whole: _saved(np.zeros((0, 4), np.float32)),
+    "complex": lambda whole: _saved(np.zeros((12, 4), complex)),
+}
+NPZ = {
+    **ANY,
+    "no about": lambda whole: _npz(whole, about=None),
+    "about a list": lambda whole: _npz(whole, about=np.array("[]")),
+    "no kind": lambda whole: _npz(whole, about=np.array('{"backbone": {}, "k": 1}')),
+    "other widths": lambda whole: _npz(whole, mean=np.ones(3, np.float32)),
+    "not finite": lambda whole: _npz(whole, weight=np.full((2, 512), np.nan, np.float32)),
+    "three classes": lambda whole: _npz(whole, classes=np.array(list("abc"))),
+    "classes of numbers": lambda whole: _npz(whole, classes=np.arange(2)),
+    "objects": lambda whole: _npz(whole, bias=np.array([Code(), 1], object)),
+    "scale of zero": lambda whole: _npz(whole, scale=np.zeros(512, np.float32)),
+}
+
+
+def _saved(array) -> bytes:
+    content = io.BytesIO()
+    np.save(content, array)
+    return content.getvalue()
+
+
+def _npz(whole: bytes, **values) -> bytes:
+    with np.load(io.BytesIO(whole)) as kept:
+        arrays = {**{name: kept[name] for name in kept.files}, **values}
+    content = io.BytesIO()
+    np.savez(content, **{name: array for name, array in arrays.items() if array is not None})
+    return content.getvalue()
+
+
+WORD_TEXT = {
+    **{name: ANY[name] for name in ("missing", "folder", "empty", "random", "zeros", "text")},
+    "negative width": lambda whole: b"4 -50\n" + whole,
+    "huge width": lambda whole: b"4 99999999\n" + whole,
+    "not finite": lambda whole: b"\n".join(word.encode() + b" nan" * 50 for word in WORDS),
+    "all zero": lambda whole: b"\n".join(word.encode() + b" 0" * 50 for word in WORDS),
+    "other width": lambda whole: b"\n".join(word.encode() + b" 1 2 3" for word in WORDS),
+    "texts": lambda whole: b"\n".join(word.encode() + b" x" * 50 for word in WORDS),
+    "a line without end": lambda whole: b"king" + b" 1" * 300_000,
+}
+WORD_BINARY = {
+    **{name: ANY[name] for name in ("empty", "random", "zeros", "text", "cut")},
+    "negative width": lambda whole: b"4 -50\nking " + bytes(200),
+    "huge width": lambda whole: b"4 99999999\nking " + bytes(200),
+    "negative count": lambda whole: b"-4 50\nking " + bytes(200),
+    "huge count": lambda whole: b"999999999999 50\nking " + bytes(200),
+}
+WORD_GZIP = {name: ANY[name] for name in ("empty", "random", "text", "cut", "tail")}
+WORD_ZIP = {
+    "empty": ANY["empty"],
+    "random": ANY["random"],
+    "cut": lambda whole: zipped(**{"a.txt": whole})(b"")[:-40],
+    "nothing inside": zipped(),
+    "two inside": zipped(**{"a.txt": b"a 1", "b.txt": b"b 1"}),
+}
+PICTURE = {name: ANY[name] for name in ("missing", "empty", "random", "zeros", "text", "cut")}
+
+
+def break_file(way, good: Path, folder: Path, name: str) -> None:
+    """Put `name`, broken in this `way`, into `folder`; `good` is the whole file, or not there."""
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if way == "folder":
+        path.mkdir()
+    elif way is not None:
+        path.write_bytes(way(good.read_bytes() if good.is_file() else b""))
