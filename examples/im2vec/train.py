@@ -49,6 +49,8 @@ def parse_args(argv=None):
     p.add_argument("--log-interval", type=cli.positive_int, default=50, metavar="N", help="batches between log lines")
     p.add_argument("--no-plots", action="store_true", help="no pictures and no report at the end")
     args = p.parse_args(argv)
+    if args.embed_dim == 1:
+        p.error("--embed-dim 1: of one number only the sign is left of a cosine: give 2 or more")
     if args.input and not args.resume:
         p.error("--input is what --resume starts from: add --resume")
     if args.input and args.output and pathlib.Path(args.input).resolve() == pathlib.Path(args.output).resolve():
@@ -194,10 +196,11 @@ def main(args):
         guesses = evaluation.scores(objective, evaluation.encode(encode, still[1])).argmax(axis=1)
         confused = metrics.confusion(test_set.labels, guesses, len(train_set.class_names))
         np.save(run.folder / "confusion.npy", confused)
-        for place in filter(None, (run.folder / "model.params", args.output)):
-            run.log(f"model written to {modelfile.save(place, start)}")
+        run.log(f"model written to {modelfile.save(run.folder / 'model.params', start)}")
         run.finish({**figures, **stability.figures(stable)})
         vectors.save(start, run.folder)
+        if args.output:
+            run.log(f"model written to {modelfile.save(args.output, start)}")
         run.log(stability.sentence(stable))
         if not args.no_plots:
             visualize.draw(start, run.folder, run.folder, run.history(), log=run.log)

@@ -185,6 +185,7 @@ def test_model_file_runs_nothing_and_tells_what_it_is_not(tmp_path):
     "flags, message",
     [
         (["--input", "a"], "add --resume"),
+        (["--embed-dim", "1"], "--embed-dim 1"),
         (["--use-pretrained"], "resnet20 is trained from scratch"),
         (["--int8"], "--int8 reads a frozen backbone"),
         (["--resume", "--input", "a", "--output", "./a"], "--output is --input"),
@@ -268,6 +269,13 @@ def test_both_kinds_of_vectors_are_kept_centred_as_the_heat_map_is(first, tmp_pa
         np.testing.assert_allclose(drawn["matrix"], unit @ unit.T, atol=1e-5)
     nearest = [(tmp_path / name).read_text() for name in ("nearest.csv", "nearest-means.csv")]
     assert nearest[0] != nearest[1] and all("class,rank,nearest,cosine" in text for text in nearest)
+
+
+def test_a_place_that_cannot_be_written_is_one_line(first, tmp_path):
+    (tmp_path / "file").write_text("")
+    flags = ["--input", str(first / "three" / "lion_tiger_wolf"), "--output", str(tmp_path / "file" / "x")]
+    with pytest.raises(UserError, match="cannot write .*file/x: .*give another --output"):
+        visualize.main(visualize.parse_args(flags))
 
 
 def test_no_plots_writes_the_vectors_all_the_same(cifar100, tmp_path):
