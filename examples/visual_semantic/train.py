@@ -116,7 +116,7 @@ def parse_args(argv=None):
     return parser().parse_args(argv)
 
 
-def build(args, parts, contexts, log=print):
+def build(args, parts, contexts):
     """The network that the flags ask for, and the sizes pictures go through on their way into it."""
     import mxnet as mx
 
@@ -130,7 +130,7 @@ def build(args, parts, contexts, log=print):
     if still and not weights and not args.resume:
         raise UserError("a frozen backbone keeps what it learned before, and it learned nothing: add --use-pretrained")
     size = args.image_size or backbones.input_size(args.model)
-    vectors = words.vectors(parts.class_names, args.word_vectors, words.pairs(args.words), log)
+    vectors = words.vectors(parts.class_names, args.word_vectors, words.pairs(args.words))
     space = words.space(args.word_space, args.word_vectors)
     mx.random.seed(args.seed)
     net = model.create(
@@ -164,16 +164,15 @@ def main(args):
 
     # Data: pictures of the seen classes, some of them held back, and of the unseen ones. Network.
     parts = data.load(args)
-    notes = [data.remark(args, parts)]
-    net, still = build(args, parts, contexts, notes.append)
+    net, still = build(args, parts, contexts)
     run = Run.start(args, "visual_semantic", kvstore.rank)
     run.log(
         f"{args.dataset}: {len(parts.train)} pictures of {len(parts.seen)} seen classes to train on, {len(parts.valid)}"
         f" held back, {len(parts.test)} of {len(parts.unseen)} unseen; {args.model} ({net.backbone.source}) at"
         f" {still.crop} px; words: {args.word_vectors}, {net.dim} numbers, {args.word_space}"
     )
-    for note in filter(None, notes):
-        run.log(note)
+    if data.remark(args, parts):
+        run.log(data.remark(args, parts))
     reader = data.Reader(net.backbone, still, contexts[0], args.num_workers)
 
     def save(path, name, figures):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +21,7 @@ def file_of(name) -> Path:
     return download.ensure(DEFAULT) if str(name) == DEFAULT else Path(name)
 
 
-def vectors(
-    names: Sequence[str], file=DEFAULT, renamed: Mapping[str, str] | None = None, log: Callable = print
-) -> np.ndarray:
+def vectors(names: Sequence[str], file=DEFAULT, renamed: Mapping[str, str] | None = None) -> np.ndarray:
     """The word vector of each class, as the file has it; of a name of several words their mean: (n, dim) float32.
 
     Parameters
@@ -34,8 +32,6 @@ def vectors(
         See `common.text.WordVectors.read`.
     renamed : mapping of class to word, optional
         For classes whose own name is not in the file, or means something else there.
-    log : callable
-        Is told what of the file was left out, if anything.
 
     Raises
     ------
@@ -48,8 +44,6 @@ def vectors(
         raise UserError(f"--words {wrong}={renamed[wrong]}: no class is called {wrong!r}{near(wrong, names)}")
     looked_up = [renamed.get(name, name) for name in names]
     known = WordVectors.read(file_of(file), looked_up)
-    if hasattr(known, "report") and known.report():
-        log(known.report())
     rows = []
     for name, word in zip(names, looked_up):
         try:

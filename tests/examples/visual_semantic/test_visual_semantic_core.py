@@ -297,22 +297,20 @@ def test_a_head_with_a_hidden_layer(net, tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(words.WordVectors, "report"), reason="common.text counts nothing yet")
-def test_phrases_archives_and_bad_lines_of_word_vectors(tmp_path):
+@pytest.mark.parametrize("suffix", [".vec", ".vec.gz"])
+def test_phrases_archives_and_bad_lines_of_word_vectors(tmp_path, capsys, suffix):
     """A name that the file has as a whole is no mean of its words; what cannot be used is counted and said."""
-    rows = ["5 3", "polar-bear 1 2 3", "polar 9 9 9", "bear 9 9 9", "ox 4 5 6", "cow 1 2", "rat nan 1 1", "pig 0 0 0"]
-    for suffix, opened in ((".vec", open), (".vec.gz", gzip.open)):
-        file = tmp_path / f"some{suffix}"
-        with opened(file, "wt", encoding="utf-8") as text:
-            text.write("\n".join(rows) + "\n")
-        said = []
-        given = words.vectors(["polar+bear", "ox"], file, log=said.append)
-        np.testing.assert_array_equal(given, [[1, 2, 3], [4, 5, 6]])
-        assert len(said) == 1 and f"left out of {file.name}" in said[0] and "another width" in said[0]
-        with pytest.raises(UserError, match="class 'rat'.*--words rat=WORD"):
-            words.vectors(["ox", "rat"], file, log=said.append)
-    words.vectors(["ox"], write_clean(tmp_path), log=lambda _: pytest.fail("nothing was left out"))
-
-
-def write_clean(folder):
-    (folder / "clean.vec").write_text("2 3\nox 4 5 6\ncow 1 2 3\n")
-    return folder / "clean.vec"
+    rows = ["6 3", "polar-bear 1 2 3", "polar 9 9 9", "bear 9 9 9", "ox 4 5 6", "cow 1 2", "rat nan 1 1"]
+    file = tmp_path / f"some{suffix}"
+    with (gzip.open if suffix.endswith("gz") else open)(file, "wt", encoding="utf-8") as text:
+        text.write("\n".join(rows) + "\n")
+    np.testing.assert_array_equal(words.vectors(["polar+bear", "ox"], file), [[1, 2, 3], [4, 5, 6]])
+    said = capsys.readouterr().out
+    assert said.count("\n") == 1 and f"left out of {file.name}" in said and "1 lines of another width" in said
+    with pytest.raises(UserError, match="class 'rat'.*--words rat=WORD"):
+        words.vectors(["ox", "rat"], file)
+    clean = tmp_path / "clean.vec"
+    clean.write_text("2 3\nox 4 5 6\ncow 1 2 3\n")
+    capsys.readouterr()
+    words.vectors(["ox"], clean)
+    assert capsys.readouterr().out == ""
