@@ -196,11 +196,10 @@ def main(args):
         guesses = evaluation.scores(objective, evaluation.encode(encode, still[1])).argmax(axis=1)
         confused = metrics.confusion(test_set.labels, guesses, len(train_set.class_names))
         np.save(run.folder / "confusion.npy", confused)
-        run.log(f"model written to {modelfile.save(run.folder / 'model.params', start)}")
+        for place in filter(None, (run.folder / "model.params", args.output)):
+            run.log(f"model written to {modelfile.save(place, start)}")
         run.finish({**figures, **stability.figures(stable)})
         vectors.save(start, run.folder)
-        if args.output:
-            run.log(f"model written to {modelfile.save(args.output, start)}")
         run.log(stability.sentence(stable))
         if not args.no_plots:
             visualize.draw(start, run.folder, run.folder, run.history(), log=run.log)
