@@ -420,7 +420,7 @@ def test_compare_runs(cifar100, first, tmp_path, capsys):
     assert figures["class vectors"]["purity large_"] == [1, 1]
     with pytest.raises(UserError, match="--groups large_carnivors: no group is called so .did you mean large_carnivor"):
         compare.main(compare.parse_args([*flags, "--groups", "large_carnivors"]))
-    with pytest.raises(UserError, match="cannot read the word vectors .*nowhere.vec"):
+    with pytest.raises(UserError, match="nowhere.vec"):
         compare.main(compare.parse_args([str(first / "run"), "--words", str(tmp_path / "nowhere.vec")]))
     with pytest.raises(UserError, match="is not the folder of a finished run"):
         compare.main(compare.parse_args([str(tmp_path)]))
