@@ -48,6 +48,8 @@ def parse_args(argv=None):
     p.add_argument("--log-interval", type=cli.positive_int, default=50, metavar="N", help="batches between log lines")
     p.add_argument("--no-plots", action="store_true", help="no pictures and no report at the end")
     args = p.parse_args(argv)
+    if args.embed_dim == 1:
+        p.error("--embed-dim 1: of one number only the sign is left of a cosine: give 2 or more")
     if args.input and not args.resume:
         p.error("--input is what --resume starts from: add --resume")
     if args.input:  # a resumed model is a new run; a resumed run goes on in its folder

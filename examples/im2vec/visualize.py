@@ -63,11 +63,13 @@ def draw(model, folder, run_dir=None, history=(), kind=None, analogies=(), k=5, 
     import numpy as np
 
     from common import plots, report
+    from common.files import writing
     from examples.im2vec import evaluation, pictures, stability, vectors
 
     folder, names = pathlib.Path(folder), model.about["classes"]
     plots_dir = folder / "plots"
-    plots_dir.mkdir(parents=True, exist_ok=True)
+    with writing(folder, "give another --output"):
+        plots_dir.mkdir(parents=True, exist_ok=True)
     found_stable = model.about.get("stability")  # older model files do not tell
     kind = kind or stability.shown(found_stable)
     table, called = model.vectors(kind), stability.NAMES[kind]

@@ -103,7 +103,7 @@ def listed(target):
     with open(target / LIST, encoding="utf-8", errors="replace", newline="") as file:
         lines = list(csv.reader(file))
     if lines[:1] != [COLUMNS] or not lines[1:] or not all(len(x) == 3 and x[0] in ("copy", "move") for x in lines[1:]):
-        raise UserError(f"{target / LIST} is not a list that this script wrote: nothing was done")
+        raise UserError(f"{target / LIST} is not what this script wrote: mend it; if no picture is missing, remove it")
     return [(action, pathlib.Path(source), pathlib.Path(place)) for action, source, place in lines[1:]]
 
 

@@ -1,6 +1,7 @@
 """Losses, baselines, words, the network and the parts of a data set, against slow or closed-form answers."""
 
 import argparse
+import gzip
 import json
 
 import mxnet as mx
@@ -293,3 +294,23 @@ def test_a_head_with_a_hidden_layer(net, tmp_path):
     with autograd.record():  # in training it does drop
         drawn = [deep.embed_features(features * i).asnumpy() for i in (1, 1)]
     assert np.abs(drawn[0] - drawn[1]).max() > 1e-3
+
+
+@pytest.mark.skipif(not hasattr(words.WordVectors, "report"), reason="common.text counts nothing yet")
+@pytest.mark.parametrize("suffix", [".vec", ".vec.gz"])
+def test_phrases_archives_and_bad_lines_of_word_vectors(tmp_path, capsys, suffix):
+    """A name that the file has as a whole is no mean of its words; what cannot be used is counted and said."""
+    rows = ["6 3", "polar-bear 1 2 3", "polar 9 9 9", "bear 9 9 9", "ox 4 5 6", "cow 1 2", "rat nan 1 1"]
+    file = tmp_path / f"some{suffix}"
+    with (gzip.open if suffix.endswith("gz") else open)(file, "wt", encoding="utf-8") as text:
+        text.write("\n".join(rows) + "\n")
+    np.testing.assert_array_equal(words.vectors(["polar+bear", "ox"], file), [[1, 2, 3], [4, 5, 6]])
+    said = capsys.readouterr().out
+    assert said.count("\n") == 1 and f"left out of {file.name}" in said and "1 lines of another width" in said
+    with pytest.raises(UserError, match="class 'rat'.*--words rat=WORD"):
+        words.vectors(["ox", "rat"], file)
+    clean = tmp_path / "clean.vec"
+    clean.write_text("2 3\nox 4 5 6\ncow 1 2 3\n")
+    capsys.readouterr()
+    words.vectors(["ox"], clean)
+    assert capsys.readouterr().out == ""
