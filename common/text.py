@@ -243,9 +243,12 @@ def _entries(path: Path, wanted: set[str] | None, left_out: Counter, names_only:
         if _is_folder(path):
             yield from _packaged(path, wanted)
             return
-        with _opened(path) as (file, name):
-            read = _binary if name.endswith(".bin") else _lines
-            yield from read(path, file, wanted, left_out, names_only)
+        try:
+            with _opened(path) as (file, name):
+                read = _binary if name.endswith(".bin") else _lines
+                yield from read(path, file, wanted, left_out, names_only)
+        except OSError as error:
+            raise UserError(f"cannot read the word vectors {path}: {error.strerror or error}; {REMEDY}") from error
 
 
 def _packaged(path: Path, wanted: set[str] | None):

@@ -71,7 +71,7 @@ def read(folder) -> dict:
     from common.errors import reading
     from examples.im2vec import data, evaluation, modelfile
 
-    folder, remedy = pathlib.Path(folder), "the folder of a finished run is wanted"
+    folder, remedy = pathlib.Path(folder), "it is not the folder of a finished run"
     with reading(folder, remedy):
         flags = outside.read_json(folder / "args.json", remedy)["args"]
         wanted = ("cifar10_dir", "cifar100_dir", "dataset", "data_path", "seed")
