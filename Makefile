@@ -9,7 +9,7 @@ READY := .venv/installed-$(REQUIREMENTS)
 RUN := .venv/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check
 PLATFORM := $(shell uname -sm)
-SIZE := $(if $(GPU),3.3 GB,1.4 GB)
+SIZE := $(if $(GPU),2.0 GB,1.3 GB)
 
 .PHONY: help setup environment demo quick test lint clean
 

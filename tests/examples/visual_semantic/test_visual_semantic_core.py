@@ -296,7 +296,6 @@ def test_a_head_with_a_hidden_layer(net, tmp_path):
     assert np.abs(drawn[0] - drawn[1]).max() > 1e-3
 
 
-@pytest.mark.skipif(not hasattr(words.WordVectors, "report"), reason="common.text counts nothing yet")
 @pytest.mark.parametrize("suffix", [".vec", ".vec.gz"])
 def test_phrases_archives_and_bad_lines_of_word_vectors(tmp_path, capsys, suffix):
     """A name that the file has as a whole is no mean of its words; what cannot be used is counted and said."""
