@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import tarfile
 import zipfile
 from pathlib import Path
@@ -10,6 +11,9 @@ import pytest
 
 import common  # noqa: F401  (first: MXNet needs the numpy alias it sets)
 from common.errors import UserError
+
+# A shell starts what runs in the background with Ctrl-C ignored, and what the tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
