@@ -243,5 +243,7 @@ def _load_table(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _floats(values: np.ndarray) -> np.ndarray:
+    if values.dtype.kind == "c":
+        raise ValueError("it holds complex numbers")
     with np.errstate(over="ignore"):  # what is too large becomes infinite, and is named
         return np.array(values, np.float32)
