@@ -27,6 +27,7 @@ from pathlib import Path
 
 from common import cli
 from common.errors import UserError, near
+from common.files import atomic, save_arrays
 from common.paths import data_root
 from common.sources import SOURCES, Source
 
@@ -502,10 +503,9 @@ def _convert(name: str, unpacked: Path, target: Path) -> None:
 def _save(net, target: Path, preprocessing) -> None:
     from common import weights
 
-    beside = target.with_name(f".{target.name}.{os.getpid()}")
-    net.save_parameters(str(beside))
-    weights.save_beside(target, preprocessing)
-    os.replace(beside, target)
+    with atomic(target, "free some space or give another --dir") as beside:
+        save_arrays(beside, {name: p.data() for name, p in net._collect_params_with_prefix().items()})
+        weights.save_beside(target, preprocessing)
 
 
 def listing() -> str:

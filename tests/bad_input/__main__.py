@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from tests.bad_input import cases, makers
 
 DOCUMENT = makers.REPO / "docs" / "robustness.md"
@@ -33,10 +31,6 @@ def document() -> str:
             parts.append(f"| flags | {'; '.join(map(_cell, flags))} | the flag |\n")
         for (file, says), titles in _by_file(mine).items():
             parts.append(f"| `{file}` | {'; '.join(map(_cell, titles))} | `{_cell(says)}` |\n")
-    known = Counter(filter(None, map(cases.known, table)))
-    if known:
-        parts.append("\n## Known and not yet mended\n\n")
-        parts += [f"- {reason} ({count} cases)\n" for reason, count in known.items()]
     return "".join(parts)
 
 

@@ -7,6 +7,7 @@ import dataclasses
 import importlib
 from collections.abc import Callable, Iterator, Sequence
 
+from common import cli
 from tests.bad_input import makers
 
 PROGRAMS = (
@@ -75,15 +76,6 @@ class Case:
         return f"{self.program.replace('examples.', '')}: {self.title}"
 
 
-# Cases that show a defect which is known and not yet mended: how their keys begin, and the reason. They are not run.
-KNOWN: dict[str, str] = {}
-
-
-def known(case: Case) -> str:
-    """Why a case is known to fail, or empty text."""
-    return next((reason for beginning, reason in KNOWN.items() if case.key.startswith(beginning)), "")
-
-
 def every() -> list[Case]:
     """All cases, those of flags alone first."""
     return [
@@ -135,6 +127,8 @@ def flags() -> Iterator[Case]:
                 yield Case(program, f"{flag} without a value", (flag,), flag)
             if action.choices:
                 yield Case(program, f"{flag} nothing", (flag, "nothing"), flag)
+            elif action.type is cli.stem:
+                yield Case(program, f"{flag} in a folder", (flag, "a/b"), flag)
             elif action.type and isinstance(action.default, list):
                 yield Case(program, f"{flag} of no numbers", (flag, "many"), flag)
             elif action.type:
