@@ -93,6 +93,7 @@ def test_without_a_python_it_says_which(checkout, python):
     assert "CPython 3.10 to 3.14 is needed" in done.stderr.splitlines()[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("platform", ["Darwin arm64", "Linux riscv64", "MINGW64_NT-10.0 x86_64"])
 def test_a_platform_without_wheels_is_one_line(checkout, platform):
     done = make(checkout, "setup", f"PLATFORM={platform}")
@@ -108,6 +109,7 @@ printf '#!/bin/sh\n{pip}' > .venv/bin/python
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("pip", "signalled"), [("exit 1", False), ("touch began; sleep 60", True)])
 def test_nothing_half_made_is_left(checkout, pip, signalled):
     """Installing fails, or is interrupted, by a stand-in for the interpreter whose pip does so."""

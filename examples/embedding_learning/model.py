@@ -12,7 +12,7 @@ from common import weights as pretrained
 from common.errors import UserError, reading
 from common.files import atomic, save_arrays, write_json
 
-CARD = "no model of embedding_learning is described there as train.py does it"
+CARD = "give another --params, a model that train.py wrote"
 FIELDS = {"model": str, "embed_dim": outside.whole, "crop": outside.whole}
 
 
@@ -123,6 +123,6 @@ def load(path, ctx=None) -> tuple[EmbeddingNet, dict]:
             raise ValueError(f"no network is called {card['model'][:40]!r}")
         backbone = backbones.create(card["model"], size=card["crop"], preprocessing=preprocessing)
         net = EmbeddingNet(backbone, card["embed_dim"])
-    outside.load_parameters(net, path, f"it is no model of embedding_learning that fits {card_path.name}", ctx)
+    outside.load_parameters(net, path, f"give another --params, one that fits {card_path.name}", ctx)
     net.hybridize(static_alloc=True, static_shape=True)
     return net, card

@@ -14,7 +14,7 @@ from common import weights as pretrained
 from common.errors import UserError, reading
 from common.files import atomic, save_arrays, write_json
 
-CARD = "no model of visual_semantic is described there as train.py does it"
+CARD = "give another --params, a model that train.py wrote"
 FIELDS = {
     "model": str, "dim": outside.whole, "hidden": lambda value: outside.whole(value, 0), "seen": outside.texts,
     "unseen": outside.texts, "crop": outside.whole, "dropout": lambda value: outside.number(value, 0, 1),
@@ -266,7 +266,7 @@ def restore(net: VisualSemanticNet, path) -> None:
     other = [key for key, value in wanted.items() if card[key] != value]
     words = net.words
     if not other:
-        outside.load_parameters(net, path, f"it is no model of visual_semantic that fits {Path(path).stem}.json", ctx)
+        outside.load_parameters(net, path, f"give another --params, one that fits {Path(path).stem}.json", ctx)
         other = ["word vectors"] if not np.allclose(net.words, words, atol=1e-2) else []
     if other:
         raise UserError(f"{path} is a model with another {other[0]}: give the flags it was trained with, or start anew")
@@ -303,7 +303,7 @@ def load(path, ctx=None) -> VisualSemanticNet:
     card_path = path.with_suffix(".json")
     if not path.is_file() or not card_path.is_file():
         raise UserError(f"{path}: no model there (a .params file and its .json); train.py writes one")
-    remedy = f"it is no model of visual_semantic that fits {card_path.name}"
+    remedy = f"give another --params, one that fits {card_path.name}"
     known = outside.shapes(path, remedy)
     card = outside.read_json(card_path, CARD)
     with reading(card_path, CARD):

@@ -59,6 +59,7 @@ def laid_out(case: cases.Case, folder: Path, good: Path) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=[case.key for case in CASES])
 def test_bad_input(case, good, tmp_path, monkeypatch, capfd):
     argv = laid_out(case, tmp_path, good)

@@ -9,6 +9,7 @@ from common.datasets.base import ImageSet, split_domains, split_seen, split_unse
 from common.errors import UserError
 
 
+@pytest.mark.slow
 def test_select_renumbers_and_refuses_unknown_names(cifar_folder):
     data = datasets.load("folder", cifar_folder, protocol="seen").train
     two = data.select(["truck", "cat"])

@@ -244,6 +244,7 @@ sys.stdout.write(f"{parameter.grad().asnumpy().tolist()}\\n")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("first", "second", "expected"), [
     ("epoch-0001-batch-000000", "epoch-0000-batch-000150", "epoch-0000-batch-000150"),
     ("epoch-0012-batch-000003", "-", "None"),
@@ -295,6 +296,7 @@ def run(folder, *extra):
     )
 
 
+@pytest.mark.slow
 def test_killed_ten_times_ends_like_the_undisturbed_run(tmp_path):
     assert run(tmp_path / "whole").wait() == 0
     killed, rng = tmp_path / "killed", random.Random(0)

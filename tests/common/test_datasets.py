@@ -25,6 +25,7 @@ def test_names_and_folders_that_are_wrong_are_one_line(tmp_path):
         datasets.load("cifar10", tmp_path / "nowhere", remedy="take something else")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["emoji", "omniglot", "folder"])
 def test_both_protocols_keep_their_promise(name, emoji_folder, omniglot_folder, cifar_folder):
     folder = {"emoji": emoji_folder, "omniglot": omniglot_folder, "folder": cifar_folder}[name]

@@ -57,6 +57,7 @@ def test_onnx_agrees_with_gluon_for_any_batch(trained, tmp_path):
     np.testing.assert_allclose(run(path, pictures[:1]), features[:1], atol=limit)
 
 
+@pytest.mark.slow
 def test_onnx_int8_is_small_and_points_the_same_way(trained, tmp_path):
     backbone, pictures, features = trained
     path = export.onnx(backbone, tmp_path / "net.onnx", (1, 128, 128, 3))

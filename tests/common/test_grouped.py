@@ -40,6 +40,7 @@ sys.stdout.write(" ".join(str(x) for p in made for x in p.data().asnumpy()) + "\
 """
 
 
+@pytest.mark.slow
 def test_servers_update_by_group_and_follow_the_schedule(tmp_path):
     """Two workers send the same gradient nine times each, so that their order does not matter."""
     (tmp_path / "worker.py").write_text(ASYNC)

@@ -59,6 +59,7 @@ def test_there_are_programs():
     assert len(PROGRAMS) > 15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_help_and_wrong_flags_need_no_package(checkout, program):
     done = run([*BARE, program, "--help"], checkout)
@@ -98,12 +99,14 @@ def test_a_half_made_environment_is_said_to_be_one(checkout, tmp_path):
     assert (done.returncode, done.stderr) == (2, "error: the environment in .venv is not whole: make setup\n")
 
 
+@pytest.mark.slow
 def test_the_program_goes_on_where_the_packages_are(with_environment, tmp_path):
     done = run([*BARE, with_environment / "examples/vse/train.py", "--data-path", "no such folder"], tmp_path)
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert done.stderr.startswith("error: ") and "no such folder" in done.stderr
 
 
+@pytest.mark.slow
 def test_status_flags_and_signals_pass_through(with_environment):
     code = "import os, sys, time; print(os.getpid(), sys.argv[1:], flush=True); time.sleep(60)"
     program = with_environment / "program.py"
@@ -145,6 +148,7 @@ def test_what_old_interpreters_read_is_written_for_them():
         ast.parse((REPO / file).read_text(encoding="utf-8"), feature_version=version)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("delay", [0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6])
 def test_ctrl_c_while_modules_are_imported_is_one_line(delay):
     """However early it comes: nothing, or one line."""

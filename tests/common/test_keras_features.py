@@ -14,6 +14,7 @@ RECORDED = np.load(Path(__file__).resolve().parents[1] / "data" / "keras_feature
 NETWORKS = [name for name in RECORDED.files if "/" not in name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_features_equal_kerass(name, tmp_path, monkeypatch):
     shapes = json.loads(str(RECORDED[f"{name}/layers"]))

@@ -29,6 +29,7 @@ def run(*arguments):
     return subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.slow
 def test_two_workers_sum_their_gradients_on_one_server(tmp_path):
     (tmp_path / "worker.py").write_text(WORKER)
     done = run("-n", "2", "-s", "1", "--", sys.executable, str(tmp_path / "worker.py"))

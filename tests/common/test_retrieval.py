@@ -73,6 +73,7 @@ def test_published_example_of_map_at_r():
     assert figures([1, 0, 1, 0] + [0] * 6) == pytest.approx(((1 + 2 / 3) / 10, 0.2))
 
 
+@pytest.mark.slow
 def test_recall_of_60000_in_bounded_memory():
     """Under 1 GB above the data. 60,000 x 128 against a gallery of 8,000 holds as many vectors and blocks."""
     code = """

@@ -47,6 +47,7 @@ def test_help_lists_every_flag_of_the_document_with_its_default():
     assert args["gpus"] == [] and not args["use_pretrained"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("flags", "text"), [
     (["--gpus=0,1", "--use-pretrained", "--dataset=glyphs"], "this machine has 0 GPUs"),
     (["--data-path", "nowhere"], "./get_data.sh cub200"),
@@ -64,6 +65,7 @@ def test_wrong_use_is_one_line_and_status_2(flags, text, tmp_path):
     assert not (tmp_path / "r").exists()
 
 
+@pytest.mark.slow
 def test_training_learns_resumes_and_writes_its_run(tmp_path):
     flags = ["--dataset", "glyphs", "--model", "conv4", "--lr", "1e-3", "--epoch-batches", "25", "--num-cpus", "2"]
     flags += [
@@ -103,6 +105,7 @@ def test_training_learns_resumes_and_writes_its_run(tmp_path):
 SHIPPED = EXAMPLE / "pretrained" / "glyphs_conv4.params"
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_a_saved_model_with_its_batch_norm_kept(tmp_path):
     import mxnet as mx
 
@@ -121,6 +124,7 @@ def test_training_goes_on_from_a_saved_model_with_its_batch_norm_kept(tmp_path):
         assert same == kept, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("flags", "text"), [
     (["--params", SHIPPED, "--embed-dim", "64"], "holds --model conv4 --embed-dim 128"),
     (["--freeze-batch-norm"], "--freeze-batch-norm keeps what was learned before"),
@@ -144,6 +148,7 @@ def pictures(tmp_path_factory):
     return root / "faces"
 
 
+@pytest.mark.slow
 def test_shipped_model_embeds_and_finds(pictures, tmp_path):
     done = run("embed.py", pictures, "--output", tmp_path / "e.npy")
     assert done.returncode == 0, done.stderr
@@ -219,6 +224,7 @@ def test_parameters_that_are_cut_off_are_named(tmp_path):
         model.load(tmp_path / "m.params")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [
     ["nowhere.png", "--output", "x.npy"],
     [str(REPO / "README.md"), "--output", "x.npy"],

@@ -57,6 +57,7 @@ def test_a_folder_of_any_size_gives_parts_that_can_be_learned_and_asked(tmp_path
     assert f"batches of {args.batch_size} pictures, {args.batch_k} of a class" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("classes", "each", "more"), [
     (2, 2, []), (2, 50, []), (10, 2, ["--no-plots"]), (4, 5, ["--no-plots", "--validation-share", "0"]),
 ])  # fmt: skip
@@ -71,6 +72,7 @@ def test_a_small_folder_trains_with_no_flag_but_its_place(tmp_path, classes, eac
     assert f"batches of {args['batch_size']} pictures" in log
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("classes", "each"), [(2, 2), (10, 5)])
 def test_a_small_folder_trains_on_frozen_features(tmp_path, monkeypatch, classes, each):
     """As the README's command for one's own pictures does."""

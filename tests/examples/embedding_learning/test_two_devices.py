@@ -120,6 +120,7 @@ class InTurn:
             yield [{n: p.data().asnumpy() for n, p in self.parameters(r).items()} for r in range(2)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kvstore", ["device", "local"])
 def test_two_devices_equal_their_parts_in_turn_step_by_step(pictures, tmp_path, kvstore):
     args = train.parse_args(flags(pictures, tmp_path, "--gpus=", "--num-cpus=2", "--kvstore", kvstore))
@@ -137,6 +138,7 @@ def test_two_devices_equal_their_parts_in_turn_step_by_step(pictures, tmp_path, 
             assert np.abs(checkpoint(tmp_path, done)[name] - before[name]).max() > 50e-5
 
 
+@pytest.mark.slow
 def test_two_workers_end_with_the_same_parameters(pictures, tmp_path):
     launch = [sys.executable, "-m", "common.launch", "-n", "2", "-s", "1", "--", sys.executable, str(SCRIPT)]
     command = [*launch, *flags(pictures, tmp_path, "--kvstore", "dist_sync")]
@@ -155,6 +157,7 @@ def test_two_workers_end_with_the_same_parameters(pictures, tmp_path):
     assert not list((tmp_path / "worker-1").glob("*.params"))  # one worker keeps the best
 
 
+@pytest.mark.slow
 def test_workers_need_not_wait_for_each_other(pictures, tmp_path):
     launch = [sys.executable, "-m", "common.launch", "-n", "2", "-s", "1", "--", sys.executable, str(SCRIPT)]
     command = [*launch, *flags(pictures, tmp_path, "--kvstore", "dist_async")]

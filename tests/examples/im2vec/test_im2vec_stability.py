@@ -128,6 +128,7 @@ def frozen(few, monkeypatch):
     return run
 
 
+@pytest.mark.slow
 def test_a_run_on_few_frozen_features_shows_what_is_stable(frozen, few):
     folder = frozen("few")
     found = json.loads((folder / "stability.json").read_text())
@@ -155,6 +156,7 @@ def test_the_choice_is_kept_for_a_resumed_run(frozen, few, monkeypatch):
         frozen("kept", "--no-plots", "--epochs", "2", "--resume")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flags", [["--objective", "softmax"], ["--objective", "softmax", "--seed", "2"]])
 def test_a_softmax_on_frozen_features_learns_at_its_default_rate(frozen, flags):
     folder = frozen("-".join(flags), "--no-plots", "--epochs", "15", *flags)

@@ -57,6 +57,7 @@ def first(cifar100, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_writes_everything(first):
     folder = first / "run"
     names = {path.name for path in folder.iterdir()}
@@ -82,6 +83,7 @@ def test_vectors_in_word2vec_format_equal_the_array(first):
     np.testing.assert_allclose(rows, np.load(first / "run" / "vectors.npy"), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_resume_input_output_continues_a_and_leaves_it_untouched(cifar100, first, tmp_path):
     a = first / "three" / "lion_tiger_wolf.params"
     before = hashlib.sha256(a.read_bytes()).hexdigest(), a.stat().st_mtime_ns
@@ -99,6 +101,7 @@ def test_resume_input_output_continues_a_and_leaves_it_untouched(cifar100, first
     assert modelfile.load(first / "three" / "lion_tiger_wolf2").about["epochs"] == 5
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_bit_for_bit(cifar100, first, tmp_path, monkeypatch):
     """The same run, killed in its second epoch and resumed, gives the same model."""
     from common import trainer
@@ -167,6 +170,7 @@ def test_batches_that_cannot_be_shared():
         data.batch_size(6, 5, devices=2, workers=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", ["softmax", "hierarchical"])
 def test_other_objectives_learn_on_two_devices(cifar100, tmp_path, objective):
     run(cifar100, tmp_path, "--objective", objective, "--num-cpus", 2, "--no-plots", "--embed-dim", 8,
@@ -256,6 +260,7 @@ def test_visualize_a_model_file(first, tmp_path, capsys):
     assert "Cosine of the means of f(x)" in (tmp_path / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_both_kinds_of_vectors_are_kept_centred_as_the_heat_map_is(first, tmp_path, monkeypatch):
     drawn = {}
     monkeypatch.setattr("common.plots.cosines", lambda matrix, *_: drawn.update(matrix=matrix))

@@ -522,6 +522,7 @@ def test_int8_features_point_the_same_way(tmp_path, cifar_folder):
     assert ((a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)).mean() > 0.98
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_any_moment_goes_on_to_the_same_file(tmp_path):
     rng = np.random.default_rng(0)
     np.save(tmp_path / "d.npy", rng.integers(0, 256, (1500, 300), dtype=np.uint8))

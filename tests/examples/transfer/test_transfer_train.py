@@ -128,6 +128,7 @@ def test_pictures_to_classifier_to_prediction(folder, tmp_path, capsys):
     assert all(1 / 3 <= float(row["score"]) <= 1 for row in rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["svm", "knn", "gluon"])
 def test_features_of_a_file(tmp_path, clusters, kind):
     features, labels, _, _ = clusters
@@ -202,6 +203,7 @@ def write_features(folder, vectors, labels=None):
     return folder / "x_data.npy"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("vectors", [
     np.ones((40, 6)), np.random.default_rng(0).normal(size=(40, 1)), np.random.default_rng(0).normal(size=(10, 6)),
     np.random.default_rng(0).normal(size=(40, 6)) * 1e30,

@@ -86,6 +86,7 @@ def trained(flags, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_training_writes_its_stages_and_recognises(trained):
     figures = json.loads((trained / "metrics.json").read_text())
     assert figures["stage1_accuracy"] == 1 and figures["accuracy"] == 1
@@ -113,6 +114,7 @@ def test_stage_2a_leaves_the_backbone_and_2b_moves_it(trained):
     assert "encoder.head.1.weight" not in same[0] + same[1]
 
 
+@pytest.mark.slow
 def test_stages_run_one_by_one_or_killed_give_the_same_model(trained, flags, tmp_path):
     folder = tmp_path / "run"
     first = run("train.py", *flags, "--stages", "1", "--run-dir", folder)
@@ -134,6 +136,7 @@ def test_stages_run_one_by_one_or_killed_give_the_same_model(trained, flags, tmp
     assert digests[0] == digests[1]
 
 
+@pytest.mark.slow
 def test_fine_tuning_that_makes_it_worse_is_not_the_final_model(flags, tmp_path):
     few = ["--epochs-1", "2", "--epochs-2a", "8", "--epochs-2b", "1", "--lr-2b", "0.3", "--no-plots"]
     done = run("train.py", *flags, *few, "--run-dir", tmp_path / "best")
@@ -152,6 +155,7 @@ def test_fine_tuning_that_makes_it_worse_is_not_the_final_model(flags, tmp_path)
     assert done.returncode == 0 and json.loads((tmp_path / "last" / "model.json").read_text())["stage"] == "2b"
 
 
+@pytest.mark.slow
 def test_evaluation_stands_beside_its_baselines(trained, coloured, tmp_path):
     done = run(
         "evaluate.py", "--params", trained / "model.params", "--data-path", coloured.pictures, "--seed", "5",
@@ -168,6 +172,7 @@ def test_evaluation_stands_beside_its_baselines(trained, coloured, tmp_path):
     assert other.returncode == 2 and "give the --split or --unseen of training" in other.stderr
 
 
+@pytest.mark.slow
 def test_the_range_test_draws_and_suggests(trained, flags, tmp_path):
     done = run(
         "train.py", *flags, "--find-lr", "--stages", "2a", "--params", trained / "stage1" / "model.params",

@@ -123,6 +123,7 @@ def test_search_of_features(trained, folder, tmp_path, capsys):
             search.main(search.parse_args([flags[0], *wrong]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flags", [["--encoder", "gru"], ["--num-cpus", "2", "--encoder", "lstm", "--bidirectional"]])
 def test_a_killed_run_resumed_gives_the_same_parameters(folder, tmp_path, monkeypatch, flags):
     flags = [*flags, "--loss", "max", "--warmup", "1", "--max_epochs", "3", "--no-plots", "--validFreq", "15"]
@@ -196,6 +197,7 @@ def pictures(tmp_path_factory):
     return place
 
 
+@pytest.mark.slow
 def test_pictures_frozen_then_finetuned_then_searched(pictures, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("EMBEDDING_DATA", str(tmp_path / "data"))
     flags = ["--captions", str(pictures / "tokens.txt"), "--images", str(pictures / "pictures"), "--model", "conv4"]
