@@ -254,13 +254,13 @@ def kill_at_random(
     while process.poll() is None and program.reached(run) < target:
         time.sleep(POLL)
     time.sleep(rng.uniform(0, within))
-    begun = (run / program.begun).is_file()
+    speaks = output.stat().st_size > 0  # before, the interpreter may be starting, which says much about a Ctrl-C
     process.send_signal(how)  # nothing happens if it has ended
     status = process.wait(PATIENCE)
     said = output.read_text()
     if status == 0:
         return "ended"
-    expected = 130 if how == signal.SIGINT and begun else status if how == signal.SIGINT else -how
-    if status != expected or (begun and "Traceback" in said):
+    stopped = status == 130 and "Traceback" not in said
+    if how == signal.SIGINT and speaks and not stopped or how != signal.SIGINT and status != -how:
         return f"{how.name} ended it with status {status}: {said[-2000:]}"
     return "killed"
