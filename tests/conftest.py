@@ -1,8 +1,14 @@
-"""Shared fixtures: real data where it lies beside the checkout, weights where a package registry can be reached."""
+"""Shared fixtures: real data where it lies beside the checkout, weights where a package registry can be reached.
+
+And a small disk, where one can be mounted.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
+import subprocess
 import tarfile
 import zipfile
 from pathlib import Path
@@ -65,3 +71,32 @@ def require_weights(name: str) -> Path:
         return weights.find(name, "imagenet").path
     except UserError as error:
         pytest.skip(f"no weights: {error}")
+
+
+@contextlib.contextmanager
+def small_disk(place: Path, size: int):
+    """Mount a disk of `size` bytes on a new folder, which root can; elsewhere the test is skipped."""
+    place.mkdir()
+    if os.geteuid() or system("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)):
+        pytest.skip("nothing can be mounted here")
+    try:
+        yield place
+    finally:
+        system("umount", "-l", str(place))
+
+
+def fill(place: Path, left: int) -> None:
+    """Leave so many bytes of a disk free; its file ``filler`` takes the others."""
+    free = os.statvfs(place).f_bavail * os.statvfs(place).f_frsize
+    (place / "filler").write_bytes(bytes(free - left))
+
+
+def remount(place: Path, how: str) -> None:
+    """Make a disk read-only (``ro``) or writable (``rw``)."""
+    if system("mount", "-o", f"remount,{how}", str(place)):
+        pytest.skip("it cannot be made read-only")
+
+
+def system(*command: str) -> int:
+    """The status of a command whose output nobody wants."""
+    return subprocess.run(command, capture_output=True).returncode

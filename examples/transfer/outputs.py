@@ -52,7 +52,7 @@ class Output:
         self.lock = only_writer(self.part, "another name")
         state = self.part / "state.json"
         if resume and state.is_file():
-            self._continue(json.loads(state.read_text(encoding="utf-8")))  # written whole or not at all
+            self._continue(state)
         with writing(self.part):
             self.file = open(self.part / "vectors", "r+b" if self.seen else "wb")  # noqa: SIM115 (closed by finish)
             self.file.truncate(self.written * 4 * width)
@@ -64,10 +64,14 @@ class Output:
         """Vectors kept so far."""
         return self.seen - len(self.failed)
 
-    def _continue(self, state: dict) -> None:
-        if state["key"] != self.key:
+    def _continue(self, file: Path) -> None:
+        with reading(file, "leave --resume out to begin again"):
+            state = json.loads(file.read_text(encoding="utf-8"))
+            key, seen = state["key"], int(state["seen"])
+            failed = {int(i): reason for i, reason in state["failed"].items()}
+        if key != self.key:
             raise UserError(f"--resume: {self.part} was begun with other pictures or settings; leave --resume out")
-        self.seen, self.failed = state["seen"], {int(i): reason for i, reason in state["failed"].items()}
+        self.seen, self.failed = seen, failed
         vectors = self.part / "vectors"
         if not vectors.is_file() or vectors.stat().st_size < self.written * 4 * self.width:
             raise UserError(f"--resume: {vectors} is shorter than it was: leave --resume out to begin again")

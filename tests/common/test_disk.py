@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import subprocess
 
 import mxnet as mx
 import numpy as np
@@ -15,28 +14,15 @@ from common.errors import UserError
 from common.files import atomic, save_arrays
 from common.run import Run
 from common.search import Index
+from tests.conftest import fill, remount, small_disk
 
 SIZE = 1 << 20
 
 
-def system(*command):
-    return subprocess.run(command, capture_output=True).returncode
-
-
 @pytest.fixture
 def disk(tmp_path):
-    place = tmp_path / "disk"
-    place.mkdir()
-    if os.geteuid() or system("mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(place)):
-        pytest.skip("nothing can be mounted here")
-    yield place
-    system("umount", "-l", str(place))
-
-
-def fill(place, left):
-    """Leave so many bytes."""
-    free = os.statvfs(place).f_bavail * os.statvfs(place).f_frsize
-    (place / "filler").write_bytes(bytes(free - left))
+    with small_disk(tmp_path / "disk", SIZE) as place:
+        yield place
 
 
 def started(place, resume=False):
@@ -108,8 +94,7 @@ def test_a_log_that_has_no_room_is_one_line(disk):
 
 def test_a_read_only_folder_is_one_line_also_on_resume(disk):
     started(disk)
-    if system("mount", "-o", "remount,ro", str(disk)):
-        pytest.skip("it cannot be made read-only")
+    remount(disk, "ro")
     with pytest.raises(UserError, match="cannot write .*: Read-only file system; free some space or give another"):
         started(disk, resume=True)
     with pytest.raises(UserError, match="cannot write .*other/run: Read-only file system"):

@@ -551,3 +551,11 @@ def test_a_started_output_has_one_writer(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True)
     assert "x.part is written by another process now: wait for its end, or give another name" in done.stderr
     assert (tmp_path / "x.part" / "vectors").stat().st_size == 4 * 5 * 4
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "null", "{", '{"key": "key", "seen": null, "failed": {}}'])
+def test_a_started_output_that_says_nonsense_is_one_line(tmp_path, text):
+    (tmp_path / "x.part").mkdir()
+    (tmp_path / "x.part" / "state.json").write_text(text)
+    with pytest.raises(UserError, match="state.json is not as it should be .*: leave --resume out to begin again"):
+        outputs.Output(tmp_path, "x", "npy", 5, "key", resume=True)
