@@ -350,8 +350,10 @@ def extract(archive: Path, folder: Path) -> None:
             raise UserError(f"{archive} cannot be unpacked: {reason}; remove it and get it again") from error
         for child in beside.iterdir():
             place = folder / child.name
-            if place.is_dir():
+            if place.is_dir() and not place.is_symlink():
                 shutil.rmtree(place)
+            elif child.is_dir():  # which does not take the place of a file or a link
+                place.unlink(missing_ok=True)
             os.replace(child, place)
     finally:
         shutil.rmtree(beside, ignore_errors=True)

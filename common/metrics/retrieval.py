@@ -61,7 +61,7 @@ def neighbours(
         if own:
             keep = found != np.arange(start, start + len(block))[:, None]
             keep[keep.all(axis=1), -1] = False  # itself not among them: identical vectors stand before it
-            similarity, found = similarity[keep].reshape(-1, k), found[keep].reshape(-1, k)
+            similarity, found = similarity[keep].reshape(len(block), k), found[keep].reshape(len(block), k)
         yield start, similarity, found
 
 
@@ -92,6 +92,9 @@ def recall_at_k(
     labels = np.asarray(labels)
     base_labels = labels if gallery is None else np.asarray(gallery_labels)
     rank = np.full(len(labels), np.inf)
+    if gallery is None and len(labels) == 1:  # nothing to find
+        finite.check(embeddings, "the embeddings", finite.NO_FIGURE)
+        return {f"recall@{k}": 0.0 for k in ks}
     unclear = []  # queries with ties that reach beyond what was looked at
     for start, similarity, found in neighbours(embeddings, max(ks) + 1, gallery):
         block = slice(start, start + len(found))
@@ -132,6 +135,7 @@ def map_at_r(
     r = np.where(values[place] == labels, counts[place], 0) - (gallery is None)
     r = np.maximum(r, 0)
     if not r.any():
+        finite.check(embeddings, "the embeddings", finite.NO_FIGURE)
         return {"map@r": float("nan"), "r_precision": float("nan")}
     figures = np.zeros((len(labels), 2))
     unclear = []

@@ -30,6 +30,8 @@ def nmi(embeddings: np.ndarray, labels: np.ndarray, seed: int = 0, tries: int = 
 def purity(similar: np.ndarray, groups: Sequence[int], keep: Sequence[int] | None = None) -> tuple[float, float]:
     """The share of things whose nearest other thing is of the same group, and what chance would give.
 
+    A thing of another group that is as near counts before it.
+
     Parameters
     ----------
     similar : (n, n) array
@@ -49,7 +51,8 @@ def purity(similar: np.ndarray, groups: Sequence[int], keep: Sequence[int] | Non
     np.fill_diagonal(others, 0)
     finite.check(others, "the similarities", finite.NO_FIGURE)
     np.fill_diagonal(others, -np.inf)
-    right = groups[others.argmax(axis=1)] == groups
+    same = groups[:, None] == groups
+    right = np.where(same, others, -np.inf).max(axis=1) > np.where(same, -np.inf, others).max(axis=1)
     chance = (np.bincount(groups)[groups] - 1) / (len(groups) - 1)
     return float(right[keep].mean()), float(chance[keep].mean())
 

@@ -100,7 +100,7 @@ class SymmetricLoss(SoftmaxLoss):
         label, number = F.cast(labels, "float32"), F.contrib.arange_like(labels, axis=0)
         same, own = (F.broadcast_equal(F.expand_dims(x, 1), F.expand_dims(x, 0)) for x in (label, number))
         own = F.cast(own, "float32")
-        others = F.where(same > own, F.ones_like(scores) * -1e4, scores)  # without the word's other pictures
+        others = F.where(same > own, F.ones_like(scores) * -1e30, scores)  # without the word's other pictures
         return (by_word - F.sum(F.log_softmax(others) * own, axis=1)) / 2
 
 

@@ -1,0 +1,57 @@
+"""Resume: a flag given again as the run has it agrees; any other value is refused, but where it may change."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common import cli, resume
+from common.errors import UserError
+from common.files import write_json
+
+VALUES = {
+    "lr": st.floats(1e-6, 1e6), "seed": st.integers(0, 2**31 - 1), "steps": st.lists(st.floats(-1e6, 1e6), max_size=3),
+    "gpus": st.lists(st.integers(0, 9), max_size=3), "epochs": st.integers(1, 99), "num-workers": st.integers(0, 9),
+    "dataset": st.sampled_from(["glyphs", "emoji"]), "model": st.text(min_size=1, max_size=5),
+}  # fmt: skip
+MAY_CHANGE = ("epochs", "num-workers")
+
+
+def parser():
+    p = cli.parser("A program.")
+    cli.add_shared(p, "toy", dataset="glyphs", datasets=["glyphs", "emoji"], model="conv4")
+    p.add_argument("--lr", type=cli.positive_float, default=0.1)
+    p.add_argument("--epochs", type=cli.positive_int, default=20)
+    p.add_argument("--steps", type=cli.float_list, default=[12, 14])
+    p.add_argument("--keep-all", action=argparse.BooleanOptionalAction, default=True)
+    return p
+
+
+def written(values: dict) -> list[str]:
+    return [f"--{name}={','.join(map(str, v)) if isinstance(v, list) else v}" for name, v in values.items()]
+
+
+@given(st.fixed_dictionaries({}, optional=VALUES), st.fixed_dictionaries({}, optional=VALUES), st.data())
+def test_equal_flags_agree_and_others_are_refused(new_folder, begun, given_again, data):
+    folder = new_folder()
+    first = parser().parse_args(written(begun))
+    write_json(folder / resume.ARGS, {"program": "toy", "args": vars(first)})
+    for name in data.draw(st.lists(st.sampled_from(sorted(begun)), unique=True)) if begun else []:
+        given_again = {**given_again, name: begun[name]}
+
+    argv = ["--resume", f"--run-dir={folder}", *written(given_again)]
+    was = {name: getattr(first, name.replace("-", "_")) for name in given_again}
+    differ = [name for name, value in given_again.items() if value != was[name] and name not in MAY_CHANGE]
+    if differ:
+        with pytest.raises(UserError) as refused:
+            resume.parse_args(parser(), argv, "toy")
+        assert any(f"--{name}" in str(refused.value) for name in differ)
+        return
+    args = resume.parse_args(parser(), argv, "toy")
+    for name, value in vars(first).items():
+        flag = name.replace("_", "-")
+        if name not in resume.OF_A_CALL:
+            assert getattr(args, name) == given_again.get(flag, value)
