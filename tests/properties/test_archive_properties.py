@@ -25,6 +25,8 @@ contents = st.binary(max_size=20)
 ZIP_KINDS = (0o100644, 0o100000, 0, 0o040755, 0o120777, 0o010644, 0o020644, 0o104755, 0o177777)
 TAR_KINDS = (tarfile.REGTYPE, tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE,
              tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.CONTTYPE)  # fmt: skip
+ODD_MODES = (0o120777, 0o010644, 0o020644)
+ODD_TYPES = (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE)
 BEFORE = {"there": "before", "a/old": "old"}
 
 
@@ -51,8 +53,8 @@ def plain(name: str) -> bool:
     return all(part not in ("", ".", "..") and "\\" not in part for part in name.split("/"))
 
 
-def checked(around: Path, folder: Path, archive: Path, members: list[tuple[str, bytes]]) -> None:
-    """Unpack `archive`; members are the files in it, in their order."""
+def checked(around: Path, folder: Path, archive: Path, members: list[tuple[str, bytes]], odd=False) -> None:
+    """Unpack `archive`; members are the files in it, in their order; `odd` if it has others than files and folders."""
     before, here = tree(around), os.listdir(os.getcwd())
     try:
         extract(archive, folder)
@@ -62,6 +64,7 @@ def checked(around: Path, folder: Path, archive: Path, members: list[tuple[str, 
         refused = True
     after = tree(around)
     assert os.listdir(os.getcwd()) == here
+    assert refused or not odd
     if refused:
         assert after == before
         return
@@ -87,7 +90,8 @@ def test_zip(new_folder, members):
             info = zipfile.ZipInfo(name)
             info.external_attr = mode << 16
             file.writestr(info, content)
-    checked(around, folder, archive, [(name, content) for name, content, _ in members])
+    odd = any(mode in ODD_MODES for *_, mode in members)
+    checked(around, folder, archive, [(name, content) for name, content, _ in members], odd)
 
 
 @given(st.lists(st.tuples(names, contents, st.sampled_from(TAR_KINDS), names, st.integers(0, 0o7777)), max_size=5),
@@ -96,15 +100,15 @@ def test_zip(new_folder, members):
 @example([("a", b"", tarfile.SYMTYPE, "..", 0o777), ("a/outside", b"x", tarfile.REGTYPE, "", 0o644)], "w")
 def test_tar(new_folder, members, mode):
     around, folder = begun(new_folder)
-    archive = around / "archive.tar"
+    archive, regular = around / "archive.tar", (tarfile.REGTYPE, tarfile.AREGTYPE)
     with tarfile.open(archive, mode) as file:
         for name, content, kind, link, bits in members:
             info = tarfile.TarInfo(name)
             info.type, info.linkname, info.mode = kind, link, bits
-            info.size = len(content) if kind in (tarfile.REGTYPE, tarfile.AREGTYPE) else 0
+            info.size = len(content) if kind in regular and not name.endswith("/") else 0  # of old, a slash is a folder
             file.addfile(info, io.BytesIO(content))
-    regular = (tarfile.REGTYPE, tarfile.AREGTYPE)
-    checked(around, folder, archive, [(name, content) for name, content, kind, *_ in members if kind in regular])
+    odd = any(member[2] in ODD_TYPES for member in members)
+    checked(around, folder, archive, [(name, text) for name, text, kind, *_ in members if kind in regular], odd)
 
 
 @given(st.binary(max_size=300), st.integers(0, 400), st.integers(0, 255), st.sampled_from(["zip", "tar"]))

@@ -7,7 +7,7 @@ from unittest import mock
 
 import mxnet as mx
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from mxnet import gluon
 
@@ -32,6 +32,7 @@ step = st.tuples(st.sampled_from(STEPS), st.integers(0, 2), st.sampled_from(DAMA
 
 
 @given(st.lists(step, max_size=9), st.booleans())
+@example([("best", 0, "cut")] + [("save", 1, "cut")] * 3, False)
 @settings(max_examples=20)  # each flushes some ten files a step to the disk
 def test_any_sequence_of_saves_damages_and_starts(new_folder, steps, keep_all):
     folder, net = new_folder(), gluon.nn.Dense(1, in_units=1)

@@ -13,7 +13,8 @@ from common.errors import UserError
 from common.files import write_json
 
 VALUES = {
-    "lr": st.floats(1e-6, 1e6), "seed": st.integers(0, 2**31 - 1), "steps": st.lists(st.floats(-1e6, 1e6), max_size=3),
+    "lr": st.sampled_from([0.1, 0.1000001]) | st.floats(1e-6, 1e6),
+    "seed": st.integers(0, 2**31 - 1), "steps": st.lists(st.floats(-1e6, 1e6), max_size=3),
     "gpus": st.lists(st.integers(0, 9), max_size=3), "epochs": st.integers(1, 99), "num-workers": st.integers(0, 9),
     "dataset": st.sampled_from(["glyphs", "emoji"]), "model": st.text(min_size=1, max_size=5),
 }  # fmt: skip
