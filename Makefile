@@ -11,7 +11,7 @@ PIP := $(RUN) -m pip --disable-pip-version-check
 PLATFORM := $(shell uname -sm)
 SIZE := $(if $(GPU),2.0 GB,1.3 GB)
 
-.PHONY: help setup environment demo quick test lint clean
+.PHONY: help setup environment demo quick test faults lint clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -50,6 +50,9 @@ quick: setup  ## run the linter and the tests that take two minutes together
 
 test: lint  ## run the linter and all tests
 	$(RUN) -m pytest
+
+faults: setup  ## kill each program 20 times (FAULTS=20), damage what it wrote, watch its memory
+	FAULTS=$(or $(FAULTS),20) $(RUN) -m pytest tests/faults
 
 lint: setup  ## run the linter
 	$(RUN) -m ruff check .

@@ -82,7 +82,7 @@ def checkout(tmp_path):
 
 def test_help_lists_the_targets(checkout):
     listed = make(checkout, "help").stdout
-    targets = ["help", "setup", "demo", "quick", "test", "lint", "clean"]
+    targets = ["help", "setup", "demo", "quick", "test", "faults", "lint", "clean"]
     assert re.findall(r"^([a-z]+) ", listed, re.MULTILINE) == targets
 
 

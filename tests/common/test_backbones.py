@@ -51,6 +51,7 @@ def test_width_is_known_without_a_forward(name, width, size):
     assert backbones.info(name) == (width, size)
 
 
+@pytest.mark.slow
 def test_every_name_can_be_cut():
     small = [name for name in backbones.names() if not name.startswith(("residualattention", "cifar_residual"))]
     assert len(small) > 120
@@ -60,6 +61,7 @@ def test_every_name_can_be_cut():
         assert late and len(early) + len(late) <= len(backbone.collect_params().keys())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, size",
     [("squeezenet1.1", 64), ("densenet121", 64), ("resnet18_v1b", 50), ("mobilenetv3_small", 64), ("googlenet", 64),

@@ -69,6 +69,7 @@ def test_split_is_in_order_in_its_own_type_and_place(count, dtype, expected):
     np.testing.assert_array_equal(np.concatenate([part.asnumpy() for part in parts]), whole)
 
 
+@pytest.mark.slow
 def test_put_does_not_wait_for_the_queue_and_keeps_a_copy():
     """What was asked before is still under way when it returns; the caller's array may then change."""
     slow = mx.nd.random.normal(shape=(1500, 1500))

@@ -49,6 +49,7 @@ def run(path, pictures):
     return onnxruntime.InferenceSession(str(path), options).run(None, {"data": pictures})[0]
 
 
+@pytest.mark.slow
 def test_onnx_agrees_with_gluon_for_any_batch(trained, tmp_path):
     backbone, pictures, features = trained
     path = export.onnx(backbone, tmp_path / "net.onnx", (1, 128, 128, 3))
@@ -67,6 +68,7 @@ def test_onnx_int8_is_small_and_points_the_same_way(trained, tmp_path):
     assert cosine(run(small, pictures) - mean, features - mean) > 0.95
 
 
+@pytest.mark.slow
 def test_gluon_int8_points_the_same_way(trained):
     backbone, pictures, features = trained
     quantized = export.quantize(backbone, crops(48, 128))

@@ -17,6 +17,7 @@ def glyph_folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_glyphs_are_2051_characters_in_twelve_faces(glyph_folder):
     whole = glyphs.load(glyph_folder)
     assert whole.images.shape == (2051 * 12, 32, 32, 3)
@@ -34,6 +35,7 @@ def test_glyphs_split_by_class_is_seeded_and_disjoint(glyph_folder):
     assert first.captions["ê"] == ["latin small letter e with circumflex"]
 
 
+@pytest.mark.slow
 def test_glyphs_twins_share_outlines():
     groups = glyphs.twins()
     assert ["A", "Α", "А"] in groups or ["A", "Α"] in groups

@@ -63,6 +63,7 @@ def test_confusion(tmp_path, rng, classes):
     assert picture.width > 400
 
 
+@pytest.mark.slow
 def test_maps(tmp_path, image_set, rng):
     vectors = rng.normal(size=(30, 6))
     drawn(plots.tsne(vectors, image_set, tmp_path / "tsne.png"))
@@ -86,6 +87,7 @@ def test_the_map_shows_many_classes_evenly(sizes, most, shown):
     assert sorted(counts[counts > 0].tolist()) == sorted(shown)
 
 
+@pytest.mark.slow
 def test_too_few_pictures_have_no_map(tmp_path, image_set, rng):
     assert plots.tsne(rng.normal(size=(4, 3)), image_set.subset(range(4)), tmp_path / "tsne.png") is None
     assert plots.tsne(np.ones((30, 3)), image_set, tmp_path / "tsne.png") is None  # all on one point

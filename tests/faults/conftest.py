@@ -37,12 +37,16 @@ def interruptible():
 
 
 def pytest_terminal_summary(terminalreporter):
-    counts = programs.COUNTS
-    if not counts:
-        return
-    terminalreporter.section("kills")
-    terminalreporter.write_line(f"{'program':20}{'signal':10}{'kills':>7}{'same bits':>11}{'other':>7}")
-    pairs = list(dict.fromkeys((program, name) for program, name, _ in counts))
-    rows = [(*pair, counts[(*pair, "same")], counts[(*pair, "other")]) for pair in pairs]
-    for program, name, same, other in [*rows, ("all", "", sum(r[2] for r in rows), sum(r[3] for r in rows))]:
-        terminalreporter.write_line(f"{program:20}{name:10}{same + other:7}{same:11}{other:7}")
+    line, counts = terminalreporter.write_line, programs.COUNTS
+    if counts:
+        terminalreporter.section("kills")
+        line(f"{'program':20}{'signal':10}{'kills':>7}{'same bits':>11}{'other':>7}")
+        pairs = dict.fromkeys((program, name) for program, name, _ in counts)
+        rows = [(*pair, counts[(*pair, "same")], counts[(*pair, "other")]) for pair in pairs]
+        for program, name, same, other in [*rows, ("all", "", sum(r[2] for r in rows), sum(r[3] for r in rows))]:
+            line(f"{program:20}{name:10}{same + other:7}{same:11}{other:7}")
+    if programs.MEMORY:
+        terminalreporter.section("memory")
+        line(f"{'program':20}{'steps':>7}{'kB, warm':>11}{'kB, end':>11}")
+        for program, (steps, warm, end) in programs.MEMORY.items():
+            line(f"{program:20}{steps:7}{warm:11}{end:11}")

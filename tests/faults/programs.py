@@ -34,6 +34,7 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 MANY = "FAULTS" in os.environ
 KILLS = int(os.environ.get("FAULTS", len(SIGNALS)))
 COUNTS: Counter = Counter()  # (program, signal, "same" or "other") -> kills, for the summary
+MEMORY: dict[str, tuple[int, int, int]] = {}  # program -> steps, kB when warm, kB at the end; for the summary
 SAID = ("args.json", "log.txt", "report.html")  # what says when and how a run went, not what came out
 POLL = 0.005  # seconds between looks at how far a run has come
 PATIENCE = 300  # seconds that a run of seconds may take on a busy machine
@@ -74,7 +75,9 @@ class Program:
     begun : str
         The file without which there is nothing to resume.
     long : str
-        Flags that make it take at least ``{steps}`` steps, logged in each epoch.
+        More flags, with which it takes many steps: ``{tenth}`` of them in each of ten epochs, or ``{epochs}`` epochs of
+        `batches` each.
+    batches : int
     """
 
     script: str
@@ -82,10 +85,16 @@ class Program:
     grows: str = "**/metrics.jsonl"
     begun: str = "args.json"
     long: str = ""
+    batches: int = 0
 
     def command(self, data: Path, run: Path, *more: str) -> list[str]:
         """What is run."""
         return [sys.executable, str(REPO / "examples" / self.script), *self._filled(data, run), *more]
+
+    def lengthened(self, data: Path, run: Path, steps: int) -> list[str]:
+        """What takes so many steps, or a few more."""
+        numbers = {"tenth": -(-steps // 10), "epochs": -(-steps // (self.batches or steps))}
+        return self.command(data, run, *self.long.format(**numbers).split())
 
     def resumed(self, data: Path, run: Path, bare: bool = False) -> list[str]:
         """What continues a run as far as there is one to continue; `bare`: without the flags that it has itself."""
@@ -115,30 +124,34 @@ PROGRAMS = {
         "embedding_learning/train.py",
         f"{PICTURES} --embed-dim 4 --batch-size 4 --batch-k 2 --epochs 3 --epoch-batches 8 --log-interval 2"
         " --save-interval 3 --lr 1e-2 --image-size 16",
-        long="--epochs 10 --epoch-batches {tenth} --log-interval 1000 --save-interval 0",
+        long="--epochs 10 --epoch-batches {tenth} --log-interval 1000 --save-interval 0 --lr 1e-4",
     ),
     "vse": Program(
         "vse/train.py",
         "--data-path {data} --run-dir {run} --no-plots --dim 8 --dim_word 6 --batch_size 8 --max_epochs 2"
         " --validFreq 5 --dispFreq 2",
-        long="--max_epochs {of25} --validFreq {tenth} --dispFreq 1000 --early_stop 0",
+        long="--max_epochs {epochs} --validFreq {tenth} --dispFreq 1000 --early_stop 0 --lrate 1e-4",
+        batches=25,
     ),
     "im2vec": Program(
         "im2vec/train.py",
         f"{PICTURES} --embed-dim 4 --batch-size 8 --epochs 4 --log-interval 1 --image-size 16",
-        long="--epochs {of4} --log-interval 1000",
+        long="--epochs {epochs} --log-interval 1000 --batch-size 1 --lr 1e-3",
+        batches=36,
     ),
     "visual_semantic": Program(
         "visual_semantic/train.py",
         f"{PICTURES} --word-vectors {{data}}/words.vec --image-size 16 --batch-size 8 --epochs-1 2 --epochs-2a 2"
         " --epochs-2b 2 --log-interval 1 --save-interval 1 --no-keep-all",
-        long="--stages 1 --epochs-1 {of3} --log-interval 1000 --save-interval 0",
+        long="--stages 1 --epochs-1 {epochs} --log-interval 1000 --save-interval 0 --batch-size 1 --lr-1 1e-4",
+        batches=28,
     ),
     "transfer": Program(
         "transfer/train.py",
         "--data-path {data}/pictures --model conv4 --weights None --run-dir {run} --folds 2 --test-share 0.25"
         " --batch-size 4 --fine-tune --epochs 3",
-        long="--epochs {of9}",
+        long="--epochs {epochs} --batch-size 1 --lr 1e-5",
+        batches=36,
     ),
     "generate_embedding": Program(
         "transfer/generate_embedding.py",

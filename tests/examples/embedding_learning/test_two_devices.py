@@ -171,6 +171,7 @@ def test_workers_need_not_wait_for_each_other(pictures, tmp_path):
     assert np.abs(after - before).max() > RATE
 
 
+@pytest.mark.slow
 def test_gpus_that_are_not_there_are_one_line(tmp_path):
     if mx.context.num_gpus() > 1:
         pytest.skip("this machine has GPUs 0 and 1")

@@ -394,6 +394,7 @@ def test_frozen_features_are_read_once_whatever_the_split(cifar_folder, tmp_path
         monkeypatch.setattr(data.features, "extract", lambda *a, **k: pytest.fail("read again"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flags", [[], ["--int8"], ["--backbone-lr", "0.01"]], ids=["frozen", "int8", "moving"])
 def test_pretrained_backbone(emoji_folder, tmp_path, monkeypatch, flags):
     require_weights("efficientnet_lite0")

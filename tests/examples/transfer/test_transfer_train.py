@@ -141,6 +141,7 @@ def test_features_of_a_file(tmp_path, clusters, kind):
         predict.main(predict.parse_args(["x.png", "--params", str(tmp_path / "run" / "classifier.npz")]))
 
 
+@pytest.mark.slow
 def test_fine_tuning_changes_the_last_block_alone_and_resumes_exactly(folder, tmp_path, capsys):
     fit_folder(folder, tmp_path / "run", "--fine-tune", "--lr", "1e-3")
     figures = json.loads((tmp_path / "run" / "metrics.json").read_text())

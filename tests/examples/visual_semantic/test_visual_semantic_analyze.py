@@ -41,6 +41,7 @@ def run_folder(coloured, tmp_path_factory):
     return run
 
 
+@pytest.mark.slow
 def test_the_report_of_a_run(run_folder, monkeypatch, capsys):
     sheets, films = [], []
     draw = pictures.plots.pca_film

@@ -169,7 +169,7 @@ def test_models_that_do_not_fit_are_refused(net, tmp_path):
     with pytest.raises(UserError, match="no model there"):
         model.load(tmp_path / "none.params")
     (tmp_path / "m.json").write_text(json.dumps({"seen": ["a"]}))
-    with pytest.raises(UserError, match="no model of visual_semantic"):
+    with pytest.raises(UserError, match="it has no .model.*: give another --params, a model that train.py wrote"):
         model.load(file)
     parts = argparse.Namespace(seen=["cat", "dog"], unseen=["fox"])
     with pytest.raises(UserError, match="'fox' is unseen in the data only"):

@@ -24,6 +24,7 @@ def exported(coloured, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, least", [("model", 48), ("model-int8", 47)])
 def test_the_files_alone_name_the_pictures(exported, coloured, name, least):
     """As an application would: the ONNX file, the word matrix, the list of classes, and nothing of this suite."""
@@ -59,6 +60,7 @@ def test_without_pictures_only_float32(coloured, tmp_path, capsys):
     assert "MB; 6 words of 300 numbers" in out and "INT8 is not written" in out
 
 
+@pytest.mark.slow
 def test_wrong_use_is_one_line(tmp_path):
     for flags, message in (
         (["--params", str(tmp_path / "none.params")], "no model there"),

@@ -109,6 +109,7 @@ def test_a_gallery_with_a_damaged_picture(coloured, tmp_path, capsys):
     assert "8 pictures indexed" in said.out and "skipped: " in said.err and "bad.png" in said.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flags, message", [
     ([], "say what to do"),
     (["--image", "none.png"], "none.png: no such picture"),
