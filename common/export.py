@@ -17,6 +17,7 @@ from mxnet.gluon import HybridBlock
 
 from common import compat, int8
 from common.errors import UserError
+from common.files import atomic, flush, writing
 
 CALIBRATION = 64  # pictures that the ranges of an INT8 network are read from, where the caller has as many
 
@@ -36,11 +37,21 @@ def symbol(net: HybridBlock, path, shape: tuple[int, ...], dtype: str = "uint8")
         Of the input.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     net.hybridize()
     net(mx.nd.zeros(shape, dtype=dtype, ctx=_context(net)))
-    net.export(str(path))
-    return path.with_name(f"{path.name}-symbol.json"), path.with_name(f"{path.name}-0000.params")
+    written = path.with_name(f"{path.name}-symbol.json"), path.with_name(f"{path.name}-0000.params")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
+            made = [Path(folder) / file.name for file in written]
+            net.export(str(Path(folder) / path.name))
+            for file, read in zip(made, (mx.sym.load, mx.nd.load)):
+                read(str(file))  # MXNet says nothing where a full disk took the end
+                flush(file)
+            for file, target in zip(made, written):
+                os.replace(file, target)
+        flush(path.parent)
+    return written
 
 
 def onnx(net: HybridBlock, path, shape: tuple[int, ...], dtype: str = "uint8") -> Path:
@@ -54,17 +65,19 @@ def onnx(net: HybridBlock, path, shape: tuple[int, ...], dtype: str = "uint8") -
         Ends in ``.onnx``.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     compat.onnx_mapping()
     _teach_slice()
     with tempfile.TemporaryDirectory() as folder:
         files = symbol(net, Path(folder) / "net", shape, dtype)
-        with _quiet(), _opset():
-            mx.onnx.export_model(
-                *map(str, files), [tuple(shape)], np.dtype(dtype).type, str(path),
-                dynamic=True, dynamic_input_shapes=[(None, *shape[1:])],
-            )  # fmt: skip
-    _tidy(path)
+        with atomic(path) as beside:
+            with _quiet(), _opset():
+                mx.onnx.export_model(
+                    *map(str, files), [tuple(shape)], np.dtype(dtype).type, str(beside),
+                    dynamic=True, dynamic_input_shapes=[(None, *shape[1:])],
+                )  # fmt: skip
+            _tidy(beside)
     return path
 
 
@@ -146,12 +159,12 @@ def onnx_int8(path, target, pictures: np.ndarray) -> Path:
         def get_next(self):
             return next(self.batches, None)
 
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, atomic(target) as beside, _quiet():
         simple = Path(folder) / "simple.onnx"  # constants folded, batch norms fused: what can be quantised
         quantization.quant_pre_process(str(path), str(simple), skip_symbolic_shape=True)
         after = int8.prepare(simple, pictures)
         quantization.quantize_static(
-            str(simple), str(target), Reader(), per_channel=True, nodes_to_exclude=after,
+            str(simple), str(beside), Reader(), per_channel=True, nodes_to_exclude=after,
             activation_type=quantization.QuantType.QUInt8,  # several times as fast as INT8 on x86, as fast on ARM
         )  # fmt: skip
     return Path(target)

@@ -1,6 +1,8 @@
 """Networks for use elsewhere."""
 
+import errno
 import functools
+import os
 
 import mxnet as mx
 import numpy as np
@@ -8,7 +10,7 @@ import onnxruntime
 import pytest
 from sklearn.datasets import load_sample_images
 
-from common import backbones, export, images
+from common import backbones, export, files, images
 from common.errors import UserError
 from tests.conftest import require_weights
 
@@ -87,3 +89,63 @@ def test_symbol_and_parameters_are_read_back(trained, tmp_path):
 def test_int8_without_pictures_says_so():
     with pytest.raises(UserError, match="INT8 needs pictures"):
         export.quantize(backbones.create("conv4"), np.empty((0, 32, 32, 3), np.uint8))
+
+
+SMALL = (1, 32, 32, 3)
+
+
+@pytest.fixture(scope="module")
+def conv4():
+    net = backbones.create("conv4")
+    net.initialize()
+    net(mx.nd.zeros(SMALL, dtype="uint8"))
+    return net
+
+
+def to_symbol(net, folder):
+    return export.symbol(net, folder / "net", SMALL)
+
+
+def to_onnx(net, folder):
+    return [export.onnx(net, folder / "net.onnx", SMALL)]
+
+
+def to_int8(net, folder):
+    source = export.onnx(net, folder.parent / "source" / "net.onnx", SMALL)
+    return [export.onnx_int8(source, folder / "net-int8.onnx", crops(2, 32))]
+
+
+@pytest.mark.parametrize("write", [to_symbol, to_onnx, to_int8])
+def test_a_full_disk_leaves_what_was_exported_before(conv4, tmp_path, monkeypatch, write):
+    folder = tmp_path / "exported"
+    folder.mkdir()
+    before = {path: path.read_bytes() for path in write(conv4, folder)}
+    assert set(folder.iterdir()) == set(before)
+    original = files.flush
+
+    def full(path):
+        if folder in path.parents:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        original(path)
+
+    for module in (files, export):
+        monkeypatch.setattr(module, "flush", full)
+    with pytest.raises(UserError, match=f"cannot write {folder}/net.*: No space left"):
+        write(conv4, folder)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_parameters_whose_end_a_full_disk_took_are_not_kept(conv4, tmp_path, monkeypatch):
+    written = to_symbol(conv4, tmp_path)
+    before = [path.read_bytes() for path in written]
+    whole = mx.gluon.HybridBlock.export
+
+    def short(net, path):
+        whole(net, path)
+        os.truncate(f"{path}-0000.params", 1000)
+
+    monkeypatch.setattr(mx.gluon.HybridBlock, "export", short)
+    with pytest.raises(UserError, match=f"cannot write {tmp_path}/net: "):
+        to_symbol(conv4, tmp_path)
+    assert [path.read_bytes() for path in written] == before
+    assert set(tmp_path.iterdir()) == set(written)
