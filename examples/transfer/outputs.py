@@ -131,6 +131,7 @@ class Output:
             os.replace(source, target)
         if self.format == "npy" and names is None:
             (self.folder / f"{self.name}_paths.npy").unlink(missing_ok=True)  # of an earlier run
+        (self.part / "state.json").unlink()  # first: a kill meanwhile leaves no state without its vectors
         for left in self.part.iterdir():
             left.unlink()
         self.part.rmdir()

@@ -1,5 +1,6 @@
 """Features of pictures: what goes in, what comes out, and what happens in between."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -559,3 +560,31 @@ def test_a_started_output_that_says_nonsense_is_one_line(tmp_path, text):
     (tmp_path / "x.part" / "state.json").write_text(text)
     with pytest.raises(UserError, match="state.json is not as it should be .*: leave --resume out to begin again"):
         outputs.Output(tmp_path, "x", "npy", 5, "key", resume=True)
+
+
+@pytest.mark.parametrize("after", range(4))
+def test_a_run_killed_while_it_tidies_up_can_be_resumed(tmp_path, monkeypatch, after):
+    def begin(resume):
+        output = outputs.Output(tmp_path, "x", "npy", 5, "key", resume)
+        output.add(np.ones((4 - output.seen, 5), np.float32), {})
+        return output
+
+    unlink, done = Path.unlink, []
+
+    def killed(path, **more):
+        if path.parent.name == "x.part":
+            if len(done) == after:
+                raise KeyboardInterrupt
+            done.append(path)
+        unlink(path, **more)
+
+    first = begin(False)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "iterdir", lambda folder: iter(sorted(folder.glob("*"), reverse=True)))  # vectors first
+        patch.setattr(Path, "unlink", killed)
+        with contextlib.suppress(KeyboardInterrupt):
+            first.finish(np.zeros(4), [""] * 4)
+    del first
+    begin(True).finish(np.zeros(4), [""] * 4)
+    np.testing.assert_array_equal(np.load(tmp_path / "x_data.npy"), np.ones((4, 5)))
+    assert not (tmp_path / "x.part").exists()
