@@ -7,7 +7,7 @@ import pytest
 
 import common  # noqa: F401
 from common.errors import UserError
-from examples.im2vec import evaluation, modelfile, visualize
+from examples.im2vec import compare, evaluation, modelfile, visualize
 
 RNG = np.random.default_rng(0)
 NAMES = ["lion", "tiger", "grey wolf", "+", "truck"]
@@ -115,3 +115,11 @@ def test_vectors_that_no_map_can_place_are_shown_without_it(table, why, tmp_path
 def test_vectors_that_are_not_finite_are_not_shown(tmp_path):
     with pytest.raises(UserError, match="class vectors: 1 of 4 rows hold numbers that are not finite"):
         shown(np.diag([1, 2, 3, np.nan]).astype(np.float32), tmp_path)
+
+
+def test_a_comparison_with_equal_confusions_prints_no_figure():
+    similar = evaluation.similarity(RNG.normal(size=(4, 3)))
+    found = compare.agreement(similar, np.eye(4), similar, None, [], None, {})
+    assert compare.spread([found["own confusions"]]) == "not defined"
+    assert compare.spread([found["others' confusions"], found["own confusions"]]) == "not defined"
+    assert compare.spread([found["others' confusions"]]) == "1.000"
