@@ -57,13 +57,16 @@ def purity(similar: np.ndarray, groups: Sequence[int], keep: Sequence[int] | Non
     return float(right[keep].mean()), float(chance[keep].mean())
 
 
-def spearman(a: np.ndarray, b: np.ndarray) -> float:
+def spearman(a: np.ndarray, b: np.ndarray) -> float | None:
     """Spearman's rank correlation of two (n, n) matrices over their unordered pairs, -1..1.
 
     A matrix that is not symmetric (such as a confusion) is first averaged with its transpose; diagonals are not read.
+    None where all pairs of one of them are equal: there are no ranks, and it is not defined.
     """
     from scipy import stats
 
     upper = np.triu_indices(len(a), 1)
     means = [finite.check(((m + m.T) / 2)[upper], "the similarities", finite.NO_FIGURE) for m in (a, b)]
+    if not all(len(values) and np.ptp(values) for values in means):
+        return None
     return float(stats.spearmanr(*means).statistic)

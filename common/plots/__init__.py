@@ -6,7 +6,7 @@ pictures side by side.
 
 from common.plots.base import CLASSES, DPI, QUERY, RIGHT, WRONG, gif, write
 from common.plots.charts import bars, curves, range_test
-from common.plots.maps import pca, pca_film, principal, tsne
+from common.plots.maps import pca, pca_film, principal, tsne, unplaceable
 from common.plots.matrices import confusion, cosines, dendrogram, tree
 from common.plots.sheets import contact_sheet, mistakes, overlay, retrieval_sheet, sheet
 
@@ -33,5 +33,6 @@ __all__ = [
     "sheet",
     "tree",
     "tsne",
+    "unplaceable",
     "write",
 ]

@@ -15,6 +15,7 @@ from common.plots.base import CLASSES, canvas, gif, shorten, write
 
 FEWEST = 5  # pictures that t-SNE can place
 CLASSES_SHOWN = 20
+FLAT = 1e-18  # the square of a smaller spread is no number in 32 bits
 
 
 def tsne(
@@ -37,10 +38,10 @@ def tsne(
     """
     from sklearn.manifold import TSNE
 
-    if len(embeddings) < FEWEST:
+    if unplaceable(embeddings):
         return None
     chosen = _sample(image_set.labels, most, seed)
-    if not np.ptp(embeddings[chosen], axis=0).any():
+    if unplaceable(embeddings[chosen], fewest=1):
         return None
     perplexity = min(20.0, max(2.0, (len(chosen) - 1) / 4))
     places = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(embeddings[chosen])
@@ -55,6 +56,16 @@ def tsne(
     classes = len(np.unique(image_set.labels[chosen]))
     axis.set_title(f"t-SNE of {len(chosen)} embeddings; the frame's colour is the class (of {classes})")
     return write(figure, path)
+
+
+def unplaceable(vectors: np.ndarray, fewest: int = FEWEST) -> str:
+    """Why t-SNE cannot place the rows, of which scikit-learn's would end the process; "" where it can."""
+    vectors = np.asarray(vectors, np.float32)  # what it reckons with
+    if len(vectors) < fewest:
+        return f"{len(vectors)} are too few, {fewest} are needed"
+    if not np.isfinite(vectors).all():
+        return "some are not finite"
+    return "" if np.ptp(vectors, axis=0).max() > FLAT else "all lie on one point"
 
 
 def _sample(labels: np.ndarray, most: int, seed: int) -> np.ndarray:

@@ -119,7 +119,7 @@ def others(runs: list[dict], number: int):
     return sum(found) / len(found) if found else None
 
 
-def agreement(similar, confusion, confusion_of_others, of_words, known, groups, asked) -> dict[str, float]:
+def agreement(similar, confusion, confusion_of_others, of_words, known, groups, asked) -> dict[str, float | None]:
     """Spearman's correlation of similarities with confusions and word vectors, and purity by groups.
 
     `of_words` are the similarities of the names of the classes `known`, `asked` comes from `members`.
@@ -148,9 +148,11 @@ def chance(groups, kept) -> float:
 
 
 def spread(values) -> str:
-    """``"0.71 +- 0.02"``: mean and standard deviation."""
+    """``"0.71 +- 0.02"``: mean and standard deviation; where a run has no such figure there is none of all."""
     import numpy as np
 
+    if None in values:
+        return "not defined"
     return f"{np.mean(values):.3f}" + (f" +- {np.std(values, ddof=1):.3f}" if len(values) > 1 else "")
 
 

@@ -15,6 +15,7 @@ from common.images import resize
 
 LABELLED = 120  # classes: with more, maps carry pictures alone
 FILM_SIDE = 560  # pixels
+FEWEST = 3  # classes that a map by neighbourhood says something of
 
 
 def class_map(places: np.ndarray, examples: np.ndarray, names: Sequence[str], path, title: str) -> Path:

@@ -62,7 +62,7 @@ def draw(model, folder, run_dir=None, history=(), kind=None, analogies=(), k=5, 
     """
     import numpy as np
 
-    from common import plots, report
+    from common import finite, plots, report
     from common.files import writing
     from examples.im2vec import evaluation, pictures, stability, vectors
 
@@ -72,24 +72,23 @@ def draw(model, folder, run_dir=None, history=(), kind=None, analogies=(), k=5, 
         plots_dir.mkdir(parents=True, exist_ok=True)
     found_stable = model.about.get("stability")  # older model files do not tell
     kind = kind or stability.shown(found_stable)
-    table, called = model.vectors(kind), stability.NAMES[kind]
+    called = stability.NAMES[kind]
+    table = finite.check(model.vectors(kind), f"the {called}", finite.NO_FIGURE)
     directions = evaluation.directions(table)
     similar = evaluation.similarity(table)
     shown, shown_names, what = outline(table, model.about)
 
+    varied = np.ptp(table, axis=0).any()
     places = directions @ plots.principal(directions)[0]
-    share = plots.principal(directions)[1].sum()
+    share = f"; the two axes hold {plots.principal(directions)[1].sum():.0%} of the variance" if varied else ""
     drawn = {
         "similarity": plots.cosines(shown, shown_names, plots_dir / "similarity.png"),
         "tree": plots.dendrogram(shown, shown_names, plots_dir / "dendrogram.png"),
         "pca": pictures.class_map(
             pictures.unit_square(places), model.examples, names, plots_dir / "pca.png",
-            f"PCA of {len(names)} {called}; the two axes hold {share:.0%} of the variance",
+            f"PCA of {len(names)} {called}{share}",
         ),
-        "tsne": pictures.class_map(
-            pictures.unit_square(pictures.neighbour_map(directions)), model.examples, names, plots_dir / "tsne.png",
-            f"t-SNE of {len(names)} {called}",
-        ),
+        "tsne": neighbourhood(table, model, called, plots_dir / "tsne.png", log),
     }  # fmt: skip
     found = evaluation.nearest(similar, names, k)
     sums = {text: evaluation.analogy(text, table, names, k) for text in analogies}
@@ -120,6 +119,21 @@ def draw(model, folder, run_dir=None, history=(), kind=None, analogies=(), k=5, 
     title = f"im2vec: {len(names)} classes of {model.about['dataset']}"
     page = report.write(folder, title, sections, {**about, "vectors": ", ".join(path.name for path in written)})
     log(f"pictures in {plots_dir}, report {page}")
+
+
+def neighbourhood(table, model, called, path, log):
+    """The map of the classes by t-SNE, or a line that says why there is none."""
+    from common import plots
+    from examples.im2vec import evaluation, pictures
+
+    why = plots.unplaceable(table, pictures.FEWEST)
+    if why:
+        path.unlink(missing_ok=True)  # it would be of other vectors
+        told = f"no map by t-SNE of the {called}: {why}"
+        log(told)
+        return told
+    places = pictures.unit_square(pictures.neighbour_map(evaluation.directions(table)))
+    return pictures.class_map(places, model.examples, model.about["classes"], path, f"t-SNE of {len(table)} {called}")
 
 
 def outline(table, about):

@@ -58,7 +58,7 @@ def load(args) -> Parts:
     UserError
         The data is not there or not as it should be.
     """
-    on_error = getattr(args, "on_error", "stop")  # programs that only evaluate stop
+    on_error = getattr(args, "on_error", "stop")  # programs without the flag stop
     place = Path(args.data_path) if args.data_path else data_dir(args.dataset)
     if args.dataset == "awa2":
         stopped = split_awa2.interrupted(place)

@@ -28,6 +28,9 @@ def parse_args(argv=None):
         "--classifier", metavar="FILE", help="the model of stage 1, for ConSE; default is beside --params"
     )  # fmt: skip
     p.add_argument("--output", metavar="FILE.json", help="also write the figures")
+    p.add_argument(
+        "--on-error", default="stop", choices=cli.ON_ERROR, help="a picture that cannot be read: stop, or skip it"
+    )
     p.add_argument("--num-workers", type=cli.threads, default=2, metavar="N", help="threads that decode")
     p.add_argument("--gpus", type=cli.int_list, default=[], metavar="LIST", help="GPU to use; empty means CPU")
     return p.parse_args(argv)

@@ -23,6 +23,9 @@ def parse_args(argv=None):
     p.add_argument(
         "--calibrate", type=cli.positive_int, default=512, metavar="N", help="pictures INT8 reads ranges from"
     )
+    p.add_argument(
+        "--on-error", default="stop", choices=cli.ON_ERROR, help="a picture that cannot be read: stop, or skip it"
+    )
     p.add_argument("--num-workers", type=cli.whole(1, 256), default=2, metavar="N", help="threads that decode pictures")
     p.add_argument("--seed", type=cli.seed_number, default=123, metavar="N", help="which pictures are drawn")
     return p.parse_args(argv)
@@ -31,7 +34,8 @@ def parse_args(argv=None):
 def main(args):
     from common import images
 
-    paths = images.find(args.pictures) if args.pictures else []  # a wrong path is said before the model is read
+    # A wrong path is said before the model is read.
+    paths = images.readable(images.find(args.pictures), args.on_error, args.num_workers) if args.pictures else []
 
     import numpy as np
 

@@ -45,8 +45,9 @@ def open_model(args):
         raise_no_backbone(args.params, name)
     read = None if net.backbone is not None else pictures.Reader(about, num_workers=args.num_workers, ctx=ctx)
     each = args.captions_per_image or (about.get("captions_per_image") if own else None)
-    part = layouts.load(name, path, read, about.get("seed", 123), captions, images, [args.part], each)[args.part]
-    return net, evaluation.Examined(part, about, args.num_workers, ctx)
+    on_error = about.get("on_error", "stop") if own else "stop"  # what its training left out is left out here
+    parts = layouts.load(name, path, read, about.get("seed", 123), captions, images, [args.part], each, on_error)
+    return net, evaluation.Examined(parts[args.part], about, args.num_workers, ctx)
 
 
 def raise_no_backbone(params, name):

@@ -47,6 +47,7 @@ def load(
     images=None,
     parts: Sequence[str] = PARTS,
     each: int | None = None,
+    on_error: str = "stop",
 ) -> dict[str, Part]:
     """The parts of a data set.
 
@@ -67,6 +68,8 @@ def load(
         Which ones: also ``testall``, vsepp's 5,000 pictures of COCO.
     each : int, optional
         Captions of each picture in Kiros's and vsepp's folders, where the rows do not tell.
+    on_error : {"stop", "skip"}
+        ``"skip"`` leaves out pictures that cannot be read, and the captions of those.
 
     Raises
     ------
@@ -81,9 +84,9 @@ def load(
         if each:
             raise UserError("--captions-per-image is for folders of .npy features: here the data says whose each is")
     if captions:
-        return raw([Path(file) for file in captions], images, read, parts)
+        return raw([Path(file) for file in captions], images, read, parts, on_error)
     if name in THINGS:
-        return things(name, path, read, seed, parts)
+        return things(name, path, read, seed, parts, on_error)
     made = karpathy(folder, parts) if stem is None else {part: kiros(folder, stem, part, each) for part in parts}
     widths = {part: found.features.shape[1] for part, found in made.items()}
     if len(set(widths.values())) > 1:
@@ -235,7 +238,9 @@ def _part(features, texts: list[list[str]], pictures=None) -> Part:
     return Part(features, np.arange(len(texts)), [text for group in texts for text in group], labels, pictures)
 
 
-def raw(captions: list[Path], images, read: Reader | None, wanted: Sequence[str] = PARTS) -> dict[str, Part]:
+def raw(
+    captions: list[Path], images, read: Reader | None, wanted: Sequence[str] = PARTS, on_error: str = "stop"
+) -> dict[str, Part]:
     """Captions with a folder of pictures: Flickr8k's token file, or COCO's JSON files.
 
     The parts are those of the split lists beside the first file (``*trainImages.txt``, ``*devImages.txt``,
@@ -243,7 +248,7 @@ def raw(captions: list[Path], images, read: Reader | None, wanted: Sequence[str]
     their names, the first 5,000 are dev and the next 5,000 test (an eighth each where there are fewer than 40,000);
     all others are trained on.
     """
-    from common.datasets.base import ImageSet
+    from common.datasets.base import ImageSet, readable
 
     if images is None:
         raise UserError("--captions needs --images, the folder of the pictures")
@@ -262,8 +267,11 @@ def raw(captions: list[Path], images, read: Reader | None, wanted: Sequence[str]
         if not names:
             raise UserError(f"{captions[0]} has no caption of any picture of the {part} list")
         paths = [_picture(Path(images), name) for name in names]
-        pictures = ImageSet(paths, np.arange(len(paths)), names)
-        parts[part] = _part(read(pictures) if read else None, [texts[name] for name in names], pictures)
+        pictures = readable(ImageSet(paths, np.arange(len(paths)), names), on_error)
+        if not len(pictures):
+            raise UserError(f"{images}: no picture of the {part} list can be read")
+        said = [texts[name] for name in pictures.class_names]
+        parts[part] = _part(read(pictures) if read else None, said, pictures)
     return parts
 
 
@@ -362,15 +370,22 @@ def _coco_split(texts: dict, last: dict) -> dict[str, list[str]]:
     return {"train": [name for name in texts if name not in out], "dev": dev, "test": test}
 
 
-def things(name: str, path, read: Reader | None, seed: int, wanted: Sequence[str] = PARTS) -> dict[str, Part]:
+def things(
+    name: str, path, read: Reader | None, seed: int, wanted: Sequence[str] = PARTS, on_error: str = "stop"
+) -> dict[str, Part]:
     """Emoji or glyphs: 200 things for test and 200 for dev, none of which is trained on."""
     from common.datasets import emoji, glyphs
+    from common.datasets.base import readable
 
     if name == "emoji":
         whole, _, captions = emoji.load(path or data_dir(name))
     else:
         whole = glyphs.load(path)
         captions = {character: [glyphs.name(character)] for character in whole.class_names}
+    left = readable(whole, on_error)
+    for thing in set(whole.class_names) - set(left.class_names):  # no picture of it can be read
+        del captions[thing]
+    whole = left
     features = read(whole) if read else None
     parts = {}
     split = split_things(captions, seed, words_seen=name == "glyphs")

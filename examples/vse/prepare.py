@@ -24,7 +24,7 @@ def about(args) -> dict:
     if args.saveto and not Path(args.saveto).absolute().parent.is_dir():
         raise UserError(f"--saveto {args.saveto}: there is no such folder to write into")
     kept = {name: getattr(args, name) for name in SIZES}
-    kept.update({name: getattr(args, name) for name in ("dataset", "seed", "int8")})
+    kept.update({name: getattr(args, name) for name in ("dataset", "seed", "int8", "on_error")})
     name = (args.model or (PHOTOGRAPHS if args.captions else DRAWINGS)) if pictures else None
     kept.update(model=name, photographs=bool(args.captions))
     kept["captions_per_image"] = args.captions_per_image

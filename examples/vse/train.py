@@ -46,7 +46,7 @@ def parse_args(argv=None):
     add_data(p, "f8k")
     cli.add_shared(
         p, "vse", dataset="f8k", datasets=DATA, model="", seed=123, int8=True,
-        skip=("--dataset", "--model", "--on-error"),
+        skip=("--dataset", "--model"),
     )  # fmt: skip
     p.add_argument(
         "--model", metavar="NAME",
@@ -104,7 +104,7 @@ def main(args):
     import mxnet as mx  # takes 2.6 s: after the flags were read
     from mxnet import autograd
 
-    from common import devices, optimizer, trainer
+    from common import devices, optimizer, trainer, walk
     from common.errors import UserError
     from common.run import Run
     from examples.vse import data, evaluation, layouts, model, pictures, prepare
@@ -117,8 +117,9 @@ def main(args):
     about = prepare.about(args)
     read = None if args.finetune else pictures.Reader(about, num_workers=args.num_workers, ctx=contexts[0])
     parts = layouts.load(
-        args.dataset, args.data_path, read, args.seed, args.captions, args.images, each=args.captions_per_image
-    )
+        args.dataset, args.data_path, read, args.seed, args.captions, args.images, each=args.captions_per_image,
+        on_error=args.on_error,
+    )  # fmt: skip
     train, dev, test = parts["train"], parts["dev"], parts["test"]
     if args.finetune and train.pictures is None:
         raise UserError(f"--finetune needs pictures, and {args.dataset} here is features: use --captions and --images")
@@ -161,6 +162,8 @@ def main(args):
     data_is = {f"{name} {what}": len(values) for name, part in parts.items()
                for what, values in (("sentences", part.texts), ("pictures", part.image_labels))}  # fmt: skip
     run = Run.start(args, "vse", kvstore.rank, {**data_is, "workers": kvstore.num_workers})
+    skipped = [one for part in parts.values() if part.pictures is not None for one in part.pictures.skipped]
+    walk.write(list(dict.fromkeys(skipped)), run.folder / "skipped.txt")
     for name, part in parts.items():
         run.log(f"{args.dataset}, {name}: {part.summary()}")
     if batches.batch_size < args.batch_size:

@@ -29,3 +29,10 @@ def test_spearman_reads_pairs_once():
     pairs = np.array([[a[i, j], b[i, j]] for i in range(9) for j in range(i)])
     assert metrics.spearman(a, b) == pytest.approx(spearmanr(pairs).statistic)
     assert metrics.spearman(a, np.exp(a)) == pytest.approx(1)
+
+
+def test_spearman_of_equal_values_is_no_figure():
+    varied = np.arange(16.0).reshape(4, 4)
+    assert metrics.spearman(np.eye(4), varied) is None
+    assert metrics.spearman(varied, np.zeros((4, 4))) is None
+    assert metrics.spearman(np.eye(1), np.eye(1)) is None

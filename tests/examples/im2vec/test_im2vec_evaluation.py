@@ -1,11 +1,13 @@
 """Measures against closed forms and slow loops."""
 
+import types
+
 import numpy as np
 import pytest
 
 import common  # noqa: F401
 from common.errors import UserError
-from examples.im2vec import evaluation
+from examples.im2vec import compare, evaluation, modelfile, visualize
 
 RNG = np.random.default_rng(0)
 NAMES = ["lion", "tiger", "grey wolf", "+", "truck"]
@@ -81,3 +83,43 @@ def test_word_similarity_takes_the_mean_of_a_names_known_words(tmp_path):
     np.testing.assert_allclose(cosine, [[1, 0, 0.5**0.5], [0, 1, 0], [0.5**0.5, 0, 1]], atol=1e-6)
     with pytest.raises(UserError, match="no word vector for 'qqq'"):
         evaluation.word_similarity(["qqq"], tmp_path / "w.vec")
+
+
+def shown(table, folder):
+    """What visualize.py says of a model of these vectors."""
+    classes = [f"class {i}" for i in range(len(table))]
+    about = {"classes": classes, "groups": None, "dataset": "folder", "stability": None}
+    objective = types.SimpleNamespace(class_vectors=lambda: table)
+    examples = RNG.integers(0, 256, (len(table), 8, 8, 3), dtype=np.uint8)
+    said = []
+    model = modelfile.Model(None, objective, about, table, examples)
+    visualize.draw(model, folder, kind="class", log=said.append)
+    return said
+
+
+@pytest.mark.parametrize(
+    ("table", "why"),
+    [
+        (RNG.normal(size=(2, 8)), "2 are too few, 3 are needed"),
+        (np.zeros((6, 8)), "all lie on one point"),
+        (np.ones((6, 8)), "all lie on one point"),
+    ],
+)
+def test_vectors_that_no_map_can_place_are_shown_without_it(table, why, tmp_path):
+    said = shown(table.astype(np.float32), tmp_path)
+    assert any(why in line for line in said)
+    assert why in (tmp_path / "report.html").read_text()
+    assert (tmp_path / "plots" / "pca.png").is_file() and not (tmp_path / "plots" / "tsne.png").exists()
+
+
+def test_vectors_that_are_not_finite_are_not_shown(tmp_path):
+    with pytest.raises(UserError, match="class vectors: 1 of 4 rows hold numbers that are not finite"):
+        shown(np.diag([1, 2, 3, np.nan]).astype(np.float32), tmp_path)
+
+
+def test_a_comparison_with_equal_confusions_prints_no_figure():
+    similar = evaluation.similarity(RNG.normal(size=(4, 3)))
+    found = compare.agreement(similar, np.eye(4), similar, None, [], None, {})
+    assert compare.spread([found["own confusions"]]) == "not defined"
+    assert compare.spread([found["others' confusions"], found["own confusions"]]) == "not defined"
+    assert compare.spread([found["others' confusions"]]) == "1.000"

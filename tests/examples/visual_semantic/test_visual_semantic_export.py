@@ -1,6 +1,7 @@
 """What a telephone gets gives what the model gives."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ import pytest
 
 from common import images
 from common.errors import UserError
-from examples.visual_semantic import export, model
+from examples.visual_semantic import evaluate, export, model
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +71,23 @@ def test_wrong_use_is_one_line(tmp_path):
         assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1
     with pytest.raises(UserError, match="no model there"):
         export.main(export.parse_args(["--params", str(tmp_path / "none.params")]))
+
+
+@pytest.mark.parametrize("program", [evaluate, export])
+def test_a_picture_that_cannot_be_read_stops_or_is_skipped(coloured, tmp_path, program, capsys):
+    pictures = shutil.copytree(coloured.pictures, tmp_path / "pictures")
+    (pictures / "orange" / "bad.png").write_bytes(b"no picture")
+    flags = ["--params", str(coloured.params), "--output", str(tmp_path / "out")]
+    if program is export:
+        flags += ["--pictures", str(pictures), "--calibrate", "4"]
+    else:
+        flags += ["--data-path", str(pictures), "--no-baselines"]
+    with pytest.raises(UserError, match="bad.png"):
+        program.main(program.parse_args(flags))
+    program.main(program.parse_args([*flags, "--on-error", "skip"]))
+    said = capsys.readouterr()
+    assert "bad.png" in said.out + said.err
+    if program is export:
+        assert json.loads((tmp_path / "out" / "model-check.json").read_text())["int8"]["pictures"] == 48 - 4
+    else:
+        assert "16 pictures of 2 unseen classes" in said.out and "trained" in json.loads((tmp_path / "out").read_text())

@@ -7,6 +7,7 @@ import pytest
 import scipy.io
 from PIL import Image
 
+from common import images
 from common.errors import UserError
 from common.text import Vocabulary, tokenise
 from examples.vse import data, layouts
@@ -378,3 +379,36 @@ def test_long_sentences_are_left_out(pairs):
         match="0 sentences of at most 1 words, of 0 pictures, make no batch of 2: give more data or raise --maxlen_w 1",
     ):
         make(data.Part(pairs.features, pairs.image_labels, ["a b"] * 300, pairs.sentence_labels), longest=1)
+
+
+def test_the_captions_of_a_picture_that_cannot_be_read_go_with_it(tmp_path):
+    names = [f"{i}.jpg" for i in range(6)]
+    tokens = tmp_path / "Flickr8k.token.txt"
+    tokens.write_text("".join(f"{name}#{k}\tText {k} of {name}\n" for name in names for k in range(2)))
+    for part, chosen in (("train", names[:3]), ("dev", names[3:4]), ("test", names[4:])):
+        (tmp_path / f"Flickr_8k.{part}Images.txt").write_text("\n".join(chosen))
+    write_pictures(tmp_path / "pictures", names)
+    bad = tmp_path / "pictures" / "1.jpg"
+    bad.write_bytes(b"no picture")
+    flags = {"captions": [tokens], "images": tmp_path / "pictures", "on_error": "skip"}
+    train = layouts.load("f8k", None, numbered, **flags)["train"]
+    np.testing.assert_array_equal(train.features, [[0], [2]])
+    assert train.texts == [f"Text {k} of {i}.jpg" for i in (0, 2) for k in range(2)]
+    assert train.sentence_labels.tolist() == [0, 0, 1, 1] and train.image_labels.tolist() == [0, 1]
+    assert [path for path, _ in train.pictures.skipped] == [bad]
+    (tmp_path / "pictures" / "3.jpg").write_bytes(b"no picture")
+    with pytest.raises(UserError, match="no picture of the dev list can be read"):
+        layouts.load("f8k", None, numbered, **flags)
+
+
+def test_a_thing_whose_pictures_cannot_be_read_goes_with_its_captions(emoji_folder, monkeypatch):
+    whole = layouts.load("emoji", emoji_folder)
+    code = whole["test"].names[0]
+    monkeypatch.setattr(
+        images, "unreadable", lambda paths, threads=2: {i: "" for i, path in enumerate(paths) if path.stem == code}
+    )
+    parts = layouts.load("emoji", emoji_folder, on_error="skip")
+    assert not any(code in part.names for part in parts.values())
+    assert sum(len(part.names) for part in parts.values()) == sum(len(part.names) for part in whole.values()) - 1
+    test = parts["test"]
+    assert all(test.names[label] == path.stem for label, path in zip(test.image_labels, test.pictures.images))

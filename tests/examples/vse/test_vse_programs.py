@@ -197,6 +197,26 @@ def pictures(tmp_path_factory):
     return place
 
 
+def test_a_picture_that_cannot_be_read_stops_or_is_skipped_and_listed(pictures, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("EMBEDDING_DATA", str(tmp_path / "data"))
+    flags = ["--captions", str(pictures / "tokens.txt"), "--images", str(pictures / "pictures"), "--model", "conv4"]
+    flags += ["--params", str(pictures / "conv4.params"), "--image-size", "32", *SMALL, "--batch_size", "8"]
+    flags += ["--max_epochs", "1", "--no-plots"]
+    bad = pictures / "pictures" / "55.png"  # of the test part
+    kept = bad.read_bytes()
+    bad.write_bytes(b"no picture")
+    try:
+        with pytest.raises(UserError, match="55.png"):
+            train.main(train.parse_args([*flags, "--run-dir", str(tmp_path / "stopped")]))
+        train.main(train.parse_args([*flags, "--run-dir", str(tmp_path / "run"), "--on-error", "skip"]))
+        evaluate.main(evaluate.parse_args([str(tmp_path / "run" / "model.params")]))
+    finally:
+        bad.write_bytes(kept)
+    assert (tmp_path / "run" / "skipped.txt").read_text() == f"pictures that cannot be read\t{bad}\n"
+    assert "test: 7 pictures, 14 captions (2 a picture)" in (tmp_path / "run" / "log.txt").read_text()
+    assert "test: 7 pictures, 14 captions" in capsys.readouterr().out  # evaluate.py leaves out the same
+
+
 @pytest.mark.slow
 def test_pictures_frozen_then_finetuned_then_searched(pictures, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("EMBEDDING_DATA", str(tmp_path / "data"))
