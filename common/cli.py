@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import contextlib
 import errno
 import io
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -139,6 +141,8 @@ def launch(main: Callable, parse_args: Callable) -> None:
             handover.to_the_packages()
             main(args)
         finally:
+            # While the interpreter ends, Ctrl-C ends it as the system does: a traceback out of there helps nobody.
+            atexit.register(signal.signal, signal.SIGINT, signal.SIG_DFL)
             print(end="", flush=True)
     except UserError as error:
         _end(2, f"error: {error}")

@@ -149,6 +149,21 @@ def test_what_old_interpreters_read_is_written_for_them():
 
 
 @pytest.mark.slow
+def test_ctrl_c_while_the_interpreter_ends_says_nothing():
+    """Its exit handlers may take a while: MXNet waits there for all that it was asked."""
+    code = (
+        "import atexit, time; from common import cli;"
+        "atexit.register(lambda: (print('ending', flush=True), time.sleep(60)));"
+        "cli.launch(lambda _: None, lambda: None)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "ending\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == -signal.SIGINT and not process.stderr.read()
+
+
 @pytest.mark.parametrize("delay", [0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6])
 def test_ctrl_c_while_modules_are_imported_is_one_line(delay):
     """However early it comes: nothing, or one line."""

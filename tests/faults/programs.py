@@ -273,7 +273,8 @@ def kill_at_random(
     said = output.read_text()
     if status == 0:
         return "ended"
-    stopped = status == 130 and "Traceback" not in said
+    # -2: the program had done all, and the interpreter was ending
+    stopped = status in (130, -signal.SIGINT) and "Traceback" not in said
     if how == signal.SIGINT and speaks and not stopped or how != signal.SIGINT and status != -how:
         return f"{how.name} ended it with status {status}: {said[-2000:]}"
     return "killed"
