@@ -3,6 +3,7 @@
 
 import argparse
 import contextlib
+import os
 import pathlib
 import sys
 
@@ -257,7 +258,7 @@ def move(source, place):
     import errno
 
     try:
-        source.rename(place)
+        os.rename(source, place)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
