@@ -11,7 +11,9 @@ Nothing is written beside pytest's own temporary folder.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import glob
 import json
 import os
 import random
@@ -110,11 +112,9 @@ class Program:
     def reached(self, run: Path) -> int:
         """How far a run has come."""
         total = 0
-        for path in run.glob(self.grows):
-            try:
-                total += path.stat().st_size
-            except FileNotFoundError:  # put in its final place meanwhile
-                continue
+        for name in glob.glob(self.grows, root_dir=run, recursive=True):  # unlike Path.glob, bears folders that go
+            with contextlib.suppress(FileNotFoundError):  # put in its final place meanwhile
+                total += (run / name).stat().st_size
         return total
 
 
