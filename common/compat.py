@@ -7,7 +7,7 @@ exists means. Which release removed what:
   MXNet takes as well: it compares types with it and asks for arrays of it).
 - numpy 2.0: the other names of `_numpy`.
 - numpy 1.20 and before: financial functions that ``mxnet.numpy.fallback`` only hands on.
-- onnx 1.19: the module ``onnx.mapping``, whose tables ``onnx.helper`` has as functions.
+- onnx after 1.18: the module ``onnx.mapping``, whose tables ``onnx.helper`` has as functions.
 """
 
 from __future__ import annotations

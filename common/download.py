@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
-import hashlib
 import http.client
 import lzma
 import os
@@ -27,7 +26,7 @@ from pathlib import Path
 
 from common import cli
 from common.errors import UserError, near
-from common.files import atomic, save_arrays
+from common.files import atomic, checksum, save_arrays
 from common.paths import data_root
 from common.sources import SOURCES, Source
 
@@ -325,11 +324,7 @@ def matches(path: Path, algorithm: str, value: str) -> bool:
     """Whether the file has this checksum; `value` may be its first digits. No algorithm: nothing to compare."""
     if not algorithm:
         return True
-    digest = hashlib.new(algorithm)
-    with open(path, "rb") as file:
-        for piece in iter(lambda: file.read(1 << 20), b""):
-            digest.update(piece)
-    return digest.hexdigest().startswith(value)
+    return checksum(path, algorithm).startswith(value)
 
 
 def extract(archive: Path, folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 from common import devices
 from common.datasets import ImageSet
 from common.errors import UserError
+from common.files import sha256
 from common.search import Index
 from common.serve import Hit
 from common.text import WordVectors, split_name
@@ -160,7 +160,7 @@ class Searcher:
         return self.known
 
     def _sum(self) -> str:
-        return hashlib.sha256(self.params.read_bytes()).hexdigest()
+        return sha256(self.params)
 
 
 def plain(name: str) -> str:
