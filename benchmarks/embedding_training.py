@@ -47,9 +47,10 @@ def mxnet_speed(name: str) -> dict[str, float]:
     import os
 
     os.environ["OMP_NUM_THREADS"] = str(THREADS)
-    from common import backbones, optimizer  # first: MXNet needs the numpy alias that common sets
-    from common.losses import MarginLoss
-    from common.mining import DistanceWeightedMiner
+    from common import backbones  # first: MXNet needs the numpy alias that common sets
+    from common.train import optimizer  # first: MXNet needs the numpy alias that common sets
+    from common.train.losses import MarginLoss
+    from common.train.miners import DistanceWeightedMiner
     from examples.embedding_learning.model import EmbeddingNet
 
     import mxnet as mx  # isort: skip

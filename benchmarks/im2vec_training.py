@@ -36,7 +36,7 @@ def mxnet_speed(batch: int, threads: int) -> dict[str, float]:
     import os
 
     os.environ["OMP_NUM_THREADS"] = str(threads)
-    from common import optimizer  # first: MXNet needs the numpy alias that common sets
+    from common.train import optimizer  # first: MXNet needs the numpy alias that common sets
     from examples.im2vec import model, objectives
 
     import mxnet as mx  # isort: skip

@@ -83,7 +83,8 @@ def compare(name, python, seed):
     import common  # noqa: F401, I001  (before mxnet)
     import mxnet as mx
     import numpy as np
-    from common import backbones, convert, weights
+    from common import backbones
+    from common.backbones import convert, pretrained
 
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
@@ -94,7 +95,7 @@ def compare(name, python, seed):
         net = backbones.network(name)
         convert.keras(net, convert.read_keras(folder / "net.h5"))
         net.save_parameters(str(folder / "net.params"))
-        backbone = backbones.create(name, str(folder / "net.params"), preprocessing=weights.KERAS[name])
+        backbone = backbones.create(name, str(folder / "net.params"), preprocessing=pretrained.KERAS[name])
         ours = backbone(mx.nd.array(pictures, dtype="uint8")).asnumpy()
         theirs = np.load(folder / "features.npy")
     return float(np.abs(ours - theirs).max() / np.abs(theirs).max()), ours, theirs

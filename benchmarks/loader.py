@@ -58,11 +58,11 @@ def write_pictures(folder: pathlib.Path, count: int, width: int) -> float:
 
 
 def ours(folder: str):
-    """Epochs of `common.loader.Loader`."""
-    from common.datasets.folder import load
-    from common.loader import Loader
-    from common.samplers import Shuffled
-    from common.transforms import Train
+    """Epochs of `common.data.loader.Loader`."""
+    from common.data.loader import Loader
+    from common.data.samplers import Shuffled
+    from common.data.sets.folder import load
+    from common.data.transforms import Train
 
     pictures = load(folder)
     transform = Train(RESIZE, CROP, keep_aspect=True)

@@ -49,10 +49,10 @@ def draw(width: int, batch_k: int, spread: float) -> dict[str, np.ndarray]:
 
 
 def ours(case: dict[str, np.ndarray], batch_k: int) -> dict[str, np.ndarray]:
-    """Weights, triplets, loss and gradients of `common.mining` and `common.losses`."""
+    """Weights, triplets, loss and gradients of `common.train.miners` and `common.train.losses`."""
     import common  # noqa: F401  (first: MXNet needs the numpy alias it sets)
-    from common.losses import MarginLoss
-    from common.mining import DistanceWeightedMiner
+    from common.train.losses import MarginLoss
+    from common.train.miners import DistanceWeightedMiner
 
     import mxnet as mx  # isort: skip
 

@@ -53,7 +53,7 @@ def rank(args):
 
 def encode(args):
     """Time the encoding of all captions of a token file by an untrained network."""
-    from common.text import Vocabulary, tokenise
+    from common.text.vocabulary import Vocabulary, tokenise
     from examples.vse import layouts, model
 
     texts = [text for group in layouts.read_tokens(pathlib.Path(args.captions)).values() for text in group]

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Record features of the seven Keras networks in Keras, which tests/common/test_keras_features.py compares with.
+"""Record features of the seven Keras networks in Keras, for tests/common/backbones/test_keras_features.py.
 
 Runs in the environment of benchmarks/requirements.txt. Weights come from a formula, so that the test can make them
 again; beside the features, the file holds each network's layers and their shapes as Keras saves them in its .h5.

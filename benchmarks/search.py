@@ -12,7 +12,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import common  # noqa: F401  (pins the threads)
 from common.metrics import unit
-from common.search import Index
+from common.search.index import Index
 
 
 def rate(query, queries: np.ndarray) -> tuple[float, np.ndarray]:

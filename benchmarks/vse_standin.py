@@ -24,15 +24,16 @@ def parse_args(argv=None):
 
 
 def main(args):
-    from common.download import ensure
-    from common.text import WordVectors, tokenise
+    from common.files.fetch import ensure
+    from common.text.vectors import WordVectors
+    from common.text.vocabulary import tokenise
     from examples.vse import layouts
 
     captions, out = pathlib.Path(args.captions), pathlib.Path(args.out)
     texts, lists = layouts.read_tokens(captions), layouts.split_lists(captions.parent)
     words = {word for group in texts.values() for word in tokenise(group[0])}
     ensure("glove50")
-    from common.paths import data_dir
+    from common.files.paths import data_dir
 
     vectors = WordVectors.read(data_dir("glove50"), words)
     rng = np.random.default_rng(0)

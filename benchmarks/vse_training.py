@@ -124,7 +124,7 @@ class Peer:
 
 def peer(args, train, test, vocabulary):
     """Train the peer; returns its clock and, but for a test of speed, the embeddings of test."""
-    from common.text import tokenise
+    from common.text.vocabulary import tokenise
 
     words = [vocabulary.encode(tokenise(text)) for text in train.texts]
     by_label = [np.flatnonzero(train.image_labels == label) for label in range(train.image_labels.max() + 1)]
@@ -147,7 +147,8 @@ def suite(args, train, test, vocabulary):
     import mxnet as mx
     from mxnet import autograd
 
-    from common import devices, optimizer
+    from common import devices
+    from common.train import optimizer
     from examples.vse import data, model
 
     about = {"dim": args.dim, "dim_word": args.dim_word, "encoder": args.encoder, "bidirectional": False}
@@ -179,7 +180,7 @@ def suite(args, train, test, vocabulary):
 def once(args):
     """Train and judge; prints a line of JSON and returns it."""
     from common.metrics import ranking
-    from common.text import Vocabulary, tokenise
+    from common.text.vocabulary import Vocabulary, tokenise
 
     train, test = load(args.data, "train"), load(args.data, "test")
     vocabulary = Vocabulary.build(map(tokenise, train.texts))

@@ -38,10 +38,12 @@ def main(args):
     import mxnet as mx
     import numpy as np
 
-    from common import backbones, features
-    from common.datasets import awa2, folder
-    from common.files import write_json
-    from common.paths import data_root
+    from common import backbones
+    from common.backbones import features
+    from common.data.sets import folder
+    from common.data.splits import held_back
+    from common.files.disk import write_json
+    from common.files.paths import data_root
     from examples.visual_semantic import data, words
 
     whole = folder.load(args.data_path)
@@ -50,7 +52,7 @@ def main(args):
     rows = features.cached(data_root() / "features", backbone, whole, size, num_workers=args.num_workers)
     vectors = words.vectors(whole.class_names, args.word_vectors, words.pairs(args.words))
     space = words.space(args.word_space, args.word_vectors)
-    held, kvstore, results = awa2.held_back(whole.labels, args.valid_share, args.seed), mx.kv.create("local"), {}
+    held, kvstore, results = held_back(whole.labels, args.valid_share, args.seed), mx.kv.create("local"), {}
     for pair in itertools.combinations(range(len(whole.class_names)), 2):
         order = np.array([i for i in range(len(whole.class_names)) if i not in pair] + list(pair))
         labels, new = np.argsort(order)[whole.labels], np.isin(whole.labels, pair)

@@ -14,8 +14,8 @@ import sys
 from collections.abc import Callable, Sequence
 
 from common import handover
-from common.errors import UserError, near
-from common.paths import data_root
+from common.files.errors import UserError, near
+from common.files.paths import data_root
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 LARGEST = 1e6  # of rates, factors and margins: float32 overflows soon after

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import mxnet as mx
 import numpy as np
 
-from common.errors import UserError
+from common.files.errors import UserError
 
 
 def contexts(gpus: Sequence[int], num_cpus: int = 1) -> list[mx.Context]:

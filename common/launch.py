@@ -25,8 +25,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from common import cli
-from common.errors import UserError
-from common.paths import REPO
+from common.files.errors import UserError
+from common.files.paths import REPO
 
 LAUNCHERS = ("local", "ssh", "mpi", "slurm", "sge", "yarn", "kubernetes")
 PATIENCE = 10.0  # seconds that a process has to end in, once it was told to

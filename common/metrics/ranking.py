@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy.linalg.blas import sgemm
 
-from common import finite
+from common.files import finite
 from common.metrics.retrieval import TIE
 
 CELLS = 1 << 22  # scores held at once

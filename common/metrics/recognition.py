@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from common import finite
+from common.files import finite
 
 
 def confusion(labels: np.ndarray, guesses: np.ndarray, classes: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 import faiss
 import numpy as np
 
-from common import finite
+from common.files import finite
 
 TIE = 5e-7  # cosines closer than this are equal: the rounding of float32 inner products of unit vectors
 BLOCK = 4096  # queries searched at once, at the most

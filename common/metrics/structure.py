@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import faiss
 import numpy as np
 
-from common import finite
+from common.files import finite
 from common.metrics.retrieval import unit
 
 

@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from common import datasets, features
-from common.datasets import Dataset, ImageSet
-from common.datasets.base import split_seen
-from common.errors import UserError
-from common.loader import Batch, Loader
-from common.paths import data_root
-from common.samplers import PUBLISHED, ClassBalanced, Sequential, balanced_shape
-from common.transforms import Eval, Train
+from common.backbones import features
+from common.data import sets
+from common.data.loader import Batch, Loader
+from common.data.samplers import PUBLISHED, ClassBalanced, Sequential, balanced_shape
+from common.data.sets import Dataset, ImageSet
+from common.data.splits import split_seen
+from common.data.transforms import Eval, Train
+from common.files.errors import UserError
+from common.files.paths import data_root
 
 READ_BATCH = 100
 VALIDATION_SHARE = 0.1  # where the data has enough of it: so many classes, or pictures of every class
@@ -55,7 +56,7 @@ def load(args) -> Parts:
         The data is not there, or does not allow what the flags ask for.
     """
     notes: list[str] = []
-    dataset = datasets.load(
+    dataset = sets.load(
         args.dataset, args.data_path, args.protocol, args.seed, unseen=args.unseen, keep_whole=args.keep_whole,
         on_error=args.on_error, say=notes.append,
     )  # fmt: skip

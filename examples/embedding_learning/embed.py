@@ -30,7 +30,7 @@ def parse_args(argv=None):
 
 
 def main(args):
-    from common.errors import UserError
+    from common.files.errors import UserError
 
     output = pathlib.Path(args.output)
     if output.suffix not in (".npy", ".csv"):
@@ -38,7 +38,7 @@ def main(args):
     if not output.resolve().parent.is_dir():
         raise UserError(f"--output {output}: its folder does not exist")
 
-    from common import images
+    from common.data import images
     from examples.embedding_learning import gallery
 
     paths = images.readable(images.find(args.pictures), args.on_error, args.num_workers)

@@ -6,9 +6,10 @@ import dataclasses
 
 import numpy as np
 
-from common import metrics, plots, report
-from common.datasets import ImageSet, glyphs
+from common import metrics
+from common.data.sets import ImageSet, glyphs
 from common.run import Run
+from common.show import plots, report
 
 KS = (1, 2, 4, 8, 16)
 SHOWN = ("recall@1", "recall@2", "recall@4", "recall@8", "map@r")

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from common import devices
-from common.datasets import ImageSet
-from common.errors import UserError
-from common.files import atomic, sha256, write_array, write_text
-from common.search import Index
-from common.transforms import Eval
-from common.walk import shown
+from common.data.sets import ImageSet
+from common.data.transforms import Eval
+from common.data.walk import shown
+from common.files.checksum import sha256
+from common.files.disk import atomic, write_array, write_text
+from common.files.errors import UserError
+from common.search.index import Index
 from examples.embedding_learning import data, model
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import mxnet as mx
 from mxnet.gluon import HybridBlock, nn
 
-from common import backbones, outside
-from common import weights as pretrained
-from common.errors import UserError, reading
-from common.files import atomic, save_arrays, write_json
+from common import backbones
+from common.backbones import pretrained
+from common.files import outside
+from common.files.disk import atomic, save_arrays, write_json
+from common.files.errors import UserError, reading
 
 CARD = "give another --params, a model that train.py wrote"
 FIELDS = {"model": str, "embed_dim": outside.whole, "crop": outside.whole}

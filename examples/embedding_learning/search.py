@@ -31,7 +31,8 @@ def parse_args(argv=None):
 
 
 def main(args):
-    from common import images, plots, walk
+    from common.data import images, walk
+    from common.show import plots
     from examples.embedding_learning import gallery
 
     if args.gallery:

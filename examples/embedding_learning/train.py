@@ -133,13 +133,15 @@ def main(args):
     import mxnet as mx  # takes 2.6 s: after the flags were read
     from mxnet import autograd
 
-    from common import backbones, checkpoint, devices, optimizer, trainer, walk
-    from common.errors import UserError
-    from common.loader import Loader
-    from common.losses import MarginLoss
-    from common.mining import DistanceWeightedMiner
+    from common import backbones, devices
+    from common.data import walk
+    from common.data.loader import Loader
+    from common.data.samplers import ClassBalanced
+    from common.files.errors import UserError
     from common.run import Run
-    from common.samplers import ClassBalanced
+    from common.train import checkpoint, optimizer, schedule, trainer
+    from common.train.losses import MarginLoss
+    from common.train.miners import DistanceWeightedMiner
     from examples.embedding_learning import data, evaluation, model
 
     # Devices and workers.
@@ -279,7 +281,7 @@ def main(args):
         step=step,
         blocks={"net": net, "loss": loss},
         trainers={"trainer": updater},
-        start_epoch=lambda epoch: updater.optimizer.scale_rates(optimizer.step_factor(epoch, args.steps, args.factor)),
+        start_epoch=lambda epoch: updater.optimizer.scale_rates(schedule.step_factor(epoch, args.steps, args.factor)),
         evaluate=lambda epoch: {prefix + name: value for name, value in figures(asked).items()},
         on_best=save_best,
         monitor=prefix + "recall@1",

@@ -25,9 +25,9 @@ def parse_args(argv=None):
 def main(args):
     import numpy as np
 
-    from common.errors import UserError
-    from common.files import write_json
-    from common.paths import data_dir
+    from common.files.disk import write_json
+    from common.files.errors import UserError
+    from common.files.paths import data_dir
     from examples.im2vec import evaluation
 
     runs = [read(folder) for folder in args.runs]
@@ -67,8 +67,8 @@ def main(args):
 def read(folder) -> dict:
     """What one run says: its figures, and the similarity of the classes by its vectors, its means and raw pixels."""
 
-    from common import outside
-    from common.errors import reading
+    from common.files import outside
+    from common.files.errors import reading
     from examples.im2vec import data, evaluation, modelfile
 
     folder, remedy = pathlib.Path(folder), "it is not the folder of a finished run"
@@ -98,7 +98,7 @@ def members(about, beginnings) -> dict:
     """The classes whose nearest is asked for, by the name of the figure: all, and those in groups called so."""
     import numpy as np
 
-    from common.errors import UserError, near
+    from common.files.errors import UserError, near
 
     if not about["groups"]:
         if beginnings:

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from common import datasets, download, features
-from common.datasets import Dataset, ImageSet
-from common.errors import UserError, near
-from common.loader import Batch, Loader
-from common.paths import data_dir, data_root
-from common.samplers import Sequential
-from common.transforms import Eval, Train
+from common.backbones import features
+from common.data import sets
+from common.data.loader import Batch, Loader
+from common.data.samplers import Sequential
+from common.data.sets import Dataset, ImageSet
+from common.data.transforms import Eval, Train
+from common.files import fetch
+from common.files.errors import UserError, near
+from common.files.paths import data_dir, data_root
 
 DOWNLOADED = ("cifar10", "cifar100", "emoji")  # fetched when they are absent
 STILL = 64  # pictures in a batch where nothing is learned
@@ -30,7 +32,7 @@ def load(
     Parameters
     ----------
     name, path, seed, on_error
-        See `common.datasets.load`.
+        See `common.data.sets.load`.
     classes : sequence of str, optional
         Keep these, in this order; a group's name (CIFAR-100's coarse classes, the emoji's subcategories) stands for
         one class made of the group's members. None keeps all.
@@ -43,12 +45,12 @@ def load(
     place = Path(path) if path else data_dir(name)
     if name in DOWNLOADED and not place.exists():
         try:
-            download.ensure(name, folder=place)
+            fetch.ensure(name, folder=place)
         except UserError as error:
             raise UserError(f"{error}; --dataset glyphs needs no download") from error
     if name == "folder" and path and not place.exists():
         raise UserError(f"{place} is not there: --data-path takes a folder with a folder of pictures for each class")
-    whole = datasets.load(name, path, protocol="seen", seed=seed, on_error=on_error)
+    whole = sets.load(name, path, protocol="seen", seed=seed, on_error=on_error)
     if name == "emoji":  # its classes are called by code point
         whole = _renamed(whole, {code: captions[0] for code, captions in whole.captions.items()})
     return _chosen(whole, classes) if classes else whole
@@ -134,14 +136,14 @@ def padded(part: ImageSet, size: int, threads: int = 2) -> ImageSet:
 
 
 class Rows:
-    """Batches of features that were read once, with the interface of `common.loader.Loader`.
+    """Batches of features that were read once, with the interface of `common.data.loader.Loader`.
 
     Parameters
     ----------
     features : (n, width) float32
     labels : (n,) int64
     sampler
-        See `common.samplers`.
+        See `common.data.samplers`.
     """
 
     def __init__(self, features: np.ndarray, labels: np.ndarray, sampler):

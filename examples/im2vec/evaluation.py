@@ -12,10 +12,11 @@ import mxnet as mx
 import numpy as np
 
 from common import devices
-from common.errors import UserError, near
-from common.files import write_array
+from common.files.disk import write_array
+from common.files.errors import UserError, near
 from common.metrics import accuracy_at_k, unit
-from common.text import WordVectors, tokenise
+from common.text.vectors import WordVectors
+from common.text.vocabulary import tokenise
 
 EXAMPLE_SIDE = 32  # pixels of the example picture of a class in a model file
 FIXED = (  # what a model file decides: flag, its key there, the flag's default
@@ -123,7 +124,7 @@ def word_similarity(names: Sequence[str], path) -> tuple[np.ndarray, list[int]]:
     ----------
     names : sequence of str
     path
-        See `common.text.WordVectors.read`.
+        See `common.text.vectors.WordVectors.read`.
 
     Returns
     -------

@@ -8,8 +8,8 @@ import mxnet as mx
 from mxnet.gluon import HybridBlock, nn
 
 from common import backbones
-from common.errors import UserError
-from common.weights import Preprocessing
+from common.backbones.pretrained import Preprocessing
+from common.files.errors import UserError
 
 SMALL = "resnet20"  # the default network, from scratch; every other name is one of common.backbones
 MOST = 256  # numbers in a vector, where none are asked for

@@ -9,10 +9,10 @@ from pathlib import Path
 import mxnet as mx
 import numpy as np
 
-from common import outside
-from common.errors import UserError, reading
-from common.files import atomic, save_arrays, writing
-from common.weights import from_card
+from common.backbones.pretrained import from_card
+from common.files import outside
+from common.files.disk import atomic, save_arrays, writing
+from common.files.errors import UserError, reading
 from examples.im2vec import model, objectives
 
 FORMAT = "im2vec 1"

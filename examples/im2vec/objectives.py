@@ -12,7 +12,7 @@ import mxnet as mx
 import numpy as np
 from mxnet.gluon import HybridBlock
 
-from common.errors import UserError
+from common.files.errors import UserError
 
 NAMES = ("negative", "softmax", "hierarchical")
 

@@ -10,8 +10,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from common import plots
-from common.images import resize
+from common.data.images import resize
+from common.show import plots
 
 LABELLED = 120  # classes: with more, maps carry pictures alone
 FILM_SIDE = 560  # pixels

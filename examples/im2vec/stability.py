@@ -15,10 +15,11 @@ import mxnet as mx
 import numpy as np
 from mxnet import autograd
 
-from common import metrics, optimizer, trainer
-from common.errors import reading
-from common.files import write_json
-from common.samplers import Shuffled
+from common import metrics
+from common.data.samplers import Shuffled
+from common.files.disk import write_json
+from common.files.errors import reading
+from common.train import optimizer, trainer
 from examples.im2vec import data, evaluation, model, objectives
 
 STABLE = 0.7  # by Spearman and Brown's formula, 2 r / (1 + r), vectors of all pictures then agree to 0.82

@@ -84,10 +84,12 @@ def main(args):
     import numpy as np
     from mxnet import autograd
 
-    from common import devices, metrics, optimizer, trainer, walk
-    from common.files import write_array
+    from common import devices, metrics
+    from common.data import walk
+    from common.data.samplers import Shuffled
+    from common.files.disk import write_array
     from common.run import Run
-    from common.samplers import Shuffled
+    from common.train import optimizer, trainer
     from examples.im2vec import data, evaluation, modelfile, stability, vectors, visualize
 
     contexts = devices.contexts(args.gpus, args.num_cpus)

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.files import atomic, write_array, write_text
+from common.files.disk import atomic, write_array, write_text
 from examples.im2vec import evaluation
 
 FILES = {"class": ("vectors", "nearest"), "mean": ("means", "nearest-means")}  # names, by what the vectors are

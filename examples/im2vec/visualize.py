@@ -62,8 +62,9 @@ def draw(model, folder, run_dir=None, history=(), kind=None, analogies=(), k=5, 
     """
     import numpy as np
 
-    from common import finite, plots, report
-    from common.files import writing
+    from common.files import finite
+    from common.files.disk import writing
+    from common.show import plots, report
     from examples.im2vec import evaluation, pictures, stability, vectors
 
     folder, names = pathlib.Path(folder), model.about["classes"]
@@ -123,7 +124,7 @@ def draw(model, folder, run_dir=None, history=(), kind=None, analogies=(), k=5, 
 
 def neighbourhood(table, model, called, path, log):
     """The map of the classes by t-SNE, or a line that says why there is none."""
-    from common import plots
+    from common.show import plots
     from examples.im2vec import evaluation, pictures
 
     why = plots.unplaceable(table, pictures.FEWEST)

@@ -8,11 +8,11 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from common import plots
-from common import report as page
-from common.datasets import ImageSet
+from common.data.sets import ImageSet
 from common.metrics import confusion
 from common.run import Run
+from common.show import plots
+from common.show import report as page
 from examples.transfer.model import Classifier, standard
 
 SHOWN = 1000  # points on a map

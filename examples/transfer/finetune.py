@@ -6,8 +6,9 @@ import mxnet as mx
 import numpy as np
 from mxnet import autograd, gluon
 
-from common import devices, trainer
-from common.errors import UserError
+from common import devices
+from common.files.errors import UserError
+from common.train import trainer
 from examples.transfer import inputs
 
 
@@ -21,7 +22,7 @@ def last_block(net, image_set, chosen, classifier, args, run) -> None:
     Parameters
     ----------
     net : common.backbones.Backbone
-    image_set : common.datasets.ImageSet
+    image_set : common.data.sets.ImageSet
     chosen : (m,) array of int
         Pictures to learn from.
     classifier : model.Classifier

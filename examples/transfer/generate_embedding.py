@@ -12,7 +12,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repository: runs without an install
 
 from common import cli
-from common.errors import UserError
+from common.files.errors import UserError
 
 
 def parse_args(argv=None):
@@ -110,7 +110,9 @@ def main(args):
 
     from tqdm import tqdm
 
-    from common import devices, export, features
+    from common import devices
+    from common.backbones import features
+    from common.backbones.quantize import CALIBRATION, quantize
 
     ctx = devices.contexts(args.gpus)[0]
     net = networks.create(args.trained_model, args.nn_weights, ctx, args.seed)
@@ -118,7 +120,7 @@ def main(args):
     print(f"{net.name_}: {net.width} numbers a picture of {size} x {size}; weights: {net.source}", flush=True)
     key, width = settings_key(args, source, net), net.width
     if args.int8:
-        net = export.quantize(net, inputs.spread(source, export.CALIBRATION, size, args.interpolation, failed))
+        net = quantize(net, inputs.spread(source, CALIBRATION, size, args.interpolation, failed))
     else:
         net.hybridize(static_alloc=True, static_shape=True)
     output = outputs.Output(args.save_folder_path, args.save_name, format, width, key, args.resume)

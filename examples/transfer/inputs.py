@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from common import finite, images, walk
-from common.datasets import ImageSet, folder
-from common.errors import UserError
+from common.data import images, walk
+from common.data.sets import ImageSet, folder
+from common.files import finite
+from common.files.errors import UserError
 
 OUTSIDE = "a value outside of 0..255, which --stretch takes"
 HEIGHT, WIDTH = 90, 160  # of the document's pictures in -data
@@ -201,7 +202,7 @@ class Pictures:
 
     Attributes
     ----------
-    images : common.datasets.ImageSet
+    images : common.data.sets.ImageSet
     labels : (n,) array of str
     rows : list of str
     """

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from common import outside
-from common.errors import reading
-from common.files import atomic
+from common.files import outside
+from common.files.disk import atomic
+from common.files.errors import reading
 
 KINDS = ("logistic", "svm", "knn", "gluon")
 ARRAYS = ("classes", "mean", "scale", "weight", "bias")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from common.errors import UserError, near, reading
+from common.files.errors import UserError, near, reading
 
 DOCUMENT = {  # the document's name: the same network with Keras's weights, then other sources of the same network
     "VGG16": ("keras-vgg16", "vgg16"),
@@ -37,8 +37,9 @@ def candidates(name: str) -> tuple[str, ...]:
 
 def load_cut(name: str, path):
     """The backbone `name` with the values that train.py's --fine-tune wrote to `path`."""
-    from common import backbones, outside
-    from common.weights import from_card
+    from common import backbones
+    from common.backbones.pretrained import from_card
+    from common.files import outside
 
     path = Path(path)
     card_path, remedy = path.with_suffix(".json"), "the files that train.py --fine-tune wrote are wanted"
@@ -66,8 +67,8 @@ def create(name: str, weights: str, ctx=None, seed: int = 0):
     import mxnet as mx
 
     from common import backbones
-    from common.sources import SOURCES
-    from common.weights import find
+    from common.backbones.pretrained import find
+    from common.files.sources import SOURCES
 
     names = candidates(name)
     if weights.lower() == "none":

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from common import finite, outside
-from common.errors import UserError, reading
-from common.files import flush, only_writer, write_json, writing
+from common.files import finite, outside
+from common.files.disk import flush, write_json, writing
+from common.files.errors import UserError, reading
+from common.files.lock import only_writer
 
 ROWS = 1024  # rows that are turned into CSV or Parquet at a time
 PATH = "path"  # the column that says where a picture came from

@@ -28,8 +28,8 @@ def main(args):
 
     import numpy as np
 
-    from common import features
-    from common.errors import UserError
+    from common.backbones import features
+    from common.files.errors import UserError
     from examples.transfer import inputs, networks
 
     about = classifier.backbone

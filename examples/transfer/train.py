@@ -9,7 +9,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repository: runs without an install
 
 from common import cli, resume
-from common.errors import UserError
+from common.files.errors import UserError
 
 DATASETS = ("cub200", "cars196", "sop", "cifar10", "cifar100", "omniglot", "emoji", "glyphs", "folder")
 
@@ -66,7 +66,7 @@ def parse_args(argv=None):
 def main(args):
     import numpy as np
 
-    from common import walk
+    from common.data import walk
     from common.run import Run
     from examples.transfer import evaluation, model, outputs
 
@@ -113,8 +113,8 @@ def main(args):
 
     # The same with the network's last block trained on these pictures.
     if args.fine_tune:
-        from common.files import atomic, save_arrays
-        from common.weights import save_beside
+        from common.backbones.pretrained import save_beside
+        from common.files.disk import atomic, save_arrays
         from examples.transfer import finetune
 
         finetune.last_block(net, image_set, train, classifier, args, run)
@@ -152,9 +152,9 @@ def pictures(args):
 
     import numpy as np
 
-    from common import datasets
+    from common.data import sets
 
-    data = datasets.load(
+    data = sets.load(
         args.dataset, args.data_path, "seen", args.seed, args.test_share, on_error=args.on_error
     )
     parts = data.train, data.test
@@ -182,7 +182,9 @@ def backbone(args):
 
 def read_features(args, net, image_set, run, name: str):
     """Features (n, width) of all pictures, kept as `name` in the run folder; a resumed run goes on where it was."""
-    from common import devices, export, features
+    from common import devices
+    from common.backbones import features
+    from common.backbones.quantize import CALIBRATION, quantize
     from examples.transfer import inputs, outputs
 
     (file, _) = outputs.paths(run.folder, name, "npy")
@@ -195,7 +197,7 @@ def read_features(args, net, image_set, run, name: str):
     size = net.input_size
     output = outputs.Output(run.folder, name, "npy", net.width, source.key(), run.resumed)
     if args.int8:
-        net = export.quantize(net, inputs.spread(source, export.CALIBRATION, size, args.interpolation))
+        net = quantize(net, inputs.spread(source, CALIBRATION, size, args.interpolation))
     else:
         net.hybridize(static_alloc=True, static_shape=True)
     pieces = inputs.batches(

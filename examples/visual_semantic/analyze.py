@@ -31,8 +31,8 @@ def parse_args(argv=None):
 def main(args):
     import argparse
 
-    from common import outside
-    from common.errors import UserError, reading
+    from common.files import outside
+    from common.files.errors import UserError, reading
 
     run = pathlib.Path(args.run_dir)
     if not (run / "args.json").is_file():
@@ -43,7 +43,8 @@ def main(args):
         outside.check_fields(trained, {"data_path": object, "dataset": str})
     trained["data_path"] = args.data_path or trained["data_path"]
 
-    from common import devices, report
+    from common import devices
+    from common.show import report
     from examples.visual_semantic import data, pictures
 
     parts = data.load(argparse.Namespace(**trained))

@@ -8,13 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from common import datasets, devices, features
-from common.datasets import ImageSet, awa2, folder
-from common.errors import UserError
-from common.loader import Batch, Loader
-from common.paths import data_dir, data_root
-from common.samplers import Sequential
-from common.transforms import Eval, Train
+from common import devices
+from common.backbones import features
+from common.data import sets
+from common.data.loader import Batch, Loader
+from common.data.samplers import Sequential
+from common.data.sets import ImageSet, awa2, folder
+from common.data.splits import held_back
+from common.data.transforms import Eval, Train
+from common.files.errors import UserError
+from common.files.paths import data_dir, data_root
 from examples.visual_semantic import split_awa2
 
 UNSEEN = {"cifar10": ["cat", "truck"]}  # as in Socher et al. 2013
@@ -81,7 +84,7 @@ def load(args) -> Parts:
         raise UserError(f"{len(seen)} classes are left to train on, two are needed: {remedy}")
     whole = whole.select(seen + unseen)
     known, test = whole.subset(whole.labels < len(seen)), whole.subset(whole.labels >= len(seen))
-    held = awa2.held_back(known.labels, args.valid_share, args.seed, seen)
+    held = held_back(known.labels, args.valid_share, args.seed, seen)
     return Parts(known.subset(~held), known.subset(held), test, seen, unseen)
 
 
@@ -95,7 +98,7 @@ def _whole(args, place: Path, on_error: str) -> tuple[ImageSet, list[str] | None
         if args.data_path is None:
             raise UserError("--dataset folder needs --data-path, a folder with a folder of pictures for each class")
         return folder.load(place, on_error), None, None
-    whole = datasets.load(args.dataset, args.data_path, "seen", on_error=on_error, remedy=REMEDY).train
+    whole = sets.load(args.dataset, args.data_path, "seen", on_error=on_error, remedy=REMEDY).train
     unseen = UNSEEN.get(args.dataset)
     return whole, [name for name in whole.class_names if name not in unseen] if unseen else None, unseen
 

@@ -38,7 +38,7 @@ def parse_args(argv=None):
 
 def main(args):
     from common import devices, metrics
-    from common.files import write_json
+    from common.files.disk import write_json
     from examples.visual_semantic import data, evaluation, model
 
     context = devices.contexts(args.gpus)[0]

@@ -32,18 +32,18 @@ def parse_args(argv=None):
 
 
 def main(args):
-    from common import images
+    from common.data import images
 
     # A wrong path is said before the model is read.
     paths = images.readable(images.find(args.pictures), args.on_error, args.num_workers) if args.pictures else []
 
     import numpy as np
 
-    from common import export
-    from common.datasets import ImageSet
-    from common.files import write_json
-    from common.loader import Loader
-    from common.samplers import Sequential
+    from common.data.loader import Loader
+    from common.data.samplers import Sequential
+    from common.data.sets import ImageSet
+    from common.export import onnx
+    from common.files.disk import write_json
     from examples.visual_semantic import data, mobile, model
 
     file = pathlib.Path(args.params)
@@ -65,21 +65,21 @@ def main(args):
         return Loader(chosen, transform, Sequential(len(chosen), data.READ_BATCH), args.num_workers)
 
     ranges = np.concatenate([batch.images for batch in loader(calibration).epoch()])
-    small = export.onnx_int8(path, folder / f"{file.stem}-int8.onnx", ranges)
+    small = onnx.write_int8(path, folder / f"{file.stem}-int8.onnx", ranges)
     checked = loader(rest)
     reference = data.read(net.embed, checked.image_set, transform, None, args.num_workers)
     taken_for = (reference @ net.words.T).argmax(axis=1)
     figures = {}
-    for kind, onnx in (("float32", path), ("int8", small)):
-        session = mobile.Session(onnx)
+    for kind, written in (("float32", path), ("int8", small)):
+        session = mobile.Session(written)
         vectors = session.embed(checked.epoch())
         same = int(((vectors @ net.words.T).argmax(axis=1) == taken_for).sum())
         cosine, took = float((vectors * reference).sum(axis=1).mean()), session.milliseconds(ranges[0])
         print(
-            f"{kind}: {size(onnx)}, {took:.1f} ms a picture of {net.card['crop']} px on one core, the model's top-1 on"
-            f" {same} of {len(rest)} pictures, cosine to its vectors {cosine:.4f}"
+            f"{kind}: {size(written)}, {took:.1f} ms a picture of {net.card['crop']} px on one core, the model's top-1"
+            f" on {same} of {len(rest)} pictures, cosine to its vectors {cosine:.4f}"
         )
-        figures[kind] = {"bytes": onnx.stat().st_size, "milliseconds": round(took, 2), "same_top1": same,
+        figures[kind] = {"bytes": written.stat().st_size, "milliseconds": round(took, 2), "same_top1": same,
                          "pictures": len(rest), "cosine": round(cosine, 5)}  # fmt: skip
     write_json(folder / f"{file.stem}-check.json", figures)
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from common import devices
-from common.datasets import ImageSet
-from common.errors import UserError
-from common.files import sha256
-from common.search import Index
-from common.serve import Hit
-from common.text import WordVectors, split_name
+from common.data.sets import ImageSet
+from common.files.checksum import sha256
+from common.files.errors import UserError
+from common.search.index import Index
+from common.search.page import Hit
+from common.text.vectors import WordVectors
+from common.text.vocabulary import split_name
 from examples.visual_semantic import data, model, words
 
 KEPT = 50_000  # of the most frequent words, in memory while the page is served: a file of millions is slow to read
@@ -28,7 +29,7 @@ class Searcher:
     params : path
         A model of train.py.
     kind : {"hnsw", "exact"}
-        See `common.search.Index.build`.
+        See `common.search.index.Index.build`.
     word_vectors : path, optional
         The file that words which are no class are looked up in; default is the one the model was trained with.
     gpus, num_workers
@@ -37,9 +38,9 @@ class Searcher:
     Attributes
     ----------
     net : examples.visual_semantic.model.VisualSemanticNet
-    index : common.search.Index or None
+    index : common.search.index.Index or None
         The gallery: `build` makes it, `open` reads it.
-    vocabulary : common.search.Index or None
+    vocabulary : common.search.index.Index or None
         Words that pictures are named by, besides the classes: `read_vocabulary` makes it.
     """
 
@@ -125,7 +126,7 @@ class Searcher:
 
     def app(self):
         """The search page, a Flask application."""
-        from common import serve
+        from common.search import page
 
         card, net, names = self.net.card, self.net, self.index.names
         captions = [plain(Path(name).parent.name) for name in names]
@@ -149,7 +150,7 @@ class Searcher:
             " their word vectors; several words are averaged."
         )
         tries = [plain(name) for name in [*net.unseen[:4], *net.seen[:4]]]
-        return serve.create_app("Visual-semantic search", [Path(n) for n in names], by_text, by_image, hint, tries)
+        return page.create_app("Visual-semantic search", [Path(n) for n in names], by_text, by_image, hint, tries)
 
     def _embed(self, pictures: ImageSet, num_workers: int) -> np.ndarray:
         return data.read(self.net.embed, pictures, self.transform, self.context, num_workers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mxnet as mx
 import numpy as np
 
-from common.errors import UserError
+from common.files.errors import UserError
 
 
 def class_activation(net, pictures: np.ndarray, classes: np.ndarray, ctx=None) -> np.ndarray:

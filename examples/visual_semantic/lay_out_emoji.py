@@ -28,9 +28,9 @@ def main(args):
 
     import numpy as np
 
-    from common.datasets import emoji
-    from common.errors import UserError, near
-    from common.paths import data_dir
+    from common.data.sets import emoji
+    from common.files.errors import UserError, near
+    from common.files.paths import data_dir
     from examples.visual_semantic import words
 
     output = pathlib.Path(args.output)
@@ -73,7 +73,7 @@ def spelled(name):
 
 def write(path, lines):
     """A list of classes, a space written as + as AwA2 does."""
-    from common.files import write_text
+    from common.files.disk import write_text
 
     write_text(path, "".join(line.replace(" ", "+") + "\n" for line in lines))
 

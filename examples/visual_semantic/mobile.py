@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from common import export
-from common.files import write_array, write_json
+from common.export import onnx
+from common.files.disk import write_array, write_json
 
 TIMED = 50  # pictures, one by one, of which the median time is given
 
@@ -25,7 +25,7 @@ def write(net, folder, name: str) -> Path:
     net : examples.visual_semantic.model.VisualSemanticNet
     """
     folder, side, card = Path(folder), net.card["crop"], net.card
-    path = export.onnx(net.encoder, folder / f"{name}.onnx", (1, side, side, 3))
+    path = onnx.write(net.encoder, folder / f"{name}.onnx", (1, side, side, 3))
     write_array(folder / f"{name}-words.npy", net.words)
     write_json(
         folder / f"{name}.json",
@@ -60,7 +60,7 @@ class Session:
         return self.session.run(None, {"data": pictures})[0]
 
     def embed(self, batches: Iterable) -> np.ndarray:
-        """The vectors of all pictures in the batches of a `common.loader.Loader`."""
+        """The vectors of all pictures in the batches of a `common.data.loader.Loader`."""
         return np.concatenate([self(batch.images) for batch in batches])
 
     def milliseconds(self, picture: np.ndarray) -> float:

@@ -9,9 +9,10 @@ from pathlib import Path
 import mxnet as mx
 import numpy as np
 
-from common import metrics, plots
-from common.datasets import ImageSet
-from common.errors import UserError
+from common import metrics
+from common.data.sets import ImageSet
+from common.files.errors import UserError
+from common.show import plots
 from examples.visual_semantic import data, heat, model
 from examples.visual_semantic.gallery import plain
 
@@ -23,7 +24,7 @@ FEW = 10  # held-back pictures of a class: with fewer, the PCA shows those it wa
 class View:
     """A run of train.py, its data, and where pictures go.
 
-    Each method gives sections for `common.report.write`, none where its stage was not trained.
+    Each method gives sections for `common.show.report.write`, none where its stage was not trained.
     """
 
     run: Path

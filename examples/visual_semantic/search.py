@@ -50,7 +50,7 @@ def parse_args(argv=None):
 
 
 def main(args):
-    from common import images
+    from common.data import images
 
     queries = images.find(args.image) if args.image else []  # wrong paths are said before the model is read
     paths = images.readable(images.find(args.gallery), args.on_error, args.num_workers) if args.gallery else []
@@ -71,7 +71,7 @@ def main(args):
     rows = [answer_text(searcher, text, args.k) for text in args.text]
     rows += [answer_picture(searcher, path, args.k) for path in queries]
     if args.sheet and rows:
-        from common import plots
+        from common.show import plots
 
         rows = [[(file and images.read(file), caption, colour) for file, caption, colour in row] for row in rows]
         print(f"wrote {plots.sheet(rows, args.sheet)}")
@@ -79,18 +79,18 @@ def main(args):
 
 def serve(searcher, port):
     """The page, until Ctrl-C. Without the file of word vectors it finds the classes by name, and says so."""
-    from common import serve
-    from common.errors import UserError
+    from common.files.errors import UserError
+    from common.search import page
 
     try:
         searcher.keep_words()
     except UserError as error:
         print(f"only names of classes can be searched for: {error}", flush=True)
-    serve.serve(searcher.app(), port)
+    page.serve(searcher.app(), port)
 
 
 def answer_text(searcher, text, k):
-    """Print the pictures nearest to `text`; return a row of `common.plots.sheet`, files in the place of pictures."""
+    """Print the pictures nearest to `text`; return a row of `plots.sheet`, files in the place of pictures."""
     vector = searcher.of_text(text)[None]  # a word without one ends it here
     print(text)
     return [(None, text, None), *shown(searcher, vector, k)]
@@ -98,7 +98,7 @@ def answer_text(searcher, text, k):
 
 def answer_picture(searcher, path, k):
     """Print the words and the pictures nearest to the picture in `path`; return a row as `answer_text` does."""
-    from common import plots
+    from common.show import plots
 
     vectors = searcher.of_pictures([path])
     print(path)

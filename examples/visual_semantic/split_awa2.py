@@ -40,9 +40,9 @@ def parse_args(argv=None):
 
 
 def main(args):
-    from common.datasets import awa2
-    from common.errors import UserError
-    from common.paths import data_dir
+    from common.data.sets import awa2
+    from common.files.errors import UserError
+    from common.files.paths import data_dir
 
     given = pathlib.Path(args.data_path) if args.data_path else data_dir("awa2")
     target = pathlib.Path(args.output) if args.output else given
@@ -69,11 +69,12 @@ def main(args):
 
 def plan(root, target, split, valid_share, seed):
     """What goes where: a list of (source, target, part), and the names of the classes that have pictures."""
-    from common.datasets import awa2
+    from common.data.sets import awa2
+    from common.data.splits import held_back
 
     whole, seen, unseen = awa2.load_split(root, split)
     known = whole.select(seen)
-    held = awa2.held_back(known.labels, valid_share, seed, seen)
+    held = held_back(known.labels, valid_share, seed, seen)
     rows = [(path, "valid" if held[i] else "train") for i, path in enumerate(known.images)]
     rows += [(path, "test") for path in (whole.select(unseen).images if unseen else ())]
     return [(path, target / part / path.parent.name / path.name, part) for path, part in rows], seen + unseen
@@ -83,7 +84,7 @@ def write_list(target, rows):
     """Write split.csv, before anything is copied: what was stopped half-way can then be finished or undone."""
     import csv
 
-    from common.files import atomic, writing
+    from common.files.disk import atomic, writing
 
     with writing(target, "give another --output"):
         target.mkdir(parents=True, exist_ok=True)
@@ -97,7 +98,7 @@ def listed(target):
     """The rows of split.csv: (action, source, target)."""
     import csv
 
-    from common.errors import UserError
+    from common.files.errors import UserError
 
     if not (target / LIST).is_file():
         raise UserError(f"{target} has no {LIST}: nothing was split there; give its --output or --data-path")
@@ -110,7 +111,7 @@ def listed(target):
 
 def inside(target):
     """`listed`, with all targets inside the folder: what may be moved and removed."""
-    from common.errors import UserError
+    from common.files.errors import UserError
 
     rows = listed(target)
     if any(target.resolve() not in place.parents for _, _, place in rows):
@@ -145,8 +146,8 @@ def command(target, what):
 @contextlib.contextmanager
 def sole(target):
     """While pictures are copied, moved or removed: no other process does the same."""
-    from common.errors import UserError
-    from common.files import Lock
+    from common.files.errors import UserError
+    from common.files.lock import Lock
 
     listed(target)  # taking the lock would make the file
     lock = Lock(target / LIST)
@@ -165,7 +166,7 @@ def finish(target):
     """Copy or move what split.csv lists and is not at its place yet."""
     from tqdm import tqdm
 
-    from common.files import writing
+    from common.files.disk import writing
 
     rows = inside(target)
     check(rows, "finish")
@@ -186,7 +187,7 @@ def finish(target):
 
 def undo(target):
     """Take back what split.csv lists: remove copies whose original is there, move back what was moved."""
-    from common.files import writing
+    from common.files.disk import writing
 
     rows = inside(target)
     check(rows, "undo")
@@ -209,7 +210,7 @@ def check(rows, what):
     What decides is the content: of a picture that is at both places one may be half, where a disk ran full or an
     earlier version was stopped.
     """
-    from common.errors import UserError
+    from common.files.errors import UserError
 
     for action, source, place in rows:
         if source.is_file() and place.is_file():
@@ -247,7 +248,7 @@ def copy(source, place):
     """Copy beside the place, flush, rename: half a copy never has the name of a picture."""
     import shutil
 
-    from common.files import atomic
+    from common.files.disk import atomic
 
     with atomic(place) as beside:
         shutil.copy2(source, beside)

@@ -9,9 +9,10 @@ import mxnet as mx
 import numpy as np
 from mxnet import autograd, gluon
 
-from common import devices, metrics, optimizer
-from common.loader import Loader
-from common.samplers import Shuffled
+from common import devices, metrics
+from common.data.loader import Loader
+from common.data.samplers import Shuffled
+from common.train import optimizer, schedule
 from examples.visual_semantic import data, losses
 
 NAMES = ("1", "2a", "2b")
@@ -19,7 +20,7 @@ NAMES = ("1", "2a", "2b")
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """What the loop needs, see `common.trainer.fit`; `update` is a step at whatever the learning rate is."""
+    """What the loop needs, see `common.train.trainer.fit`; `update` is a step at whatever the learning rate is."""
 
     batches: Callable[[int, int], Iterable]
     batches_per_epoch: int
@@ -95,7 +96,7 @@ def prepare(name: str, args, net, parts: data.Parts, reader: data.Reader, contex
 
     def step(batch):
         done = place["epoch"] + batch.number / len(sampler)
-        updater.optimizer.scale_rates(optimizer.one_cycle(done / epochs))
+        updater.optimizer.scale_rates(schedule.one_cycle(done / epochs))
         return update(batch)
 
     def evaluate(_):

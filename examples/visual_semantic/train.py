@@ -126,7 +126,7 @@ def build(args, parts, contexts):
     import mxnet as mx
 
     from common import backbones
-    from common.errors import UserError
+    from common.files.errors import UserError
     from examples.visual_semantic import data, model, words
 
     weights = args.params or ("imagenet" if args.use_pretrained else None)
@@ -152,9 +152,11 @@ def build(args, parts, contexts):
 
 
 def main(args):
-    from common import devices, trainer, walk  # imports MXNet, which takes 2.6 s: after the flags were read
-    from common.errors import UserError
+    from common import devices  # imports MXNet, which takes 2.6 s: after the flags were read
+    from common.data import walk  # imports MXNet, which takes 2.6 s: after the flags were read
+    from common.files.errors import UserError
     from common.run import Run
+    from common.train import trainer  # imports MXNet, which takes 2.6 s: after the flags were read
     from examples.visual_semantic import data, evaluation, model, stages, words
 
     # Devices and workers.
@@ -273,8 +275,8 @@ def lowered(run):
 
 def draw(run, rows):
     """Curves of every stage, and a page."""
-    from common import plots, report
     from common.run import read_history
+    from common.show import plots, report
 
     sections = [("Figures", [{m: {name: f"{value:.3f}" for name, value in row.items()} for m, row in rows.items()}])]
     for folder in sorted(run.folder.glob("stage*")):
@@ -286,8 +288,9 @@ def draw(run, rows):
 
 def suggest_lr(name, stage, lr, run):
     """The range test: print and draw which learning rate to take."""
-    from common import plots, range_test
-    from common.files import write_json
+    from common.files.disk import write_json
+    from common.show import plots
+    from common.train import range_test
 
     rates, losses = range_test.run(
         stage.update, lambda rate: stage.updater.optimizer.scale_rates(rate / lr), stage.batches

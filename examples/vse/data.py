@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from common.errors import UserError
-from common.samplers import LengthBuckets
-from common.text import Vocabulary, tokenise
+from common.data.samplers import LengthBuckets
+from common.files.errors import UserError
+from common.text.vocabulary import Vocabulary, tokenise
 
 
 @dataclasses.dataclass
@@ -22,7 +22,7 @@ class Part:
     image_labels : (n,) int
     texts : list of m str
     sentence_labels : (m,) int
-    pictures : common.datasets.ImageSet of n, or None where only features are known
+    pictures : common.data.sets.ImageSet of n, or None where only features are known
     names : list of str, or None
         Of the labels, where they have names.
     """
@@ -139,7 +139,7 @@ class Batches:
         return range(round_ * self.every, min((round_ + 1) * self.every, len(self)))
 
     def epoch(self, round_: int) -> list[np.ndarray]:
-        """The pictures of each batch of a round: what `common.loader.Loader` asks a sampler for."""
+        """The pictures of each batch of a round: what `common.data.loader.Loader` asks a sampler for."""
         return [self._pictures(number, self._chosen(number)[1]) for number in self._numbers(round_)]
 
     def _pictures(self, number: int, sentences: np.ndarray) -> np.ndarray:

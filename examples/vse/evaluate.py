@@ -52,13 +52,13 @@ def open_model(args):
 
 def raise_no_backbone(params, name):
     """Say that a model of features cannot look at pictures."""
-    from common.errors import UserError
+    from common.files.errors import UserError
 
     raise UserError(f"{params} takes features from files, not the pictures of --data {name}: give the data it is for")
 
 
 def main(args):
-    from common.files import write_json
+    from common.files.disk import write_json
     from examples.vse import evaluation
 
     net, examined = open_model(args)

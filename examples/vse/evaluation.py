@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from common import metrics, plots, report
+from common import metrics
 from common.run import Run
+from common.show import plots, report
 from examples.vse import pictures
 from examples.vse.data import Part
 from examples.vse.model import VSE

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from common import metrics, plots
-from common.errors import UserError
+from common import metrics
+from common.files.errors import UserError
+from common.show import plots
 from examples.vse.data import Part
 from examples.vse.model import VSE
 
@@ -82,7 +83,7 @@ class Gallery:
         ]
 
     def text_row(self, text: int, k: int) -> list[tuple]:
-        """A row of `common.plots.sheet`: sentence number `text` of the part, and the pictures found for it."""
+        """A row of `common.show.plots.sheet`: sentence number `text` of the part, and the pictures found for it."""
         row = [(None, self.part.texts[text], None)]
         scores = self.score(self.images, self.sentences[text : text + 1])[:, 0]
         for _, place in _best(scores, k):

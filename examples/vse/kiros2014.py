@@ -13,9 +13,9 @@ from pathlib import Path
 import mxnet as mx
 import numpy as np
 
-from common import outside
-from common.errors import UserError, reading
-from common.text import Vocabulary
+from common.files import outside
+from common.files.errors import UserError, reading
+from common.text.vocabulary import Vocabulary
 from examples.vse import model
 
 GRU = ("encoder_W", "encoder_b", "encoder_U", "encoder_Wx", "encoder_bx", "encoder_Ux")

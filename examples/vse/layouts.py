@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from common import finite
-from common.errors import UserError, near, reading
-from common.paths import data_dir
-from common.text import tokenise
+from common.files import finite
+from common.files.errors import UserError, near, reading
+from common.files.paths import data_dir
+from common.text.vocabulary import tokenise
 from examples.vse.data import Part
 
 THINGS = ("emoji", "glyphs")
@@ -248,7 +248,7 @@ def raw(
     their names, the first 5,000 are dev and the next 5,000 test (an eighth each where there are fewer than 40,000);
     all others are trained on.
     """
-    from common.datasets.base import ImageSet, readable
+    from common.data.imageset import ImageSet, readable
 
     if images is None:
         raise UserError("--captions needs --images, the folder of the pictures")
@@ -374,8 +374,8 @@ def things(
     name: str, path, read: Reader | None, seed: int, wanted: Sequence[str] = PARTS, on_error: str = "stop"
 ) -> dict[str, Part]:
     """Emoji or glyphs: 200 things for test and 200 for dev, none of which is trained on."""
-    from common.datasets import emoji, glyphs
-    from common.datasets.base import readable
+    from common.data.imageset import readable
+    from common.data.sets import emoji, glyphs
 
     if name == "emoji":
         whole, _, captions = emoji.load(path or data_dir(name))

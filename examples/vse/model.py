@@ -11,11 +11,12 @@ import numpy as np
 from mxnet import autograd
 from mxnet.gluon import Block, HybridBlock, nn, rnn
 
-from common import devices, outside
-from common.errors import UserError, reading
-from common.files import atomic, save_arrays
-from common.text import Vocabulary, tokenise
-from common.weights import from_card
+from common import devices
+from common.backbones.pretrained import from_card
+from common.files import outside
+from common.files.disk import atomic, save_arrays
+from common.files.errors import UserError, reading
+from common.text.vocabulary import Vocabulary, tokenise
 from examples.vse import recurrent
 
 FORMAT = "vse 2"
@@ -181,7 +182,7 @@ class VSE(Block):
     ----------
     about : dict
         ``dim_image``, ``dim``, ``dim_word``, ``encoder``, ``bidirectional``, ``measure``; and what `save` is to keep.
-    vocabulary : common.text.Vocabulary
+    vocabulary : common.text.vocabulary.Vocabulary
     backbone : common.backbones.Backbone, optional
         Trained too: pictures go in instead of features.
     """

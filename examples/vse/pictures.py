@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from common import backbones, features
-from common.datasets import ImageSet
-from common.loader import Loader
-from common.paths import data_root
-from common.transforms import Eval, Train
+from common import backbones
+from common.backbones import features
+from common.data.loader import Loader
+from common.data.sets import ImageSet
+from common.data.transforms import Eval, Train
+from common.files.paths import data_root
 
 
 class Reader:

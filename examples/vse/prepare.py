@@ -8,8 +8,9 @@ from pathlib import Path
 import mxnet as mx
 
 from common import backbones
-from common.errors import UserError
-from common.text import Vocabulary, WordVectors, tokenise
+from common.files.errors import UserError
+from common.text.vectors import WordVectors
+from common.text.vocabulary import Vocabulary, tokenise
 from examples.vse import layouts, model
 
 SIZES = ("dim", "dim_word", "encoder", "bidirectional", "measure")

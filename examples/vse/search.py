@@ -35,13 +35,13 @@ def parse_args(argv=None):
 
 
 def main(args):
-    from common import plots
+    from common.show import plots
 
     gallery, reader = open_gallery(args)
     if args.serve:
-        from common import serve
+        from common.search import page
 
-        serve.serve(app(gallery, reader), args.port)
+        page.serve(app(gallery, reader), args.port)
         return
     rows = [answer_text(gallery, text, args.k) for text in args.text]
     rows += [answer_image(gallery, reader, image, args.k) for image in args.image]
@@ -53,7 +53,7 @@ def open_gallery(args):
     """What is searched, and what reads a query picture (None for a model of features)."""
     import numpy as np
 
-    from common import images
+    from common.data import images
     from examples.vse import data, gallery, pictures
 
     net, examined = open_model(args)
@@ -77,7 +77,7 @@ def open_gallery(args):
 
 def read_sentences(path):
     """The lines of a file that are not empty."""
-    from common.errors import UserError
+    from common.files.errors import UserError
     from examples.vse import layouts
 
     lines = [line for line in layouts.read_lines(pathlib.Path(path), "a text file of one sentence a line") if line]
@@ -88,7 +88,7 @@ def read_sentences(path):
 
 def need(reader, params):
     """`reader`, or an error where the model takes features from files."""
-    from common.errors import UserError
+    from common.files.errors import UserError
 
     if reader is None:
         raise UserError(f"{params} takes features from files: it cannot look at pictures; give numbers of the data's")
@@ -96,7 +96,7 @@ def need(reader, params):
 
 
 def answer_text(gallery, text, k):
-    """Print the pictures for `text`; return a row of `common.plots.sheet`."""
+    """Print the pictures for `text`; return a row of `common.show.plots.sheet`."""
     print(text)
     row = [(None, text, None)]
     for score, place in gallery.pictures_for(text, k):
@@ -108,7 +108,7 @@ def answer_text(gallery, text, k):
 
 def answer_image(gallery, reader, image, k):
     """Print the sentences for the picture in a file, or for picture number `image`; return a row."""
-    from common import plots
+    from common.show import plots
 
     picture, vector = embed(gallery, reader, image)
     print(image)
@@ -121,8 +121,8 @@ def answer_image(gallery, reader, image, k):
 
 def embed(gallery, reader, image):
     """Pixels (None where there are only features) and embedding of the picture that an argument names."""
-    from common import images
-    from common.errors import UserError
+    from common.data import images
+    from common.files.errors import UserError
     from examples.vse import pictures
 
     if image.isdigit():
@@ -136,8 +136,8 @@ def embed(gallery, reader, image):
 
 def app(gallery, reader):
     """The search page: sentences find pictures, pictures find sentences and pictures."""
-    from common import serve
-    from common.serve import Hit
+    from common.search import page
+    from common.search.page import Hit
     from examples.vse import pictures
 
     shown = gallery.part.pictures
@@ -155,7 +155,7 @@ def app(gallery, reader):
         sentences = [Hit(score, texts[place]) for score, place in gallery.sentences_for(vector, k)]
         return {"Sentences": sentences, "Pictures": [hit(*found) for found in gallery.pictures_like(vector, k)]}
 
-    return serve.create_app(
+    return page.create_app(
         "Sentences and pictures",
         [] if shown is None else [shown.read(i) if shown.in_memory else shown.images[i] for i in range(len(titles))],
         search_text=by_text,

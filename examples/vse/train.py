@@ -104,9 +104,11 @@ def main(args):
     import mxnet as mx  # takes 2.6 s: after the flags were read
     from mxnet import autograd
 
-    from common import devices, optimizer, trainer, walk
-    from common.errors import UserError
+    from common import devices
+    from common.data import walk
+    from common.files.errors import UserError
     from common.run import Run
+    from common.train import optimizer, trainer
     from examples.vse import data, evaluation, layouts, model, pictures, prepare
 
     # Devices and workers.

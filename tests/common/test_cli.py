@@ -12,8 +12,8 @@ import time
 import pytest
 
 from common import cli
-from common.errors import UserError
-from common.paths import REPO
+from common.files.errors import UserError
+from common.files.paths import REPO
 
 
 def shared(**options):

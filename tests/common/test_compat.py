@@ -11,7 +11,7 @@ import pytest
 
 import common  # noqa: F401  (gives the names back)
 from common import compat
-from common.paths import REPO
+from common.files.paths import REPO
 
 
 def numpy_names(package):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from common import devices
-from common.errors import UserError
+from common.files.errors import UserError
 
 
 @pytest.fixture

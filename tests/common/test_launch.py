@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from common import launch
-from common.errors import UserError
+from common.files.errors import UserError
 
 REPO = Path(__file__).resolve().parents[2]
 WORKER = """

@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from common import cli, resume
-from common.errors import UserError
-from common.paths import REPO
+from common.files.errors import UserError
+from common.files.paths import REPO
 from common.run import Run
 
 PROGRAMS = {

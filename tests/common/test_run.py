@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from common import resume
-from common.errors import UserError
-from common.paths import REPO
+from common.files.errors import UserError
+from common.files.paths import REPO
 from common.run import Run, read_history
 
 

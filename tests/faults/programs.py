@@ -27,8 +27,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from common.files import sha256
-from common.paths import REPO
+from common.files.checksum import sha256
+from common.files.paths import REPO
 from common.run import read_history
 
 NAMES = ("blue", "green", "orange", "purple", "red", "yellow")

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from common.download import extract
-from common.errors import UserError
+from common.files.errors import UserError
+from common.files.fetch import extract
 
 parts = st.sampled_from(["a", "b", "c.txt", "..", ".", "", "~", "é", "C:", "x\\..\\y", " ", "n" * 300, "-rf"])
 names = st.builds(

@@ -11,9 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from mxnet import gluon
 
-from common import checkpoint
-from common.checkpoint import Checkpoints, verify
-from common.errors import UserError
+from common.files.errors import UserError
+from common.train import checkpoint
+from common.train.checkpoint import Checkpoints, verify
 
 STEPS = ("save", "save", "save", "best", "fail", "damage", "start")
 DAMAGES = ("cut", "flip", "remove", "manifest")

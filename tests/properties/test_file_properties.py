@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common import files
-from common.errors import UserError
+from common.files import disk
+from common.files.errors import UserError
 
 names = st.text(st.characters(exclude_characters="/\0", codec="utf-8"), min_size=1, max_size=60).filter(
     lambda name: name not in (".", "..")
@@ -29,15 +29,15 @@ def test_a_failure_anywhere_leaves_the_old_or_the_new_whole(new_folder, name, ol
         path.write_bytes(old)
     stop = data.draw(st.integers(0, len(pieces)))
     flushes = {"flush": failure, "flush folder": [None, failure]}.get(place)
-    patches = [mock.patch.object(files, "flush", side_effect=flushes)] if flushes else []
+    patches = [mock.patch.object(disk, "flush", side_effect=flushes)] if flushes else []
     if place == "rename":
-        patches.append(mock.patch.object(files.os, "replace", side_effect=failure))
+        patches.append(mock.patch.object(disk.os, "replace", side_effect=failure))
     with contextlib.ExitStack() as stack:
         for patch in patches:
             stack.enter_context(patch)
         if place != "none":
             stack.enter_context(pytest.raises(UserError if isinstance(failure, OSError) else type(failure)))
-        with files.atomic(path) as beside, open(beside, "wb") as file:
+        with disk.atomic(path) as beside, open(beside, "wb") as file:
             for number, piece in enumerate(pieces):
                 if place == "write" and number == stop:
                     raise failure
@@ -56,5 +56,5 @@ nested = st.recursive(plain, lambda part: st.lists(part, max_size=3) | st.dictio
 @given(nested)
 def test_json_comes_back_as_it_was(new_folder, value):
     path = new_folder() / "value.json"
-    files.write_json(path, value)
+    disk.write_json(path, value)
     assert json.loads(path.read_text(encoding="utf-8")) == value

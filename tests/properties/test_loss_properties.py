@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mxnet import autograd
 
-from common.losses import MarginLoss
+from common.train.losses import MarginLoss
 from examples.im2vec import objectives
 from examples.visual_semantic import losses
 from examples.vse import model

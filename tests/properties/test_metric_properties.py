@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common import metrics
-from common.errors import UserError
+from common.files.errors import UserError
 from common.metrics import ranking
 
 CLOSE = 2e-7  # of cosines in double precision that are one in single

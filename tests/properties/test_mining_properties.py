@@ -8,7 +8,7 @@ from drawn import vectors
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.mining import DistanceWeightedMiner
+from common.train.miners import DistanceWeightedMiner
 
 
 @st.composite

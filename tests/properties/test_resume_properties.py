@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common import cli, resume
-from common.errors import UserError
-from common.files import write_json
+from common.files.disk import write_json
+from common.files.errors import UserError
 
 VALUES = {
     "lr": st.sampled_from([0.1, 0.1000001]) | st.floats(1e-6, 1e6),

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from common.errors import UserError
-from common.samplers import ClassBalanced, LengthBuckets, Sequential, Shuffled, balanced_shape
+from common.data.samplers import ClassBalanced, LengthBuckets, Sequential, Shuffled, balanced_shape
+from common.files.errors import UserError
 
 seeds = st.integers(0, 2**31 - 1)
 epochs = st.integers(0, 6)

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from common.text import Vocabulary, WordVectors, tokenise
+from common.text.vectors import WordVectors
+from common.text.vocabulary import Vocabulary, tokenise
 
 texts = st.text(max_size=30) | st.text("aAéÉßİıΣſﬁ’'_-\u0301\u0327\u0345한ㅎ中あカﾊ゙ \t", max_size=15)
 

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from common import metrics  # first: MXNet needs the numpy alias that common sets
-from common.datasets import glyphs
-from common.errors import UserError
+from common.data.sets import glyphs
+from common.files.errors import UserError
 
 import mxnet as mx  # isort: skip
 

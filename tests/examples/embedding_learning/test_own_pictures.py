@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from common import metrics
-from common.errors import UserError
-from common.paths import REPO
+from common.files.errors import UserError
+from common.files.paths import REPO
 from examples.embedding_learning import data, evaluation, train
 
 SIZE = 16

@@ -13,13 +13,15 @@ import pytest
 from mxnet import autograd, gluon
 from PIL import Image
 
-from common import backbones, datasets, trainer
-from common.datasets import glyphs
-from common.loader import Loader
-from common.losses import MarginLoss
-from common.mining import DistanceWeightedMiner
-from common.paths import REPO
-from common.samplers import ClassBalanced
+from common import backbones
+from common.data import sets
+from common.data.loader import Loader
+from common.data.samplers import ClassBalanced
+from common.data.sets import glyphs
+from common.files.paths import REPO
+from common.train import trainer
+from common.train.losses import MarginLoss
+from common.train.miners import DistanceWeightedMiner
 from examples.embedding_learning import data, model, train
 
 SCRIPT = REPO / "examples" / "embedding_learning" / "train.py"
@@ -70,7 +72,7 @@ class InTurn:
 
     def __init__(self, args):
         self.args = args
-        train_set = datasets.load(args.dataset, args.data_path, args.protocol, args.seed).train
+        train_set = sets.load(args.dataset, args.data_path, args.protocol, args.seed).train
         self.replicas = []
         for _ in range(2):
             net = model.EmbeddingNet(backbones.create(args.model, size=SIZE), args.embed_dim)

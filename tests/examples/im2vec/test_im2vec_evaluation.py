@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import common  # noqa: F401
-from common.errors import UserError
+from common.files.errors import UserError
 from examples.im2vec import compare, evaluation, modelfile, visualize
 
 RNG = np.random.default_rng(0)

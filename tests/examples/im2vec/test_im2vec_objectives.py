@@ -9,7 +9,7 @@ import common  # noqa: F401  (before mxnet)
 mx = pytest.importorskip("mxnet")
 from mxnet import autograd
 
-from common.errors import UserError
+from common.files.errors import UserError
 from examples.im2vec import objectives
 
 N, CLASSES, DIM, K = 6, 5, 4, 3

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import common  # noqa: F401  (before mxnet)
-from common.errors import UserError
+from common.files.errors import UserError
 from examples.im2vec import evaluation, modelfile, stability, train, visualize
 from tests.conftest import require_weights
 

@@ -13,8 +13,8 @@ import pytest
 
 import common  # noqa: F401
 from common import cli
-from common.errors import UserError
-from common.paths import REPO
+from common.files.errors import UserError
+from common.files.paths import REPO
 from examples.im2vec import data, modelfile, train, visualize
 from tests.conftest import require_weights
 
@@ -104,7 +104,7 @@ def test_resume_input_output_continues_a_and_leaves_it_untouched(cifar100, first
 @pytest.mark.slow
 def test_a_stopped_run_goes_on_bit_for_bit(cifar100, first, tmp_path, monkeypatch):
     """The same run, killed in its second epoch and resumed, gives the same model."""
-    from common import trainer
+    from common.train import trainer
 
     def stop(*args, **kwargs):
         raise KeyboardInterrupt
@@ -148,7 +148,7 @@ def test_absent_data_is_fetched_to_the_folder_named(name, tmp_path, monkeypatch)
         asked.append((name, folder))
         raise UserError(f"cannot get it: ./get_data.sh {name} --mirror FOLDER_OR_URL")
 
-    monkeypatch.setattr(data.download, "ensure", ensure)
+    monkeypatch.setattr(data.fetch, "ensure", ensure)
     with pytest.raises(UserError, match=f"./get_data.sh {name} .*; --dataset glyphs needs no download"):
         data.load(name, tmp_path / "absent")
     assert asked == [(name, tmp_path / "absent")]
@@ -263,12 +263,12 @@ def test_visualize_a_model_file(first, tmp_path, capsys):
 @pytest.mark.slow
 def test_both_kinds_of_vectors_are_kept_centred_as_the_heat_map_is(first, tmp_path, monkeypatch):
     drawn = {}
-    monkeypatch.setattr("common.plots.cosines", lambda matrix, *_: drawn.update(matrix=matrix))
+    monkeypatch.setattr("common.show.plots.cosines", lambda matrix, *_: drawn.update(matrix=matrix))
     model = modelfile.load(first / "three" / "lion_tiger_wolf")
     files = {"class": ("vectors", model.objective.class_vectors()), "mean": ("means", model.means)}
     for kind, (stem, table) in files.items():
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("common.report.write", lambda *_: None)  # it would look for the heat map
+            patch.setattr("common.show.report.write", lambda *_: None)  # it would look for the heat map
             visualize.draw(model, tmp_path, kind=kind, log=lambda _: None)
         for place in (tmp_path, first / "run"):  # whichever was shown
             rows = [line.split(" ")[1:] for line in (place / f"{stem}.txt").read_text().splitlines()[1:]]
@@ -344,7 +344,7 @@ def test_help_names_every_flag_of_the_document_quickly():
 
 
 def test_pictures_of_characters_are_not_mirrored():
-    from common.datasets import glyphs
+    from common.data.sets import glyphs
 
     found = data.load("glyphs", None, ["b", "d", "l", "1"])
     assert found.train.class_names == ["b", "d", "l", "1"]

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from common import backbones
-from common.datasets import ImageSet
-from common.errors import UserError
-from common.paths import REPO
+from common.data.sets import ImageSet
+from common.files.errors import UserError
+from common.files.paths import REPO
 from examples.transfer import generate_embedding, inputs, networks, outputs
 from tests.conftest import require_weights
 
@@ -382,14 +382,14 @@ def test_names_in_any_case_and_near_names():
 
 
 def test_imagenet_weights_come_from_the_next_source_and_say_so(monkeypatch, capsys):
-    from common import weights
+    from common.backbones import pretrained
 
     def find(name, which):
         if name == "keras-mobilenet":
             raise UserError("no network")
-        return weights.Found(Path(f"{name}.params"), weights.IMAGENET, "ImageNet, Gluon model store")
+        return pretrained.Found(Path(f"{name}.params"), pretrained.IMAGENET, "ImageNet, Gluon model store")
 
-    monkeypatch.setattr(weights, "find", find)
+    monkeypatch.setattr(pretrained, "find", find)
     monkeypatch.setattr(backbones, "create", lambda name, which, ctx: name)
     assert networks.create("MobileNet", "imagenet") == "mobilenet1.0"
     assert "Keras's weights cannot be had" in capsys.readouterr().out
@@ -397,12 +397,12 @@ def test_imagenet_weights_come_from_the_next_source_and_say_so(monkeypatch, caps
 
 
 def test_weights_that_cannot_be_had_name_the_commands(monkeypatch):
-    from common import weights
+    from common.backbones import pretrained
 
     def find(name, which):
         raise UserError("no network")
 
-    monkeypatch.setattr(weights, "find", find)
+    monkeypatch.setattr(pretrained, "find", find)
     with pytest.raises(UserError, match=r"\./get_data\.sh keras-vgg16 or \./get_data\.sh torchvision-vgg16"):
         networks.create("VGG16", "imagenet")
     with pytest.raises(UserError, match="-weights gone.params: no such file"):

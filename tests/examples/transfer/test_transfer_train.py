@@ -13,7 +13,7 @@ from PIL import Image
 from sklearn.neighbors import KNeighborsClassifier
 
 from common import backbones
-from common.errors import UserError
+from common.files.errors import UserError
 from examples.transfer import evaluation, finetune, model, outputs, predict, train
 
 

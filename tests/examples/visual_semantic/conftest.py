@@ -32,7 +32,7 @@ def coloured(tmp_path_factory) -> Coloured:
     """Pictures of colours, and a SqueezeNet with random convolutions whose dense layers were solved for them."""
     import mxnet as mx
 
-    from common.text import WordVectors
+    from common.text.vectors import WordVectors
     from examples.visual_semantic import model
 
     folder, rng = tmp_path_factory.mktemp("coloured"), np.random.default_rng(0)

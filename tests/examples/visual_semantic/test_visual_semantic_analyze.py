@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common import images
-from common.errors import UserError
+from common.data import images
+from common.files.errors import UserError
 from examples.visual_semantic import analyze, heat, model, pictures
 from tests.examples.visual_semantic.conftest import SEEN, UNSEEN
 

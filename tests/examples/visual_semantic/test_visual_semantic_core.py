@@ -10,9 +10,9 @@ import pytest
 from mxnet import autograd
 from sklearn.linear_model import Ridge
 
-from common import export
-from common.datasets import ImageSet
-from common.errors import UserError
+from common.data.sets import ImageSet
+from common.export import onnx
+from common.files.errors import UserError
 from examples.visual_semantic import data, evaluation, losses, model, words
 
 RNG = np.random.default_rng(0)
@@ -179,7 +179,7 @@ def test_models_that_do_not_fit_are_refused(net, tmp_path):
 def test_the_encoder_goes_to_onnx(net, tmp_path):
     import onnxruntime
 
-    file = export.onnx(net.encoder, tmp_path / "e.onnx", (1, 32, 32, 3))
+    file = onnx.write(net.encoder, tmp_path / "e.onnx", (1, 32, 32, 3))
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     given = session.run(None, {"data": PICTURES.asnumpy()})[0]
     np.testing.assert_allclose(given, net.embed(PICTURES).asnumpy(), atol=1e-5)

@@ -10,8 +10,8 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from common import images
-from common.errors import UserError
+from common.data import images
+from common.files.errors import UserError
 from examples.visual_semantic import evaluate, export, model
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.errors import UserError
+from common.files.errors import UserError
 from examples.visual_semantic import search
 from examples.visual_semantic.gallery import Searcher
 

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from common import cli, files
-from common.datasets import awa2
-from common.errors import UserError
+from common import cli
+from common.data.sets import awa2
+from common.files import disk
+from common.files.errors import UserError
+from common.files.lock import Lock
 from examples.visual_semantic import data, split_awa2
 
 SCRIPT = str(Path(split_awa2.__file__))
@@ -174,7 +176,7 @@ def test_a_move_to_another_disk_may_be_killed_anywhere(animals, other_disk, monk
 
     before = contents(animals)
     pictures = {Path(name).name: content for name, content in before.items() if name.endswith("jpg")}
-    where = {"shutil": shutil, "files": files, "path": Path}[owner]
+    where = {"shutil": shutil, "files": disk, "path": Path}[owner]
     with monkeypatch.context() as patch, pytest.raises(Killed):
         stop_at(patch, where, name, 9, after)
         split("--move", "--data-path", animals, "--output", other_disk)
@@ -231,7 +233,7 @@ def test_undo_leaves_files_that_it_did_not_make(animals):
 
 def test_one_process_at_a_time(animals):
     split("--copy", "--data-path", animals)
-    with files.Lock(animals / "split.csv"), pytest.raises(UserError, match="another split_awa2.py is at work"):
+    with Lock(animals / "split.csv"), pytest.raises(UserError, match="another split_awa2.py is at work"):
         split("--undo", "--data-path", animals)
 
 

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from common import cli
-from common.datasets import awa2
-from common.errors import UserError
+from common.data.sets import awa2
+from common.files.errors import UserError
 from common.run import Run
 from examples.visual_semantic import train
 from tests.conftest import require_weights

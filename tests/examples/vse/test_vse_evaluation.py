@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from common import metrics
-from common.errors import UserError
-from common.text import Vocabulary
+from common.files.errors import UserError
+from common.text.vocabulary import Vocabulary
 from examples.vse import data, evaluation, gallery, model
 
 

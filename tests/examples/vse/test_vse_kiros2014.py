@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from common.errors import UserError
+from common.files.errors import UserError
 from examples.vse import model
 
 WORDS = ["a", "dog", "runs", "dog's", "été", "rare", "rarer"]

@@ -7,9 +7,9 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from common import images
-from common.errors import UserError
-from common.text import Vocabulary, tokenise
+from common.data import images
+from common.files.errors import UserError
+from common.text.vocabulary import Vocabulary, tokenise
 from examples.vse import data, layouts
 
 SIZES = {"train": 6, "dev": 3, "test": 4}

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from mxnet import autograd, gluon
 
-from common.errors import UserError
-from common.text import Vocabulary
+from common.files.errors import UserError
+from common.text.vocabulary import Vocabulary
 from examples.vse import model, recurrent
 
 WORDS = [f"w{i}" for i in range(8)]

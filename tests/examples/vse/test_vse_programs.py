@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from common import backbones
-from common.errors import UserError
+from common.files.errors import UserError
 from examples.vse import evaluate, layouts, model, prepare, search, train
 
 SMALL = ["--dim", "24", "--dim_word", "12", "--batch_size", "32", "--max_epochs", "4"]

@@ -1,0 +1,210 @@
+"""One picture: read, cut, resized, always (H, W, 3) uint8 RGB; and the pictures that a command line names."""
+
+from __future__ import annotations
+
+import io
+import struct
+import sys
+import zlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageFile, ImageOps
+from tqdm import tqdm
+
+from common.data.walk import SUFFIXES, shown, summary, walk
+from common.files.errors import UserError, reading
+
+cv2.setNumThreads(0)  # pictures are decoded in parallel, one thread each
+
+# What PIL raises on damaged files: RuntimeError for AVIF, struct.error to LookupError for wrong EXIF and TIFF tags.
+BROKEN = (
+    OSError, SyntaxError, ValueError, Image.DecompressionBombError, EOFError, RuntimeError, zlib.error, struct.error,
+    TypeError, LookupError, ArithmeticError, MemoryError,
+)  # fmt: skip
+
+
+def read(path, least: int = 0) -> np.ndarray:
+    """The picture in file `path`, turned as its EXIF orientation says.
+
+    Grey, palette, transparent (on white), CMYK and 16-bit pictures come out as 8-bit RGB.
+
+    Parameters
+    ----------
+    path
+    least : int
+        A JPEG may come at 1/2, 1/4 or 1/8 of its size, averaged over areas, if its shorter side then has this many
+        pixels at least: it is decoded several times as fast. 0 reads it as it is.
+
+    Raises
+    ------
+    UserError
+        The file is not there or is not a picture.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read the picture {shown(path)}: {error.strerror}") from error
+    return decode(data, shown(path), least)
+
+
+def opened(file, formats: Sequence[str] | None = None) -> Image.Image:
+    """The picture in `file`, a path or an open file, by PIL, which refuses half a picture when its pixels are read.
+
+    Importing gluoncv tells PIL to take half pictures as whole ones, so it is told otherwise each time. With `formats`
+    (PIL's names) no other decoder is tried.
+    """
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    return Image.open(file, formats=formats)
+
+
+def decode(data: bytes, name: str, least: int = 0, formats: Sequence[str] | None = None) -> np.ndarray:
+    """The picture in `data`; `name` is for the error, `least` as in `read`, `formats` as in `opened`."""
+    try:
+        # JPEG: OpenCV is faster and turns by EXIF, but reads CMYK wrongly and takes one that is cut off as whole.
+        if data[:2] == b"\xff\xd8" and data[-2:] == b"\xff\xd9":
+            with opened(io.BytesIO(data), formats) as picture:
+                mode, flag = picture.mode, _reduced(min(picture.size), least)
+            if mode in ("RGB", "L"):
+                picture = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+                if picture is not None:
+                    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+        with opened(io.BytesIO(data), formats) as picture:
+            return rgb(ImageOps.exif_transpose(picture))
+    except BROKEN as error:
+        raise UserError(f"{name} is not a picture that can be read: {error}") from error
+
+
+def _reduced(side: int, least: int) -> int:
+    """OpenCV's flag for the smallest decoding of a picture of `side` pixels that leaves at least `least`."""
+    flags = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
+    return next((flag for share, flag in flags.items() if least and side // share >= least), cv2.IMREAD_COLOR)
+
+
+def rgb(picture: Image.Image) -> np.ndarray:
+    """An open picture of any mode as (H, W, 3) uint8: transparency on white, deeper grey scaled to 8 bits.
+
+    The mode tells what is white, so that a dark picture stays dark: 65,535 of whole numbers (PIL's ``I;16``, and ``I``,
+    as which it reads 16-bit PGM); 1 of floats that do not pass 1, else 255 if they do not pass that, else 65,535. What
+    lies outside is cut.
+
+    Raises
+    ------
+    ValueError
+        Floats that are not finite.
+    """
+    if picture.mode.startswith("I") or picture.mode == "F":
+        values = np.asarray(picture, np.float64)
+        if not np.isfinite(values).all():
+            raise ValueError("it holds numbers that are not finite")
+        whites = (1, 255, 65535) if picture.mode == "F" else (65535,)
+        white = next((w for w in whites if values.max(initial=0) <= w), 65535)
+        picture = Image.fromarray((values.clip(0, white) * (255 / white)).round().astype(np.uint8))
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(white, picture)
+    return np.asarray(picture.convert("RGB"))
+
+
+def cut(picture: np.ndarray, box) -> np.ndarray:
+    """The part of `picture` inside `box` (x, y, width, height in pixels), at least one pixel."""
+    x, y, width, height = (int(round(float(value))) for value in box)
+    x, y = min(max(x, 0), picture.shape[1] - 1), min(max(y, 0), picture.shape[0] - 1)
+    return picture[y : y + max(height, 1), x : x + max(width, 1)]
+
+
+def resize(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """`picture` at (width, height) pixels: averaged over areas when it shrinks, bilinear when it grows."""
+    if (picture.shape[1], picture.shape[0]) == tuple(size):
+        return picture
+    shrinks = size[0] < picture.shape[1] and size[1] < picture.shape[0]
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def short_size(picture: np.ndarray, short: int) -> tuple[int, int]:
+    """(width, height) of `picture` with its shorter side at `short` pixels, its shape kept."""
+    height, width = picture.shape[:2]
+    scale = short / min(height, width)
+    return max(short, round(width * scale)), max(short, round(height * scale))
+
+
+def find(arguments: Sequence[str]) -> list[Path]:
+    """The pictures that the arguments name: files, all below folders (in name order), and the lines of .txt lists.
+
+    What is left out of a folder is said on stderr, in one line.
+
+    Raises
+    ------
+    UserError
+        Something is not there, or there is no picture at all.
+    """
+    paths: list[Path] = []
+    said = []
+    for argument in map(Path, arguments):
+        if argument.is_dir():
+            skipped: list = []
+            paths += walk(argument, skipped)
+            said += [f"{shown(argument)}: {summary(skipped, argument)}"] if skipped else []
+        elif not argument.is_file():
+            raise UserError(f"{shown(argument)}: no such picture or folder")
+        elif argument.suffix == ".txt":
+            paths += _listed(argument)
+        else:
+            paths.append(argument)
+    if not paths:
+        where = "; ".join(said) or ", ".join(map(shown, arguments))
+        raise UserError(f"no picture in {where}: looked for {' '.join(sorted(SUFFIXES))}")
+    for line in said:
+        print(f"note: {line}", file=sys.stderr)
+    return paths
+
+
+def _listed(file: Path) -> list[Path]:
+    """The pictures that a text file names, one a line."""
+    with reading(file, "a .txt file lists pictures, one path a line, in UTF-8"):
+        lines = file.read_text(encoding="utf-8-sig").split("\n")  # other line ends may be part of a name
+        listed = [(number, Path(line.strip())) for number, line in enumerate(lines, 1) if line.strip()]
+        missing = next((item for item in listed if not item[1].is_file()), None)
+    if missing:
+        raise UserError(f"{shown(file)}, line {missing[0]}: {shown(missing[1])}: no such picture")
+    return [path for _, path in listed]
+
+
+def unreadable(paths: Sequence, threads: int = 2) -> dict[int, str]:
+    """Which of the pictures cannot be read: place in `paths` -> why. Each is decoded, a JPEG as small as that goes."""
+
+    def trouble(path) -> str:
+        try:
+            read(path, least=1)
+        except UserError as error:
+            return str(error)
+        return ""
+
+    with ThreadPoolExecutor(max(threads, 1)) as pool:
+        troubles = tqdm(
+            pool.map(trouble, paths), "checking pictures", len(paths), leave=False, delay=2,
+            disable=not sys.stderr.isatty(),
+        )  # fmt: skip
+        return {place: why for place, why in enumerate(troubles) if why}
+
+
+def readable(paths: Sequence[Path], on_error: str, threads: int = 2) -> list[Path]:
+    """The pictures a program goes on with: all of them, or with `on_error` ``"skip"`` those that can be read.
+
+    Those left out are said on stderr, a line each.
+
+    Raises
+    ------
+    UserError
+        None can be read.
+    """
+    bad = unreadable(paths, threads) if on_error == "skip" else {}
+    for why in bad.values():
+        print(f"note: skipped: {why}", file=sys.stderr)
+    if len(bad) == len(paths):
+        raise UserError(f"none of {len(paths)} pictures can be read: give others")
+    return [path for place, path in enumerate(paths) if place not in bad]

@@ -1,0 +1,143 @@
+"""What every data set gives: labelled pictures, in a training and a test part."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from common.data import images
+from common.data.walk import BROKEN, summary
+from common.files.errors import UserError, near
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageSet:
+    """Labelled pictures.
+
+    Attributes
+    ----------
+    images : list of Path, or (n, H, W, 3) uint8 array
+    labels : (n,) int64
+        Index into `class_names`.
+    class_names : list of str
+    boxes : (n, 4) float array or None
+        x, y, width, height in pixels: what `read` cuts out.
+    domains : (n,) int64 or None
+        Who drew each picture, an index into `domain_names`.
+    domain_names : list of str or None
+    skipped : sequence of (Path, str)
+        Files beside the pictures that were left out, and why.
+    """
+
+    images: Sequence[Path] | np.ndarray
+    labels: np.ndarray
+    class_names: list[str]
+    boxes: np.ndarray | None = None
+    domains: np.ndarray | None = None
+    domain_names: list[str] | None = None
+    skipped: Sequence[tuple[Path, str]] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether `images` is an array of pixels."""
+        return isinstance(self.images, np.ndarray)
+
+    def read(self, index: int, least: int = 0) -> np.ndarray:
+        """Picture `index`, decoded and cut to its box: (H, W, 3) uint8 RGB; `least` as in `common.data.images.read`."""
+        if self.in_memory:
+            return self.images[index]
+        if self.boxes is None:
+            return images.read(self.images[index], least)
+        return images.cut(images.read(self.images[index]), self.boxes[index])
+
+    def array(self, size: int, threads: int = 2) -> np.ndarray:
+        """All pictures, decoded once and resized to `size` x `size` pixels: (n, size, size, 3) uint8."""
+        if self.in_memory and self.images.shape[1:3] == (size, size):
+            return self.images
+        result = np.empty((len(self), size, size, 3), np.uint8)
+
+        def put(index):
+            result[index] = images.resize(self.read(index, size), (size, size))
+
+        with ThreadPoolExecutor(max(threads, 1)) as pool:
+            list(pool.map(put, range(len(self))))
+        return result
+
+    def subset(self, indices) -> ImageSet:
+        """The pictures at `indices`, with the same classes."""
+        indices = np.asarray(indices)
+        indices = np.flatnonzero(indices) if indices.dtype == bool else indices.astype(np.int64)
+        return dataclasses.replace(
+            self,
+            images=self.images[indices] if self.in_memory else [self.images[i] for i in indices],
+            labels=self.labels[indices],
+            boxes=None if self.boxes is None else self.boxes[indices],
+            domains=None if self.domains is None else self.domains[indices],
+        )
+
+    def select(self, class_names: Sequence[str]) -> ImageSet:
+        """Only the named classes, numbered in the order given.
+
+        Raises
+        ------
+        UserError
+            A name that is no class, with the near ones.
+        """
+        number = {name: i for i, name in enumerate(self.class_names)}
+        unknown = [name for name in class_names if name not in number]
+        if unknown:
+            raise UserError(f"no class is called {unknown[0]!r}{near(unknown[0], self.class_names)}")
+        new = np.full(len(self.class_names), -1)
+        new[[number[name] for name in class_names]] = np.arange(len(class_names))
+        chosen = self.subset(new[self.labels] >= 0)
+        return dataclasses.replace(chosen, labels=new[chosen.labels], class_names=list(class_names))
+
+
+def readable(whole: ImageSet, on_error: str, say: Callable[[str], None] = print, threads: int = 2) -> ImageSet:
+    """`whole` as it is, or with `on_error` ``"skip"`` without the pictures that cannot be read.
+
+    Those are counted in a line to `say` and go to ``skipped``; a class that loses all its pictures goes too.
+    """
+    if on_error != "skip" or whole.in_memory:
+        return whole
+    bad = images.unreadable(whole.images, threads)
+    if not bad:
+        return whole
+    kept = np.ones(len(whole), bool)
+    kept[list(bad)] = False
+    lost = [(Path(whole.images[place]), BROKEN) for place in bad]
+    say(summary(lost, Path(whole.images[0]).parent.parent))
+    whole = dataclasses.replace(whole.subset(kept), skipped=[*whole.skipped, *lost])
+    present = np.unique(whole.labels)
+    return whole if len(present) == len(whole.class_names) else whole.select([whole.class_names[i] for i in present])
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A data set in two parts.
+
+    Attributes
+    ----------
+    name : str
+    train, test : ImageSet
+    superclasses : dict of str to str or None
+        The group each class belongs to, where the data set has groups (alphabet, category, ...).
+    captions : dict of str to list of str or None
+        Sentences for each class, where the data set has them.
+    protocol : {"unseen", "seen"}
+        How the two parts differ: by class, or by picture.
+    """
+
+    name: str
+    train: ImageSet
+    test: ImageSet
+    superclasses: dict[str, str] | None = None
+    captions: dict[str, list[str]] | None = None
+    protocol: str = "unseen"

@@ -1,0 +1,235 @@
+"""Which samples make a batch. Every sampler is a function of (seed, epoch) alone, so a run can resume anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from common.files.errors import UserError
+
+
+class Sequential:
+    """Every sample once, in order; the last batch may be shorter.
+
+    Parameters
+    ----------
+    n : int
+        Number of samples.
+    batch_size : int
+    """
+
+    def __init__(self, n: int, batch_size: int):
+        self.n, self.batch_size = n, batch_size
+
+    def __len__(self) -> int:
+        return -(-self.n // self.batch_size)
+
+    def epoch(self, epoch: int = 0) -> list[np.ndarray]:
+        """The batches: a list of index arrays."""
+        order = np.arange(self.n)
+        return [order[start : start + self.batch_size] for start in range(0, self.n, self.batch_size)]
+
+
+class Shuffled:
+    """A new random order each epoch, in full batches; what is left over at the end of an epoch is dropped.
+
+    Parameters
+    ----------
+    n : int
+        Number of samples.
+    batch_size : int
+        Over all devices of one worker.
+    seed : int
+    rank, num_workers : int
+        This worker's number and how many there are: each takes its own share of every epoch's order.
+    """
+
+    def __init__(self, n: int, batch_size: int, seed: int, rank: int = 0, num_workers: int = 1):
+        if n < batch_size * num_workers:
+            raise UserError(f"{n} samples do not fill one batch of {batch_size * num_workers}: lower --batch-size")
+        self.n, self.batch_size, self.seed = n, batch_size, seed
+        self.rank, self.num_workers = rank, num_workers
+
+    def __len__(self) -> int:
+        return self.n // (self.batch_size * self.num_workers)
+
+    def epoch(self, epoch: int) -> list[np.ndarray]:
+        """The batches of `epoch`: a list of index arrays of `batch_size`."""
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.n)
+        share = order[self.rank :: self.num_workers][: len(self) * self.batch_size]
+        return list(share.reshape(len(self), self.batch_size))
+
+
+PUBLISHED = 70, 5  # images in a batch and of a class, Wu et al. 2017 as the original example has it
+
+
+def balanced_shape(labels: Sequence[int], batch_size: int | None = None, batch_k: int | None = None) -> tuple[int, int]:
+    """Images in a batch and images per class that `ClassBalanced` can draw from `labels`.
+
+    `PUBLISHED` where the classes allow it. No more images of a class than the largest class has; where fewer than 14
+    classes are there, more of each, so that the batch keeps its size. What is given stays as it is, possible or not.
+    """
+    counts = np.unique(labels, return_counts=True)[1]
+    classes, largest = len(counts), int(counts.max())
+    size, k = PUBLISHED
+    if batch_size and batch_k:
+        return batch_size, batch_k
+    if batch_k:
+        return batch_k * min(max(size // batch_k, 2), classes), batch_k
+    if batch_size:
+        possible = [n for n in range(2, batch_size + 1) if batch_size % n == 0 and 2 <= batch_size // n <= classes]
+        return batch_size, min(possible, key=lambda n: abs(n - k), default=k)
+    k = max(2, min(max(k, size // classes), largest))
+    return k * min(size // k, classes), k
+
+
+class ClassBalanced:
+    """Batches of ``batch_size / batch_k`` classes with `batch_k` images of each, as embedding losses want them.
+
+    The classes come from an endless sequence of shuffled rounds, each round naming every class once, so over a
+    training all classes are seen equally often (their counts differ by at most one per worker and device). The
+    images of a class stand side by side: positions ``[i * batch_k, (i + 1) * batch_k)`` of a device's part.
+
+    Parameters
+    ----------
+    labels : (n,) int array
+    batch_size : int
+        Images per device.
+    batch_k : int
+        Images per class; a class with fewer repeats some.
+    batches : int
+        Batches that make an epoch.
+    seed : int
+    devices : int
+        Devices of this worker: a batch is that many parts, one after another, each balanced in itself.
+    rank, num_workers : int
+        This worker's number and how many there are: the parts of one sequence are dealt out in turn.
+
+    Raises
+    ------
+    UserError
+        `batch_size` is no multiple of `batch_k`, or there are fewer classes than a part needs.
+    """
+
+    def __init__(
+        self,
+        labels: Sequence[int],
+        batch_size: int,
+        batch_k: int,
+        batches: int,
+        seed: int,
+        devices: int = 1,
+        rank: int = 0,
+        num_workers: int = 1,
+    ):
+        labels = np.asarray(labels)
+        order = np.argsort(labels, kind="stable")
+        classes, starts = np.unique(labels[order], return_index=True)
+        self.members = np.split(order, starts[1:])
+        self.per_part = batch_size // batch_k
+        if batch_size % batch_k or batch_k < 2:
+            raise UserError(f"--batch-size {batch_size} must be a multiple of --batch-k {batch_k}, and that at least 2")
+        if len(classes) < max(self.per_part, 2) or self.per_part < 2:
+            raise UserError(
+                f"--batch-size {batch_size} with --batch-k {batch_k} needs at least {max(self.per_part, 2)} classes"
+                f" a batch, the training set has {len(classes)}: change the two flags"
+            )
+        self.batch_k, self.batches, self.seed = batch_k, batches, seed
+        self.devices, self.rank, self.num_workers = devices, rank, num_workers
+        self._sequence = np.empty(0, np.int64)  # classes in the order they are taken; grows as epochs are asked for
+        self._rounds = 0
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def epoch(self, epoch: int) -> list[np.ndarray]:
+        """The batches of `epoch`: a list of index arrays of ``devices * batch_size``."""
+        return [self._batch(epoch, number) for number in range(self.batches)]
+
+    def _batch(self, epoch: int, number: int) -> np.ndarray:
+        rng = np.random.default_rng([self.seed, epoch, number, self.rank])
+        first_part = ((epoch * self.batches + number) * self.num_workers + self.rank) * self.devices
+        classes = self._classes(first_part * self.per_part, self.devices * self.per_part)
+        return np.concatenate([self._images(c, rng) for c in classes])
+
+    def _images(self, label: int, rng: np.random.Generator) -> np.ndarray:
+        members = self.members[label]
+        repeats = -(-self.batch_k // len(members))
+        return np.concatenate([rng.permutation(members) for _ in range(repeats)])[: self.batch_k]
+
+    def _classes(self, start: int, count: int) -> np.ndarray:
+        while len(self._sequence) < start + count:
+            self._grow()
+        return self._sequence[start : start + count]
+
+    def _grow(self) -> None:
+        """Append one shuffled round; a part that straddles two rounds must not name a class twice."""
+        order = np.random.default_rng([self.seed, self._rounds]).permutation(len(self.members))
+        begun = len(self._sequence) % self.per_part
+        if begun:
+            taken = np.isin(order, self._sequence[len(self._sequence) - begun :])
+            free = np.flatnonzero(~taken)[: self.per_part - begun]
+            order = np.concatenate([order[free], np.delete(order, free)])
+        self._sequence = np.concatenate([self._sequence, order])
+        self._rounds += 1
+
+
+class LengthBuckets:
+    """Batches of sentences of nearly one length, so that a recurrent network reads many of them at every step.
+
+    Sentences are ordered by their length plus a random number up to `spread`, and dealt in this order. So neighbours in
+    length meet in a batch, and others meet in each epoch. Of sentences of one length alone, a ranking loss never learns
+    how their scores compare with those of other lengths. The last batch may be shorter; with fewer than `least`
+    sentences it is dropped for this epoch (a ranking loss learns little from few negatives).
+
+    Parameters
+    ----------
+    lengths : (n,) int array
+        Words in each sentence.
+    batch_size : int
+    groups : (n,) int array, optional
+        What the sentence belongs to (its image): a batch holds at most one sentence of each. None allows all.
+    seed : int
+    least : int
+        The smallest batch.
+    spread : float
+        In words; 0 orders by length alone.
+    """
+
+    def __init__(self, lengths, batch_size: int, groups=None, seed: int = 0, least: int = 2, spread: float = 3.0):
+        self.lengths, self.batch_size = np.asarray(lengths), batch_size
+        self.groups = np.arange(len(self.lengths)) if groups is None else np.asarray(groups)
+        self.seed, self.least, self.spread = seed, min(least, batch_size), spread
+        self._made: tuple[int, list[np.ndarray]] = (-1, [])
+
+    def __len__(self) -> int:
+        return len(self.epoch(0))
+
+    def epoch(self, epoch: int) -> list[np.ndarray]:
+        """The batches of `epoch`: a list of index arrays, in random order."""
+        if self._made[0] != epoch:
+            rng = np.random.default_rng([self.seed, epoch])
+            order = rng.permutation(len(self.lengths))
+            by_length = order[np.argsort(self.lengths[order] + self.spread * rng.random(len(order)), kind="stable")]
+            made = [batch for batch in self._deal(by_length) if len(batch) >= self.least]
+            self._made = (epoch, [made[i] for i in rng.permutation(len(made))])
+        return self._made[1]
+
+    def _deal(self, sentences: np.ndarray) -> list[np.ndarray]:
+        """Deal sentences in turn to the first batch that is not full and has none of the same group."""
+        batches: list[list[int]] = []
+        held: list[set] = []
+        first_open = 0
+        for index, group in zip(sentences.tolist(), self.groups[sentences].tolist()):
+            place = first_open
+            while place < len(batches) and (len(batches[place]) == self.batch_size or group in held[place]):
+                place += 1
+            if place == len(batches):
+                batches.append([])
+                held.append(set())
+            batches[place].append(index)
+            held[place].add(group)
+            while first_open < len(batches) and len(batches[first_open]) == self.batch_size:
+                first_open += 1
+        return [np.array(batch) for batch in batches]

@@ -1,0 +1,130 @@
+"""The data sets, behind one function: `load`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from common.data.imageset import Dataset, ImageSet, readable
+from common.data.sets import cars196, cifar, cub200, emoji, folder, glyphs, omniglot, sop
+from common.data.splits import split_domains, split_seen, split_unseen
+from common.data.walk import shown
+from common.files.errors import UserError, near
+from common.files.paths import data_dir
+
+__all__ = ["NAMES", "Dataset", "ImageSet", "load"]
+
+OFFICIAL = ("cub200", "cars196", "sop")  # split by class once and for all
+FEWEST = 4  # classes of which two can be held back and two be told apart in training
+HOW = {  # to get the sets that `get_data.sh` cannot
+    "cars196": "Cars196 has no official host, give the place of its folder by --data-path",
+    "folder": "--data-path takes a folder with a folder of pictures for each class",
+}
+NAMES = ("cub200", "cars196", "sop", "cifar10", "cifar100", "omniglot", "emoji", "glyphs", "folder")
+
+
+def load(
+    name: str,
+    path=None,
+    protocol: str | None = "unseen",
+    seed: int = 123,
+    test_share: float = 0.2,
+    unseen: list[str] | None = None,
+    keep_whole: bool = False,
+    on_error: str = "stop",
+    say: Callable[[str], None] = print,
+    remedy: str = "--dataset glyphs needs no download",
+) -> Dataset:
+    """Load a data set, split for one of the two questions.
+
+    Parameters
+    ----------
+    name : str
+        One of `NAMES`.
+    path : optional
+        Its folder; default ``data/<name>`` in the repository.
+    protocol : {"unseen", "seen", None}
+        ``unseen``: no test class is trained on. Official split where there is one (cub200, cars196, sop); the classes
+        in `unseen`; else half of the classes, drawn with `seed`. ``seen``: the same classes, pictures held back:
+        the official split (cifar10, cifar100), the last artist (emoji), the last three faces (glyphs), else
+        `test_share` of each class, drawn with `seed`. None: ``unseen``, but ``seen`` for a folder of two or three
+        classes where none is named in `unseen`.
+    seed : int
+    test_share : float
+    unseen : list of str, optional
+        Names of the test classes; for omniglot, of alphabets.
+    keep_whole : bool
+        cub200: do not cut pictures to the bird's bounding box.
+    on_error : {"stop", "skip"}
+        ``skip`` reads every picture once and leaves out those that cannot be read.
+    say : callable (str)
+        Is given a line on what a folder holds and what was left out of it.
+    remedy : str
+        What the calling program has where the data is not there.
+
+    Raises
+    ------
+    UserError
+        The data is not there (names the ``get_data.sh`` call) or not as it should be.
+    """
+    if name not in NAMES:
+        raise UserError(f"no data set is called {name!r}{near(name, NAMES)}: {', '.join(NAMES)}")
+    free, protocol = protocol is None, protocol or "unseen"
+    if unseen is not None and (protocol == "seen" or name in OFFICIAL):
+        why = f"{name} is split by class already" if name in OFFICIAL else "--protocol seen holds back no class"
+        raise UserError(f"--unseen {unseen[0]} has no effect here, {why}: leave it out")
+    if name == "folder" and path is None:
+        raise UserError("--dataset folder needs --data-path, a folder with a folder of pictures for each class")
+    place = Path(path) if path else data_dir(name)
+    if name != "glyphs" and not place.exists():
+        raise UserError(f"{shown(place)} is not there: {HOW.get(name, f'./get_data.sh {name} gets it')}; {remedy}")
+    if name in OFFICIAL:
+        train, test = (readable(part, on_error, say) for part in _official(name, place, keep_whole))
+        if protocol == "seen":
+            train, test = split_seen(train, test_share, seed)
+        return Dataset(name, train, test, protocol=protocol)
+    if name in ("cifar10", "cifar100"):
+        train, test, superclasses = cifar.load(name, place)
+        if protocol == "unseen":
+            train, _ = split_unseen(train, unseen, seed)
+            test = test.select([n for n in test.class_names if n not in train.class_names])
+        return Dataset(name, train, test, superclasses, protocol=protocol)
+    superclasses = captions = None
+    if name == "glyphs":
+        whole = glyphs.load(path)
+        captions = {character: [glyphs.name(character)] for character in whole.class_names}
+        held = 3
+    elif name == "emoji":
+        whole, rows, captions = emoji.load(place)
+        whole = readable(whole, on_error, say)
+        superclasses = {row["code"]: row["subcategory"] for row in rows}
+        held = 1
+    elif name == "omniglot":
+        whole, superclasses = omniglot.load(place, on_error, say)
+        unseen = _alphabets(unseen, superclasses)
+        held = 4
+    else:
+        whole, held = folder.load(place, on_error, say), 0
+        if free and unseen is None and len(whole.class_names) < FEWEST:
+            protocol = "seen"
+    if protocol == "unseen":
+        train, test = split_unseen(whole, unseen, seed)
+    else:
+        train, test = split_domains(whole, held) if held else split_seen(whole, test_share, seed)
+    return Dataset(name, train, test, superclasses, captions, protocol)
+
+
+def _official(name: str, place: Path, keep_whole: bool) -> tuple[ImageSet, ImageSet]:
+    if name == "cub200":
+        return cub200.load(place, keep_whole)
+    return {"cars196": cars196, "sop": sop}[name].load(place)
+
+
+def _alphabets(unseen: list[str] | None, superclasses: dict[str, str]) -> list[str]:
+    """The characters of the unseen alphabets: those named, else the last two in name order."""
+    alphabets = sorted(set(superclasses.values()))
+    chosen = unseen or alphabets[-2:]
+    wrong = [alphabet for alphabet in chosen if alphabet not in alphabets]
+    if wrong:
+        raise UserError(f"--unseen {wrong[0]}: no such alphabet{near(wrong[0], alphabets)}: {', '.join(alphabets)}")
+    return [name for name, alphabet in superclasses.items() if alphabet in chosen]

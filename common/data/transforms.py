@@ -1,0 +1,120 @@
+"""What happens to a picture between the disk and the network: sizes and crops, and chance in training.
+
+A transform is called with one picture (H, W, 3) uint8 and a random generator, and gives (S, S, 3) uint8. `batch`
+does the same to an array of pictures of one size at once. Normalisation is not here: it is the network's first layer.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from common.data import images
+
+
+class Eval:
+    """Resize, then cut the middle.
+
+    Parameters
+    ----------
+    resize : int
+        Pixels.
+    crop : int
+        Side of the result in pixels.
+    keep_aspect : bool
+        Resize the shorter side to `resize`; otherwise both, whatever the shape.
+    """
+
+    def __init__(self, resize: int = 256, crop: int = 224, keep_aspect: bool = False):
+        self.resize, self.crop, self.keep_aspect = max(resize, crop), crop, keep_aspect
+
+    def size(self, picture: np.ndarray) -> tuple[int, int]:
+        """(width, height) in pixels of `picture` before it is cut."""
+        return images.short_size(picture, self.resize) if self.keep_aspect else (self.resize, self.resize)
+
+    def sized(self, picture: np.ndarray) -> np.ndarray:
+        """The picture before it is cut: the part without chance, done once for pictures that are kept."""
+        return images.resize(picture, self.size(picture))
+
+    def __call__(self, picture: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+        sized = self.sized(picture)
+        y, x = (sized.shape[0] - self.crop) // 2, (sized.shape[1] - self.crop) // 2
+        return sized[y : y + self.crop, x : x + self.crop]
+
+    def batch(self, pictures: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+        """Cut the middle out of `pictures` (n, resize, resize, 3), which `sized` has made."""
+        y = (self.resize - self.crop) // 2
+        return np.ascontiguousarray(pictures[:, y : y + self.crop, y : y + self.crop])
+
+
+class Train(Eval):
+    """Resize, cut at a random place, and mirror every other picture; more on demand.
+
+    Parameters
+    ----------
+    resize, crop, keep_aspect
+        See `Eval`.
+    mirror : bool
+        Mirror left to right with probability one half.
+    rotation : float
+        Turn by up to so many degrees either way.
+    zoom : float
+        Enlarge by up to this share (0.1: up to 1.1 times).
+    lighting : float
+        Change brightness and contrast by up to this share either way.
+    """
+
+    def __init__(
+        self, resize: int = 256, crop: int = 224, keep_aspect: bool = False, mirror: bool = True,
+        rotation: float = 0.0, zoom: float = 0.0, lighting: float = 0.0,
+    ):  # fmt: skip
+        super().__init__(resize, crop, keep_aspect)
+        self.mirror, self.rotation, self.zoom, self.lighting = mirror, rotation, zoom, lighting
+
+    def __call__(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        width, height = self.size(picture)
+        enlarged = width > picture.shape[1] or height > picture.shape[0]
+        if self.rotation or self.zoom or enlarged:
+            return self._changed(self.sized(picture), rng)
+        # Resize no more than what is kept: the window that becomes the crop.
+        window = round(self.crop * picture.shape[0] / height), round(self.crop * picture.shape[1] / width)
+        part = images.resize(self._window(picture, window, rng), (self.crop, self.crop))
+        return self._mirrored_and_lit(part, rng)
+
+    def batch(self, pictures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """`pictures` (n, resize, resize, 3), which `sized` has made, each cut and changed by its own chance."""
+        if self.rotation or self.zoom or self.lighting:
+            return np.stack([self._changed(picture, rng) for picture in pictures])
+        n, room = len(pictures), self.resize - self.crop
+        if room:
+            y, x = rng.integers(0, room + 1, (2, n))
+            windows = np.lib.stride_tricks.sliding_window_view(pictures, (self.crop, self.crop), axis=(1, 2))
+            pictures = windows[np.arange(n), y, x].transpose(0, 2, 3, 1)
+        if self.mirror:
+            flip = rng.random(n) < 0.5
+            pictures = np.where(flip[:, None, None, None], pictures[:, :, ::-1], pictures)
+        return np.ascontiguousarray(pictures)
+
+    def _changed(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if self.rotation or self.zoom:
+            height, width = picture.shape[:2]
+            angle, scale = rng.uniform(-self.rotation, self.rotation), 1 + rng.uniform(0, self.zoom)
+            matrix = cv2.getRotationMatrix2D((width / 2 - 0.5, height / 2 - 0.5), angle, scale)
+            picture = cv2.warpAffine(picture, matrix, (width, height), borderMode=cv2.BORDER_REFLECT_101)
+        return self._mirrored_and_lit(self._window(picture, (self.crop, self.crop), rng), rng)
+
+    @staticmethod
+    def _window(picture: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+        """A part of `size` (height, width), at a random place."""
+        y, x = (rng.integers(0, whole - part + 1) for whole, part in zip(picture.shape, size))
+        return picture[y : y + size[0], x : x + size[1]]
+
+    def _mirrored_and_lit(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if self.mirror and rng.random() < 0.5:
+            picture = picture[:, ::-1]
+        if self.lighting:
+            contrast = 1 + rng.uniform(-self.lighting, self.lighting)
+            brightness = 255 * rng.uniform(-self.lighting, self.lighting)
+            middle = 127.5 * (1 - contrast) + brightness
+            picture = (picture * contrast + middle).clip(0, 255).astype(np.uint8)
+        return np.ascontiguousarray(picture)

@@ -1,0 +1,135 @@
+"""A trained network as an ONNX file, in float32 or INT8."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import re
+import tempfile
+from pathlib import Path
+from unittest import mock
+
+import mxnet as mx
+import numpy as np
+from mxnet.gluon import HybridBlock
+
+from common import compat
+from common.export import gluon, int8
+from common.files.disk import atomic, writing
+from common.files.quiet import quiet
+
+
+def write(net: HybridBlock, path, shape: tuple[int, ...], dtype: str = "uint8") -> Path:
+    """Write `net` to the ONNX file `path`; the batch size stays free.
+
+    Parameters
+    ----------
+    net, shape, dtype
+        As for `common.export.gluon.write`.
+    path : path
+        Ends in ``.onnx``.
+    """
+    path = Path(path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    compat.onnx_mapping()
+    _teach_slice()
+    with tempfile.TemporaryDirectory() as folder:
+        files = gluon.write(net, Path(folder) / "net", shape, dtype)
+        with atomic(path) as beside:
+            with quiet(), _opset():
+                mx.onnx.export_model(
+                    *map(str, files), [tuple(shape)], np.dtype(dtype).type, str(beside),
+                    dynamic=True, dynamic_input_shapes=[(None, *shape[1:])],
+                )  # fmt: skip
+            _tidy(beside)
+    return path
+
+
+def _tidy(path: Path) -> None:
+    """Mend what MXNet's exporter writes.
+
+    The parameters come off the list of inputs, where nothing can be fused; a dense layer without a bias loses the
+    scalar zero it was given, which cannot be quantised; every operator gets a name; the file's version becomes the
+    oldest that its operators need, so that older runtimes read it.
+    """
+    import onnx as package
+
+    model = package.load(str(path))
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+    for number, node in enumerate(model.graph.node):
+        node.name = node.name or f"{node.op_type}_{number}"
+        if node.op_type == "Gemm" and len(node.input) == 3 and not weights[node.input[2]].dims:
+            del node.input[2]
+    model.ir_version = package.helper.find_min_ir_version_for(model.opset_import)
+    package.checker.check_model(model)
+    package.save(model, str(path))
+
+
+@contextlib.contextmanager
+def _opset(version: int = 13):
+    """Have MXNet's exporter write the newest operator set it really knows, not the one that onnx offers.
+
+    Its check of the graph assumes onnx's newest too: the caller checks the finished model instead.
+    """
+    with mock.patch("onnx.defs.onnx_opset_version", lambda: version), mock.patch("onnx.checker.check_graph"):
+        yield
+
+
+@functools.cache  # once
+def _teach_slice() -> None:
+    """Have MXNet's exporter write slices that read backwards (the first layer of networks that run turned)."""
+    from mxnet.onnx.mx2onnx._export_onnx import MXNetGraph
+    from mxnet.onnx.mx2onnx._op_translations._op_translations_opset12 import create_tensor, get_inputs
+    from onnx import helper
+
+    forwards = MXNetGraph.registry_[12]["slice"]
+
+    def convert(node, **kwargs):
+        name, inputs, attributes = get_inputs(node, kwargs)
+        steps = re.findall(r"-?\d+|None", attributes.get("step", ""))
+        axes = [axis for axis, step in enumerate(steps) if step == "-1"]
+        if not axes:
+            return forwards(node, **kwargs)
+        parts = {"starts": [-1], "ends": [np.iinfo(np.int64).min], "steps": [-1]}
+        for part, value in parts.items():
+            create_tensor(value * len(axes), f"{name}_{part}", kwargs["initializer"])
+        create_tensor(axes, f"{name}_axes", kwargs["initializer"])
+        names = [f"{name}_{part}" for part in ("starts", "ends", "axes", "steps")]
+        return [helper.make_node("Slice", [inputs[0], *names], [name], name=name)]
+
+    MXNetGraph.registry_[12]["slice"] = convert
+
+
+def write_int8(path, target, pictures: np.ndarray) -> Path:
+    """Quantise the ONNX file `path` to `target`: INT8 weights a channel, UINT8 activations.
+
+    The ranges of the activations are the smallest and largest values met; weights are made ready by
+    `common.export.int8`. What comes after the last convolution stays in float32: it is small, and decides.
+
+    Parameters
+    ----------
+    pictures : (n, H, W, 3) array
+        Some dozens or hundreds of typical inputs.
+    """
+    from onnxruntime import quantization
+
+    class Reader(quantization.CalibrationDataReader):
+        def __init__(self):
+            self.batches = iter([{"data": picture[None]} for picture in pictures])
+
+        def get_next(self):
+            return next(self.batches, None)
+
+    with tempfile.TemporaryDirectory() as folder, atomic(target) as beside, quiet():
+        simple = Path(folder) / "simple.onnx"  # constants folded, batch norms fused: what can be quantised
+        quantization.quant_pre_process(str(path), str(simple), skip_symbolic_shape=True)
+        after = int8.prepare(simple, pictures)
+        quantization.quantize_static(
+            str(simple), str(beside), Reader(), per_channel=True, nodes_to_exclude=after,
+            activation_type=quantization.QuantType.QUInt8,  # several times as fast as INT8 on x86, as fast on ARM
+        )  # fmt: skip
+    return Path(target)

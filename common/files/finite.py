@@ -1,0 +1,43 @@
+"""Numbers that are not finite never become a figure: they are refused where they enter, with their count and rows."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from common.files.errors import UserError
+
+SHOWN = 3  # rows named in the message
+NO_FIGURE = "no figure is taken from them; a training that diverged needs a lower learning rate"
+
+
+def rows(values: np.ndarray) -> np.ndarray:
+    """Indices of the rows (first axis) of `values` that hold a NaN or an infinity: (k,) int64."""
+    values = np.asarray(values)
+    if values.dtype.kind not in "fc":
+        return np.zeros(0, np.int64)
+    return np.flatnonzero(~np.isfinite(values).all(axis=tuple(range(1, values.ndim))))
+
+
+def check(values: np.ndarray, what: str, remedy: str) -> np.ndarray:
+    """Return `values` if all of them are finite.
+
+    Parameters
+    ----------
+    values : array of floats, rows along the first axis
+    what : str
+        What they are, for the message: ``"train_ims.npy"``, ``"the embeddings"``.
+    remedy : str
+        What to do about it.
+
+    Raises
+    ------
+    UserError
+        Some are not: says how many rows, and which are the first.
+    """
+    bad = rows(values)
+    if len(bad):
+        first = ", ".join(str(row + 1) for row in bad[:SHOWN]) + (", ..." if len(bad) > SHOWN else "")
+        raise UserError(
+            f"{what}: {len(bad)} of {len(values)} rows hold numbers that are not finite (row {first}): {remedy}"
+        )
+    return values

@@ -1,0 +1,154 @@
+"""A searchable set of embeddings: build, save, load, query."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import faiss
+import numpy as np
+
+from common.files import finite
+from common.files.checksum import sha256
+from common.files.disk import atomic, write_json, writing
+from common.files.errors import UserError
+from common.metrics import unit
+
+KINDS = ("exact", "hnsw")
+METRICS = ("cosine", "l2")
+HNSW_LINKS = 32  # of each vector in the graph (M)
+HNSW_BUILD, HNSW_SEARCH = 80, 128  # how many candidates are kept while the graph is built (efConstruction) and searched
+
+
+class Index:
+    """Embeddings with a name each, searched through faiss.
+
+    Parameters
+    ----------
+    index : faiss.Index
+    names : list of str
+        What each vector stands for, such as a file's path.
+    kind : {"exact", "hnsw"}
+    metric : {"cosine", "l2"}
+    about : dict, optional
+        Anything else to keep with it, as JSON can hold it.
+    """
+
+    def __init__(self, index, names: Sequence[str], kind: str, metric: str, about: dict | None = None):
+        self.index, self.names = index, list(names)
+        self.kind, self.metric, self.about = kind, metric, dict(about or {})
+
+    @classmethod
+    def build(
+        cls,
+        vectors: np.ndarray,
+        names: Sequence[str] | None = None,
+        kind: str = "exact",
+        metric: str = "cosine",
+        about: dict | None = None,
+    ) -> Index:
+        """Index (n, d) `vectors`.
+
+        Parameters
+        ----------
+        names : sequence of n str, optional
+            Default: the row numbers.
+        kind : {"exact", "hnsw"}
+            ``exact`` compares with every vector; ``hnsw`` (Malkov and Yashunin 2018) follows a graph, for large sets.
+        metric : {"cosine", "l2"}
+            ``l2`` is the Euclidean distance.
+        """
+        if kind not in KINDS or metric not in METRICS:
+            raise ValueError(f"{kind!r}, {metric!r}: kind is one of {KINDS}, metric one of {METRICS}")
+        vectors = _searchable(vectors, metric, "the vectors to index")
+        names = [str(row) for row in range(len(vectors))] if names is None else [str(name) for name in names]
+        if len(vectors) != len(names):
+            raise ValueError(f"{len(vectors)} vectors but {len(names)} names")
+        measure = faiss.METRIC_INNER_PRODUCT if metric == "cosine" else faiss.METRIC_L2
+        if kind == "exact":
+            index = faiss.IndexFlat(vectors.shape[1], measure)
+        else:
+            index = faiss.IndexHNSWFlat(vectors.shape[1], HNSW_LINKS, measure)
+            index.hnsw.efConstruction, index.hnsw.efSearch = HNSW_BUILD, HNSW_SEARCH
+        index.add(vectors)
+        return cls(index, names, kind, metric, about)
+
+    def __len__(self) -> int:
+        return self.index.ntotal
+
+    def query(self, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The `k` nearest of each row of (n, d) `vectors`, best first.
+
+        Returns
+        -------
+        scores : (n, k) float32
+            Cosines (higher is nearer), or with ``l2`` distances (lower is nearer). `k` is cut to the index's size.
+        ids : (n, k) int64
+            Places in `names`.
+        """
+        vectors = np.atleast_2d(np.asarray(vectors))
+        if vectors.shape[1] != self.index.d:
+            raise UserError(f"the index holds vectors of {self.index.d} numbers, the query has {vectors.shape[1]}")
+        if k < 1:
+            raise UserError(f"{k} neighbours are none: ask for one at least")
+        k = min(k, len(self))
+        if self.kind == "hnsw":  # it finds no more than it keeps candidates
+            self.index.hnsw.efSearch = max(HNSW_SEARCH, k)
+        vectors = _searchable(vectors, self.metric, "the query")
+        scores, ids = self.index.search(vectors, k)
+        return (np.sqrt(np.maximum(scores, 0)) if self.metric == "l2" else scores), ids
+
+    def save(self, path) -> None:
+        """Write `path` and, beside it, ``<path>.json`` with the names and its SHA-256, each whole or not at all."""
+        path = Path(path)
+        about = {"kind": self.kind, "metric": self.metric, "size": len(self), "width": self.index.d}
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic(path) as beside:
+            beside.write_bytes(faiss.serialize_index(self.index))  # `write_index` does not see a full disk's last bytes
+            about.update(sha256=sha256(beside), about=self.about, names=self.names)
+        write_json(_beside(path), about)
+
+    @classmethod
+    def load(cls, path) -> Index:
+        """Read what `save` wrote. Nothing is unpickled.
+
+        Raises
+        ------
+        UserError
+            A file is missing or damaged, or the two do not belong together.
+        """
+        path = Path(path)
+        for file in (path, _beside(path)):
+            if not file.is_file():
+                raise UserError(f"{file} is not there: build the index again")
+        try:
+            about = json.loads(_beside(path).read_text(encoding="utf-8"))
+            names, kind, metric, kept = about["names"], about["kind"], about["metric"], about["about"]
+            if about["sha256"] != sha256(path):
+                raise ValueError(f"it is not the file that {_beside(path).name} describes")
+            index = faiss.read_index(str(path))
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            raise UserError(f"{path} is no index that can be read: build it again ({str(error)[:100]})") from error
+        if index.ntotal != len(names) or kind not in KINDS or metric not in METRICS:
+            raise UserError(f"{path} holds {index.ntotal} vectors and {len(names)} names: build it again")
+        return cls(index, names, kind, metric, kept)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(path.name + ".json")
+
+
+def _searchable(vectors: np.ndarray, metric: str, what: str) -> np.ndarray:
+    """(n, d) float32 as faiss compares them. A graph's search never ends on a NaN, and zeros are alike to nothing."""
+    vectors = finite.check(np.ascontiguousarray(vectors, np.float32), what, "mend the embeddings")
+    if metric != "cosine":
+        return vectors
+    zero = np.flatnonzero(~vectors.any(axis=1))
+    if len(zero):
+        raise UserError(
+            f"{what}: {len(zero)} of {len(vectors)} rows hold zeros alone (the first is row {zero[0] + 1}), which have"
+            " no direction and so no cosine: leave them out"
+        )
+    return unit(vectors)

@@ -1,0 +1,56 @@
+"""Figures of a run as lines and bars."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from common.show.plots.base import CLASSES, write
+
+
+def curves(rows: Sequence[dict], path, names: Sequence[str], unit: str = "epoch") -> Path:
+    """One panel for each of `names` over the epochs (called `unit`), from the rows of ``metrics.jsonl``."""
+    rows = [row for row in rows if row.get("batch") == 0]  # one row an epoch; the others are inside epochs
+    names = [name for name in names if any(name in row for row in rows)]
+    figure, axes = plt.subplots(1, max(len(names), 1), figsize=(4 * max(len(names), 1), 2.8), squeeze=False)
+    for axis, name in zip(axes[0], names):
+        points = [(row["epoch"], row[name]) for row in rows if name in row]
+        axis.plot(*zip(*points), marker="o", markersize=3.5, color="#2166ac")
+        axis.set(title=name, xlabel=unit)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.grid(alpha=0.3)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    return write(figure, path)
+
+
+def range_test(rates: Sequence[float], losses: Sequence[float], suggestion: float, path, title: str = "") -> Path:
+    """Loss over learning rate, and the rate suggested."""
+    figure, axis = plt.subplots(figsize=(5.5, 3.4))
+    axis.semilogx(rates, losses, color="#2166ac")
+    axis.axvline(suggestion, color="#b2182b", linestyle="--", label=f"suggested: {suggestion:.2g}")
+    axis.set(title=title, xlabel="learning rate", ylabel="loss, smoothed")
+    axis.grid(alpha=0.3)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False)
+    return write(figure, path)
+
+
+def bars(rows: Mapping[str, Mapping[str, float]], path, title: str = "") -> Path:
+    """Methods compared: a group of bars for each figure, a colour for each method, the values written on them."""
+    figures = list(dict.fromkeys(name for row in rows.values() for name in row))
+    width = 0.8 / len(rows)
+    figure, axis = plt.subplots(figsize=(max(4.5, 0.62 * len(figures) * len(rows) + 1), 3.4))
+    for place, (method, row) in enumerate(rows.items()):
+        heights = [row.get(name, np.nan) for name in figures]
+        at = np.arange(len(figures)) + (place - (len(rows) - 1) / 2) * width
+        drawn = axis.bar(at, heights, width * 0.94, label=method, color=CLASSES[place % len(CLASSES)])
+        axis.bar_label(drawn, [f"{height:.3g}" if np.isfinite(height) else "" for height in heights], fontsize=7)
+    axis.set_xticks(range(len(figures)), figures)
+    axis.set_title(title)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    return write(figure, path)

@@ -1,0 +1,105 @@
+"""What belongs to pairs of classes: confusions, cosines in the order of their tree, and the tree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from scipy.cluster import hierarchy
+from scipy.spatial.distance import squareform
+
+from common.show.plots.base import shorten, write
+
+WRITTEN = 20  # classes up to which the numbers are written in
+
+
+def confusion(counts: np.ndarray, names: Sequence[str], path, title: str = "Confusion") -> Path:
+    """The share of each class (row) taken for each other (column), as a heat map.
+
+    Parameters
+    ----------
+    counts : (n, n) array
+        As `common.metrics.confusion` gives it. Up to 20 classes the shares are written in; names are always shown.
+    """
+    counts = np.asarray(counts, float)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    n, names = len(names), [shorten(name, 24) for name in names]
+    side, size = float(np.clip(0.15 * n + 3, 4.5, 20)), 9 if n <= WRITTEN else 6
+    figure, axis = plt.subplots(figsize=(side + 1, side))
+    image = axis.imshow(shares, cmap="viridis", vmin=0, vmax=1)
+    axis.set_xticks(range(n), names, rotation=90, fontsize=size)
+    axis.set_yticks(range(n), names, fontsize=size)
+    axis.tick_params(length=0)
+    axis.set(xlabel="taken for", ylabel="is", title=title)
+    if n <= WRITTEN:
+        for i, j in zip(*np.nonzero(shares >= 0.005)):
+            colour = "black" if shares[i, j] > 0.6 else "white"
+            axis.text(j, i, f"{100 * shares[i, j]:.0f}", ha="center", va="center", color=colour, fontsize=7)
+    label = "share of the row" + " (numbers: in %)" * (n <= WRITTEN)
+    figure.colorbar(image, ax=axis, fraction=0.04, pad=0.02, label=label)
+    return write(figure, path)
+
+
+def tree(similar: np.ndarray) -> np.ndarray:
+    """Average linkage by (n, n) cosines at distance 1 - cosine, leaves ordered so that neighbours are alike.
+
+    Returns
+    -------
+    (n - 1, 4) array
+        As `scipy.cluster.hierarchy.linkage` gives it.
+    """
+    distance = squareform(np.maximum(1 - similar, 0), checks=False)
+    return hierarchy.optimal_leaf_ordering(hierarchy.linkage(distance, "average"), distance)
+
+
+def cosines(
+    values: np.ndarray,
+    names: Sequence[str],
+    path,
+    title: str = "Cosine similarity, in the order of the tree",
+    order_by: np.ndarray | None = None,
+    axes: tuple[str, str] = ("", ""),
+) -> Path:
+    """Cosines of each pair as a heat map from -1 to 1, in the order of `tree`; with numbers for up to 20 classes.
+
+    Parameters
+    ----------
+    values : (n, n) array
+        Row i and column i belong to name i; need not be symmetric (pictures of a class to the word of another).
+    order_by : (n, n) array, optional
+        The symmetric cosines whose tree gives the order; default is `values`.
+    axes : (str, str)
+        What rows and columns are.
+    """
+    values = np.asarray(values)
+    order = hierarchy.leaves_list(tree(values if order_by is None else order_by))
+    n, ordered = len(names), [shorten(names[i], 24) for i in order]
+    side, size = float(np.clip(0.17 * n + 2.5, 4.5, 20)), 10 if n <= WRITTEN else 8
+    figure, axis = plt.subplots(figsize=(side + 1, side))
+    shown = values[np.ix_(order, order)]
+    image = axis.imshow(shown, cmap="RdBu_r", vmin=-1, vmax=1)
+    axis.set_xticks(range(n), ordered, rotation=90, fontsize=size)
+    axis.set_yticks(range(n), ordered, fontsize=size)
+    axis.tick_params(length=0)
+    axis.set(ylabel=axes[0], xlabel=axes[1], title=title)
+    if n <= WRITTEN:
+        for i, j in np.ndindex(n, n):
+            colour = "white" if abs(shown[i, j]) > 0.6 else "black"
+            axis.text(j, i, f"{shown[i, j]:.2f}".replace("0.", "."), ha="center", va="center", color=colour, fontsize=7)
+    figure.colorbar(image, ax=axis, fraction=0.04, pad=0.02, label="cosine")
+    return write(figure, path)
+
+
+def dendrogram(similar: np.ndarray, names: Sequence[str], path) -> Path:
+    """The `tree` of (n, n) cosines; branches of one colour join below two thirds of its height."""
+    links = tree(similar)
+    figure, axis = plt.subplots(figsize=(8, np.clip(0.19 * len(names) + 1, 2.5, 40)))
+    hierarchy.dendrogram(
+        links, labels=[shorten(name, 40) for name in names], orientation="left", ax=axis,
+        color_threshold=links[:, 2].max() * 2 / 3, above_threshold_color="#888888", leaf_font_size=9,
+    )  # fmt: skip
+    axis.set_xlabel("1 - cosine, mean over the pairs that join")
+    axis.spines[["top", "left", "right"]].set_visible(False)
+    return write(figure, path)

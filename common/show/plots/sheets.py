@@ -1,0 +1,153 @@
+"""Pictures side by side: results of a search, worst mistakes, and heat over a picture."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from common.data.images import resize
+from common.data.sets import ImageSet
+from common.show.plots.base import QUERY, RIGHT, WRONG, shorten, shorten_lines, write
+
+
+def sheet(rows: Sequence[Sequence[tuple]], path, title: str = "") -> Path:
+    """Rows of pictures, each a tuple of picture (H, W, 3), caption, and colour of its frame (None: no frame).
+
+    Where there is no picture (None) the caption stands in its place.
+    """
+    columns = max(len(row) for row in rows)
+    lines = max((str(caption).count("\n") + 1 for row in rows for _, caption, _ in row[1:] if caption), default=0)
+    size = (columns * 0.95, len(rows) * (0.98 + 0.17 * lines) + 0.25)
+    figure, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False, layout="constrained")
+    for number, (line, row) in enumerate(zip(axes, rows)):
+        for axis in line:
+            axis.set(xticks=[], yticks=[], aspect="equal")
+            axis.spines[:].set_visible(False)
+        for axis, (picture, caption, colour) in zip(line, row):
+            if picture is None:
+                axis.text(0.5, 0.5, _wrapped(caption), ha="center", va="center", fontsize=8, transform=axis.transAxes)
+                continue
+            axis.imshow(resize(picture, (96, 96)) if max(picture.shape[:2]) > 96 else picture)
+            if colour:
+                axis.spines[:].set(visible=True, color=colour, linewidth=3)
+            if caption and (lines or number == 0):  # "query" is said once
+                axis.set_title(shorten_lines(caption, 40), fontsize=8, pad=4)
+    _titled(figure, title)
+    return write(figure, path)
+
+
+def _titled(figure, title: str) -> None:
+    """`title` over the figure, on as many lines as its width asks for."""
+    if title:
+        figure.suptitle(textwrap.fill(title, max(20, int(figure.get_figwidth() * 13))), fontsize=11)
+
+
+def _wrapped(text: str, width: int = 12, most: int = 48) -> str:
+    return textwrap.fill(shorten(text, most), width)
+
+
+def contact_sheet(
+    pictures: Sequence[np.ndarray], captions: Sequence[str], path, title: str = "", columns: int = 6
+) -> Path:
+    """Pictures (H, W, 3) in a grid, each under its caption (each line cut to what fits)."""
+    cells = [(picture, shorten_lines(caption, 16)) for picture, caption in zip(pictures, captions)]
+    columns = min(columns, len(cells))
+    rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
+    lines = max(caption.count("\n") for _, caption in cells)
+    size = (columns * 1.35, len(rows) * (1.5 + 0.15 * lines) + 0.3)
+    figure, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False, layout="constrained")
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for line, row in zip(axes, rows):
+        for axis, (picture, caption) in zip(line, row):
+            axis.imshow(resize(picture, (128, 128)) if max(picture.shape[:2]) > 128 else picture)
+            axis.set_title(caption, fontsize=8, pad=3)
+    _titled(figure, title)
+    return write(figure, path)
+
+
+def retrieval_sheet(
+    embeddings: np.ndarray,
+    image_set: ImageSet,
+    path,
+    queries: int = 12,
+    k: int = 10,
+    seed: int = 0,
+    gallery: tuple[ImageSet | None, np.ndarray | None] = (None, None),
+) -> Path:
+    """Each row a query and its `k` nearest, wrong ones framed in red.
+
+    Parameters
+    ----------
+    embeddings : (n, d) array
+        Of the pictures in `image_set`.
+    gallery : (ImageSet, (m, d) array), optional
+        Where to search: pictures of the same classes and their embeddings; default the queries themselves.
+    """
+    from common.metrics import unit
+
+    rng = np.random.default_rng(seed)
+    chosen = rng.choice(len(image_set), min(queries, len(image_set)), replace=False)
+    vectors, (among, base) = unit(embeddings), gallery
+    if among is None:
+        similarity = vectors[chosen] @ vectors.T
+        similarity[np.arange(len(chosen)), chosen] = -np.inf
+        among, k = image_set, min(k, len(image_set) - 1)
+    else:
+        similarity = vectors[chosen] @ unit(base).T
+    nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
+    rows = []
+    for query, found in zip(chosen, nearest):
+        own = image_set.labels[query]
+        row = [(image_set.read(query), "query", QUERY)]
+        row += [(among.read(i), "", RIGHT if among.labels[i] == own else WRONG) for i in found]
+        rows.append(row)
+    return sheet(rows, path, "Each row: a query and its nearest pictures (green: same class, red: another)")
+
+
+def mistakes(image_set: ImageSet, scores: np.ndarray, names: Sequence[str], path, most: int = 24) -> Path | None:
+    """The pictures most surely taken for what they are not: the guess is furthest ahead of the right class.
+
+    Parameters
+    ----------
+    scores : (n, classes) array
+        Of each picture of `image_set` for each class.
+    names : list of str
+        Of the classes.
+
+    Returns
+    -------
+    Path or None
+        None where every picture is right.
+    """
+    rows, labels = np.arange(len(image_set)), image_set.labels
+    guesses = scores.argmax(axis=1)
+    ahead = np.where(guesses == labels, -np.inf, scores[rows, guesses] - scores[rows, labels])
+    worst = [int(i) for i in np.argsort(-ahead, kind="stable")[:most] if guesses[i] != labels[i]]
+    if not worst:
+        return None
+    captions = [f"{names[labels[i]]}\nas {names[guesses[i]]}\n{ahead[i]:.2f} ahead" for i in worst]
+    pictures = [image_set.read(i) for i in worst]
+    wrong = int(np.sum(guesses != labels))
+    title = f"The {len(worst)} surest of {wrong} mistakes"
+    return contact_sheet(pictures, captions, path, title)
+
+
+def overlay(picture: np.ndarray, heat: np.ndarray, share: float = 0.45) -> np.ndarray:
+    """`heat` (h, w), 0..1, grown to the picture's size and laid over it in colours: (H, W, 3) uint8.
+
+    Parameters
+    ----------
+    picture : (H, W, 3) uint8
+    share : float
+        How much of the colour comes from the heat.
+    """
+    height, width = picture.shape[:2]
+    grown = resize(np.ascontiguousarray(heat, np.float32), (width, height)).clip(0, 1)
+    colours = plt.get_cmap("inferno")(grown)[..., :3] * 255
+    grey = picture.mean(axis=2, keepdims=True)  # the picture's own colours would be taken for heat
+    return ((1 - share) * grey + share * colours).round().astype(np.uint8)

@@ -1,0 +1,75 @@
+"""One page of a run, self-contained: pictures are inside, nothing is fetched."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from common.files.disk import write_text
+
+STYLE = """
+:root { color-scheme: light dark; }
+body { font: 16px/1.55 system-ui, sans-serif; max-width: 64rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.7rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; border-bottom: 1px solid #8886; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .3rem .9rem; text-align: right; border-bottom: 1px solid #8884; }
+th:first-child, td:first-child { text-align: left; }
+tbody tr:last-child > :nth-last-child(n+3), tbody tr:last-child > :nth-last-child(n+3) ~ * { font-weight: 600; }
+img { max-width: 100%; background: #fff; border-radius: 4px; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1.2rem; font-size: .9rem; }
+dt { font-family: ui-monospace, monospace; opacity: .75; } dd { margin: 0; overflow-wrap: anywhere; }
+"""
+
+
+def write(folder, title: str, sections: Sequence[tuple], settings: Mapping | None = None) -> Path:
+    """Write ``report.html`` into `folder`.
+
+    Parameters
+    ----------
+    title : str
+    sections : sequence of (heading, parts)
+        A part is a Path (a PNG or GIF, put into the page), a mapping of row name to mapping of column name to text
+        (a table), or a text (a paragraph).
+    settings : mapping, optional
+        Listed at the end.
+
+    Returns
+    -------
+    Path
+    """
+    body = [f"<h1>{html.escape(title)}</h1>"]
+    for heading, parts in sections:
+        body.append(f"<h2>{html.escape(heading)}</h2>")
+        body += [_part(part, heading) for part in parts]
+    if settings:
+        items = "".join(f"<dt>{html.escape(str(k))}</dt><dd>{html.escape(str(v))}</dd>" for k, v in settings.items())
+        body.append(f"<h2>Settings</h2><dl>{items}</dl>")
+    head = (
+        f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{html.escape(title)}</title>'
+    )
+    page = (
+        f'<!doctype html><html lang="en"><head>{head}<style>{STYLE}</style></head><body>{"".join(body)}</body></html>\n'
+    )
+    path = Path(folder) / "report.html"
+    write_text(path, page)
+    return path
+
+
+def _part(part, heading: str) -> str:
+    if isinstance(part, Path):
+        kind = part.suffix.lstrip(".")
+        data = base64.b64encode(part.read_bytes()).decode()
+        return f'<p><img alt="{html.escape(heading)}" src="data:image/{kind};base64,{data}"></p>'
+    if isinstance(part, Mapping):
+        columns = list(dict.fromkeys(name for row in part.values() for name in row))
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in ["", *columns])
+        rows = "".join(
+            f"<tr><td>{html.escape(name)}</td>"
+            + "".join(f"<td>{html.escape(str(row.get(column, '')))}</td>" for column in columns)
+            + "</tr>"
+            for name, row in part.items()
+        )
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    return f"<p>{html.escape(str(part))}</p>"

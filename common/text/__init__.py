@@ -1,0 +1,4 @@
+"""Words: tokens of a sentence and a model's vocabulary; word vectors read from the usual files.
+
+Imports `common.files`.
+"""

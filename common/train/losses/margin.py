@@ -1,0 +1,72 @@
+"""The margin loss (Wu et al. 2017)."""
+
+from __future__ import annotations
+
+import mxnet as mx
+from mxnet.gluon import HybridBlock
+
+
+class MarginLoss(HybridBlock):
+    r"""Margin based loss with a learned boundary per class (Wu et al. 2017, section 4.1).
+
+    With :math:`D_{ap}, D_{an}` the Euclidean distances of an anchor to a positive and to a negative, the margin
+    :math:`\alpha` and the boundary :math:`\beta_a` of the anchor's class,
+
+    .. math:: \ell = \frac{1}{P} \sum_{(a, p, n)} \Big([\alpha + D_{ap} - \beta_a]_+ + [\alpha + \beta_a - D_{an}]_+
+              + \nu \beta_a \Big),
+
+    where `P` counts the first two kinds of terms that are not zero; where there is none the loss is zero. The boundary
+    of a class counts once for each triplet that its pictures anchor, as in the original example and in
+    pytorch-metric-learning, so classes that are not in the batch are left alone.
+
+    Parameters
+    ----------
+    margin : float
+        :math:`\alpha`.
+    nu : float
+        :math:`\nu`, weight of the regularisation of the boundaries.
+    classes : int
+        Number of training classes.
+    beta : float
+        The boundary's initial value for every class.
+    learn_beta : bool
+        False keeps every boundary at `beta`.
+
+    References
+    ----------
+    C.-Y. Wu, R. Manmatha, A. Smola, P. Krahenbuhl: Sampling Matters in Deep Embedding Learning. ICCV 2017.
+    """
+
+    def __init__(self, margin: float, nu: float, classes: int, beta: float = 1.2, learn_beta: bool = True):
+        super().__init__()
+        self.margin, self.nu, self.classes = margin, nu, classes
+        with self.name_scope():
+            self.beta = self.params.get(
+                "beta", shape=(classes,), init=mx.init.Constant(beta), grad_req="write" if learn_beta else "null"
+            )
+
+    def hybrid_forward(self, F, embeddings, labels, anchors, positives, negatives, beta):
+        """The loss, shape (1,).
+
+        Parameters
+        ----------
+        embeddings : (n, d)
+        labels : (n,) class of each, 0 .. classes - 1
+        anchors, positives, negatives : (p,) rows of `embeddings`
+        """
+        anchor = F.take(embeddings, anchors)
+        d_ap = distance(F, anchor, F.take(embeddings, positives))
+        d_an = distance(F, anchor, F.take(embeddings, negatives))
+        boundary = F.take(beta, F.take(labels, anchors))
+        positive_loss = F.relu(d_ap - boundary + self.margin)
+        negative_loss = F.relu(boundary - d_an + self.margin)
+        active = F.sum(positive_loss > 0) + F.sum(negative_loss > 0)
+        total = F.sum(positive_loss) + F.sum(negative_loss)
+        if self.nu:
+            total = total + self.nu * F.sum(boundary) * (active > 0)
+        return total / F.maximum(active, F.ones_like(active))
+
+
+def distance(F, a, b):
+    """Euclidean distance of the rows of two (p, d) arrays: (p,). Its gradient is finite where they coincide."""
+    return F.sqrt(F.sum(F.square(a - b), axis=1) + 1e-8)

@@ -1,0 +1,29 @@
+"""Learning rates over a training, as factors of the initial one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+
+def step_factor(epoch: int, steps: Sequence[float], factor: float) -> float:
+    """The learning rate's factor at `epoch`: `factor` once for each of `steps` that has been reached."""
+    return factor ** sum(epoch >= step for step in steps)
+
+
+def one_cycle(done: float, warm: float = 0.25, start: float = 0.04, end: float = 1e-5) -> float:
+    """The learning rate's factor after the share `done` of a training: up, then down, each half a cosine.
+
+    Parameters
+    ----------
+    done : float
+        0..1.
+    warm : float
+        Share of the training in which it rises from `start` to 1; then it falls to `end`.
+
+    References
+    ----------
+    L. N. Smith: A disciplined approach to neural network hyper-parameters, part 1. 2018.
+    """
+    low, high, at = (start, 1.0, done / warm) if done < warm else (1.0, end, (done - warm) / (1 - warm))
+    return high + (low - high) * (1 + math.cos(math.pi * min(at, 1.0))) / 2

@@ -1,0 +1,88 @@
+"""Sizes, crops and chance."""
+
+import numpy as np
+import pytest
+
+from common.data.transforms import Eval, Train
+
+RNG = np.random.default_rng(0)
+PICTURE = RNG.integers(0, 256, (90, 120, 3), np.uint8)
+STACK = RNG.integers(0, 256, (50, 12, 12, 3), np.uint8)
+
+
+def test_eval_cuts_the_middle():
+    picture = np.zeros((8, 8, 3), np.uint8)
+    picture[2:6, 2:6] = 9
+    assert np.all(Eval(8, 4)(picture) == 9)
+    np.testing.assert_array_equal(Eval(12, 8).batch(STACK), STACK[:, 2:10, 2:10])
+
+
+def test_keep_aspect_resizes_the_shorter_side():
+    assert Eval(60, 50, keep_aspect=True).sized(PICTURE).shape == (60, 80, 3)
+    assert Eval(60, 50).sized(PICTURE).shape == (60, 60, 3)
+
+
+def test_random_crops_are_windows_and_reach_every_place():
+    crops = Train(12, 10, mirror=False).batch(STACK, np.random.default_rng(1))
+    places = set()
+    for picture, crop in zip(STACK, crops):
+        found = [(y, x) for y in range(3) for x in range(3) if np.array_equal(picture[y : y + 10, x : x + 10], crop)]
+        assert len(found) == 1
+        places.add(found[0])
+    assert len(places) == 9
+
+
+def test_half_are_mirrored():
+    result = Train(12, 12).batch(STACK, np.random.default_rng(2))
+    mirrored = [np.array_equal(a, b[:, ::-1]) for a, b in zip(result, STACK)]
+    same = [np.array_equal(a, b) for a, b in zip(result, STACK)]
+    assert sum(mirrored) + sum(same) == 50 and 10 < sum(mirrored) < 40
+
+
+@pytest.mark.parametrize("keep_aspect", [True, False])
+def test_a_large_picture_is_cut_as_one_that_was_resized_first(keep_aspect):
+    """Only what is kept is resized; it is a crop all the same: of that scale, inside, and at every place."""
+    rows, columns = np.mgrid[0:360, 0:480]
+    ramp = np.stack([rows / 359 * 255, columns / 479 * 255, np.zeros(rows.shape)], axis=-1).astype(np.uint8)
+    transform = Train(90, 75, keep_aspect, mirror=False)
+    width, height = transform.size(ramp)
+    assert (width, height) == ((120, 90) if keep_aspect else (90, 90))
+    rng = np.random.default_rng(0)
+    crops = np.stack([transform(ramp, rng) for _ in range(300)]).astype(float) / 255
+    assert crops.shape == (300, 75, 75, 3)
+    down, across = crops[:, -1, 0, 0] - crops[:, 0, 0, 0], crops[:, 0, -1, 1] - crops[:, 0, 0, 1]
+    np.testing.assert_allclose(down, 74 / height, atol=0.02)
+    np.testing.assert_allclose(across, 74 / width, atol=0.02)
+    for value, last in ((crops[:, 0, 0, 0], 1 - 75 / height), (crops[:, 0, 0, 1], 1 - 75 / width)):
+        assert value.min() < 0.02 and value.max() > last - 0.02  # both ends are reached, and evenly
+        assert abs(value.mean() - last / 2) < 0.03
+    whole = Train(90, 90, keep_aspect=False, mirror=False)(ramp, rng)
+    np.testing.assert_array_equal(whole, Eval(90, 90)(ramp))
+
+
+@pytest.mark.parametrize("change", [{"rotation": 20.0}, {"zoom": 0.3}, {"lighting": 0.3}])
+def test_each_change_changes_and_repeats_under_a_seed(change):
+    transform = Train(64, 56, mirror=False, **change)
+    first, again = (transform(PICTURE, np.random.default_rng(3)) for _ in range(2))
+    plain = Train(64, 56, mirror=False)(PICTURE, np.random.default_rng(3))
+    np.testing.assert_array_equal(first, again)
+    assert first.shape == (56, 56, 3) and not np.array_equal(first, plain)
+    assert transform.batch(np.stack([transform.sized(PICTURE)] * 3), np.random.default_rng(4)).shape == (3, 56, 56, 3)
+
+
+def test_rotation_turns_by_the_angle():
+    class Fixed:
+        """Gives the ends of every range asked for."""
+
+        def uniform(self, low, high):
+            return high
+
+        def integers(self, low, high):
+            return 0
+
+        def random(self):
+            return 1.0
+
+    square = RNG.integers(0, 256, (32, 32, 3), np.uint8)
+    turned = Train(32, 32, rotation=90.0)(square, Fixed())
+    np.testing.assert_array_equal(turned, np.rot90(square))
