@@ -8,7 +8,7 @@ import mxnet as mx
 from mxnet.gluon import HybridBlock, nn
 
 from common import backbones
-from common.backbones import pretrained
+from common.backbones.preprocessing import Preprocessing
 from common.files import outside
 from common.files.disk import atomic, save_arrays, write_json
 from common.files.errors import UserError, reading
@@ -89,16 +89,12 @@ def save(net: EmbeddingNet, path, **card) -> None:
     backbone = net.backbone
     with atomic(path) as beside:
         save_arrays(beside, {name: p._reduce() for name, p in net._collect_params_with_prefix().items()})
-    preprocessing = backbone.preprocessing
     write_json(
         path.with_suffix(".json"),
         {
             "model": backbone.name_,
             "embed_dim": net.embed_dim,
-            "mean": preprocessing.mean,
-            "scale": preprocessing.scale,
-            "bgr": preprocessing.bgr,
-            "size": preprocessing.size,
+            **backbone.preprocessing.to_dict(),
             **card,
         },
     )
@@ -119,7 +115,7 @@ def load(path, ctx=None) -> tuple[EmbeddingNet, dict]:
     card = outside.read_json(card_path, CARD)
     with reading(card_path, CARD):
         outside.check_fields(card, FIELDS)
-        preprocessing = pretrained.from_card(card)
+        preprocessing = Preprocessing.from_dict(card)
         if card["model"] not in backbones.names():
             raise ValueError(f"no network is called {card['model'][:40]!r}")
         backbone = backbones.create(card["model"], size=card["crop"], preprocessing=preprocessing)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import mxnet as mx
 from mxnet.gluon import HybridBlock, nn
 
 from common import backbones
-from common.backbones.pretrained import Preprocessing
+from common.backbones.preprocessing import Preprocessing
 from common.files.errors import UserError
 
 SMALL = "resnet20"  # the default network, from scratch; every other name is one of common.backbones
@@ -143,7 +141,7 @@ def create(
         See `Im2Vec`.
     """
     ctx = ctx or mx.cpu()
-    backbone = _backbone(name, weights, ctx, size, Preprocessing(**preprocessing) if preprocessing else None)
+    backbone = _backbone(name, weights, ctx, size, Preprocessing.from_dict(preprocessing) if preprocessing else None)
     if not weights:
         backbone.initialize(mx.init.MSRAPrelu(slope=0), ctx=ctx)
     dim = dim or min(backbone.width, MOST)
@@ -169,4 +167,4 @@ def _backbone(name: str, weights, ctx, size: int | None, preprocessing: Preproce
 def description(net: Im2Vec) -> dict | None:
     """The preprocessing inside a network of `common.backbones`, as plain data; None for ResNet-20, whose is fixed."""
     found = getattr(net.backbone, "preprocessing", None)
-    return dataclasses.asdict(found) if found else None
+    return found.to_dict() if found else None

@@ -9,7 +9,7 @@ from pathlib import Path
 import mxnet as mx
 import numpy as np
 
-from common.backbones.pretrained import from_card
+from common.backbones.preprocessing import Preprocessing
 from common.files import outside
 from common.files.disk import atomic, save_arrays, writing
 from common.files.errors import UserError, reading
@@ -102,7 +102,7 @@ def _about(path, arrays: dict) -> dict:
         about = outside.parse_json(arrays["about"].asnumpy().tobytes())
         outside.check_fields(about, FIELDS)
         if about["preprocessing"]:
-            from_card(about["preprocessing"])
+            Preprocessing.from_dict(about["preprocessing"])
         classes, groups, means = len(about["classes"]), about["groups"] or [], arrays["means"].shape
         if len(about["counts"]) != classes or means != (classes, about["dim"]):
             raise ValueError(f"its {classes} classes have {len(about['counts'])} counts and means of shape {means}")

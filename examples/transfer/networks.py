@@ -38,14 +38,14 @@ def candidates(name: str) -> tuple[str, ...]:
 def load_cut(name: str, path):
     """The backbone `name` with the values that train.py's --fine-tune wrote to `path`."""
     from common import backbones
-    from common.backbones.pretrained import from_card
+    from common.backbones.preprocessing import Preprocessing
     from common.files import outside
 
     path = Path(path)
     card_path, remedy = path.with_suffix(".json"), "the files that train.py --fine-tune wrote are wanted"
     card = outside.read_json(card_path, remedy)
     with reading(card_path, remedy):
-        net = backbones.create(candidates(name)[0], preprocessing=from_card(card))
+        net = backbones.create(candidates(name)[0], preprocessing=Preprocessing.from_dict(card))
     outside.load_parameters(net, path, remedy)
     return net
 

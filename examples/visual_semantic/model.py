@@ -10,7 +10,7 @@ import numpy as np
 from mxnet.gluon import Block, HybridBlock, nn
 
 from common import backbones
-from common.backbones import pretrained
+from common.backbones.preprocessing import Preprocessing
 from common.files import outside
 from common.files.disk import atomic, save_arrays, write_json
 from common.files.errors import UserError, reading
@@ -225,7 +225,6 @@ def save(net: VisualSemanticNet, path, dtype: str = "float32", **card) -> None:
     arrays = net._collect_params_with_prefix()
     with atomic(path) as beside:
         save_arrays(beside, {name: p.data(p.list_ctx()[0]).astype(dtype) for name, p in arrays.items()})
-    preprocessing = net.backbone.preprocessing
     about = {
         "model": net.backbone.name_,
         "dim": net.dim,
@@ -233,10 +232,7 @@ def save(net: VisualSemanticNet, path, dtype: str = "float32", **card) -> None:
         "dropout": net.dropout,
         "seen": net.seen,
         "unseen": net.unseen,
-        "mean": preprocessing.mean,
-        "scale": preprocessing.scale,
-        "bgr": preprocessing.bgr,
-        "size": preprocessing.size,
+        **net.backbone.preprocessing.to_dict(),
     }
     write_json(path.with_suffix(".json"), {**net.card, **about, **card})
 
@@ -309,7 +305,7 @@ def load(path, ctx=None) -> VisualSemanticNet:
     card = outside.read_json(card_path, CARD)
     with reading(card_path, CARD):
         outside.check_fields(card, FIELDS)
-        preprocessing = pretrained.from_card(card)
+        preprocessing = Preprocessing.from_dict(card)
         shape = (len(card["seen"]) + len(card["unseen"]), card["dim"])
         if known.get("word_vectors") != shape:  # before anything of that size is made
             raise ValueError(f"its classes and 'dim' give {shape}, {path.name} has {known.get('word_vectors')}")

@@ -12,7 +12,7 @@ from mxnet import autograd
 from mxnet.gluon import Block, HybridBlock, nn, rnn
 
 from common import devices
-from common.backbones.pretrained import from_card
+from common.backbones.preprocessing import Preprocessing
 from common.files import outside
 from common.files.disk import atomic, save_arrays
 from common.files.errors import UserError, reading
@@ -257,8 +257,7 @@ def save(net: VSE, path, **more) -> None:
     path = Path(path)
     about = {"format": FORMAT, **net.about, "vocabulary": net.vocabulary.to_dict(), **more}
     if net.backbone is not None:
-        preprocessing = net.backbone.preprocessing
-        about["preprocessing"] = [preprocessing.mean, preprocessing.scale, preprocessing.bgr, preprocessing.size]
+        about["preprocessing"] = net.backbone.preprocessing.to_dict()
     arrays = {f"net:{k}": p.data(p.list_ctx()[0]) for k, p in net._collect_params_with_prefix().items()}
     text = json.dumps(about, ensure_ascii=False).encode()
     arrays["about"] = mx.nd.array(np.frombuffer(text, np.uint8), dtype="uint8")
@@ -299,7 +298,7 @@ def build(about: dict, vocabulary: Vocabulary, values: dict, ctx=None) -> VSE:
     if "preprocessing" in about:
         from common import backbones
 
-        preprocessing = from_card(dict(zip(("mean", "scale", "bgr", "size"), about["preprocessing"])))
+        preprocessing = Preprocessing.from_dict(about["preprocessing"])
         backbone = backbones.create(about["model"], size=about["image_size"], preprocessing=preprocessing)
     net = VSE(about, vocabulary, backbone)
     parameters = net._collect_params_with_prefix()
