@@ -270,7 +270,7 @@ def main(args):
                 resize=still.resize,
                 keep_aspect=args.keep_aspect,
                 classes=classes,
-                figures=figures,
+                metrics=figures,
             )
 
     best = trainer.fit(
