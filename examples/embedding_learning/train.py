@@ -188,7 +188,7 @@ def main(args):
 
     def save(metrics):
         if kvstore.rank == 0:
-            model.save(net, best_file, **read.metadata(), figures=metrics)
+            model.save(net, best_file, **read.metadata(), metrics=metrics)
 
     session = Session(
         run, blocks={"net": net, "loss": loss}, trainers={"trainer": trainer}, best=evaluator.best,
