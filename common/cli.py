@@ -312,12 +312,12 @@ FREEZE_BATCH_NORM = ("--freeze-batch-norm", switch, False, "keep the backbone's 
 IMAGE_SIZE = ("--image-size", pixels, None, "side of what the network sees; default is the network's own, such as 224")
 RESIZE = ("--resize", pixels, None, "side before the crop; default is 8/7 of --image-size (256 for 224)")
 KEEP_ASPECT = ("--keep-aspect", switch, False, "resize the shorter side; default squeezes to a square")
+INTERPOLATION = ("--interpolation", choice("nearest", "bilinear", "bicubic"), "nearest", "how pictures are resized")
 INT8 = ("--int8", switch, False, "read features with the network quantised to 8 bits")
 RESUME = ("--resume", switch, False, "continue the run in --run-dir (or the newest) from its last checkpoint")
 NO_PLOTS = ("--no-plots", switch, False, "no pictures and no report at the end")
 SAVE_INTERVAL = ("--save-interval", non_negative_int, 0, "batches between checkpoints inside an epoch; 0: none there")
 NUM_WORKERS = ("--num-workers", threads, 2, "threads that decode pictures ahead")
-NUM_READERS = ("--num-workers", whole(1, 256), 2, "threads that decode pictures")
 GPU = ("--gpus", int_list, [], "GPU to use; empty means CPU")
 DEVICES = [
     ("--gpus", int_list, [], "GPUs to use, e.g. 0 or 0,2,5; empty means CPU"),
@@ -337,6 +337,10 @@ PAGE = [
 def on_error(skipping: str = "skip it") -> tuple:
     """The row of ``--on-error``; its help says what `skipping` does."""
     return "--on-error", choice("stop", "skip"), "stop", f"a picture that cannot be read: stop, or {skipping}"
+
+
+ON_ERROR = on_error()
+READING = [on_error("skip it (all are read before), listed in skipped.txt"), NUM_WORKERS]
 
 
 def seed(what: str = "random seed") -> tuple:
@@ -367,8 +371,7 @@ def data(dataset: str | None, datasets: Sequence[str]) -> list[tuple]:
     return [
         ("--dataset", choice(*datasets, metavar="NAME"), dataset, "data set: %(choices)s"),
         DATA_PATH,
-        on_error("skip it (all are read before), listed in skipped.txt"),
-        NUM_WORKERS,
+        *READING,
     ]
 
 
@@ -377,10 +380,11 @@ def network(model: str) -> list[tuple]:
     return [("--model", NAME, model, "network; a wrong name lists the near ones"), PARAMS]
 
 
+def run_dir(example: str) -> tuple:
+    """The row of ``--run-dir``: a run lies under ``runs/<example>/``."""
+    return "--run-dir", DIR, None, f"folder of this run; default is runs/{example}/DATASET-NUMBER"
+
+
 def run(example: str) -> list[tuple]:
-    """The flags of a run, which lies under ``runs/<example>/``."""
-    return [
-        ("--run-dir", DIR, None, f"folder of this run; default is runs/{example}/DATASET-NUMBER"),
-        RESUME,
-        seed(),
-    ]
+    """The flags of a run of `example`."""
+    return [run_dir(example), RESUME, seed()]

@@ -12,9 +12,9 @@ DATASETS = ("cub200", "cars196", "sop", "cifar10", "cifar100", "omniglot", "emoj
 FLAGS = {
     "data": [
         *cli.data("cub200", DATASETS),
-        ("--protocol", cli.choice("unseen", "seen"), None, "kind of test; default is unseen, seen for 2 or 3 classes"),
+        ("--protocol", cli.choice("unseen", "seen"), None, "kind of test; default is unseen, seen of 2 or 3 classes"),
         ("--unseen", cli.many(cli.CLASS), None, "test classes (omniglot: alphabets); default by data set"),
-        ("--validation-share", cli.unit_float, None, "held out, picks the best epoch; default is 0.1; 0: the test does"),
+        ("--validation-share", cli.unit_float, None, "held out, picks the best epoch; default is 0.1; 0: test does"),
         cli.IMAGE_SIZE,
         cli.RESIZE,
         cli.KEEP_ASPECT,
@@ -42,7 +42,7 @@ FLAGS = {
         ("--epoch-batches", cli.whole(1, 10**6), 200, "batches that make an epoch"),
         ("--optimizer", cli.one_of(cli.OPTIMIZERS), "adam", "optimizer of the network: adam, sgd, ..."),
         ("--lr", cli.rate, 1e-4, "learning rate"),
-        ("--steps", cli.float_list, [12, 14, 16, 18], "after these epochs the learning rates change by --factor"),
+        ("--steps", cli.float_list, [12, 14, 16, 18], "epochs at which the learning rates change by --factor"),
         ("--factor", cli.positive_float, 0.5, "the learning rates are multiplied by it at each of --steps"),
         ("--wd", cli.non_negative_float, 1e-4, "weight decay"),
         ("--patience", cli.non_negative_int, 0, "stop after so many epochs without a better recall@1; 0 never does"),

@@ -12,39 +12,41 @@ from common import cli, resume
 from common.files.errors import UserError
 
 DATASETS = ("cub200", "cars196", "sop", "cifar10", "cifar100", "omniglot", "emoji", "glyphs", "folder")
+DATASET = cli.choice(*DATASETS, metavar="NAME")
+CLASSIFIER = cli.choice("logistic", "svm", "knn", "gluon")
+FLAGS = {
+    "data": [
+        ("--features", cli.FILE, None, "NAME_data.npy, .csv or .parquet of generate_embedding.py"),
+        ("--dataset", DATASET, None, "pictures instead of --features: %(choices)s; default with --data-path is folder"),
+        cli.DATA_PATH,
+        *cli.READING,
+        cli.INTERPOLATION,
+        ("--test-share", cli.unit_float, 0.2, "share of each class held back, where the data has no split of its own"),
+    ],
+    "network": [
+        ("--model", cli.NAME, None, "network of the features; default with pictures is squeezenet1.1"),
+        ("--weights", cli.WEIGHTS, "imagenet", "imagenet, None (random) or a .params, .h5, .pth or .safetensors file"),
+        ("--params", cli.FILE, None, "another name for --weights FILE"),
+        cli.INT8,
+    ],
+    "classifier": [
+        ("--classifier", CLASSIFIER, "logistic", "logistic regression, linear SVM, k nearest neighbours, dense layer"),
+        ("--k", cli.positive_int, 5, "neighbours of knn"),
+        ("--folds", cli.positive_int, 5, "folds of the cross-validation; 1 leaves it out"),
+    ],
+    "optimisation": [
+        ("--fine-tune", cli.switch, False, "then train the network's last block too, and compare"),
+        ("--epochs", cli.positive_int, 2, "epochs of --fine-tune"),
+        ("--lr", cli.rate, 1e-4, "learning rate of --fine-tune in its first epoch; it falls along a line"),
+        ("--batch-size", cli.batch_size, 32, "pictures a pass takes"),
+    ],
+    "run": cli.run("transfer"),
+    "devices": cli.DEVICES,
+}
 
 
 def parse_args(argv=None):
-    p = cli.parser(__doc__)
-    add = p.add_argument
-    add("--features", metavar="FILE", help="NAME_data.npy, .csv or .parquet of generate_embedding.py")
-    add("--dataset", choices=DATASETS, metavar="NAME",
-        help=f"pictures instead of --features: {', '.join(DATASETS)}; default with --data-path is folder")  # fmt: skip
-    add("--data-path", metavar="DIR", help="folder of the data set; for folder: of class folders of pictures")
-    add("--model", metavar="NAME", help="network of the features; default with pictures is squeezenet1.1")
-    add("--weights", default="imagenet", metavar="WEIGHTS",
-        help="imagenet, None (random) or a file: .params, .h5, .pth, .safetensors")  # fmt: skip
-    add("--interpolation", default="nearest", choices=("nearest", "bilinear", "bicubic"),
-        help="how pictures are resized")  # fmt: skip
-    add("--int8", action="store_true", help="read features with the network quantised to 8 bits")
-    add("--classifier", default="logistic", choices=("logistic", "svm", "knn", "gluon"),
-        help="logistic regression, linear SVM, k nearest neighbours, or a dense layer in Gluon")  # fmt: skip
-    add("--k", type=cli.positive_int, default=5, metavar="N", help="neighbours of knn")
-    add("--folds", type=cli.positive_int, default=5, metavar="N", help="folds of the cross-validation; 1 leaves it out")
-    add("--test-share", type=cli.unit_float, default=0.2, metavar="SHARE",
-        help="share of each class held back, where the data set has no split of its own")  # fmt: skip
-    add("--fine-tune", action="store_true", help="then train the network's last block too, and compare")
-    add("--epochs", type=cli.positive_int, default=2, metavar="N", help="epochs of --fine-tune")
-    add("--lr", type=cli.positive_float, default=1e-4, metavar="RATE",
-        help="learning rate of --fine-tune in its first epoch; it falls along a line")  # fmt: skip
-    add("--batch-size", type=cli.batch_size, default=32, metavar="N", help="pictures a pass takes")
-    add("--num-workers", type=cli.whole(1, 256), default=2, metavar="N", help="threads that decode pictures ahead")
-    add("--gpus", type=cli.int_list, default=[], metavar="LIST", help="GPU to use; empty means CPU")
-    add("--run-dir", metavar="DIR", help="folder of this run; default is runs/transfer/DATASET-NUMBER")
-    add("--resume", action="store_true", help="continue the run in --run-dir (or the newest) where it was stopped")
-    add("--on-error", default="stop", choices=cli.ON_ERROR,
-        help="a picture that cannot be read: stop, or skip and list it in skipped.txt")  # fmt: skip
-    add("--seed", type=cli.seed_number, default=123, metavar="N", help="random seed")
+    p = cli.parser(__doc__, FLAGS)
     args = resume.parse_args(p, argv, "transfer")
     if pathlib.Path(args.weights).is_file():
         args.weights = str(pathlib.Path(args.weights).resolve())  # for predict.py, from any folder
