@@ -62,6 +62,21 @@ class Kind:
         return self.read(text) if self.read else text
 
 
+class _SeveralNames(argparse.Action):
+    """Refuses a flag that is given under two of its names with different values."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.given: dict = {}
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        for name, value in self.given.items():
+            if name != option_string and value != values:
+                raise argparse.ArgumentError(self, f"{name} {value} and {option_string} {values}: give one of them")
+        self.given[option_string] = values
+        setattr(namespace, self.dest, values)
+
+
 class Alternatives(list):
     """Rows of flags that exclude each other; one of them has to be given where `required`."""
 
@@ -264,7 +279,7 @@ port = whole(0, 65_535)
 seed_number = whole(0, 2**31 - 1)
 stem = Kind(_plain_name, "NAME")  # a file without its suffix, to be written into a folder that another flag names
 NAME, CLASS, DIR, FILE, PATH = (Kind(metavar=name) for name in ("NAME", "CLASS", "DIR", "FILE", "PATH"))
-WEIGHTS = Kind(metavar="WEIGHTS")  # a file, or one of some words
+WEIGHTS = Kind(metavar="WEIGHTS", action=_SeveralNames)  # a file, or one of some words
 switch = Kind(action="store_true")  # off, unless it is given
 on_off = Kind(action=argparse.BooleanOptionalAction)  # has a form that begins with --no-
 

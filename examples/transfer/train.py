@@ -25,8 +25,7 @@ FLAGS = {
     ],
     "network": [
         ("--model", cli.NAME, None, "network of the features; default with pictures is squeezenet1.1"),
-        ("--weights", cli.WEIGHTS, "imagenet", "imagenet, None (random) or a .params, .h5, .pth or .safetensors file"),
-        ("--params", cli.FILE, None, "another name for --weights FILE"),
+        ("--weights --params", cli.WEIGHTS, "imagenet", "imagenet, None (random), .params, .h5, .pth or .safetensors"),
         cli.INT8,
     ],
     "classifier": [
@@ -60,6 +59,8 @@ def parse_args(argv=None):
         p.error("--fine-tune needs pictures, not --features")
     if args.int8 and args.gpus:
         p.error("--int8 runs on the CPU: leave out --gpus")
+    if args.kvstore.startswith("dist") and not args.fine_tune:
+        p.error(f"--kvstore {args.kvstore} shares out --fine-tune: one process reads features")
     if args.dataset:
         args.model = args.model or "squeezenet1.1"
     return args
@@ -68,9 +69,14 @@ def parse_args(argv=None):
 def main(args):
     import numpy as np
 
+    from common import devices
     from common.data import walk
     from common.run import Run
     from examples.transfer import evaluation, model, outputs
+
+    # Devices and workers: they share out the fine-tuning, and each worker reads all features, on its first device.
+    kvstore = devices.kvstore(args.kvstore) if args.fine_tune else None
+    rank, workers = (kvstore.rank, kvstore.num_workers) if kvstore else (0, 1)
 
     # Pictures, or features of them; which of them are learned from, and which held back.
     if args.features:
@@ -87,7 +93,7 @@ def main(args):
             f" and {args.folds} pictures of each for --folds {args.folds} (--folds 1 leaves the cross-validation out)"
         )
     data_is = {"pictures to learn from": len(train), "pictures held back": len(test), "classes": len(classes)}
-    run = Run.start(args, "transfer", data=data_is)
+    run = Run.start(args, "transfer", rank, {**data_is, "workers": workers})
     if image_set:
         walk.write(image_set.skipped, run.folder / "skipped.txt")
     run.log(f"{len(train)} pictures of {len(classes)} classes to learn from, {len(test)} held back")
@@ -115,14 +121,12 @@ def main(args):
 
     # The same with the network's last block trained on these pictures.
     if args.fine_tune:
-        from common.backbones.pretrained import save_beside
-        from common.files.disk import atomic, save_arrays
         from examples.transfer import finetune
 
-        finetune.last_block(net, image_set, train, classifier, args, run)
-        with atomic(run.folder / "backbone.params") as beside:
-            save_arrays(beside, {name: p._reduce() for name, p in net._collect_params_with_prefix().items()})
-        save_beside(run.folder / "backbone.params", net.preprocessing)
+        finetune.last_block(net, image_set, train, classifier, args, run, kvstore)
+        if rank:  # the first worker goes on
+            return
+        finetune.save(net, run.folder / "backbone.params")
         about["weights"] = "backbone.params"  # predict.py finds it beside the classifier
         vectors = read_features(args, net, image_set, run, "finetuned")
         classifier = fit(vectors, train)
@@ -175,11 +179,11 @@ def pictures(args):
 
 
 def backbone(args):
-    """The network that reads features, on the device asked for."""
+    """The network that reads features, on the devices asked for."""
     from common import devices
     from examples.transfer import networks
 
-    return networks.create(args.model, args.weights, devices.contexts(args.gpus)[0], args.seed)
+    return networks.create(args.model, args.weights, devices.contexts(args.gpus, args.num_cpus), args.seed)
 
 
 def read_features(args, net, image_set, run, name: str):
