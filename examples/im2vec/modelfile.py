@@ -47,7 +47,7 @@ class Model:
     """
 
     net: model.Im2Vec
-    objective: objectives._Objective
+    objective: objectives.Objective
     about: dict
     means: np.ndarray | None = None
     examples: np.ndarray | None = None
