@@ -41,6 +41,43 @@ class EmbeddingNet(HybridBlock):
         return mx.nd.L2Normalization(self.dense(features))
 
 
+def weights(args) -> str | None:
+    """Where the network starts by the flags: ``"imagenet"``, a file, or None for random values.
+
+    Raises
+    ------
+    UserError
+        A flag freezes what was not learned before.
+    """
+    found = args.params or ("imagenet" if args.use_pretrained else None)
+    if not found and (args.backbone_lr == 0 or args.freeze_batch_norm):
+        flag = "--backbone-lr 0" if args.backbone_lr == 0 else "--freeze-batch-norm"
+        raise UserError(f"{flag} keeps what was learned before, and nothing was: add --use-pretrained or --params")
+    return found
+
+
+def hold_back(backbone, weights: str | None, rate: float, freeze_batch_norm: bool = False) -> None:
+    """Let a pretrained backbone move slowly, or not at all.
+
+    Parameters
+    ----------
+    backbone : common.backbones.Backbone
+    weights : str or None
+        Where its values are from; without any, all of it learns at full rate.
+    rate : float
+        Factor of the learning rate of its convolutions; 0 freezes all of it.
+    freeze_batch_norm : bool
+        Keep its batch norms, scales and statistics, as they are.
+    """
+    if freeze_batch_norm:
+        backbone.freeze_batch_norm()
+    for name, parameter in backbone.collect_params().items() if weights else ():
+        if rate == 0:
+            parameter.grad_req = "null"
+        elif "conv" in name:
+            parameter.lr_mult = rate
+
+
 def create(name: str, embed_dim: int, weights: str | None, ctx, size: int) -> EmbeddingNet:
     """A network to be trained.
 

@@ -236,7 +236,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_checkpoint_before(tmp_path, monk
 
 AGREE = """
 import sys, common, mxnet as mx
-from common import optimizer
+from common.train import optimizer
 from common.train.checkpoint import agreed
 store = mx.kv.create("dist_sync")
 parameter = mx.gluon.Parameter("p", shape=(2,))
