@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Start a training on many machines: workers and parameter servers, through MXNet's dmlc_tracker.
+r"""Start a training on many machines: workers and parameter servers, through MXNet's dmlc_tracker.
 
-    python3 -m common.launch -n 2 -s 1 --launcher local -- \\
+    python3 -m common.launch -n 2 -s 1 --launcher local -- \
         python3 examples/embedding_learning/train.py --kvstore dist_sync
 
 Workers run the command; MXNet turns a process that is told to be a server or the scheduler into that when it is
