@@ -128,12 +128,11 @@ def parse_args(argv=None):
 
 
 def main(args):
-    import functools
-
     import mxnet as mx  # takes 2.6 s: after the flags were read
     from mxnet import autograd
 
     from common import backbones, devices
+    from common.backbones.features import encode
     from common.data import walk
     from common.data.loader import Loader
     from common.data.samplers import ClassBalanced
@@ -201,7 +200,7 @@ def main(args):
         sets = {
             name: data.read(backbone, part, still, contexts[0], args.num_workers) for name, part in pictures.items()
         }
-        batches, embed = functools.partial(sets["train"].batches, sampler), net.embed
+        batches, embed = sets["train"].sampled(sampler).epoch, net.embed
     else:
         sets, embed = pictures, net
         transform = data.train_transform(args, size)
@@ -239,7 +238,7 @@ def main(args):
     in_order = {name: data.in_order(part, still, args.num_workers) for name, part in sets.items()}
 
     def embeddings(name):
-        return data.embed(embed, in_order[name](), contexts[0])
+        return encode(embed, in_order[name].epoch(), contexts[0])
 
     def figures(name, rows=embeddings):
         searched = (rows(gallery), sets[gallery].labels) if gallery else ()
