@@ -621,7 +621,7 @@ def readers() -> Iterator[Case]:
     }
     yield from _broken("common.backbones.convert:read_array_pickle", pickles, "{in}/net.pkl", "net.pkl", "")
     yield from _broken(
-        "common.text:Vocabulary.load",
+        "common.text.vocabulary:Vocabulary.load",
         {name: makers.JSON[name] for name in ("empty", "list", "null", "cut")},
         "{in}/words.json",
         "words.json",

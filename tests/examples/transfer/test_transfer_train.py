@@ -14,7 +14,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from common import backbones
 from common.files.errors import UserError
-from examples.transfer import evaluation, finetune, model, outputs, predict, train
+from examples.transfer import data, evaluation, finetune, model, outputs, predict, train
 
 
 @pytest.fixture
@@ -178,7 +178,7 @@ def test_data_sets_in_memory_serve_too(tmp_path):
         run(*flags, "--folds", "50", "--run-dir", tmp_path / "none")
     assert not (tmp_path / "none").exists()
     args = train.parse_args(flags)
-    whole, learned, held = train.pictures(args)
+    whole, learned, held = data.pictures(args)
     assert len(whole) == len(learned) + len(held) and len(held) * 3 == len(learned)
 
 
