@@ -8,11 +8,13 @@ import sys
 import time
 from types import SimpleNamespace
 
+import mxnet as mx
 import numpy as np
 import pytest
 
 import common  # noqa: F401
 from common import cli
+from common.backbones import modelfile as common_modelfile
 from common.files.errors import UserError
 from common.files.paths import REPO
 from examples.im2vec import data, modelfile, train, visualize
@@ -180,6 +182,37 @@ def test_other_objectives_learn_on_two_devices(cifar100, tmp_path, objective):
     assert model.objective.class_vectors().shape == model.means.shape == (5, 8)
     assert model.metadata["group_names"] == ["large_carnivores", "vehicles_1"]
     assert model.examples.shape == (5, 32, 32, 3)
+
+
+@pytest.mark.parametrize("objective", ["negative", "softmax", "hierarchical"])
+def test_a_model_of_before_is_read(tmp_path, objective):
+    """Written as it was before model files: prefixes for network and objective, the metadata in an array."""
+    metadata = {
+        "dataset": "cifar10", "classes": ["a", "b", "c"], "counts": [3, 4, 5], "groups": [0, 0, 1],
+        "group_names": ["x", "y"], "model": "conv4", "pretrained": False, "size": 16, "preprocessing": None, "dim": 4,
+        "objective": objective, "negatives": 2, "epochs": 1,
+    }  # fmt: skip
+    made = modelfile.build(metadata)
+    made.means, made.examples = np.ones((3, 4), np.float32), np.full((3, 16, 16, 3), 7, np.uint8)
+    text = json.dumps({"format": "im2vec 1", **made.metadata}).encode()
+    arrays = {f"net:{name}": value for name, value in common_modelfile.values(made.net).items()}
+    arrays.update({f"objective:{name}": value for name, value in common_modelfile.values(made.objective).items()})
+    arrays["about"] = mx.nd.array(np.frombuffer(text, np.uint8), dtype="uint8")
+    arrays.update(means=mx.nd.array(made.means), examples=mx.nd.array(made.examples, dtype="uint8"))
+    mx.nd.save(str(tmp_path / "old.params"), arrays)
+    read = modelfile.load(tmp_path / "old")
+    modelfile.save(tmp_path / "new", read)
+    for one in (read, modelfile.load(tmp_path / "new")):
+        assert one.metadata == made.metadata and one.metadata["preprocessing"]["size"] == 32
+        np.testing.assert_array_equal(one.objective.class_vectors(), made.objective.class_vectors())
+        np.testing.assert_array_equal(one.means, made.means)
+        np.testing.assert_array_equal(one.examples, made.examples)
+        pictures = mx.nd.ones((2, 16, 16, 3))
+        np.testing.assert_array_equal(one.net(pictures).asnumpy(), made.net(pictures).asnumpy())
+    del arrays["means"]
+    mx.nd.save(str(tmp_path / "old.params"), arrays)
+    with pytest.raises(UserError, match="it has no 'means'.: it is not a model that train.py wrote"):
+        modelfile.load(tmp_path / "old")
 
 
 def test_model_file_runs_nothing_and_tells_what_it_is_not(tmp_path):
