@@ -47,7 +47,8 @@ def test_every_training_has_the_shared_flags(example):
         "num_cpus": 2, "kvstore": "local",
     }  # fmt: skip
     argv = [f"--{name.replace('_', '-')}={value}" for name, value in given.items() if name not in ("resume", "gpus")]
-    args = importlib.import_module(f"examples.{example}.train").parse_args([*argv, "--gpus=", "--model=vgg16", "--params=z"])
+    parse_args = importlib.import_module(f"examples.{example}.train").parse_args
+    args = parse_args([*argv, "--gpus=", "--model=vgg16", "--params=z"])
     assert {name: getattr(args, name) for name in given} == given
     assert (args.weights if example == "transfer" else args.params) == "z"
 
