@@ -81,8 +81,8 @@ def load(path=None, image_size: int = READ) -> ImageSet:
         pictures = draw(chosen, image_size)
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        with atomic(file, "give another --data-path") as beside:
-            np.savez_compressed(beside, pictures=pictures)
+        with atomic(file, "give another --data-path") as tmp:
+            np.savez_compressed(tmp, pictures=pictures)
     return ImageSet(
         images=np.repeat(pictures[..., None], 3, axis=-1),
         labels=np.repeat(np.arange(len(chosen)), len(FACES)),

@@ -43,8 +43,8 @@ def write(figure, path) -> Path:
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with atomic(path) as beside:
-            figure.savefig(beside, dpi=DPI, bbox_inches="tight", facecolor="white")
+        with atomic(path) as tmp:
+            figure.savefig(tmp, dpi=DPI, bbox_inches="tight", facecolor="white")
     finally:
         plt.close(figure)
     return path
@@ -75,8 +75,8 @@ def gif(frames: Sequence[np.ndarray], path, pause: int = 250, last: int = 2000) 
         path.parent.mkdir(parents=True, exist_ok=True)
     pictures = [Image.fromarray(frame).quantize(128) for frame in frames]
     durations = [pause] * (len(pictures) - 1) + [last]
-    with atomic(path) as beside:
-        pictures[0].save(beside, save_all=True, append_images=pictures[1:], duration=durations, loop=0)
+    with atomic(path) as tmp:
+        pictures[0].save(tmp, save_all=True, append_images=pictures[1:], duration=durations, loop=0)
     return path
 
 
