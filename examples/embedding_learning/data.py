@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from common.backbones import features
-from common.data import sets
+from common.data import sets, walk
 from common.data.features import FeatureSet
 from common.data.loader import Loader
 from common.data.samplers import PUBLISHED, Sequential, balanced_shape
@@ -42,6 +42,28 @@ class Parts:
     validation: ImageSet | None
     test: ImageSet
     notes: list[str]
+
+    def by_name(self) -> dict[str, ImageSet]:
+        """The splits that there are, by name."""
+        found = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: split for name, split in found.items() if split is not None}
+
+    def counts(self) -> dict[str, int]:
+        """What the data is known by when a run is resumed."""
+        pictures = {f"{name} pictures": len(split) for name, split in self.by_name().items()}
+        return {"classes": len(self.train.class_names), **pictures}
+
+
+def log(run, parts: Parts, network: str) -> None:
+    """Say in the log of a run what it learns from, by which network, and what was left out."""
+    train, test = parts.train, parts.test
+    run.log(
+        f"{parts.dataset.name}: {len(train)} pictures of {len(train.class_names)} classes to train on,"
+        f" {len(test)} of {len(test.class_names)} to test; {network}"
+    )
+    walk.write(train.skipped, run.folder / "skipped.txt")
+    for note in parts.notes:
+        run.log(note)
 
 
 def load(args) -> Parts:

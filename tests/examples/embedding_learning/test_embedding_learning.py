@@ -34,7 +34,7 @@ def test_help_lists_every_flag_of_the_document_with_its_default():
         "--wd": 0.0001, "--seed": 123, "--model": "resnet50_v2", "--save-model-prefix": "margin_loss_model",
         "--kvstore": "device", "--log-interval": 20,
     }  # fmt: skip
-    assert "default is 70, fewer where the data has fewer" in shown and "default is 5, more of few classes" in shown
+    assert "default is 70, fewer for fewer pictures" in shown and "default is 5, more of few classes" in shown
     others = ("--batch-size", "--batch-k", "--data-path", "--gpus", "--use-pretrained", "--num-cpus", "--resume")
     for flag in (*defaults, *others, "--run-dir"):
         assert f" {flag} " in shown
