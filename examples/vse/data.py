@@ -110,13 +110,13 @@ class Batches:
         self.batch_size = min(batch_size, most)
         if self.batch_size < devices:
             raise UserError(f"a batch of {self.batch_size} is too small for {devices} devices: name fewer of them")
-        least = max(2, devices, self.batch_size // 8)
-        self.sampler = LengthBuckets(lengths[self.kept], self.batch_size, groups, seed, least)
+        min_size = max(2, devices, self.batch_size // 8)
+        self.sampler = LengthBuckets(lengths[self.kept], self.batch_size, groups, seed, min_size)
         self.ends = np.cumsum([len(self.sampler.epoch(epoch)) // num_workers for epoch in range(epochs)])
         if not self.ends[-1]:
             raise UserError(
                 f"{len(self.kept)} sentences of at most {longest} words make fewer than {num_workers} batches of"
-                f" {least}, one a worker: lower --batch_size {batch_size} or raise --maxlen_w {longest}"
+                f" {min_size}, one a worker: lower --batch_size {batch_size} or raise --maxlen_w {longest}"
             )
         self.by_label = np.argsort(part.image_labels, kind="stable")  # the pictures of a label side by side
         self.sorted_labels = part.image_labels[self.by_label]
