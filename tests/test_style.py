@@ -12,7 +12,6 @@ KNOWN = {  # to be mended
     ("tests/common/data/sets/test_glyphs.py", "_draw"),
     ("tests/common/files/test_fetch.py", "_open"),
     ("tests/common/files/test_fetch.py", "_packed"),
-    ("tests/common/show/test_plots.py", "_sample"),
 }
 
 
@@ -57,7 +56,7 @@ def test_no_test_reaches_for_our_names_with_an_underscore():
         for name in set(reached(tree)) - set(defined(tree))  # a test may have such names of its own
         if name in ours
     }
-    assert found == KNOWN
+    assert found <= KNOWN
 
 
 def test_the_look_sees_what_a_test_may_ask_for():
