@@ -125,7 +125,7 @@ def main(args):
             "epochs": 0,
         }
         start = modelfile.build(about, weights, contexts)
-    net, objective, about = start.net, start.objective, start.about
+    net, objective, about = start.net, start.objective, start.metadata
     frozen = about["pretrained"] and args.backbone_lr == 0
     net.hybridize(static_alloc=True, static_shape=True)
     objective.hybridize(static_alloc=True, static_shape=True)
