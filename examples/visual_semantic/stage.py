@@ -1,4 +1,4 @@
-"""What a stage of training works with: batches, devices, optimizer, evaluation, and the session that keeps its books."""
+"""What a stage of training works with: batches, devices, optimizer, evaluation, and who keeps its books."""
 
 from __future__ import annotations
 
@@ -10,11 +10,17 @@ from common import devices
 from common.data.loader import Batch, Loader
 from common.data.samplers import Shuffled
 from common.train import optimizer
+from common.train.session import seed_everything
 from examples.visual_semantic import data, evaluation
 
 
 class Unrecorded:
     """Stands in for a `common.train.session.Session` where no run folder keeps the books.
+
+    Parameters
+    ----------
+    seed : int, optional
+        With the epoch and the batch number it determines every random number; default: they are whatever comes next.
 
     Attributes
     ----------
@@ -22,7 +28,8 @@ class Unrecorded:
         Of the epoch with the highest score, and its number as ``epoch``.
     """
 
-    def __init__(self):
+    def __init__(self, seed: int | None = None):
+        self.seed = seed
         self.metrics: dict = {}
         self._epochs_done = 0
 
@@ -31,8 +38,11 @@ class Unrecorded:
         return iter(range(count))
 
     def batches(self, loader, epoch: int) -> Iterator[Batch]:
-        """The batches of an epoch, with whatever random numbers come next."""
-        return loader.epoch(epoch)
+        """The batches of an epoch."""
+        for batch in loader.epoch(epoch):
+            if self.seed is not None:
+                seed_everything(self.seed, epoch, batch.number, rank=0)
+            yield batch
 
     def add(self, **losses) -> None:
         """Losses are not kept."""
@@ -83,7 +93,7 @@ class Stage:
         self.name, self.args, self.net, self.reader = name, args, net, reader
         self.contexts, self.kvstore, self.num_workers = contexts, kvstore, kvstore.num_workers
         self.save, self.evaluates = save, evaluates
-        self._open_session = open_session or (lambda stage, trainer: Unrecorded())
+        self.open_session = open_session or (lambda stage, trainer: Unrecorded())
         self.is_frozen = is_frozen(args, name)
         if name != "1" and net.metadata.get("stage") not in ("2a", "2b"):
             net.encoder.standardise(reader.features(splits.train).features)
@@ -115,7 +125,7 @@ class Stage:
 
     def session(self, trainer: gluon.Trainer):
         """The session that keeps the books of training with `trainer`."""
-        return self._open_session(self, trainer)
+        return self.open_session(self, trainer)
 
     def split(self, batch: Batch) -> tuple[list, list]:
         """Pictures (or features) and labels of a batch, an equal part for each device."""

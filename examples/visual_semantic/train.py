@@ -165,9 +165,7 @@ TRAIN = {"1": train_classifier, "2a": train_head, "2b": train_both}
 def main(args):
     from common import devices  # imports MXNet, which takes 2.6 s: after the flags were read
     from common.files.errors import UserError
-    from common.train.range_test import RangeTest
     from examples.visual_semantic import data, network
-    from examples.visual_semantic.stage import Stage
     from examples.visual_semantic.training_run import TrainingRun
 
     contexts = devices.contexts(args.gpus, args.num_cpus)
@@ -180,17 +178,13 @@ def main(args):
     splits = data.load(args)
     net, eval_transform = network.build(args, splits, contexts)
     reader = data.Reader(net.backbone, eval_transform, contexts[0], args.num_workers)
-    run = TrainingRun(args, net, splits, reader, kvstore)
+    run = TrainingRun(args, net, splits, reader, contexts, kvstore)
     for name in args.stages:
-        run.start_stage(name)
-        materials = name, args, net, splits, reader, contexts, kvstore
+        stage = run.start_stage(name)  # from the best epoch of the stage before
         if args.find_lr:
-            test = RangeTest(getattr(args, f"lr_{name}"))
-            TRAIN[name](args, net, Stage(*materials, lambda *_: test, evaluates=False), test.schedule)
-            run.suggest_lr(name, test)
+            run.suggest_lr(stage, TRAIN[name])
             return
-        metrics = TRAIN[name](args, net, Stage(*materials, run.open_session, run.save_stage(name)))
-        run.end_stage(name, metrics)
+        run.end_stage(stage, TRAIN[name](args, net, stage))
     run.finish(name)
 
 

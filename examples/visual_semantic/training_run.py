@@ -31,6 +31,7 @@ class TrainingRun:
     net : model.VisualSemanticNet
     splits : data.Parts
     reader : data.Reader
+    contexts : list of mx.Context
     kvstore : mx.kv.KVStore
 
     Raises
@@ -39,8 +40,9 @@ class TrainingRun:
         The folder cannot be written, or holds another run.
     """
 
-    def __init__(self, args, net: model.VisualSemanticNet, splits: data.Parts, reader: data.Reader, kvstore):
-        self.args, self.net, self.splits, self.reader, self.rank = args, net, splits, reader, kvstore.rank
+    def __init__(self, args, net: model.VisualSemanticNet, splits: data.Parts, reader: data.Reader, contexts, kvstore):
+        self.args, self.net, self.splits, self.reader = args, net, splits, reader
+        self.contexts, self.kvstore = contexts, kvstore
         self._data = {
             "training pictures": len(splits.train), "held-back pictures": len(splits.valid),
             "unseen pictures": len(splits.test), "seen classes": len(splits.seen),
@@ -57,8 +59,8 @@ class TrainingRun:
         if data.remark(args, splits):
             self.run.log(data.remark(args, splits))
 
-    def start_stage(self, name: str) -> None:
-        """Give the network the parameters of the best epoch of the stage before, where that was run.
+    def start_stage(self, name: str) -> Stage:
+        """A stage of training, which starts from the best epoch of the stage before where that was run.
 
         Raises
         ------
@@ -70,6 +72,10 @@ class TrainingRun:
             self._restore(before[-1])
         elif not self.args.use_pretrained and not self.args.params and is_frozen(self.args, name):
             raise UserError(f"stage {name} needs a trained backbone: stage 1 first, --use-pretrained or --params")
+        return Stage(
+            name, self.args, self.net, self.splits, self.reader, self.contexts, self.kvstore, self.open_session,
+            save=lambda metrics: self._save(self._model_file(name), name, metrics),
+        )  # fmt: skip
 
     def open_session(self, stage: Stage, trainer: gluon.Trainer) -> Session:
         """The session of a stage, in its own folder.
@@ -87,20 +93,32 @@ class TrainingRun:
         return Session(
             self._stage_run, blocks={"net": self.net}, trainers={"trainer": trainer}, best="score",
             log_interval=args.log_interval, checkpoint_batches=args.save_interval, keep_all=args.keep_all,
-            seed=args.seed, rank=self.rank, rate=f"lr_{stage.name}",
+            seed=args.seed, rank=self.kvstore.rank, rate=f"lr_{stage.name}",
         )  # fmt: skip
 
-    def save_stage(self, name: str) -> Callable[[dict], None]:
-        """A function (metrics) that writes the model of a stage."""
-        return lambda metrics: self._save(self._model_file(name), name, metrics)
-
-    def end_stage(self, name: str, metrics: dict) -> None:
+    def end_stage(self, stage: Stage, metrics: dict) -> None:
         """Write the metrics of the stage's best epoch, and go back to its parameters."""
         self._stage_run.finish(metrics)
-        self._restore(self._model_file(name))
+        self._restore(self._model_file(stage.name))
 
-    def suggest_lr(self, name: str, test: range_test.RangeTest) -> None:
-        """Print and draw which learning rate a range test suggests for a stage."""
+    def suggest_lr(self, stage: Stage, train: Callable) -> None:
+        """Print and draw which learning rate a range test suggests for a stage.
+
+        Parameters
+        ----------
+        stage : Stage
+        train : callable (args, net, stage, schedule)
+            The stage's training.
+
+        Raises
+        ------
+        UserError
+            The loss falls at no rate.
+        """
+        name = stage.name
+        test = range_test.RangeTest(getattr(self.args, f"lr_{name}"))
+        stage.open_session, stage.evaluates = lambda *_: test, False
+        train(self.args, self.net, stage, test.schedule)
         suggestion = range_test.suggest(test.rates, test.losses)
         path = self.run.plots / f"lr_{name}.png"
         plots.range_test(test.rates, test.losses, suggestion, path, f"Stage {name}")

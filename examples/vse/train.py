@@ -102,6 +102,7 @@ def main(args):
     from common.run import Run
     from common.train import optimizer, trainer
     from examples.vse import data, evaluation, layouts, model, pictures, prepare
+    from examples.vse.losses import RankingLoss
 
     # Devices and workers.
     contexts = devices.contexts(args.gpus, args.num_cpus)
@@ -122,7 +123,7 @@ def main(args):
     mx.random.seed(args.seed)
     net = prepare.network(args, about, train, contexts)
     net.hybridize(static_alloc=True)
-    losses = {kind: model.RankingLoss(args.margin, kind == "max", args.measure) for kind in ("sum", "max")}
+    losses = {kind: RankingLoss(args.margin, kind == "max", args.measure) for kind in ("sum", "max")}
     for loss in losses.values():
         loss.hybridize(static_alloc=True)
 

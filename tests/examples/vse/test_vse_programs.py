@@ -10,6 +10,7 @@ from PIL import Image
 from common import backbones
 from common.files.errors import UserError
 from examples.vse import evaluate, layouts, model, prepare, search, train
+from examples.vse.losses import RankingLoss
 
 SMALL = ["--dim", "24", "--dim_word", "12", "--batch_size", "32", "--max_epochs", "4"]
 SMALL += ["--validFreq", "20", "--dispFreq", "5", "--lrate", "5e-3"]
@@ -99,7 +100,7 @@ def test_a_training_that_diverges_names_the_flag_of_this_program(folder, tmp_pat
     def infinite(loss, F, images, sentences):
         return (F.sum(images) + F.sum(sentences)) * float("inf")
 
-    monkeypatch.setattr(model.RankingLoss, "hybrid_forward", infinite)
+    monkeypatch.setattr(RankingLoss, "hybrid_forward", infinite)
     with pytest.raises(UserError, match="continue with --resume and a lower --lrate"):
         run(folder, "--run-dir", str(tmp_path / "run"), "--no-plots")
 
