@@ -87,7 +87,14 @@ class RangeTest:
         self._is_over = len(self.rates) == self.steps
 
     def close_epoch(self, metrics: Mapping | None = None, save=None) -> None:
-        """Nothing is kept of an epoch: `metrics` and `save` are a training's."""
+        """Nothing is kept of an epoch.
+
+        Parameters
+        ----------
+        metrics : mapping, optional
+        save : callable, optional
+            Both are for a training's session.
+        """
 
 
 def suggest(rates: list[float], losses: list[float]) -> float:
