@@ -12,7 +12,7 @@ from common.data import walk
 from common.files.disk import write_json
 from common.files.errors import UserError
 from common.run import Run, read_history
-from common.show import plots, report
+from common.show import plots, report, tables
 from common.train import range_test
 from common.train.session import Session
 from examples.visual_semantic import data, evaluation, model, words
@@ -180,8 +180,7 @@ class TrainingRun:
 
     def _draw(self, rows: dict) -> None:
         """Curves of every stage, and a page."""
-        shown = {method: {name: f"{value:.3f}" for name, value in row.items()} for method, row in rows.items()}
-        sections = [("Figures", [shown])]
+        sections = [("Figures", [tables.cells(rows)])]
         for folder in sorted(self.run.folder.glob("stage*")):
             names = ["loss", "valid_loss", "accuracy", "cosine"]
             path = plots.curves(read_history(folder), self.run.plots / f"{folder.name}.png", names)

@@ -44,7 +44,7 @@ def trained(folder, tmp_path_factory):
 def test_training_ranks_far_above_chance(trained):
     figures = json.loads((trained / "metrics.json").read_text())
     assert figures["rsum"] > 350 > 2 * figures["chance_rsum"]
-    assert figures["rsum"] > figures["before training_rsum"] + 100
+    assert figures["rsum"] > figures["before_training_rsum"] + 100
     assert figures["i2t_median_rank"] <= 3 and figures["t2i_median_rank"] <= 4
     rows = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["rsum"] > rows[0].get("rsum", 0)
@@ -159,7 +159,7 @@ def test_start_words_and_order(folder, trained, tmp_path):
     start = ["--start", str(trained / "model.params"), "--max_epochs", "1", "--no-plots"]
     run(folder, *start, "--run-dir", str(tmp_path / "on"))
     on, before = (json.loads((place / "metrics.json").read_text()) for place in (tmp_path / "on", trained))
-    assert on["before training_rsum"] == pytest.approx(before["rsum"])
+    assert on["before_training_rsum"] == pytest.approx(before["rsum"])
     with pytest.raises(UserError, match="was trained with encoder lstm: say so by --encoder lstm"):
         run(folder, *start, "--encoder", "gru", "--run-dir", str(tmp_path / "other"))
     vectors = tmp_path / "vectors.txt"
