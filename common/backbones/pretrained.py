@@ -7,41 +7,11 @@ import dataclasses
 import io
 from pathlib import Path
 
+from common.backbones.preprocessing import CAFFE, IMAGENET, LITE, TF, Preprocessing
 from common.files import outside
 from common.files.errors import UserError, reading
 from common.files.paths import weights_dir
 from common.files.sources import SOURCES
-
-LARGEST = 10_000  # pixels a side that a picture can have
-
-
-@dataclasses.dataclass(frozen=True)
-class Preprocessing:
-    """What a network's first layer does to a plain picture: ``(x - mean) * scale``, channel by channel.
-
-    Attributes
-    ----------
-    mean, scale : tuple of 3 float
-        In the order the network takes its channels, for values 0..255.
-    bgr : bool
-        The network takes blue first.
-    size : int
-        Side in pixels of the pictures the parameters were trained on.
-    """
-
-    mean: tuple[float, float, float]
-    scale: tuple[float, float, float]
-    bgr: bool = False
-    size: int = 224
-
-
-IMAGENET = Preprocessing(
-    mean=(0.485 * 255, 0.456 * 255, 0.406 * 255),
-    scale=(1 / (0.229 * 255), 1 / (0.224 * 255), 1 / (0.225 * 255)),
-)  # gluon's and torchvision's
-CAFFE = Preprocessing(mean=(103.939, 116.779, 123.68), scale=(1.0, 1.0, 1.0), bgr=True)
-TF = Preprocessing(mean=(127.5, 127.5, 127.5), scale=(1 / 127.5, 1 / 127.5, 1 / 127.5))
-LITE = Preprocessing(mean=(127.0, 127.0, 127.0), scale=(1 / 128, 1 / 128, 1 / 128))
 
 PACKAGED = {  # networks whose parameters a package registry ships: see common.files.sources
     "squeezenet1.1": CAFFE,
@@ -108,30 +78,7 @@ def save_beside(path: Path, preprocessing: Preprocessing) -> None:
     """Keep `preprocessing` in a ``.json`` beside a ``.params`` file."""
     from common.files.disk import write_json
 
-    write_json(path.with_suffix(".json"), dataclasses.asdict(preprocessing))
-
-
-def from_card(card: dict) -> Preprocessing:
-    """The preprocessing in a model's card, or beside its parameters.
-
-    Raises
-    ------
-    ValueError
-        It has none, or one that cannot be.
-    """
-    try:
-        triples = [card["mean"], card["scale"]]
-    except (KeyError, TypeError):
-        raise ValueError("it has no 'mean' and 'scale' of three numbers") from None
-    mean, scale = triples
-    if not all(isinstance(three, (list, tuple)) and len(three) == 3 for three in triples) or not all(
-        outside.number(value) for three in triples for value in three
-    ):
-        raise ValueError("its 'mean' and 'scale' are not three numbers each")
-    bgr, size = card.get("bgr", False), card.get("size", Preprocessing.size)
-    if not all(scale) or not isinstance(bgr, bool) or not outside.whole(size, most=LARGEST):
-        raise ValueError(f"its 'scale', 'bgr' or 'size' cannot be: {scale}, {bgr}, {size}"[:90])
-    return Preprocessing(tuple(mean), tuple(scale), bgr, size)
+    write_json(path.with_suffix(".json"), preprocessing.to_dict())
 
 
 def _beside(path: Path) -> Preprocessing | None:
@@ -141,7 +88,7 @@ def _beside(path: Path) -> Preprocessing | None:
     remedy = f"it says what belongs to {path.name}; write it anew, or take it away"
     with reading(file, remedy):
         card = outside.read_json(file, remedy)
-        return from_card(card) if "mean" in card and "scale" in card else None
+        return Preprocessing.from_dict(card) if "mean" in card and "scale" in card else None
 
 
 def _from_store(name: str) -> Path:

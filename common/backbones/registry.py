@@ -13,7 +13,8 @@ from mxnet.gluon.model_zoo import vision
 
 from common.backbones import convert, pretrained
 from common.backbones.architectures import conv4, efficientnet_lite, inception_resnet_v2, keras_applications
-from common.backbones.pretrained import IMAGENET, KERAS, PACKAGED, Preprocessing
+from common.backbones.preprocessing import IMAGENET, Preprocessing
+from common.backbones.pretrained import KERAS, PACKAGED
 from common.files import outside
 from common.files.errors import UserError, near
 
@@ -51,7 +52,7 @@ class Normalize(HybridBlock):
 
     Parameters
     ----------
-    preprocessing : common.backbones.pretrained.Preprocessing
+    preprocessing : common.backbones.preprocessing.Preprocessing
     turned : bool
         Turn the pictures by 180 degrees, for networks that want them so.
     """
@@ -98,7 +99,7 @@ class Backbone(HybridBlock):
         Side in pixels of the pictures the network was made for.
     fixed_size : bool
         Whether it takes pictures of one size only: its vectors come from dense layers on maps (VGG, AlexNet, conv4).
-    preprocessing : common.backbones.pretrained.Preprocessing
+    preprocessing : common.backbones.preprocessing.Preprocessing
     source : str
         Where the parameters came from.
     normalize, body, pool : HybridBlock

@@ -479,10 +479,11 @@ def _convert_file(network: str, file: Path, target: Path) -> None:
     """Another framework's parameters of `network` -> `target`."""
     from common import backbones
     from common.backbones import convert, pretrained
+    from common.backbones.preprocessing import IMAGENET
 
     net = backbones.network(network)
     convert.load(net, network, file)
-    _save(net, target, pretrained.KERAS.get(network, pretrained.IMAGENET))
+    _save(net, target, pretrained.KERAS.get(network, IMAGENET))
 
 
 def _convert(name: str, unpacked: Path, target: Path) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 
 from common.backbones import features
-from common.data import sets
+from common.data import sets, walk
 from common.data.loader import Batch, Loader
 from common.data.samplers import PUBLISHED, ClassBalanced, Sequential, balanced_shape
 from common.data.sets import Dataset, ImageSet
@@ -43,6 +43,28 @@ class Parts:
     validation: ImageSet | None
     test: ImageSet
     notes: list[str]
+
+    def by_name(self) -> dict[str, ImageSet]:
+        """The splits that there are, by name."""
+        found = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: split for name, split in found.items() if split is not None}
+
+    def counts(self) -> dict[str, int]:
+        """What the data is known by when a run is resumed."""
+        pictures = {f"{name} pictures": len(split) for name, split in self.by_name().items()}
+        return {"classes": len(self.train.class_names), **pictures}
+
+
+def log(run, parts: Parts, network: str) -> None:
+    """Say in the log of a run what it learns from, by which network, and what was left out."""
+    train, test = parts.train, parts.test
+    run.log(
+        f"{parts.dataset.name}: {len(train)} pictures of {len(train.class_names)} classes to train on,"
+        f" {len(test)} of {len(test.class_names)} to test; {network}"
+    )
+    walk.write(train.skipped, run.folder / "skipped.txt")
+    for note in parts.notes:
+        run.log(note)
 
 
 def load(args) -> Parts:
@@ -151,6 +173,20 @@ class FeatureSet:
         """The batches of an epoch, features in the place of pictures."""
         for number, indices in list(enumerate(sampler.epoch(epoch)))[start:]:
             yield Batch(self.features[indices], self.labels[indices], indices, number)
+
+
+class FeatureBatches:
+    """The batches of a `FeatureSet` with the interface of `common.data.loader.Loader`."""
+
+    def __init__(self, features: FeatureSet, sampler):
+        self._features, self._sampler = features, sampler
+
+    def __len__(self) -> int:
+        return len(self._sampler)
+
+    def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
+        """The batches of `epoch` from number `start` on."""
+        return self._features.batches(self._sampler, epoch, start)
 
 
 def eval_transform(args, size: int) -> Eval:

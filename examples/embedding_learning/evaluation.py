@@ -33,6 +33,57 @@ def table(rows: dict[str, dict[str, float]]) -> str:
     return "\n".join([head, *(f"{m:<{width}}" + "".join(f"{f[k]:>10.3f}" for k in SHOWN) for m, f in rows.items())])
 
 
+class Evaluator:
+    """Retrieval of each picture of a split among all others, or with ``seen`` among the training pictures.
+
+    The best epoch is chosen on what was held out of training, or where nothing was on the test pictures.
+
+    Parameters
+    ----------
+    inputs : examples.embedding_learning.inputs.Inputs
+    protocol : {"unseen", "seen"}
+
+    Attributes
+    ----------
+    best : str
+        The metric that decides on the best epoch.
+    """
+
+    def __init__(self, inputs, protocol: str):
+        self._inputs = inputs
+        self._gallery = "train" if protocol == "seen" else None
+        self._asked, self._prefix = ("validation", "validation_") if "validation" in inputs.pictures else ("test", "")
+        self.best = f"{self._prefix}recall@1"
+
+    def _metrics(self, name: str, embeddings) -> dict[str, float]:
+        gallery = self._gallery
+        searched = (embeddings(gallery), self._inputs.pictures[gallery].labels) if gallery else ()
+        return figures(embeddings(name), self._inputs.pictures[name].labels, *searched)
+
+    def baselines(self, pretrained: bool) -> dict[str, dict[str, float]]:
+        """Of the test pictures: raw pixels, a pretrained backbone's features, the network before training."""
+        inputs = self._inputs
+        rows = {"raw pixels": self._metrics("test", lambda name: inputs.pixels(name, self._gallery))}
+        if pretrained:
+            rows["backbone features"] = self._metrics("test", inputs.features)
+        rows["before training"] = self._metrics("test", inputs.embeddings)
+        return rows
+
+    def choose(self) -> dict[str, float]:
+        """The metrics by which an epoch is chosen."""
+        chosen = self._metrics(self._asked, self._inputs.embeddings)
+        return {self._prefix + name: value for name, value in chosen.items()}
+
+    def finish(self, run: Run, rows: dict, best: dict[str, float], notes: list[str], draw: bool, seed: int) -> None:
+        """Ask the test pictures, and report; see `finish`. `best` are the metrics of the chosen epoch."""
+        inputs, gallery = self._inputs, self._gallery
+        ours = self._metrics("test", inputs.embeddings) if self._prefix else best
+        rows = {**rows, "trained": {**ours, "epoch": best["epoch"]}}
+        searched = (inputs.pictures[gallery], inputs.embeddings(gallery)) if gallery else ()
+        tested = Tested(inputs.pictures["test"], inputs.embeddings("test"), *searched)
+        finish(run, rows, best if self._prefix else {}, tested, notes, draw, seed)
+
+
 @dataclasses.dataclass(frozen=True)
 class Tested:
     """The test pictures and their embeddings, and those they are looked for among (None: each other)."""

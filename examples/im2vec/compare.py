@@ -80,12 +80,12 @@ def read(folder) -> dict:
         confusion = outside.load_npy(folder / "confusion.npy", mmap_mode=None)
     model = modelfile.load(folder / "model.params")
     path = {"cifar10": flags["cifar10_dir"], "cifar100": flags["cifar100_dir"]}.get(flags["dataset"])
-    pictures = data.load(flags["dataset"], path or flags["data_path"], model.about["classes"], flags["seed"],
+    pictures = data.load(flags["dataset"], path or flags["data_path"], model.metadata["classes"], flags["seed"],
                          flags.get("on_error", "stop")).train
     pixels = pictures.array(evaluation.EXAMPLE_SIDE).reshape(len(pictures), -1)
     means = evaluation.class_means(pixels, pictures.labels, len(pictures.class_names))
     return {
-        "about": model.about,
+        "about": model.metadata,
         "accuracy": accuracy,
         "confusion": confusion / confusion.sum(axis=1, keepdims=True),
         "class vectors": evaluation.similarity(model.objective.class_vectors()),

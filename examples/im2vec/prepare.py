@@ -57,7 +57,7 @@ def run(args, dataset: Dataset, model: modelfile.Model, kvstore) -> Run:
     found = Run.start(args, "im2vec", kvstore.rank, counts)
     walk.write(train.skipped, found.folder / "skipped.txt")
     found.log(
-        f"{args.dataset}: {len(train)} pictures of {classes} classes, {len(test)} held back; {model.about['model']} at"
-        f" {model.net.size} px, objective {model.about['objective']}"
+        f"{args.dataset}: {len(train)} pictures of {classes} classes, {len(test)} held back; {model.metadata['model']} at"
+        f" {model.net.size} px, objective {model.metadata['objective']}"
     )
     return found

@@ -36,7 +36,7 @@ def save(
     write_array(run.folder / "confusion.npy", metrics.confusion(dataset.test.labels, predictions, classes))
     for path in filter(None, (run.folder / "model.params", run.args.output)):
         run.log(f"model written to {modelfile.save(path, model)}")
-    agreement = model.about["stability"]
+    agreement = model.metadata["stability"]
     run.finish({**values, **stability.metrics_of(agreement)})
     vectors.save(model, run.folder)
     run.log(stability.sentence(agreement))

@@ -88,7 +88,7 @@ def main(args):
     # The network f(x) and the objective, which holds the class vectors: new, or those of --input.
     mx.random.seed(args.seed)
     model = prepare.model(args, dataset, contexts)
-    net, objective, config = model.net, model.objective, model.about
+    net, objective, config = model.net, model.objective, model.metadata
     for block in (net, objective):
         block.hybridize(static_alloc=True, static_shape=True)
     run = prepare.run(args, dataset, model, kvstore)

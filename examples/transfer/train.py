@@ -113,26 +113,20 @@ def main(args):
 
     # The same with the network's last block trained on these pictures.
     if args.fine_tune:
-        from common.backbones.pretrained import save_beside
-        from common.files.disk import atomic, save_arrays
         from examples.transfer import finetune
 
         finetune.last_block(net, image_set, train, classifier, args, run)
-        with atomic(run.folder / "backbone.params") as beside:
-            save_arrays(beside, {name: p._reduce() for name, p in net._collect_params_with_prefix().items()})
-        save_beside(run.folder / "backbone.params", net.preprocessing)
-        about["weights"] = "backbone.params"  # predict.py finds it beside the classifier
         vectors = read_features(args, net, image_set, run, "finetuned")
         classifier = fit(vectors, train)
         figures["accuracy_before_fine_tuning"] = figures["accuracy"]
         figures["accuracy"] = evaluation.accuracy(classifier, vectors[test], labels[test])
         run.log(f"accuracy on {len(test)} held-back pictures after fine-tuning {figures['accuracy']:.4f}")
 
-    classifier.save(run.folder / "classifier.npz")
+    classifier.save(run.folder / "model.params", net if args.fine_tune else None)
     run.finish(figures)
     shown = image_set.subset(test) if image_set else None
     page = evaluation.report(run, classifier, vectors[test], labels[test], shown, figures)
-    run.log(f"{run.folder / 'classifier.npz'}, {page}")
+    run.log(f"{run.folder / 'model.params'}, {page}")
 
 
 def split(labels, share: float, seed: int):

@@ -140,7 +140,7 @@ class View:
         return net
 
     def _read(self, forward, pictures: ImageSet, net) -> np.ndarray:
-        transform = data.eval_transform(net.card["resize"], net.card["crop"], net.card["keep_aspect"])
+        transform = data.eval_transform(net.metadata["resize"], net.metadata["crop"], net.metadata["keep_aspect"])
         return data.read(forward, pictures, transform, self.context, self.num_workers)
 
     def _confusion(self, labels, scores, names, stem: str) -> list:
@@ -156,7 +156,7 @@ class View:
         return [(title, [path])] if path else []
 
     def _heat_maps(self, net, chosen: ImageSet, shares: np.ndarray, names, path) -> Path:
-        transform = data.eval_transform(net.card["resize"], net.card["crop"], net.card["keep_aspect"])
+        transform = data.eval_transform(net.metadata["resize"], net.metadata["crop"], net.metadata["keep_aspect"])
         seen = np.stack([transform(chosen.read(i)) for i in range(len(chosen))])
         guesses = shares.argmax(axis=1)
         hot = heat.heat(heat.class_activation(net, seen, guesses, self.context))

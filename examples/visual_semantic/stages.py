@@ -56,7 +56,7 @@ def prepare(name: str, args, net, parts: data.Parts, reader: data.Reader, contex
     """
     lr, epochs = settings(args, name)
     still = frozen(args, name)
-    if name != "1" and net.card.get("stage") not in ("2a", "2b"):
+    if name != "1" and net.metadata.get("stage") not in ("2a", "2b"):
         net.encoder.standardise(reader.features(parts.train).features)
     train_set = reader.features(parts.train) if still else parts.train
     valid_set = reader.features(parts.valid) if still else parts.valid

@@ -130,7 +130,7 @@ def build(args, parts, contexts):
     from examples.visual_semantic import data, model, words
 
     weights = args.params or ("imagenet" if args.use_pretrained else None)
-    ours = weights if weights and model.card_of(weights) else None  # a model of an earlier run
+    ours = weights if weights and model.is_model(weights) else None  # a model of an earlier run
     still = args.stages[0] == "2a" or args.backbone_lr == 0 or args.freeze_batch_norm
     if still and not weights and not args.resume:
         raise UserError("a frozen backbone keeps what it learned before, and it learned nothing: add --use-pretrained")
@@ -190,7 +190,7 @@ def main(args):
         model.save(
             net, path, stage=name, crop=still.crop, resize=still.resize, keep_aspect=still.keep_aspect,
             dataset=args.dataset, word_vectors=str(args.word_vectors), words=words.pairs(args.words),
-            word_space=args.word_space, loss=args.loss, classifies=classifies and name != "2b", figures=figures,
+            word_space=args.word_space, loss=args.loss, classifies=classifies and name != "2b", metrics=figures,
         )  # fmt: skip
 
     # Stages: each starts from the best epoch of the one before it in the run folder.
@@ -202,7 +202,7 @@ def main(args):
             reader.forget()
         elif not args.use_pretrained and not args.params and stages.frozen(args, name):
             raise UserError(f"stage {name} needs a trained backbone: stage 1 first, --use-pretrained or --params")
-        classifies = name == "1" or net.card.get("classifies", False)
+        classifies = name == "1" or net.metadata.get("classifies", False)
         stage = stages.prepare(name, args, net, parts, reader, contexts, kvstore)
         lr, epochs = stages.settings(args, name)
         if args.find_lr:

@@ -54,12 +54,12 @@ def main(args):
     run = Run.start(args, "visual_semantic-tune")
     net, still = train.build(args, parts, contexts)
     start = {name: p.data(contexts[0]).copy() for name, p in net._collect_params_with_prefix().items()}
-    card = net.card
+    metadata = net.metadata
     reader = data.Reader(net.backbone, still, contexts[0], args.num_workers)
     rows = {}
     for trial in trials(args):
         set_flags(args, trial)
-        net.card = dict(card)
+        net.metadata = dict(metadata)
         for name, parameter in net._collect_params_with_prefix().items():
             parameter.set_data(start[name])
         stage = stages.prepare(args.stage, args, net, parts, reader, contexts, kvstore)

@@ -35,7 +35,7 @@ def open_model(args):
 
     ctx = devices.contexts(args.gpus)[0]
     net = model.load(args.params, ctx)
-    about = net.about
+    about = net.metadata
     own = not (args.dataset or args.captions or args.data_path)
     name = args.dataset or about["dataset"]
     path = about.get("data_path") if own else args.data_path
@@ -63,7 +63,7 @@ def main(args):
 
     net, examined = open_model(args)
     images, sentences = examined.encode(net)
-    measure = net.about["measure"]
+    measure = net.metadata["measure"]
     rows = {"chance": evaluation.chance(examined.part)}
     rows.update(examined.rows(pathlib.Path(args.params).name, images, sentences, measure, args.ties))
     print(f"{args.part}: {examined.part.summary()}")

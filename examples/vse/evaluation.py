@@ -40,7 +40,7 @@ class Examined:
 
     def figures(self, net: VSE) -> dict[str, float]:
         """Recall@1, 5 and 10, median and mean rank both ways, and rsum, see `common.metrics.image_sentence`."""
-        return self.judge(*self.encode(net), net.about["measure"])
+        return self.judge(*self.encode(net), net.metadata["measure"])
 
     def judge(
         self, images: np.ndarray, sentences: np.ndarray, measure: str, folds: bool = False, ties: str = "against"
@@ -111,7 +111,7 @@ def finish(run: Run, rows: dict[str, dict[str, float]], net: VSE, test: Examined
     from examples.vse.gallery import Gallery
 
     images, sentences = test.encode(net)
-    rows.update(test.rows("trained", images, sentences, net.about["measure"], run.args.ties))
+    rows.update(test.rows("trained", images, sentences, net.metadata["measure"], run.args.ties))
     final = dict(rows["trained"])
     final.update({f"{row}_{key}": value for row in rows if row != "trained" for key, value in rows[row].items()})
     run.finish(final)

@@ -57,7 +57,7 @@ def open_gallery(args):
     from examples.vse import data, gallery, pictures
 
     net, examined = open_model(args)
-    part, about = examined.part, net.about
+    part, about = examined.part, net.metadata
     reader = None
     if about["model"]:
         own = net if net.backbone is not None else None
@@ -160,7 +160,7 @@ def app(gallery, reader):
         [] if shown is None else [shown.read(i) if shown.in_memory else shown.images[i] for i in range(len(titles))],
         search_text=by_text,
         search_image=by_image if reader else None,
-        hint=f"A model of {gallery.net.about['dataset']}, {len(texts)} sentences.",
+        hint=f"A model of {gallery.net.metadata['dataset']}, {len(texts)} sentences.",
         examples=texts[:: max(1, len(texts) // 6)][:6],
     )
 

@@ -177,7 +177,7 @@ def main(args):
 
     def save_best(figures):
         if kvstore.rank == 0:
-            model.save(net, saveto, figures=figures)
+            model.save(net, saveto, metrics=figures)
 
     best = trainer.fit(
         run,

@@ -58,7 +58,8 @@ def _models(folder: Path) -> None:
     import mxnet as mx
 
     from common import backbones
-    from common.backbones.pretrained import IMAGENET, save_beside
+    from common.backbones.preprocessing import IMAGENET
+    from common.backbones.pretrained import save_beside
     from common.text.vocabulary import Vocabulary
     from examples.im2vec import modelfile
     from examples.transfer import model as transfer_model

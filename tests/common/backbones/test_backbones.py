@@ -7,7 +7,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from common import backbones
-from common.backbones import pretrained
+from common.backbones.preprocessing import Preprocessing
 from common.files.errors import UserError
 from tests.conftest import require_weights
 
@@ -82,11 +82,11 @@ def test_any_size_gives_the_width_and_maps_and_logits(name, size):
 
 
 def test_normalisation_is_the_formula_in_either_channel_order():
-    rgb = pretrained.Preprocessing((1.0, 2.0, 3.0), (0.5, 0.25, 2.0))
+    rgb = Preprocessing((1.0, 2.0, 3.0), (0.5, 0.25, 2.0))
     x = np.random.default_rng(0).integers(0, 256, (2, 4, 5, 3)).astype(np.uint8)
     for bgr in (False, True):
         for turned in (False, True):
-            layer = backbones.Normalize(pretrained.Preprocessing(rgb.mean, rgb.scale, bgr), turned)
+            layer = backbones.Normalize(Preprocessing(rgb.mean, rgb.scale, bgr), turned)
             layer.initialize()
             expected = (x[..., ::-1] if bgr else x).astype(np.float32)
             expected = ((expected - rgb.mean) * rgb.scale).transpose(0, 3, 1, 2)

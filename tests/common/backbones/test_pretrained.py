@@ -2,11 +2,10 @@
 
 import json
 
-import numpy as np
 import pytest
 
 from common.backbones import pretrained
-from common.backbones.pretrained import CAFFE, IMAGENET, LITE, TF, Preprocessing
+from common.backbones.preprocessing import CAFFE, IMAGENET, Preprocessing
 from common.files import fetch
 from common.files.errors import UserError
 
@@ -35,18 +34,6 @@ def no_store(monkeypatch):
 
     for store in (model_store, gluoncv_store):
         monkeypatch.setattr(store, "get_model_file", unreachable)
-
-
-@pytest.mark.parametrize(("preprocessing", "published"), [
-    (IMAGENET, lambda x: (x / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]),  # torchvision, Gluon
-    (TF, lambda x: x / 127.5 - 1),  # keras.applications.imagenet_utils, mode "tf"
-    (CAFFE, lambda x: x[..., ::-1] - [103.939, 116.779, 123.68]),  # the same, mode "caffe": blue first
-    (LITE, lambda x: (x - 127) / 128),
-])  # fmt: skip
-def test_preprocessing_as_published(preprocessing, published):
-    x = np.random.default_rng(0).uniform(0, 255, (5, 3))
-    channels = x[..., ::-1] if preprocessing.bgr else x
-    np.testing.assert_allclose((channels - preprocessing.mean) * preprocessing.scale, published(x), atol=1e-12)
 
 
 def test_sizes_the_parameters_were_trained_on():

@@ -50,7 +50,7 @@ def test_training_ranks_far_above_chance(trained):
     page = (trained / "report.html").read_text()
     assert "A sentence and its best pictures" in page and "<script" not in page
     net = model.load(trained / "model.params")
-    assert net.vocabulary.counts[2] > 0 and net.about["figures"]["rsum"] == max(r.get("rsum", 0) for r in rows)
+    assert net.vocabulary.counts[2] > 0 and net.metadata["metrics"]["rsum"] == max(r.get("rsum", 0) for r in rows)
 
 
 def test_evaluate_gives_the_figures_of_training(trained, tmp_path, capsys):
@@ -86,7 +86,7 @@ def test_few_data_make_one_batch_and_a_small_folder_says_what_it_holds(tmp_path,
     assert "f8k, train: 8 pictures, 24 captions (3 a picture)" in text and "f8k, dev: 4 pictures" in text
     assert "--batch_size 32 is more than there is to train on: 8 in a batch" in text
     assert "trained, ties as published: picture to sentence" in text
-    assert model.load(tmp_path / "run" / "model.params").about["dim_image"] == 7
+    assert model.load(tmp_path / "run" / "model.params").metadata["dim_image"] == 7
     with pytest.raises(UserError, match="model.params takes features of 7 numbers, these have 6"):
         for part in ("train", "dev", "test"):
             file = tmp_path / f"f8k_{part}_ims.npy"
