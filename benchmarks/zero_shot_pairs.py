@@ -24,8 +24,7 @@ SHOWN = ("zero_shot", "accuracy", "seen", "unseen", "harmonic", "ausuc", "precis
 
 
 def parse_args(argv=None):
-    p = train.parser()
-    p.description = __doc__.splitlines()[0]
+    p = cli.parser(__doc__, train.FLAGS)
     p.add_argument("--output", metavar="FILE.json", help="also write all figures of all pairs")
     p.set_defaults(dataset="folder", batch_size=256, backbone_lr=0.0, use_pretrained=True)
     args = p.parse_args(argv)

@@ -32,18 +32,22 @@ LAUNCHERS = ("local", "ssh", "mpi", "slurm", "sge", "yarn", "kubernetes")
 PATIENCE = 10.0  # seconds that a process has to end in, once it was told to
 PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 LOOPBACK = {"DMLC_PS_ROOT_URI": "127.0.0.1", "DMLC_INTERFACE": "lo", "DMLC_NODE_HOST": "127.0.0.1"}
+FLAGS = {
+    "processes": [
+        ("-n --num-workers", cli.whole(1, 1000), cli.REQUIRED, "processes that train"),
+        ("-s --num-servers", cli.whole(1, 1000), None, "parameter servers (default: as many)"),
+        ("--launcher", cli.choice(*LAUNCHERS), "local", "how the processes are started"),
+        ("-H --host-file", cli.Kind(), None, "one host a line; ssh and mpi need it"),
+        ("--sync-dst-dir", cli.Kind(), None, "ssh and mpi: folder on the hosts that this one is copied to"),
+        ("command", cli.Kind(metavar="-- COMMAND", nargs=argparse.REMAINDER), cli.REQUIRED, "what every process runs"),
+    ],
+}
 
 
 def parse_args(argv=None) -> argparse.Namespace:
     """The flags, and after ``--`` the command."""
-    p = cli.parser(__doc__)
+    p = cli.parser(__doc__, FLAGS)
     p.prog = "python3 -m common.launch"
-    p.add_argument("-n", "--num-workers", type=cli.whole(1, 1000), required=True, help="processes that train")
-    p.add_argument("-s", "--num-servers", type=cli.whole(1, 1000), help="parameter servers (default: as many)")
-    p.add_argument("--launcher", choices=LAUNCHERS, default="local", help="how the processes are started")
-    p.add_argument("-H", "--host-file", help="one host a line; ssh and mpi need it")
-    p.add_argument("--sync-dst-dir", help="ssh and mpi: folder on the hosts that this one is copied to")
-    p.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="what every process runs")
     args = p.parse_args(argv)
     args.command = args.command[1:] if args.command[:1] == ["--"] else args.command
     if not args.command:

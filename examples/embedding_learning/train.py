@@ -9,122 +9,58 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repo
 from common import cli, resume
 
 DATASETS = ("cub200", "cars196", "sop", "cifar10", "cifar100", "omniglot", "emoji", "glyphs", "folder")
+FLAGS = {
+    "data": [
+        *cli.data("cub200", DATASETS),
+        ("--protocol", cli.choice("unseen", "seen"), None, "kind of test; default is unseen, seen of 2 or 3 classes"),
+        ("--unseen", cli.many(cli.CLASS), None, "test classes (omniglot: alphabets); default by data set"),
+        ("--validation-share", cli.unit_float, None, "held out, picks the best epoch; default is 0.1; 0: test does"),
+        cli.IMAGE_SIZE,
+        cli.RESIZE,
+        cli.KEEP_ASPECT,
+        ("--keep-whole", cli.switch, False, "cub200: do not cut pictures to the bounding box"),
+        ("--no-mirror", cli.switch, False, "never mirror in training (always so for characters)"),
+        ("--rotation", cli.degrees, 0.0, "pictures are turned by up to so many degrees in training"),
+    ],
+    "network": [
+        *cli.network("resnet50_v2"),
+        cli.USE_PRETRAINED,
+        ("--embed-dim", cli.width, 128, "numbers in an embedding"),
+        ("--backbone-lr", cli.non_negative_float, 0.01, "factor of --lr for pretrained convolutions; 0 freezes all"),
+        cli.FREEZE_BATCH_NORM,
+    ],
+    "loss": [
+        ("--batch-size", cli.batch_size, None, "images per device in a batch; default is 70, fewer for fewer pictures"),
+        ("--batch-k", cli.batch_size, None, "images per class in a batch; default is 5, more of few classes"),
+        ("--margin", cli.positive_float, 0.2, "margin of the loss"),
+        ("--beta", cli.positive_float, 1.2, "initial boundary beta, a distance"),
+        ("--lr-beta", cli.rate_or_0, 0.1, "learning rate of beta, by SGD with momentum 0.9; 0 fixes it"),
+        ("--nu", cli.non_negative_float, 0.0, "regularisation of beta"),
+    ],
+    "optimisation": [
+        ("--epochs", cli.positive_int, 20, "number of epochs"),
+        ("--epoch-batches", cli.whole(1, 10**6), 200, "batches that make an epoch"),
+        ("--optimizer", cli.one_of(cli.OPTIMIZERS), "adam", "optimizer of the network: adam, sgd, ..."),
+        ("--lr", cli.rate, 1e-4, "learning rate"),
+        ("--steps", cli.float_list, [12, 14, 16, 18], "epochs at which the learning rates change by --factor"),
+        ("--factor", cli.positive_float, 0.5, "the learning rates are multiplied by it at each of --steps"),
+        ("--wd", cli.non_negative_float, 1e-4, "weight decay"),
+        ("--patience", cli.non_negative_int, 0, "stop after so many epochs without a better recall@1; 0 never does"),
+    ],
+    "run": [
+        *cli.run("embedding_learning"),
+        ("--save-model-prefix", cli.stem, "margin_loss_model", "the best model is NAME.params in the run folder"),
+        cli.log_interval(20),
+        cli.SAVE_INTERVAL,
+        ("--keep-all", cli.switch, False, "keep every epoch's checkpoint"),
+        cli.NO_PLOTS,
+    ],
+    "devices": cli.DEVICES,
+}
 
 
 def parse_args(argv=None):
-    p = cli.parser(__doc__)
-    cli.add_shared(p, "embedding_learning", dataset="cub200", datasets=DATASETS, model="resnet50_v2")
-    p.add_argument("--embed-dim", type=cli.width, default=128, metavar="N", help="numbers in an embedding")
-    p.add_argument(
-        "--batch-size",
-        type=cli.batch_size,
-        metavar="N",
-        help="images per device in a batch; default is 70, fewer where the data has fewer classes or pictures",
-    )
-    p.add_argument(
-        "--batch-k",
-        type=cli.batch_size,
-        metavar="N",
-        help="images per class in a batch; default is 5, more of few classes, no more than a class has",
-    )
-    p.add_argument("--epochs", type=cli.positive_int, default=20, metavar="N", help="number of epochs")
-    p.add_argument(
-        "--epoch-batches", type=cli.whole(1, 10**6), default=200, metavar="N", help="batches that make an epoch"
-    )
-    p.add_argument("--optimizer", type=cli.one_of(cli.OPTIMIZERS), default="adam", metavar="NAME",
-                   help="optimizer of the network: adam, sgd, ...")
-    p.add_argument("--lr", type=cli.positive_float, default=1e-4, metavar="RATE", help="learning rate")
-    p.add_argument(
-        "--lr-beta",
-        type=cli.non_negative_float,
-        default=0.1,
-        metavar="RATE",
-        help="learning rate of the boundaries beta, by SGD with momentum 0.9; 0 fixes them",
-    )
-    p.add_argument("--margin", type=cli.positive_float, default=0.2, metavar="X", help="margin of the loss")
-    p.add_argument(
-        "--beta", type=cli.positive_float, default=1.2, metavar="X", help="initial boundary beta, a distance"
-    )
-    p.add_argument("--nu", type=cli.non_negative_float, default=0.0, metavar="X", help="regularisation of beta")
-    p.add_argument(
-        "--factor",
-        type=cli.positive_float,
-        default=0.5,
-        metavar="X",
-        help="the learning rates are multiplied by it at each of --steps",
-    )
-    p.add_argument("--steps", type=cli.float_list, default=[12, 14, 16, 18], metavar="LIST", help="epochs of --factor")
-    p.add_argument("--wd", type=cli.non_negative_float, default=1e-4, metavar="X", help="weight decay")
-    p.add_argument("--use-pretrained", action="store_true", help="start from ImageNet parameters")
-    p.add_argument(
-        "--backbone-lr",
-        type=cli.non_negative_float,
-        default=0.01,
-        metavar="X",
-        help="factor of --lr for pretrained convolutions; 0 freezes the backbone and reads it once",
-    )
-    p.add_argument(
-        "--freeze-batch-norm",
-        action="store_true",
-        help="keep the batch norms of a pretrained network as they are, scales and statistics",
-    )
-    p.add_argument(
-        "--save-model-prefix",
-        type=cli.stem,
-        default="margin_loss_model",
-        metavar="NAME",
-        help="the best model is NAME.params in the run folder",
-    )
-    p.add_argument("--log-interval", type=cli.positive_int, default=20, metavar="N", help="batches between log lines")
-    p.add_argument(
-        "--protocol",
-        choices=["unseen", "seen"],
-        help="evaluate on classes never trained on, or on held-back pictures of the same, looked for among the"
-        " training pictures; default is unseen, seen for a folder of two or three classes",
-    )
-    p.add_argument(
-        "--unseen", nargs="+", metavar="CLASS", help="test classes (omniglot: alphabets); default by data set"
-    )
-    p.add_argument(
-        "--validation-share",
-        type=cli.unit_float,
-        metavar="X",
-        help="share of the training classes (seen: of each class's pictures) that choose the best epoch; default is"
-        " 0.1, 0 where there are too few; 0: the test pictures choose, as the published figures have it",
-    )
-    p.add_argument(
-        "--image-size",
-        type=cli.pixels,
-        metavar="PIXELS",
-        help="side of what the network sees; default is the network's (224 or so; the pictures' own 32 for conv4)",
-    )
-    p.add_argument(
-        "--resize",
-        type=cli.pixels,
-        metavar="PIXELS",
-        help="side before the random crop; default is 8/7 of --image-size (256 for 224)",
-    )
-    p.add_argument("--no-mirror", action="store_true", help="never mirror in training (always so for characters)")
-    p.add_argument("--rotation", type=cli.non_negative_float, default=0.0, metavar="DEGREES", help="random turn, up to")
-    p.add_argument("--keep-aspect", action="store_true", help="resize the shorter side; default squeezes to a square")
-    p.add_argument("--keep-whole", action="store_true", help="cub200: do not cut pictures to the bounding box")
-    p.add_argument(
-        "--save-interval",
-        type=cli.non_negative_int,
-        default=0,
-        metavar="N",
-        help="batches between checkpoints inside an epoch; 0: after each epoch only",
-    )
-    p.add_argument(
-        "--patience",
-        type=cli.non_negative_int,
-        default=0,
-        metavar="N",
-        help="stop after so many epochs without a better recall@1 (see --validation-share); 0 never does",
-    )
-    p.add_argument("--keep-all", action="store_true", help="keep every epoch's checkpoint")
-    p.add_argument("--no-plots", action="store_true", help="no pictures and no report at the end")
-    return resume.parse_args(p, argv, "embedding_learning")
+    return resume.parse_args(cli.parser(__doc__, FLAGS), argv, "embedding_learning")
 
 
 def main(args):

@@ -10,16 +10,18 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repo
 
 from common import cli
 
+FLAGS = {
+    "comparison": [
+        ("runs", cli.many(cli.Kind(metavar="RUN")), cli.REQUIRED, "runs of train.py that differ in their seed alone"),
+        ("--words", cli.FILE, None, "word vectors (.vec, .txt, .bin) of class names; default is glove50 if there"),
+        ("--groups", cli.many(cli.NAME), [], "purity of groups by the beginning of names, e.g. animal-mammal food-"),
+        ("--output", cli.FILE, None, "write the figures as JSON too"),
+    ],
+}
+
 
 def parse_args(argv=None):
-    p = cli.parser(__doc__)
-    p.add_argument("runs", nargs="+", metavar="RUN", help="run folders of train.py that differ in their seed alone")
-    p.add_argument("--words", metavar="FILE", help="word vectors (fastText .vec, GloVe .txt, word2vec .bin) to compare"
-                   " the classes' names by; default is glove50, where ./get_data.sh glove50 has put it")  # fmt: skip
-    p.add_argument("--groups", nargs="+", default=[], metavar="NAME", help="ask for the purity of these groups too, by"
-                   " their names' beginning, e.g. animal-mammal food-")  # fmt: skip
-    p.add_argument("--output", metavar="FILE", help="write the figures as JSON too")
-    return p.parse_args(argv)
+    return cli.parser(__doc__, FLAGS).parse_args(argv)
 
 
 def main(args):

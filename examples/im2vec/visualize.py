@@ -12,23 +12,26 @@ from common import cli
 
 KINDS = ("class", "mean")
 MANY = 100  # classes: with more, heat map and tree show groups, or the first classes
+MODEL = [
+    ("--input", cli.FILE, None, "a model that train.py wrote"),
+    ("--run-dir", cli.DIR, None, "a run folder: its model, and its vectors through training"),
+]
+SUMS = cli.Kind(metavar="SUM", action="append")
+FLAGS = {
+    "model": [
+        cli.Alternatives(MODEL, required=True),
+        ("--vectors", cli.choice(*KINDS, metavar="KIND"), None, "class: learned; mean: of f(x); default is the stable"),
+    ],
+    "pictures": [
+        ("--output", cli.DIR, None, "where to write; default is --run-dir, or a folder called as --input"),
+        ("--analogy", SUMS, [], "classes nearest to a sum such as 'lion - tiger + wolf'; may be given again"),
+        ("--nearest", cli.whole(1, 10**9, "K"), 5, "nearest classes listed for each"),
+    ],
+}
 
 
 def parse_args(argv=None):
-    p = cli.parser(__doc__)
-    source = p.add_mutually_exclusive_group(required=True)
-    source.add_argument("--input", metavar="FILE", help="a model that train.py wrote")
-    source.add_argument("--run-dir", metavar="DIR", help="a run folder: its model, and its vectors through training")
-    p.add_argument(
-        "--output", metavar="DIR", help="where to write; default is --run-dir, or a folder called as --input"
-    )
-    p.add_argument("--vectors", choices=KINDS, metavar="KIND",
-                   help="class: the learned vectors; mean: the mean of f(x) over each class's pictures; default is what"
-                   " train.py found to be stable")  # fmt: skip
-    p.add_argument("--analogy", action="append", default=[], metavar="SUM",
-                   help="classes nearest to a sum such as 'lion - tiger + wolf'; may be given again")  # fmt: skip
-    p.add_argument("--nearest", type=cli.positive_int, default=5, metavar="K", help="nearest classes listed for each")
-    return p.parse_args(argv)
+    return cli.parser(__doc__, FLAGS).parse_args(argv)
 
 
 def main(args):

@@ -10,14 +10,18 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repo
 
 from common import cli
 
+FLAGS = {
+    "prediction": [
+        ("pictures", cli.many(cli.FILE), cli.REQUIRED, "pictures"),
+        ("--params", cli.FILE, cli.REQUIRED, "model.params of train.py's run folder"),
+        ("--batch-size", cli.batch_size, 16, "pictures a forward pass takes"),
+        cli.NUM_WORKERS,
+    ],
+}
+
 
 def parse_args(argv=None):
-    p = cli.parser(__doc__)
-    p.add_argument("pictures", nargs="+", metavar="FILE", help="pictures")
-    p.add_argument("--params", required=True, metavar="FILE", help="model.params of train.py's run folder")
-    p.add_argument("--batch-size", type=cli.batch_size, default=16, metavar="N", help="pictures a forward pass takes")
-    p.add_argument("--num-workers", type=cli.whole(1, 256), default=2, metavar="N", help="threads that decode pictures")
-    return p.parse_args(argv)
+    return cli.parser(__doc__, FLAGS).parse_args(argv)
 
 
 def main(args):

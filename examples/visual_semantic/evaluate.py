@@ -7,33 +7,30 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repository: runs without an install
 
 from common import cli
-from examples.visual_semantic.train import DATASETS, SHIPPED, add_data
+from examples.visual_semantic.train import DATASETS, SHIPPED, SPLIT
+
+FLAGS = {
+    "data": [
+        ("--dataset", cli.choice(*DATASETS, metavar="NAME"), None, "data set; default is the model's own"),
+        ("--data-path", cli.DIR, None, "folder of the data"),
+        *SPLIT,
+        cli.ON_ERROR,
+        cli.NUM_WORKERS,
+        cli.seed("as in training"),
+    ],
+    "evaluation": [
+        cli.model_file(SHIPPED),
+        ("--handicap", cli.non_negative_float, 0.0, "taken off cosines of seen classes (calibrated stacking)"),
+        ("--no-baselines", cli.switch, False, "leave out ridge regression and ConSE, which read all pictures"),
+        ("--classifier", cli.FILE, None, "the model of stage 1, for ConSE; default is beside --params"),
+        ("--output", cli.Kind(metavar="FILE.json"), None, "also write the figures"),
+        cli.GPU,
+    ],
+}
 
 
 def parse_args(argv=None):
-    p = cli.parser(__doc__)
-    p.add_argument("--params", default=SHIPPED, metavar="FILE", help="a model of train.py; default is the shipped one")
-    p.add_argument("--dataset", choices=DATASETS, metavar="NAME", help="data set; default is the model's own")
-    p.add_argument("--data-path", metavar="DIR", help="folder of the data")
-    add_data(p, words=False)
-    p.add_argument("--seed", type=cli.seed_number, default=123, metavar="N", help="as in training")
-    p.add_argument(
-        "--handicap", type=cli.non_negative_float, default=0.0, metavar="X",
-        help="taken off the cosines of seen classes where unseen ones compete (calibrated stacking)",
-    )  # fmt: skip
-    p.add_argument(
-        "--no-baselines", action="store_true", help="leave out ridge regression and ConSE, which read all pictures"
-    )
-    p.add_argument(
-        "--classifier", metavar="FILE", help="the model of stage 1, for ConSE; default is beside --params"
-    )  # fmt: skip
-    p.add_argument("--output", metavar="FILE.json", help="also write the figures")
-    p.add_argument(
-        "--on-error", default="stop", choices=cli.ON_ERROR, help="a picture that cannot be read: stop, or skip it"
-    )
-    p.add_argument("--num-workers", type=cli.threads, default=2, metavar="N", help="threads that decode")
-    p.add_argument("--gpus", type=cli.int_list, default=[], metavar="LIST", help="GPU to use; empty means CPU")
-    return p.parse_args(argv)
+    return cli.parser(__doc__, FLAGS).parse_args(argv)
 
 
 def main(args):
