@@ -29,7 +29,7 @@ def model(args, dataset: Dataset, contexts) -> modelfile.Model:
         return modelfile.load(args.input, contexts)
     train, groups = dataset.train, data.groups(dataset)
     weights = args.params or ("imagenet" if args.use_pretrained else None)
-    config = {
+    metadata = {
         "dataset": args.dataset,
         "classes": train.class_names,
         "counts": np.bincount(train.labels, minlength=len(train.class_names)).tolist(),
@@ -44,7 +44,7 @@ def model(args, dataset: Dataset, contexts) -> modelfile.Model:
         "negatives": args.negatives,
         "epochs": 0,
     }
-    return modelfile.build(config, weights, contexts)
+    return modelfile.build(metadata, weights, contexts)
 
 
 def run(args, dataset: Dataset, model: modelfile.Model, kvstore) -> Run:
@@ -56,8 +56,6 @@ def run(args, dataset: Dataset, model: modelfile.Model, kvstore) -> Run:
     }  # fmt: skip
     found = Run.start(args, "im2vec", kvstore.rank, counts)
     walk.write(train.skipped, found.folder / "skipped.txt")
-    found.log(
-        f"{args.dataset}: {len(train)} pictures of {classes} classes, {len(test)} held back; {model.metadata['model']} at"
-        f" {model.net.size} px, objective {model.metadata['objective']}"
-    )
+    network = f"{model.metadata['model']} at {model.net.size} px, objective {model.metadata['objective']}"
+    found.log(f"{args.dataset}: {len(train)} pictures of {classes} classes, {len(test)} held back; {network}")
     return found

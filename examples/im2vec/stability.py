@@ -93,7 +93,7 @@ class Training:
 
     Parameters
     ----------
-    config : dict
+    metadata : dict
         Of the model, see `examples.im2vec.modelfile.Model`.
     classes : (m,) int
         Which of the model's classes the pictures are of; labels are indices of it.
@@ -105,19 +105,19 @@ class Training:
         Of train.py: ``epochs`` (of which `MAX_EPOCHS` are done at most), ``batch_size`` and ``seed``.
     """
 
-    def __init__(self, config: dict, classes: np.ndarray, options: Sequence[dict], head: bool, args):
-        self.config, self.options, self.head = config, options, head
+    def __init__(self, metadata: dict, classes: np.ndarray, options: Sequence[dict], head: bool, args):
+        self.metadata, self.options, self.head = metadata, options, head
         self.epochs, self.batch_size, self.seed = min(args.epochs, MAX_EPOCHS), args.batch_size, args.seed
-        groups = config["groups"]
+        groups = metadata["groups"]
         self.groups = None if groups is None else np.unique(np.asarray(groups)[classes], return_inverse=True)[1]
 
     def __call__(self, rows: np.ndarray, labels: np.ndarray, number: int):
         """Train on `rows`; the values to start from differ with `number`."""
         mx.random.seed(self.seed + number)
-        config, options = self.config, self.options
-        dim = config["dim"] if self.head else rows.shape[1]
-        head = model.head(rows.shape[1], dim, config["objective"] == "negative") if self.head else None
-        objective = objectives.create(config["objective"], np.bincount(labels), dim, config["negatives"], self.groups)
+        metadata, options = self.metadata, self.options
+        dim = metadata["dim"] if self.head else rows.shape[1]
+        head = model.head(rows.shape[1], dim, metadata["objective"] == "negative") if self.head else None
+        objective = objectives.create(metadata["objective"], np.bincount(labels), dim, metadata["negatives"], self.groups)
         objective.initialize()
         groups = [(objective.collect_params(), "sgd", options[1])]
         if head:
@@ -175,7 +175,7 @@ def choose(rows, labels, decays: Sequence[float], fit_with: Callable, seed: int,
 
 
 def choose_on_features(
-    run, args, config: dict, features: data.Rows, decays: Sequence[float], options: Callable
+    run, args, metadata: dict, features: data.Rows, decays: Sequence[float], options: Callable
 ) -> dict | None:
     """`choose` for a run on frozen features, kept in the run's folder, where a resumed run finds it.
 
@@ -184,7 +184,7 @@ def choose_on_features(
     run : common.run.Run
     args : argparse.Namespace
         Of train.py.
-    config : dict
+    metadata : dict
         Of the model.
     features : data.Rows
         Of all training pictures.
@@ -206,21 +206,21 @@ def choose_on_features(
         decays = decays[:1]
 
     def fit_with(decay):
-        return Training(config, usable(labels), options(decay), True, args)
+        return Training(metadata, usable(labels), options(decay), True, args)
 
     agreement = choose(features.features, labels, decays, fit_with, args.seed, run.log)
     write_json(file, agreement)
     return agreement
 
 
-def of_vectors(args, config: dict, vectors: np.ndarray, labels: np.ndarray, options: Sequence[dict]) -> dict | None:
+def of_vectors(args, metadata: dict, vectors: np.ndarray, labels: np.ndarray, options: Sequence[dict]) -> dict | None:
     """`compare` for f(x) that is shared by both halves.
 
     Parameters
     ----------
     args : argparse.Namespace
         Of train.py.
-    config : dict
+    metadata : dict
         Of the model.
     vectors : (n, d) float32
         f(x) of all training pictures.
@@ -231,7 +231,7 @@ def of_vectors(args, config: dict, vectors: np.ndarray, labels: np.ndarray, opti
     split = halves(labels, args.seed)
     if split is None:
         return None
-    return compare(vectors, labels, split, Training(config, usable(labels), options, False, args))
+    return compare(vectors, labels, split, Training(metadata, usable(labels), options, False, args))
 
 
 def metrics_of(agreement: dict | None) -> dict[str, float]:

@@ -92,7 +92,7 @@ def main(args):
     # The network f(x) and the objective, which holds the class vectors: new, or those of --input.
     mx.random.seed(args.seed)
     model = prepare.model(args, dataset, contexts)
-    net, objective, config = model.net, model.objective, model.metadata
+    net, objective, metadata = model.net, model.objective, model.metadata
     for block in (net, objective):
         block.hybridize(static_alloc=True, static_shape=True)
     run = prepare.run(args, dataset, model, kvstore)
@@ -100,24 +100,24 @@ def main(args):
     # Batches of pictures, or of their features, which a frozen backbone gives once for all.
     batch_size = data.batch_size(args.batch_size, len(train), len(contexts), kvstore.num_workers)
     sampler = Shuffled(len(train), batch_size, args.seed, kvstore.rank, kvstore.num_workers)
-    is_frozen = config["pretrained"] and args.backbone_lr == 0
+    is_frozen = metadata["pretrained"] and args.backbone_lr == 0
     if is_frozen:
         encode, loader, eval_loaders = data.frozen(net, train, test, sampler, args)
     else:
         encode, loader, eval_loaders = data.moving(net, train, test, sampler, args, kvstore.rank)
 
     # The weight decay; on frozen features one with which the vectors do not depend on the choice of pictures.
-    setting = len(train.class_names), config["objective"], is_frozen
+    setting = len(train.class_names), metadata["objective"], is_frozen
     decays, agreement = sgd.decays(args.weight_decay, *setting), None
     if is_frozen and kvstore.num_workers == 1:
         options = functools.partial(sgd.options, args, *setting)
-        agreement = stability.choose_on_features(run, args, config, eval_loaders[0], decays, options)
+        agreement = stability.choose_on_features(run, args, metadata, eval_loaders[0], decays, options)
     decay = agreement["decay"] if agreement else decays[0]
 
     # SGD for the network, or for its last layer alone, and for the class vectors.
     options = sgd.options(args, *setting, decay)
     learned = net.head if is_frozen else net
-    if config["pretrained"]:
+    if metadata["pretrained"]:
         net.backbone.collect_params().setattr("lr_mult", args.backbone_lr)
     groups = [(block.collect_params(), "sgd", own) for block, own in zip((learned, objective), options)]
     trainer = optimizer.trainer(groups, kvstore)
@@ -152,8 +152,8 @@ def main(args):
     if kvstore.rank == 0:
         vectors, test_vectors = (evaluation.encode(encode, loader) for loader in eval_loaders)
         if not is_frozen:
-            agreement = stability.of_vectors(args, config, vectors, train.labels, options)
-        config.update(epochs=config["epochs"] + args.epochs, stability=agreement)
+            agreement = stability.of_vectors(args, metadata, vectors, train.labels, options)
+        metadata.update(epochs=metadata["epochs"] + args.epochs, stability=agreement)
         result.save(run, model, dataset, vectors, test_vectors, session.metrics)
 
 
