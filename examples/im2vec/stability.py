@@ -114,10 +114,10 @@ class Training:
     def __call__(self, rows: np.ndarray, labels: np.ndarray, number: int):
         """Train on `rows`; the values to start from differ with `number`."""
         mx.random.seed(self.seed + number)
-        metadata, options = self.metadata, self.options
-        dim = metadata["dim"] if self.head else rows.shape[1]
-        head = model.head(rows.shape[1], dim, metadata["objective"] == "negative") if self.head else None
-        objective = objectives.create(metadata["objective"], np.bincount(labels), dim, metadata["negatives"], self.groups)
+        name, negatives, options = self.metadata["objective"], self.metadata["negatives"], self.options
+        dim = self.metadata["dim"] if self.head else rows.shape[1]
+        head = model.head(rows.shape[1], dim, name == "negative") if self.head else None
+        objective = objectives.create(name, np.bincount(labels), dim, negatives, self.groups)
         objective.initialize()
         groups = [(objective.collect_params(), "sgd", options[1])]
         if head:
