@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from common import devices
+from common.backbones import features
 from common.data.sets import ImageSet
 from common.data.transforms import Eval
 from common.data.walk import shown
@@ -25,7 +26,7 @@ def embed(paths: Sequence[Path], params, gpus: Sequence[int] = (), num_workers: 
     net, metadata = model.load(params, context)
     pictures = ImageSet(list(paths), np.zeros(len(paths), np.int64), [""])
     transform = Eval(metadata["resize"], metadata["crop"], metadata["keep_aspect"])
-    return data.embed(net, data.in_order(pictures, transform, num_workers)(), context)
+    return features.encode(net, data.in_order(pictures, transform, num_workers).epoch(), context)
 
 
 def write(output: Path, paths: Sequence[Path], vectors: np.ndarray) -> None:

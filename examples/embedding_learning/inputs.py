@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from common.backbones.features import encode
 from common.data.loader import Loader
 from examples.embedding_learning import data
 
@@ -42,21 +43,21 @@ class Inputs:
         self._transform = data.eval_transform(args, size)
         if args.backbone_lr == 0:
             self._sets = {name: self._features(name) for name in self.pictures}
-            self.embed, self.loader = net.embed, data.FeatureBatches(self._sets["train"], sampler)
+            self.embed, self.loader = net.embed, self._sets["train"].sampled(sampler)
         else:
             self._sets, self.embed = self.pictures, net
             transform = data.train_transform(args, size)
             self.loader = Loader(parts.train, transform, sampler, args.num_workers, args.seed, rank)
         self._in_order = {
-            name: data.in_order(part, self._transform, args.num_workers) for name, part in self._sets.items()
+            name: data.in_order(split, self._transform, args.num_workers) for name, split in self._sets.items()
         }
 
-    def _features(self, name: str) -> data.FeatureSet:
+    def _features(self, name: str):
         return data.read(self._backbone, self.pictures[name], self._transform, self._ctx, self._args.num_workers)
 
     def embeddings(self, name: str) -> np.ndarray:
         """Of all pictures of a split by the network as it is now: (n, embed_dim) float32."""
-        return data.embed(self.embed, self._in_order[name](), self._ctx)
+        return encode(self.embed, self._in_order[name].epoch(), self._ctx)
 
     def features(self, name: str) -> np.ndarray:
         """Of all pictures of a split by the backbone: (n, width) float32."""

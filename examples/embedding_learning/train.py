@@ -103,7 +103,7 @@ def main(args):
 
     # Loss: which negatives an anchor sees, and how far they should be.
     miner = DistanceWeightedMiner(args.embed_dim, args.batch_k)
-    loss = MarginLoss(args.margin, args.nu, classes, args.beta, learn_beta=args.lr_beta > 0)
+    loss = MarginLoss(classes, args.margin, args.beta, args.nu, learn_beta=args.lr_beta > 0)
     loss.initialize(ctx=contexts)
     miner.hybridize(static_alloc=True, static_shape=True)
     loss.hybridize(static_alloc=True, static_shape=True)
@@ -140,7 +140,7 @@ def main(args):
                     embeddings = read.embed(x)
                     with autograd.pause():
                         pairs = miner(embeddings, y)
-                    losses.append(loss(embeddings, y, *pairs))
+                    losses.append(loss(embeddings, y, pairs))
             autograd.backward(losses)
             trainer.step(len(batch.labels) * kvstore.num_workers)
             session.add(loss=losses)

@@ -30,6 +30,7 @@ def main(args):
     from common.files.disk import write_json
     from common.files.errors import UserError
     from common.files.paths import data_dir
+    from common.show import tables
     from examples.im2vec import evaluation
 
     runs = [read(folder) for folder in args.runs]
@@ -55,10 +56,8 @@ def main(args):
           f" objective {about['objective']}; accuracy {spread(accuracy)}")  # fmt: skip
     if about["groups"]:
         print("by chance " + ", ".join(f"{name} {chance(about['groups'], kept):.3f}" for name, kept in asked.items()))
-    columns = list(figures["class vectors"])
-    print(f"{'':16}" + "".join(f"{name:>24}" for name in columns))
-    for row, cells in figures.items():
-        print(f"{row:16}" + "".join(f"{spread(cells[name]):>24}" for name in columns))
+    spreads = {row: {name: spread(values) for name, values in cells.items()} for row, cells in figures.items()}
+    print(tables.table(spreads))
     together = np.mean([run["class vectors"] for run in runs], axis=0)
     for name, found in list(evaluation.nearest(together, about["classes"], 3).items())[:20]:
         print(f"{name}: {', '.join(f'{other} {cosine:.2f}' for other, cosine in found)}")

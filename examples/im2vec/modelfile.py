@@ -48,7 +48,7 @@ class Model:
     """
 
     net: model.Im2Vec
-    objective: objectives._Objective
+    objective: objectives.Objective
     metadata: dict
     means: np.ndarray | None = None
     examples: np.ndarray | None = None

@@ -16,7 +16,9 @@ import numpy as np
 from mxnet import autograd
 
 from common import metrics
+from common.data.features import FeatureSet
 from common.data.samplers import Shuffled
+from common.data.splits import split_halves
 from common.files.disk import write_json
 from common.files.errors import reading
 from common.train import optimizer, schedule
@@ -31,15 +33,8 @@ NAMES = {"class": "class vectors", "mean": "means of f(x)"}
 
 
 def halves(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """Indices of two halves of the pictures of each class that has two; None for fewer than `MIN_CLASSES` of these."""
-    rng, found, kept = np.random.default_rng(seed), ([], []), usable(labels)
-    if len(kept) < MIN_CLASSES:
-        return None
-    for label in kept:
-        members = rng.permutation(np.flatnonzero(labels == label))
-        for half, chosen in zip(found, np.array_split(members, 2)):
-            half.append(chosen)
-    return np.sort(np.concatenate(found[0])), np.sort(np.concatenate(found[1]))
+    """Indices of two halves of the pictures of each class that has two; None with fewer than `MIN_CLASSES` of these."""
+    return None if len(usable(labels)) < MIN_CLASSES else split_halves(labels, seed)
 
 
 def usable(labels: np.ndarray) -> np.ndarray:
@@ -78,7 +73,7 @@ def compare(rows: np.ndarray, labels: np.ndarray, split: Sequence[np.ndarray], f
         learned.append(evaluation.similarity(vectors))
         means.append(evaluation.similarity(evaluation.class_means(seen, labels[own], len(classes))))
         scores = evaluation.scores(objective, unseen)
-        right.append(metrics.accuracy_at_k(scores, labels[other], (1,))["hit@1"])
+        right.append(metrics.accuracy_at_k(scores, labels[other], (1,))["accuracy"])
     return {"class": _agreement(learned), "mean": _agreement(means), "accuracy": float(np.mean(right))}
 
 
@@ -132,7 +127,7 @@ class Training:
         sampler = Shuffled(len(labels), data.batch_size(self.batch_size, len(labels)), seed)
         for epoch in range(self.epochs):
             trainer.optimizer.scale_rates(schedule.half_cosine(epoch, self.epochs))
-            for batch in data.Rows(rows, labels, sampler).epoch(epoch):
+            for batch in FeatureSet(rows, labels, sampler=sampler).epoch(epoch):
                 seed_everything(seed, epoch, batch.number, 0)
                 x, y = mx.nd.array(batch.images), mx.nd.array(batch.labels, dtype="int32")
                 with autograd.record():
@@ -175,7 +170,7 @@ def choose(rows, labels, decays: Sequence[float], fit_with: Callable, seed: int,
 
 
 def choose_on_features(
-    run, args, metadata: dict, features: data.Rows, decays: Sequence[float], options: Callable
+    run, args, metadata: dict, features: FeatureSet, decays: Sequence[float], options: Callable
 ) -> dict | None:
     """`choose` for a run on frozen features, kept in the run's folder, where a resumed run finds it.
 
@@ -186,7 +181,7 @@ def choose_on_features(
         Of train.py.
     metadata : dict
         Of the model.
-    features : data.Rows
+    features : FeatureSet
         Of all training pictures.
     decays : sequence of float
         See `choose`.

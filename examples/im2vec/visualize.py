@@ -83,13 +83,14 @@ def draw(model, folder, run_dir=None, history=(), kind=None, analogies=(), k=5, 
     shown, shown_names, what = outline(table, model.metadata)
 
     varied = np.ptp(table, axis=0).any()
-    places = directions @ plots.principal(directions)[0]
-    share = f"; the two axes hold {plots.principal(directions)[1].sum():.0%} of the variance" if varied else ""
+    axes, fractions = plots.principal(directions)
+    places = directions @ axes
+    share = f"; the two axes hold {fractions.sum():.0%} of the variance" if varied else ""
     drawn = {
         "similarity": plots.cosines(shown, shown_names, plots_dir / "similarity.png"),
         "tree": plots.dendrogram(shown, shown_names, plots_dir / "dendrogram.png"),
         "pca": pictures.class_map(
-            pictures.unit_square(places), model.examples, names, plots_dir / "pca.png",
+            plots.unit_square(places), model.examples, names, plots_dir / "pca.png",
             f"PCA of {len(names)} {called}{share}",
         ),
         "tsne": neighbourhood(table, model, called, plots_dir / "tsne.png", log),
@@ -136,7 +137,7 @@ def neighbourhood(table, model, called, path, log):
         told = f"no map by t-SNE of the {called}: {why}"
         log(told)
         return told
-    coords = pictures.unit_square(pictures.neighbour_map(evaluation.directions(table)))
+    coords = plots.unit_square(plots.neighbour_map(evaluation.directions(table)))
     names, title = model.metadata["classes"], f"t-SNE of {len(table)} {called}"
     return pictures.class_map(coords, model.examples, names, path, title)
 

@@ -7,8 +7,6 @@ import numpy as np
 from mxnet import autograd, gluon
 
 from common import devices
-from common.backbones.pretrained import save_beside
-from common.files.disk import atomic, save_arrays
 from common.files.errors import UserError
 from common.train import optimizer, trainer
 from examples.transfer import inputs
@@ -101,14 +99,6 @@ def filled(images, labels, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarr
     rows = np.minimum(np.arange(m), n - 1)
     weights = np.where(np.arange(m) < n, m / n, 0).astype(np.float32).reshape(-1, 1)
     return images[rows], labels[rows], weights
-
-
-def save(net, path) -> None:
-    """Write the backbone's values, and what pictures have to be for it, where predict.py finds them."""
-    with atomic(path) as beside:
-        values = {name: p.list_data()[0] for name, p in net._collect_params_with_prefix().items()}
-        save_arrays(beside, {name: value.as_in_context(mx.cpu()) for name, value in values.items()})
-    save_beside(path, net.preprocessing)
 
 
 def dense(classifier, seed: int, ctx) -> gluon.nn.Dense:

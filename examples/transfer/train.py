@@ -71,6 +71,7 @@ def main(args):
 
     from common import devices
     from common.data import walk
+    from common.data.splits import split_stratified
     from common.run import Run
     from examples.transfer import evaluation, model, outputs
 
@@ -82,7 +83,7 @@ def main(args):
     if args.features:
         vectors, names = outputs.load(args.features)
         classes, labels = np.unique(names, return_inverse=True)
-        image_set, (train, test) = None, split(labels, args.test_share, args.seed)
+        image_set, (train, test) = None, split_stratified(labels, args.test_share, args.seed)
     else:
         image_set, train, test = pictures(args)
         classes, labels = np.array(image_set.class_names), image_set.labels
@@ -128,7 +129,7 @@ def main(args):
             return
         vectors = read_features(args, net, image_set, run, "finetuned")
         classifier = fit(vectors, train)
-        figures["accuracy_before_fine_tuning"] = figures["accuracy"]
+        figures["before_fine_tuning_accuracy"] = figures["accuracy"]
         figures["accuracy"] = evaluation.accuracy(classifier, vectors[test], labels[test])
         run.log(f"accuracy on {len(test)} held-back pictures after fine-tuning {figures['accuracy']:.4f}")
 
@@ -139,21 +140,8 @@ def main(args):
     run.log(f"{run.folder / 'model.params'}, {page}")
 
 
-def split(labels, share: float, seed: int):
-    """Places of the pictures to learn from and of those held back, `share` of each class."""
-    import numpy as np
-    from sklearn.model_selection import train_test_split
-
-    try:
-        return train_test_split(np.arange(len(labels)), test_size=share, stratify=labels, random_state=seed)
-    except ValueError as error:
-        raise UserError(f"--test-share {share}: {error}") from error
-
-
 def pictures(args):
-    """All pictures of the data set as one ImageSet, and the places of those to learn from and of those held back."""
-    import dataclasses
-
+    """All pictures of the data set as one ImageSet, and the indices of those to learn from and of those held back."""
     import numpy as np
 
     from common.data import sets
@@ -161,19 +149,9 @@ def pictures(args):
     data = sets.load(
         args.dataset, args.data_path, "seen", args.seed, args.test_share, on_error=args.on_error
     )
-    parts = data.train, data.test
-    in_memory = all(part.in_memory for part in parts)
-    boxes = None if parts[0].boxes is None else np.concatenate([part.boxes for part in parts])
-    images = [part.images for part in parts]
-    whole = dataclasses.replace(
-        data.train,
-        images=np.concatenate(images) if in_memory else [path for part in images for path in part],
-        labels=np.concatenate([part.labels for part in parts]),
-        boxes=boxes,
-        domains=None,
-    )
-    places = np.arange(len(whole))
-    return whole, places[: len(data.train)], places[len(data.train) :]
+    whole = sets.ImageSet.concat([data.train, data.test])
+    indices = np.arange(len(whole))
+    return whole, indices[: len(data.train)], indices[len(data.train) :]
 
 
 def backbone(args):

@@ -62,7 +62,7 @@ def main(args):
     if guesses:
         mixed = [evaluation.conse(logits, net.words[:seen]) for logits in guesses]
         rows["ConSE"] = figures(mixed)
-        rows["classifier"] = {"accuracy": metrics.accuracy_at_k(guesses[0], parts.valid.labels, (1,))["hit@1"]}
+        rows["classifier"] = {"accuracy": metrics.accuracy_at_k(guesses[0], parts.valid.labels, (1,))["accuracy"]}
     rows["trained"] = figures(ours)
     if guesses:
         rows["trained and ConSE"] = figures([evaluation.together(*pair) for pair in zip(ours, mixed)])

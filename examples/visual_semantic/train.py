@@ -247,9 +247,9 @@ def lowered(run):
 def draw(run, rows):
     """Curves of every stage, and a page."""
     from common.run import read_history
-    from common.show import plots, report
+    from common.show import plots, report, tables
 
-    sections = [("Figures", [{m: {name: f"{value:.3f}" for name, value in row.items()} for m, row in rows.items()}])]
+    sections = [("Figures", [tables.cells(rows)])]
     for folder in sorted(run.folder.glob("stage*")):
         names = ["loss", "valid_loss", "accuracy", "cosine"]
         path = plots.curves(read_history(folder), run.plots / f"{folder.name}.png", names)

@@ -122,10 +122,10 @@ def shown(trial):
 
 def table(rows):
     """All combinations, the best first; the score is the accuracy, and the loss where that is the same."""
-    lines = [f"{'lr':>10}{'wd':>10}{'augmentation':>15}{'accuracy':>10}"]
-    for (lr, wd, kind), accuracy in sorted(rows.items(), key=lambda row: -row[1]):
-        lines.append(f"{lr:>10g}{wd:>10g}{kind:>15}{accuracy:>10.4f}")
-    return "\n".join(lines)
+    from common.show import tables
+
+    ordered = sorted(rows.items(), key=lambda row: -row[1])
+    return tables.table({shown(trial): {"accuracy": score} for trial, score in ordered}, form=".4f")
 
 
 if __name__ == "__main__":

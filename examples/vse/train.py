@@ -85,6 +85,7 @@ def main(args):
     from common.train import optimizer
     from common.train.session import Session
     from examples.vse import data, evaluation, model, pictures, prepare
+    from examples.vse.losses import RankingLoss
 
     contexts = devices.contexts(args.gpus, args.num_cpus)
     kvstore = devices.kvstore(args.kvstore)
@@ -100,7 +101,7 @@ def main(args):
     net.hybridize(static_alloc=True)
 
     # Loss: all negatives of the batch, or (after some epochs of these) the hardest of each picture and sentence.
-    losses = {kind: model.RankingLoss(args.margin, kind == "max", args.measure) for kind in ("sum", "max")}
+    losses = {kind: RankingLoss(args.margin, kind == "max", args.measure) for kind in ("sum", "max")}
     for loss in losses.values():
         loss.hybridize(static_alloc=True)
 

@@ -39,7 +39,7 @@ net.add(
 )
 net.initialize(mx.init.Xavier(), ctx=contexts)
 net.hybridize(static_alloc=True, static_shape=True)
-loss, miner = MarginLoss(0.2, 0.01, 10), DistanceWeightedMiner(6, 3)
+loss, miner = MarginLoss(10, nu=0.01), DistanceWeightedMiner(6, 3)
 loss.initialize(ctx=contexts)
 options = [(net.collect_params(), "adam", {"learning_rate": 0.01}), (loss.collect_params(), "sgd", {"momentum": 0.9})]
 updater = optimizer.trainer(options)
@@ -71,7 +71,7 @@ for epoch in session.epochs(6):
                 embeddings = net(x)
                 with autograd.pause():
                     pairs = miner(embeddings, y)
-                losses.append(loss(embeddings, y, *pairs))
+                losses.append(loss(embeddings, y, pairs))
         autograd.backward(losses)
         updater.step(len(batch.labels))
         session.add(loss=losses)

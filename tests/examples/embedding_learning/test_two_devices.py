@@ -78,7 +78,7 @@ class InTurn:
             net = model.EmbeddingNet(backbones.create(args.model, size=SIZE), args.embed_dim)
             mx.random.seed(args.seed)
             net.initialize(mx.init.Xavier(magnitude=2))
-            loss = MarginLoss(args.margin, args.nu, len(train_set.class_names), args.beta)
+            loss = MarginLoss(len(train_set.class_names), args.margin, args.beta, args.nu)
             loss.initialize()
             self.replicas.append((net, loss))
         self.miner = DistanceWeightedMiner(args.embed_dim, args.batch_k)
@@ -108,7 +108,7 @@ class InTurn:
                     embeddings = net(x)
                     with autograd.pause():
                         pairs = self.miner(embeddings, y)
-                    value = loss(embeddings, y, *pairs)
+                    value = loss(embeddings, y, pairs)
                 value.backward()
             first, second = self.parameters(0), self.parameters(1)
             for name, parameter in first.items():

@@ -8,6 +8,7 @@ from mxnet import autograd, gluon
 from common.files.errors import UserError
 from common.text.vocabulary import Vocabulary
 from examples.vse import model, recurrent
+from examples.vse.losses import RankingLoss
 
 WORDS = [f"w{i}" for i in range(8)]
 
@@ -133,7 +134,7 @@ def test_steps_without_waiting_follow_the_gradient():
         images, words = mx.nd.ones((3, 5)), np.array([[2, 3, 4], [5, 3, 2], [0, 0, 0]])
         for _ in range(20):
             with autograd.record():
-                loss = model.RankingLoss(0.9)(*net(images, words))
+                loss = RankingLoss(0.9)(*net(images, words))
             net.backward([loss])
             if wait:
                 mx.nd.waitall()
