@@ -106,14 +106,18 @@ def test_resume_input_output_continues_a_and_leaves_it_untouched(cifar100, first
 @pytest.mark.slow
 def test_a_stopped_run_goes_on_bit_for_bit(cifar100, first, tmp_path, monkeypatch):
     """The same run, killed in its second epoch and resumed, gives the same model."""
-    from common.train import trainer
+    from common.train.session import Session
 
-    def stop(*args, **kwargs):
-        raise KeyboardInterrupt
+    batches = Session.batches
+
+    def stopped(session, loader, epoch):
+        for number, batch in enumerate(batches(session, loader, epoch)):
+            if (epoch, number) == (1, 3):
+                raise KeyboardInterrupt
+            yield batch
 
     with monkeypatch.context() as patch:
-        seed = trainer.seed_everything
-        patch.setattr(trainer, "seed_everything", lambda s, e, b, r: stop() if (e, b) == (1, 3) else seed(s, e, b, r))
+        patch.setattr(Session, "batches", stopped)
         with pytest.raises(KeyboardInterrupt):
             run(cifar100, tmp_path, "--classes", "lion", "tiger", "wolf", "--no-plots")
     run(cifar100, tmp_path, "--classes", "lion", "tiger", "wolf", "--no-plots", "--resume")
@@ -251,13 +255,13 @@ def test_wrong_flags_end_with_one_line_and_status_2(flags, message, capsys):
      (["--objective", "softmax", "--lr", "0.2"], 100, True, (0.2, 0.2), 0.01)],
 )  # fmt: skip
 def test_rate_and_decay_fit_the_number_of_classes(flags, classes, frozen, rates, decay):
-    from examples.im2vec import stability
+    from examples.im2vec import sgd
 
     args = train.parse_args(flags)
-    decays = stability.decays(args.weight_decay, classes, args.objective, frozen)
+    decays = sgd.decays(args.weight_decay, classes, args.objective, frozen)
     assert decays[0] == pytest.approx(decay) and decays == sorted(decays)
     assert (len(decays) > 1) == (frozen and "--weight-decay" not in flags)
-    found = train.sgd(args, classes, args.objective, frozen, decays[0])
+    found = sgd.options(args, classes, args.objective, frozen, decays[0])
     assert found == tuple({"learning_rate": pytest.approx(r), "momentum": 0.9, "wd": decays[0]} for r in rates)
 
 
