@@ -80,7 +80,7 @@ def add_shared(
     dataset, datasets
         The default data set and all that this example knows.
     model : str
-        Default network, see ``common.backbones.names()``.
+        Default network, see ``common.backbones.list_backbones()``.
     int8 : bool
         Add ``--int8`` too, where features are only read.
     skip : sequence of str

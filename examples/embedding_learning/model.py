@@ -47,7 +47,7 @@ def create(name: str, embed_dim: int, weights: str | None, ctx, size: int) -> Em
     Parameters
     ----------
     name : str
-        The backbone, see `common.backbones.names`.
+        The backbone, see `common.backbones.list_backbones`.
     embed_dim : int
     weights : str or None
         None: random. ``"imagenet"`` or a file of the backbone's parameters: the dense layer is random. A file that
@@ -116,7 +116,7 @@ def load(path, ctx=None) -> tuple[EmbeddingNet, dict]:
     with reading(card_path, CARD):
         outside.check_fields(card, FIELDS)
         preprocessing = Preprocessing.from_dict(card)
-        if card["model"] not in backbones.names():
+        if card["model"] not in backbones.list_backbones():
             raise ValueError(f"no network is called {card['model'][:40]!r}")
         backbone = backbones.create(card["model"], size=card["crop"], preprocessing=preprocessing)
         net = EmbeddingNet(backbone, card["embed_dim"])

@@ -113,14 +113,14 @@ def main(args):
 
     # The same with the network's last block trained on these pictures.
     if args.fine_tune:
-        from common.backbones.pretrained import save_beside
+        from common.backbones.pretrained import save_preprocessing
         from common.files.disk import atomic, save_arrays
         from examples.transfer import finetune
 
         finetune.last_block(net, image_set, train, classifier, args, run)
         with atomic(run.folder / "backbone.params") as beside:
             save_arrays(beside, {name: p._reduce() for name, p in net._collect_params_with_prefix().items()})
-        save_beside(run.folder / "backbone.params", net.preprocessing)
+        save_preprocessing(run.folder / "backbone.params", net.preprocessing)
         about["weights"] = "backbone.params"  # predict.py finds it beside the classifier
         vectors = read_features(args, net, image_set, run, "finetuned")
         classifier = fit(vectors, train)

@@ -185,7 +185,7 @@ def create(
     Parameters
     ----------
     name : str
-        The backbone, see `common.backbones.names`.
+        The backbone, see `common.backbones.list_backbones`.
     weights : str or None
         ``"imagenet"``, a file of the backbone's parameters, or None: random.
     ctx : mx.Context or list
@@ -309,7 +309,7 @@ def load(path, ctx=None) -> VisualSemanticNet:
         shape = (len(card["seen"]) + len(card["unseen"]), card["dim"])
         if known.get("word_vectors") != shape:  # before anything of that size is made
             raise ValueError(f"its classes and 'dim' give {shape}, {path.name} has {known.get('word_vectors')}")
-        if card["model"] not in backbones.names():
+        if card["model"] not in backbones.list_backbones():
             raise ValueError(f"no network is called {card['model'][:40]!r}")
         backbone = backbones.create(card["model"], size=card["crop"], preprocessing=preprocessing)
         blank = np.zeros(shape, np.float32)

@@ -59,7 +59,7 @@ def _models(folder: Path) -> None:
 
     from common import backbones
     from common.backbones.preprocessing import IMAGENET
-    from common.backbones.pretrained import save_beside
+    from common.backbones.pretrained import save_preprocessing
     from common.text.vocabulary import Vocabulary
     from examples.im2vec import modelfile
     from examples.transfer import model as transfer_model
@@ -72,7 +72,7 @@ def _models(folder: Path) -> None:
     net.initialize()
     net(mx.nd.zeros((1, 3, 32, 32)))
     net.save_parameters(str(folder / "conv4.params"))
-    save_beside(folder / "conv4.params", dataclasses.replace(IMAGENET, size=32))
+    save_preprocessing(folder / "conv4.params", dataclasses.replace(IMAGENET, size=32))
     about = {
         "dim_image": 4,
         "dim": 3,
