@@ -187,7 +187,7 @@ def create(
     Parameters
     ----------
     name : str
-        The backbone, see `common.backbones.names`.
+        The backbone, see `common.backbones.list_backbones`.
     weights : str or None
         ``"imagenet"``, a file of the backbone's parameters, or None: random.
     ctx : mx.Context or list
