@@ -44,7 +44,7 @@ def load(folder, part):
     if (folder / f"f8k_{part}_ims.npy").is_file():
         return layouts.kiros(folder, "f8k_", part)
     with np.load(folder / f"{part}.npz", allow_pickle=False) as kept:
-        return data.Part(kept["features"], kept["image_labels"], kept["texts"].tolist(), kept["sentence_labels"])
+        return data.Split(kept["features"], kept["image_labels"], kept["texts"].tolist(), kept["sentence_labels"])
 
 
 class Clock:
@@ -150,21 +150,25 @@ def suite(args, train, test, vocabulary):
     from common import devices
     from common.train import optimizer
     from examples.vse import data, model
+    from examples.vse.losses import RankingLoss
 
     about = {"dim": args.dim, "dim_word": args.dim_word, "encoder": args.encoder, "bidirectional": False}
     net = model.VSE({**about, "measure": "cosine", "dim_image": train.features.shape[1]}, vocabulary)
     mx.random.seed(args.seed)
     net.initialize()
     net.hybridize(static_alloc=True)
-    losses = [model.RankingLoss(0.2), model.RankingLoss(0.2, hardest=True)]
+    losses = [RankingLoss(), RankingLoss(hardest=True)]
     for loss in losses:
         loss.hybridize(static_alloc=True)
     parameters = net.collect_params()
     updater = optimizer.trainer([(parameters, "adam", {"learning_rate": args.lrate})])
     gradients = [p.grad() for p in parameters.values()]
-    batches = data.Batches(train, vocabulary, args.batch_size, args.epochs, args.seed, every=10**9)
+    sentences = data.Sentences(train.texts, vocabulary)
+    sampler = data.PairSampler(
+        train, sentences.lengths, args.batch_size, args.epochs, args.seed, round_batches=10**9
+    )
     clock = Clock()
-    for batch in batches.read(0):
+    for batch in data.PairLoader(train, sentences, sampler).epoch(0):
         with autograd.record():
             hardest = args.loss == "max" and batch.epoch >= args.warmup
             loss = losses[hardest](*net(devices.put(batch.images), batch.words))

@@ -39,6 +39,7 @@ def main(args):
 
     from common import backbones
     from common.backbones import features
+    from common.data.features import FeatureSet
     from common.data.sets import folder
     from common.data.splits import held_back
     from common.files.disk import write_json
@@ -57,7 +58,7 @@ def main(args):
         labels, new = np.argsort(order)[whole.labels], np.isin(whole.labels, pair)
         masks = (~new & ~held, ~new & held, new)
         names = [whole.class_names[i] for i in order]
-        parts = data.Parts(*(data.FeatureSet(rows[mask], labels[mask]) for mask in masks), names[:-2], names[-2:])
+        parts = data.Parts(*(FeatureSet(rows[mask], labels[mask]) for mask in masks), names[:-2], names[-2:])
         name = "+".join(parts.unseen)
         results[name] = compare(args, backbone, parts, vectors[order], space, kvstore)
         print(f"{name:<22}" + "".join(f"{m} {f['zero_shot']:.3f}  " for m, f in results[name].items()), flush=True)
@@ -71,7 +72,8 @@ def compare(args, backbone, parts, vectors, space, kvstore):
     import mxnet as mx
 
     from common import metrics
-    from examples.visual_semantic import data, evaluation, model, stages
+    from examples.visual_semantic import data, evaluation, model
+    from examples.visual_semantic.stage import Stage
 
     seen, fit, valid, test = len(parts.seen), parts.train, parts.valid, parts.test
 
@@ -86,11 +88,8 @@ def compare(args, backbone, parts, vectors, space, kvstore):
     net.hybridize(static_alloc=True, static_shape=True)
     reader = data.Reader(backbone, None)
     for name in ("1", "2a"):
-        stage = stages.prepare(name, args, net, parts, reader, [mx.cpu()], kvstore)
-        for epoch in range(stages.settings(args, name)[1]):
-            stage.start_epoch(epoch)
-            for batch in stage.batches(epoch, 0):
-                stage.step(batch)
+        stage = Stage(name, args, net, parts, reader, [mx.cpu()], kvstore, evaluates=False)
+        train.TRAIN[name](args, net, stage)
     logits = [reader.apply(net.classifier, part) for part in (valid, test)]
     rows["ConSE"] = figures(*(evaluation.conse(part, plain[:seen]) for part in logits), plain)
     ours = [reader.apply(net.embed_features, part) for part in (valid, test)]

@@ -1,4 +1,4 @@
-"""Image-sentence ranking: where the first right answer stands, both ways (Hodosh et al. 2013, Kiros et al. 2014).
+"""Image-sentence ranking: the rank of the first right answer, both ways (Hodosh et al. 2013, Kiros et al. 2014).
 
 One pass of matrix products over blocks of pictures serves both directions; there is no loop over queries. A picture
 and a sentence belong together when their labels are equal, so an image may have any number of sentences (five in
@@ -24,15 +24,32 @@ KS = (1, 5, 10)
 
 
 def inner(images: np.ndarray, sentences: np.ndarray) -> np.ndarray:
-    """Score of every pair, (b, d) and (m, d) float32 -> (b, m): the cosine where the rows have length one.
+    """Inner product of every pair: the cosine where the rows have length one.
 
-    SciPy's BLAS is newer than that of NumPy 1.26, which knows no fast way on processors newer than itself.
+    By SciPy's BLAS: that of NumPy 1.26 is older and falls back to slow kernels on newer processors.
+
+    Parameters
+    ----------
+    images, sentences : (b, d) and (m, d) float32
+
+    Returns
+    -------
+    (b, m) float32
     """
     return sgemm(1.0, sentences.T, images.T, trans_a=True).T
 
 
 def order(images: np.ndarray, sentences: np.ndarray) -> np.ndarray:
-    """Minus the order violation of every pair (Vendrov et al. 2016, equation 2): -||max(0, s - i)||, (b, m)."""
+    """Minus the order violation of every pair (Vendrov et al. 2016, equation 2): -||max(0, s - i)||.
+
+    Parameters
+    ----------
+    images, sentences : (b, d) and (m, d) float32
+
+    Returns
+    -------
+    (b, m) float32
+    """
     scores = np.empty((len(images), len(sentences)), np.float32)
     size = max(1, CELLS // max(1, images.size))
     for start in range(0, len(sentences), size):
@@ -53,7 +70,7 @@ def ranks_both(
     measure: str = "cosine",
     ties: str = "against",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The place of the first right answer: for each picture among the sentences, for each sentence among the pictures.
+    """The rank of the first right answer: for each picture among the sentences, for each sentence among the pictures.
 
     Parameters
     ----------
@@ -71,6 +88,11 @@ def ranks_both(
     of_images : (n,) int64
         From 1; 0 where the query has no right answer at all.
     of_sentences : (m,) int64
+
+    Raises
+    ------
+    UserError
+        Embeddings that are not finite.
     """
     score = MEASURES[measure]
     images = finite.check(np.asarray(images, np.float32), "the embeddings of pictures", finite.NO_FIGURE)
@@ -100,7 +122,19 @@ def ranks_both(
 
 
 def ranks(queries: np.ndarray, gallery: np.ndarray, query_labels: np.ndarray, gallery_labels: np.ndarray) -> np.ndarray:
-    """One direction of `ranks_both`, by inner product: (n,) int64, from 1."""
+    """One direction of `ranks_both`, by inner product.
+
+    Parameters
+    ----------
+    queries, gallery : (n, d) and (m, d) arrays
+    query_labels, gallery_labels : (n,) and (m,) int arrays
+        Equal labels belong together.
+
+    Returns
+    -------
+    (n,) int64
+        From 1; 0 where the query has no right answer at all.
+    """
     return ranks_both(queries, gallery, query_labels, gallery_labels)[0]
 
 
@@ -112,7 +146,12 @@ def image_sentence(
     measure: str = "cosine",
     ties: str = "against",
 ) -> dict[str, float]:
-    """The figures of the ranking papers, both ways; parameters as in `ranks_both`.
+    """The metrics of the ranking papers, both ways.
+
+    Parameters
+    ----------
+    images, sentences, image_labels, sentence_labels, measure, ties
+        As in `ranks_both`.
 
     Returns
     -------
@@ -122,18 +161,30 @@ def image_sentence(
         and ``rsum``, the sum of the six recalls in percent (0..600; Faghri et al. 2018).
     """
     both = ranks_both(images, sentences, image_labels, sentence_labels, measure, ties)
-    figures = {}
-    for way, found in zip(("i2t", "t2i"), both):
-        figures.update({f"{way}_{name}": value for name, value in summary(found).items()})
-    figures["rsum"] = 100 * sum(value for name, value in figures.items() if "recall@" in name)
-    return figures
+    found = {}
+    for way, of_queries in zip(("i2t", "t2i"), both):
+        found.update({f"{way}_{name}": value for name, value in summary(of_queries).items()})
+    found["rsum"] = 100 * sum(value for name, value in found.items() if "recall@" in name)
+    return found
 
 
 def summary(found: np.ndarray, ks: Sequence[int] = KS) -> dict[str, float]:
-    """R@k (0..1), median (rounded down) and mean of the places `found` of queries that have a right answer."""
+    """Recall, median and mean of the ranks of queries.
+
+    Parameters
+    ----------
+    found : (n,) int array
+        Ranks from 1; queries without a right answer, at 0, are left out.
+    ks : sequence of int
+
+    Returns
+    -------
+    dict of str to float
+        ``recall@1`` and so on, 0..1, ``median_rank``, rounded down, and ``mean_rank``.
+    """
     found = found[found > 0]
-    figures = {f"recall@{k}": float(np.mean(found <= k)) for k in ks}
-    return {**figures, "median_rank": float(np.floor(np.median(found))), "mean_rank": float(found.mean())}
+    recalls = {f"recall@{k}": float(np.mean(found <= k)) for k in ks}
+    return {**recalls, "median_rank": float(np.floor(np.median(found))), "mean_rank": float(found.mean())}
 
 
 def five_folds(
@@ -149,6 +200,18 @@ def five_folds(
 
     Folds are runs of labels in the order in which the pictures come, as in Karpathy's and the later codes. On all
     5,000 pictures at once (the 5k protocol) call `image_sentence`.
+
+    Parameters
+    ----------
+    images, sentences, image_labels, sentence_labels, measure, ties
+        As in `ranks_both`.
+    size : int
+        Labels of a fold.
+
+    Returns
+    -------
+    dict of str to float
+        As `image_sentence` gives it.
 
     Raises
     ------
@@ -175,17 +238,17 @@ def _sorted(score, images, sentences, image_labels, sentence_labels) -> tuple[np
     for start in range(0, len(images), size):
         scores = np.ascontiguousarray(score(images[start : start + size], sentences))
         for number, row in enumerate(scores, start):
-            of_images[number] = _place(row, sentence_labels == image_labels[number])
+            of_images[number] = _rank(row, sentence_labels == image_labels[number])
     size = max(1, CELLS // max(1, len(images)))
     for start in range(0, len(sentences), size):
         scores = np.ascontiguousarray(score(images, sentences[start : start + size]).T)
         for number, row in enumerate(scores, start):
-            of_sentences[number] = _place(row, image_labels == sentence_labels[number])
+            of_sentences[number] = _rank(row, image_labels == sentence_labels[number])
     return of_images, of_sentences
 
 
-def _place(scores: np.ndarray, right: np.ndarray) -> int:
-    """Where the first `right` one stands in ``numpy.argsort(scores)[::-1]``, from 1; 0 if none is."""
+def _rank(scores: np.ndarray, right: np.ndarray) -> int:
+    """The rank of the first `right` one in ``numpy.argsort(scores)[::-1]``, from 1; 0 if none is."""
     found = np.flatnonzero(right[np.argsort(scores)[::-1]])
     return int(found[0]) + 1 if len(found) else 0
 
@@ -214,7 +277,7 @@ def _pair_scores(score, images: np.ndarray, sentences: np.ndarray, pairs: np.nda
     return scores
 
 
-def _first(best: np.ndarray, place: np.ndarray, scores: np.ndarray) -> None:
-    """Put the highest of `scores` at each `place` into `best`, which stays infinite where there is none."""
-    best[place] = -np.inf
-    np.maximum.at(best, place, scores)
+def _first(best: np.ndarray, indices: np.ndarray, scores: np.ndarray) -> None:
+    """Put the highest of the `scores` of each index into `best`, which stays infinite where there is none."""
+    best[indices] = -np.inf
+    np.maximum.at(best, indices, scores)

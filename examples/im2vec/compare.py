@@ -30,6 +30,7 @@ def main(args):
     from common.files.disk import write_json
     from common.files.errors import UserError
     from common.files.paths import data_dir
+    from common.show import tables
     from examples.im2vec import evaluation
 
     runs = [read(folder) for folder in args.runs]
@@ -55,10 +56,8 @@ def main(args):
           f" objective {about['objective']}; accuracy {spread(accuracy)}")  # fmt: skip
     if about["groups"]:
         print("by chance " + ", ".join(f"{name} {chance(about['groups'], kept):.3f}" for name, kept in asked.items()))
-    columns = list(figures["class vectors"])
-    print(f"{'':16}" + "".join(f"{name:>24}" for name in columns))
-    for row, cells in figures.items():
-        print(f"{row:16}" + "".join(f"{spread(cells[name]):>24}" for name in columns))
+    spreads = {row: {name: spread(values) for name, values in cells.items()} for row, cells in figures.items()}
+    print(tables.table(spreads))
     together = np.mean([run["class vectors"] for run in runs], axis=0)
     for name, found in list(evaluation.nearest(together, about["classes"], 3).items())[:20]:
         print(f"{name}: {', '.join(f'{other} {cosine:.2f}' for other, cosine in found)}")
@@ -82,12 +81,12 @@ def read(folder) -> dict:
         confusion = outside.load_npy(folder / "confusion.npy", mmap_mode=None)
     model = modelfile.load(folder / "model.params")
     path = {"cifar10": flags["cifar10_dir"], "cifar100": flags["cifar100_dir"]}.get(flags["dataset"])
-    pictures = data.load(flags["dataset"], path or flags["data_path"], model.about["classes"], flags["seed"],
+    pictures = data.load(flags["dataset"], path or flags["data_path"], model.metadata["classes"], flags["seed"],
                          flags.get("on_error", "stop")).train
     pixels = pictures.array(evaluation.EXAMPLE_SIDE).reshape(len(pictures), -1)
     means = evaluation.class_means(pixels, pictures.labels, len(pictures.class_names))
     return {
-        "about": model.about,
+        "about": model.metadata,
         "accuracy": accuracy,
         "confusion": confusion / confusion.sum(axis=1, keepdims=True),
         "class vectors": evaluation.similarity(model.objective.class_vectors()),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from common.files.errors import UserError, near, reading
+from common.files.errors import UserError, near
 
 DOCUMENT = {  # the document's name: the same network with Keras's weights, then other sources of the same network
     "VGG16": ("keras-vgg16", "vgg16"),
@@ -27,26 +27,38 @@ def candidates(name: str) -> tuple[str, ...]:
     """
     from common import backbones
 
-    known = {key.lower(): (key,) for key in backbones.names()}
+    known = {key.lower(): (key,) for key in backbones.list_backbones()}
     known.update({key.lower(): names for key, names in DOCUMENT.items()})
     if name.lower() in known:
         return known[name.lower()]
-    close = near(name, [*backbones.names(), *DOCUMENT]) or f" (the document's are {', '.join(DOCUMENT)})"
+    close = near(name, [*backbones.list_backbones(), *DOCUMENT]) or f" (the document's are {', '.join(DOCUMENT)})"
     raise UserError(f"-tm {name}: no such network{close}")
 
 
-def load_cut(name: str, path):
-    """The backbone `name` with the values that train.py's --fine-tune wrote to `path`."""
-    from common import backbones
-    from common.backbones.pretrained import from_card
-    from common.files import outside
+def tuned(name: str, preprocessing: dict, parameters: dict):
+    """The backbone `name` as train.py's --fine-tune left it.
 
-    path = Path(path)
-    card_path, remedy = path.with_suffix(".json"), "the files that train.py --fine-tune wrote are wanted"
-    card = outside.read_json(card_path, remedy)
-    with reading(card_path, remedy):
-        net = backbones.create(candidates(name)[0], preprocessing=from_card(card))
-    outside.load_parameters(net, path, remedy)
+    Parameters
+    ----------
+    name : str
+    preprocessing : dict
+        See `common.backbones.preprocessing.Preprocessing`.
+    parameters : dict of str to NDArray
+        By structural name.
+
+    Raises
+    ------
+    ValueError
+        The parameters are not those of this network.
+    """
+    import mxnet as mx
+
+    from common import backbones
+    from common.backbones import modelfile
+    from common.backbones.preprocessing import Preprocessing
+
+    net = backbones.create(candidates(name)[0], preprocessing=Preprocessing.from_dict(preprocessing))
+    modelfile.fill(net, parameters, mx.cpu())
     return net
 
 
@@ -67,8 +79,8 @@ def create(name: str, weights: str, ctx=None, seed: int = 0):
     import mxnet as mx
 
     from common import backbones
+    from common.backbones import entries
     from common.backbones.pretrained import find
-    from common.files.sources import SOURCES
 
     names = candidates(name)
     if weights.lower() == "none":
@@ -92,7 +104,7 @@ def create(name: str, weights: str, ctx=None, seed: int = 0):
         return backbones.create(choice, "imagenet", ctx)
     if len(names) == 1 and not names[0].startswith("keras-"):
         raise reason
-    ways = [key for choice in names for key, source in SOURCES.items() if source.convert == choice]
+    ways = [weights.name for choice in names if (weights := entries.find(choice).weights)]
     raise UserError(
         f"no pretrained weights for {name}: {' or '.join(f'./get_data.sh {way}' for way in ways)} fetches them;"
         " or give a file with -weights FILE, or use -tm squeezenet1.1 or efficientnet_lite0, which a package ships"

@@ -40,7 +40,7 @@ def main(args):
 
     context = devices.contexts(args.gpus)[0]
     net = model.load(args.params, context)
-    args.dataset = args.dataset or net.card["dataset"]
+    args.dataset = args.dataset or net.metadata["dataset"]
     if args.dataset != "awa2" and args.unseen is None:
         args.unseen = net.unseen  # which the seed, not the data, decided
     parts = data.load(args)
@@ -62,7 +62,7 @@ def main(args):
     if guesses:
         mixed = [evaluation.conse(logits, net.words[:seen]) for logits in guesses]
         rows["ConSE"] = figures(mixed)
-        rows["classifier"] = {"accuracy": metrics.accuracy_at_k(guesses[0], parts.valid.labels, (1,))["hit@1"]}
+        rows["classifier"] = {"accuracy": metrics.accuracy_at_k(guesses[0], parts.valid.labels, (1,))["accuracy"]}
     rows["trained"] = figures(ours)
     if guesses:
         rows["trained and ConSE"] = figures([evaluation.together(*pair) for pair in zip(ours, mixed)])
@@ -82,7 +82,7 @@ def reader(net, args, context):
     """Reads pictures in the sizes that belong to the model."""
     from examples.visual_semantic import data
 
-    sizes = data.eval_transform(net.card["resize"], net.card["crop"], net.card["keep_aspect"])
+    sizes = data.eval_transform(net.metadata["resize"], net.metadata["crop"], net.metadata["keep_aspect"])
     return data.Reader(net.backbone, sizes, context, args.num_workers)
 
 
@@ -91,7 +91,7 @@ def baselines(args, net, parts, context):
     from examples.visual_semantic import evaluation, model
 
     stage1 = pathlib.Path(args.classifier or pathlib.Path(args.params).parent / "stage1" / "model.params")
-    if args.classifier or (stage1.is_file() and not net.card.get("classifies", True)):
+    if args.classifier or (stage1.is_file() and not net.metadata.get("classifies", True)):
         net = model.load(stage1, context)
         model.check_classes(net, parts, stage1)
     features = reader(net, args, context)
@@ -100,7 +100,7 @@ def baselines(args, net, parts, context):
         train.features, train.labels, valid.features, valid.labels, net.words, len(parts.seen)
     )  # fmt: skip
     logits = [features.apply(net.classifier, part) for part in (valid, test)]
-    return [ridge(part.features) for part in (valid, test)], logits if net.card.get("classifies", True) else None
+    return [ridge(part.features) for part in (valid, test)], logits if net.metadata.get("classifies", True) else None
 
 
 if __name__ == "__main__":

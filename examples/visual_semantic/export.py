@@ -54,7 +54,7 @@ def main(args):
     order = np.random.default_rng(args.seed).permutation(len(paths))
     some = min(args.calibrate, (len(paths) + 1) // 2)
     calibration, rest = order[:some], np.sort(order[some : some + args.check])
-    transform = data.eval_transform(net.card["resize"], net.card["crop"], net.card["keep_aspect"])
+    transform = data.eval_transform(net.metadata["resize"], net.metadata["crop"], net.metadata["keep_aspect"])
 
     def loader(chosen):
         chosen = ImageSet([paths[i] for i in chosen], np.zeros(len(chosen), np.int64), [""])
@@ -72,8 +72,8 @@ def main(args):
         same = int(((vectors @ net.words.T).argmax(axis=1) == taken_for).sum())
         cosine, took = float((vectors * reference).sum(axis=1).mean()), session.milliseconds(ranges[0])
         print(
-            f"{kind}: {size(written)}, {took:.1f} ms a picture of {net.card['crop']} px on one core, the model's top-1"
-            f" on {same} of {len(rest)} pictures, cosine to its vectors {cosine:.4f}"
+            f"{kind}: {size(written)}, {took:.1f} ms a picture of {net.metadata['crop']} px on one core, the model's"
+            f" top-1 on {same} of {len(rest)} pictures, cosine to its vectors {cosine:.4f}"
         )
         figures[kind] = {"bytes": written.stat().st_size, "milliseconds": round(took, 2), "same_top1": same,
                          "pictures": len(rest), "cosine": round(cosine, 5)}  # fmt: skip

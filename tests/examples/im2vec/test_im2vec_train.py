@@ -8,11 +8,13 @@ import sys
 import time
 from types import SimpleNamespace
 
+import mxnet as mx
 import numpy as np
 import pytest
 
 import common  # noqa: F401
 from common import cli
+from common.backbones import modelfile as common_modelfile
 from common.files.errors import UserError
 from common.files.paths import REPO
 from examples.im2vec import data, modelfile, train, visualize
@@ -91,27 +93,31 @@ def test_resume_input_output_continues_a_and_leaves_it_untouched(cifar100, first
     run(cifar100, tmp_path / "run", "--classes", "lion", "tiger", "wolf", *flags, "--lr", 1e-9, "--no-plots")
     assert (hashlib.sha256(a.read_bytes()).hexdigest(), a.stat().st_mtime_ns) == before
     old, new = modelfile.load(a), modelfile.load(first / "three" / "lion_tiger_wolf2")
-    assert (old.about["epochs"], new.about["epochs"]) == (2, 4)
+    assert (old.metadata["epochs"], new.metadata["epochs"]) == (2, 4)
     np.testing.assert_allclose(new.objective.class_vectors(), old.objective.class_vectors(), atol=1e-6)
     started = np.load(tmp_path / "run" / "vectors" / "epoch-0000.npy")
     np.testing.assert_array_equal(started, old.objective.class_vectors())
     again = train.parse_args(["--resume", "--run-dir", str(tmp_path / "run"), "--epochs", "3"])
     assert again.resume and again.input == str(first / "three/lion_tiger_wolf") and again.lr == 1e-9
     train.main(again)
-    assert modelfile.load(first / "three" / "lion_tiger_wolf2").about["epochs"] == 5
+    assert modelfile.load(first / "three" / "lion_tiger_wolf2").metadata["epochs"] == 5
 
 
 @pytest.mark.slow
 def test_a_stopped_run_goes_on_bit_for_bit(cifar100, first, tmp_path, monkeypatch):
     """The same run, killed in its second epoch and resumed, gives the same model."""
-    from common.train import trainer
+    from common.train.session import Session
 
-    def stop(*args, **kwargs):
-        raise KeyboardInterrupt
+    batches = Session.batches
+
+    def stopped(session, loader, epoch):
+        for number, batch in enumerate(batches(session, loader, epoch)):
+            if (epoch, number) == (1, 3):
+                raise KeyboardInterrupt
+            yield batch
 
     with monkeypatch.context() as patch:
-        seed = trainer.seed_everything
-        patch.setattr(trainer, "seed_everything", lambda s, e, b, r: stop() if (e, b) == (1, 3) else seed(s, e, b, r))
+        patch.setattr(Session, "batches", stopped)
         with pytest.raises(KeyboardInterrupt):
             run(cifar100, tmp_path, "--classes", "lion", "tiger", "wolf", "--no-plots")
     run(cifar100, tmp_path, "--classes", "lion", "tiger", "wolf", "--no-plots", "--resume")
@@ -178,8 +184,39 @@ def test_other_objectives_learn_on_two_devices(cifar100, tmp_path, objective):
     assert json.loads((tmp_path / "metrics.json").read_text())["accuracy"] > 0.5  # chance is 0.2
     model = modelfile.load(tmp_path / "model.params")
     assert model.objective.class_vectors().shape == model.means.shape == (5, 8)
-    assert model.about["group_names"] == ["large_carnivores", "vehicles_1"]
+    assert model.metadata["group_names"] == ["large_carnivores", "vehicles_1"]
     assert model.examples.shape == (5, 32, 32, 3)
+
+
+@pytest.mark.parametrize("objective", ["negative", "softmax", "hierarchical"])
+def test_a_model_of_before_is_read(tmp_path, objective):
+    """Written as it was before model files: prefixes for network and objective, the metadata in an array."""
+    metadata = {
+        "dataset": "cifar10", "classes": ["a", "b", "c"], "counts": [3, 4, 5], "groups": [0, 0, 1],
+        "group_names": ["x", "y"], "model": "conv4", "pretrained": False, "size": 16, "preprocessing": None, "dim": 4,
+        "objective": objective, "negatives": 2, "epochs": 1,
+    }  # fmt: skip
+    made = modelfile.build(metadata)
+    made.means, made.examples = np.ones((3, 4), np.float32), np.full((3, 16, 16, 3), 7, np.uint8)
+    text = json.dumps({"format": "im2vec 1", **made.metadata}).encode()
+    arrays = {f"net:{name}": value for name, value in common_modelfile.values(made.net).items()}
+    arrays.update({f"objective:{name}": value for name, value in common_modelfile.values(made.objective).items()})
+    arrays["about"] = mx.nd.array(np.frombuffer(text, np.uint8), dtype="uint8")
+    arrays.update(means=mx.nd.array(made.means), examples=mx.nd.array(made.examples, dtype="uint8"))
+    mx.nd.save(str(tmp_path / "old.params"), arrays)
+    read = modelfile.load(tmp_path / "old")
+    modelfile.save(tmp_path / "new", read)
+    for one in (read, modelfile.load(tmp_path / "new")):
+        assert one.metadata == made.metadata and one.metadata["preprocessing"]["size"] == 32
+        np.testing.assert_array_equal(one.objective.class_vectors(), made.objective.class_vectors())
+        np.testing.assert_array_equal(one.means, made.means)
+        np.testing.assert_array_equal(one.examples, made.examples)
+        pictures = mx.nd.ones((2, 16, 16, 3))
+        np.testing.assert_array_equal(one.net(pictures).asnumpy(), made.net(pictures).asnumpy())
+    del arrays["means"]
+    mx.nd.save(str(tmp_path / "old.params"), arrays)
+    with pytest.raises(UserError, match="it has no 'means'.: it is not a model that train.py wrote"):
+        modelfile.load(tmp_path / "old")
 
 
 def test_model_file_runs_nothing_and_tells_what_it_is_not(tmp_path):
@@ -218,13 +255,13 @@ def test_wrong_flags_end_with_one_line_and_status_2(flags, message, capsys):
      (["--objective", "softmax", "--lr", "0.2"], 100, True, (0.2, 0.2), 0.01)],
 )  # fmt: skip
 def test_rate_and_decay_fit_the_number_of_classes(flags, classes, frozen, rates, decay):
-    from examples.im2vec import stability
+    from examples.im2vec import sgd
 
     args = train.parse_args(flags)
-    decays = stability.decays(args.weight_decay, classes, args.objective, frozen)
+    decays = sgd.decays(args.weight_decay, classes, args.objective, frozen)
     assert decays[0] == pytest.approx(decay) and decays == sorted(decays)
     assert (len(decays) > 1) == (frozen and "--weight-decay" not in flags)
-    found = train.sgd(args, classes, args.objective, frozen, decays[0])
+    found = sgd.options(args, classes, args.objective, frozen, decays[0])
     assert found == tuple({"learning_rate": pytest.approx(r), "momentum": 0.9, "wd": decays[0]} for r in rates)
 
 
@@ -404,7 +441,7 @@ def test_pretrained_backbone(emoji_folder, tmp_path, monkeypatch, flags):
     pretrained = ["--model", "efficientnet_lite0", "--use-pretrained"]
     train.main(train.parse_args([*chosen, *where, *pretrained, *flags]))
     model = modelfile.load(tmp_path / "model.params")
-    assert model.about["pretrained"] and model.means.shape == (2, 256)
+    assert model.metadata["pretrained"] and model.means.shape == (2, 256)
     from common import backbones
 
     fresh = backbones.create("efficientnet_lite0", "imagenet", size=64)

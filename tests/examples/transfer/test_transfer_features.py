@@ -383,11 +383,12 @@ def test_names_in_any_case_and_near_names():
 
 def test_imagenet_weights_come_from_the_next_source_and_say_so(monkeypatch, capsys):
     from common.backbones import pretrained
+    from common.backbones.preprocessing import IMAGENET
 
     def find(name, which):
         if name == "keras-mobilenet":
             raise UserError("no network")
-        return pretrained.Found(Path(f"{name}.params"), pretrained.IMAGENET, "ImageNet, Gluon model store")
+        return pretrained.Found(Path(f"{name}.params"), IMAGENET, "ImageNet, Gluon model store")
 
     monkeypatch.setattr(pretrained, "find", find)
     monkeypatch.setattr(backbones, "create", lambda name, which, ctx: name)

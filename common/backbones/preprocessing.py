@@ -1,0 +1,78 @@
+"""The normalisation that belongs to a network's parameters, in and out of JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+MAX_SIDE = 10_000  # pixels a side that a picture can have
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """What a network's first layer does to a plain picture: ``(x - mean) * scale``, channel by channel.
+
+    Attributes
+    ----------
+    mean, scale : tuple of 3 float
+        In the order the network takes its channels, for values 0..255.
+    bgr : bool
+        The network takes blue first.
+    size : int
+        Side in pixels of the pictures the parameters were trained on.
+    """
+
+    mean: tuple[float, float, float]
+    scale: tuple[float, float, float]
+    bgr: bool = False
+    size: int = 224
+
+    def to_dict(self) -> dict:
+        """The four attributes by name, for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, found: Mapping | Sequence) -> Preprocessing:
+        """The preprocessing in what JSON held: in each form that a model file has had.
+
+        Parameters
+        ----------
+        found : mapping or sequence
+            The four attributes by name, among any other keys (``bgr`` and ``size`` may be missing), or a list of the
+            four in their order, as older models of the vse example have it.
+
+        Returns
+        -------
+        Preprocessing
+
+        Raises
+        ------
+        ValueError
+            There is none in `found`, or one that cannot be.
+        """
+        from common.files import outside  # NumPy: the list of pretrained networks is shown without it
+
+        if isinstance(found, (list, tuple)):
+            found = dict(zip((field.name for field in dataclasses.fields(cls)), found))
+        try:
+            triples = [found["mean"], found["scale"]]
+        except (KeyError, TypeError):
+            raise ValueError("it has no 'mean' and 'scale' of three numbers") from None
+        mean, scale = triples
+        if not all(isinstance(three, (list, tuple)) and len(three) == 3 for three in triples) or not all(
+            outside.number(value) for three in triples for value in three
+        ):
+            raise ValueError("its 'mean' and 'scale' are not three numbers each")
+        bgr, size = found.get("bgr", False), found.get("size", cls.size)
+        if not all(scale) or not isinstance(bgr, bool) or not outside.whole(size, most=MAX_SIDE):
+            raise ValueError(f"its 'scale', 'bgr' or 'size' cannot be: {scale}, {bgr}, {size}"[:90])
+        return cls(tuple(mean), tuple(scale), bgr, size)
+
+
+IMAGENET = Preprocessing(
+    mean=(0.485 * 255, 0.456 * 255, 0.406 * 255),
+    scale=(1 / (0.229 * 255), 1 / (0.224 * 255), 1 / (0.225 * 255)),
+)  # gluon's and torchvision's
+CAFFE = Preprocessing(mean=(103.939, 116.779, 123.68), scale=(1.0, 1.0, 1.0), bgr=True)
+TF = Preprocessing(mean=(127.5, 127.5, 127.5), scale=(1 / 127.5, 1 / 127.5, 1 / 127.5))
+LITE = Preprocessing(mean=(127.0, 127.0, 127.0), scale=(1 / 128, 1 / 128, 1 / 128))
