@@ -31,7 +31,7 @@ SECTION = re.compile(r"^(\w[\w ]*)\n-+\n(.*?)(?=^\w[\w ]*\n-+\n|\Z)", re.DOTALL 
 def modules():
     found = ["common", *(module.name for module in pkgutil.walk_packages(common.__path__, "common."))]
     held = (*ROOMS, *BESIDE)
-    return [name for name in found if len(name.split(".")) > 1 and name.split(".")[1] in held and name not in OWED]
+    return [name for name in found if len(name.split(".")) > 1 and name.split(".")[1] in held]
 
 
 def public(module):
