@@ -85,7 +85,7 @@ def create(name: str, embed_dim: int, weights: str | None, ctx, size: int) -> Em
     Parameters
     ----------
     name : str
-        The backbone, see `common.backbones.names`.
+        The backbone, see `common.backbones.list_backbones`.
     embed_dim : int
     weights : str or None
         None: random. ``"imagenet"`` or a file of the backbone's parameters: the dense layer is random. A file that
@@ -150,8 +150,7 @@ def load(path, ctx=None) -> tuple[EmbeddingNet, dict]:
     file = modelfile.load(path, KIND, FIELDS, REMEDY)
     metadata = file.metadata
     with reading(file.described_in, REMEDY):
-        if metadata["model"] not in backbones.names():
-            raise ValueError(f"no network is called {metadata['model'][:40]!r}")
+        modelfile.check_network(metadata["model"])
         preprocessing = Preprocessing.from_dict(metadata["preprocessing"])
         backbone = backbones.create(metadata["model"], size=metadata["crop"], preprocessing=preprocessing)
         net = EmbeddingNet(backbone, metadata["embed_dim"])
