@@ -63,7 +63,7 @@ class Stage:
     args : argparse.Namespace
         Of train.py.
     net : examples.visual_semantic.model.VisualSemanticNet
-    splits : data.Parts
+    splits : data.Splits
     reader : data.Reader
         Gives the features of a frozen backbone.
     contexts : list of mx.Context
