@@ -154,7 +154,7 @@ def test_absent_data_is_fetched_to_the_folder_named(name, tmp_path, monkeypatch)
         asked.append((name, folder))
         raise UserError(f"cannot get it: ./get_data.sh {name} --mirror FOLDER_OR_URL")
 
-    monkeypatch.setattr(data.fetch, "ensure", ensure)
+    monkeypatch.setattr(data.get_data, "ensure", ensure)
     with pytest.raises(UserError, match=f"./get_data.sh {name} .*; --dataset glyphs needs no download"):
         data.load(name, tmp_path / "absent")
     assert asked == [(name, tmp_path / "absent")]
