@@ -57,7 +57,7 @@ def mxnet_speed(name: str) -> dict[str, float]:
     from mxnet import autograd  # isort: skip
 
     net = EmbeddingNet(backbones.create(name, size=SIZES[name]), DIM)
-    miner, loss = DistanceWeightedMiner(DIM, BATCH_K), MarginLoss(0.2, 0.0, CLASSES)
+    miner, loss = DistanceWeightedMiner(DIM, BATCH_K), MarginLoss(CLASSES)
     for block in (net, loss):
         block.initialize(mx.init.Xavier(magnitude=2))
     for block in (net, miner, loss):
@@ -73,7 +73,7 @@ def mxnet_speed(name: str) -> dict[str, float]:
             embeddings = net(x)
             with autograd.pause():
                 pairs = miner(embeddings, y)
-            value = loss(embeddings, y, *pairs)
+            value = loss(embeddings, y, pairs)
         value.backward()
         updater.step(BATCH)
 

@@ -57,14 +57,14 @@ def ours(case: dict[str, np.ndarray], batch_k: int) -> dict[str, np.ndarray]:
     import mxnet as mx  # isort: skip
 
     x, y = mx.nd.array(case["embeddings"]), mx.nd.array(case["labels"], dtype="int32")
-    miner, loss = DistanceWeightedMiner(x.shape[1], batch_k), MarginLoss(0.2, 0.0, CLASSES)
+    miner, loss = DistanceWeightedMiner(x.shape[1], batch_k), MarginLoss(CLASSES)
     loss.initialize()
     loss.beta.set_data(mx.nd.array(case["beta"]))
     mx.random.seed(1)
     triplets = miner(x, y)
     x.attach_grad()
     with mx.autograd.record():
-        value = loss(mx.nd.L2Normalization(x), y, *triplets)  # theirs brings its input to unit length
+        value = loss(mx.nd.L2Normalization(x), y, triplets)  # theirs brings its input to unit length
     value.backward()
     return {
         "weights": miner.weights(mx.nd, x, y).asnumpy(),

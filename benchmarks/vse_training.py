@@ -150,13 +150,14 @@ def suite(args, train, test, vocabulary):
     from common import devices
     from common.train import optimizer
     from examples.vse import data, model
+    from examples.vse.losses import RankingLoss
 
     about = {"dim": args.dim, "dim_word": args.dim_word, "encoder": args.encoder, "bidirectional": False}
     net = model.VSE({**about, "measure": "cosine", "dim_image": train.features.shape[1]}, vocabulary)
     mx.random.seed(args.seed)
     net.initialize()
     net.hybridize(static_alloc=True)
-    losses = [model.RankingLoss(0.2), model.RankingLoss(0.2, hardest=True)]
+    losses = [RankingLoss(), RankingLoss(hardest=True)]
     for loss in losses:
         loss.hybridize(static_alloc=True)
     parameters = net.collect_params()

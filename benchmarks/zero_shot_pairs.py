@@ -24,8 +24,7 @@ SHOWN = ("zero_shot", "accuracy", "seen", "unseen", "harmonic", "ausuc", "precis
 
 
 def parse_args(argv=None):
-    p = train.parser()
-    p.description = __doc__.splitlines()[0]
+    p = cli.parser(__doc__, train.FLAGS)
     p.add_argument("--output", metavar="FILE.json", help="also write all figures of all pairs")
     p.set_defaults(dataset="folder", batch_size=256, backbone_lr=0.0, use_pretrained=True)
     args = p.parse_args(argv)
@@ -40,6 +39,7 @@ def main(args):
 
     from common import backbones
     from common.backbones import features
+    from common.data.features import FeatureSet
     from common.data.sets import folder
     from common.data.splits import held_back
     from common.files.disk import write_json
@@ -58,7 +58,7 @@ def main(args):
         labels, new = np.argsort(order)[whole.labels], np.isin(whole.labels, pair)
         masks = (~new & ~held, ~new & held, new)
         names = [whole.class_names[i] for i in order]
-        parts = data.Parts(*(data.FeatureSet(rows[mask], labels[mask]) for mask in masks), names[:-2], names[-2:])
+        parts = data.Parts(*(FeatureSet(rows[mask], labels[mask]) for mask in masks), names[:-2], names[-2:])
         name = "+".join(parts.unseen)
         results[name] = compare(args, backbone, parts, vectors[order], space, kvstore)
         print(f"{name:<22}" + "".join(f"{m} {f['zero_shot']:.3f}  " for m, f in results[name].items()), flush=True)

@@ -11,11 +11,10 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from common import handover
 from common.files.errors import UserError, near
-from common.files.paths import data_root
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 LARGEST = 1e6  # of rates, factors and margins: float32 overflows soon after
@@ -23,21 +22,16 @@ OPTIMIZERS = (  # MXNet's, but for the one that takes matrices alone
     "adadelta", "adagrad", "adam", "adamax", "dcasgd", "ftml", "ftrl", "lamb", "lars", "lbsgd", "nadam", "nag",
     "rmsprop", "sgd", "sgld", "signum",
 )  # fmt: skip
-ON_ERROR = ("stop", "skip")
 KVSTORES = ("local", "device", "nccl", "dist_sync", "dist_device_sync", "dist_async")
+REQUIRED = object()  # in the place of a default: the flag has to be given
 
 
 class _HelpFormatter(argparse.HelpFormatter):
     """Ends each flag's help with its default, where it has one to show."""
 
     def _get_help_string(self, action):
-        text = action.help or ""
-        default = action.default
-        hidden = default is None or default is False or default is argparse.SUPPRESS or "default" in text
-        if action.option_strings and not hidden:
-            shown = ",".join(map(str, default)) if isinstance(default, (list, tuple)) else default
-            text += f" (default: {shown if str(shown) else 'empty'})".replace("%", "%%")
-        return text
+        shown = _default(action)
+        return (action.help or "") + (f" (default: {shown})".replace("%", "%%") if shown else "")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -45,83 +39,114 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message}; see --help\n")
 
 
-def parser(description: str) -> argparse.ArgumentParser:
+class Kind:
+    """The type of a flag: what its value is read by, what ``--help`` calls that, and how argparse takes it.
+
+    Parameters
+    ----------
+    read : callable (str) -> value, optional
+        Raises `argparse.ArgumentTypeError`; without it the value is the text.
+    metavar : str, optional
+        ``DIR``, ``FILE`` and ``WEIGHTS`` name a path, which `common.resume` finds again from another folder.
+    **options
+        For `argparse.ArgumentParser.add_argument`.
+    """
+
+    def __init__(self, read: Callable | None = None, metavar: str | None = None, **options):
+        self.read, self.options = read, options
+        if metavar:
+            options["metavar"] = metavar
+
+    def __call__(self, text: str):
+        """The value of `text`."""
+        return self.read(text) if self.read else text
+
+
+class _SeveralNames(argparse.Action):
+    """Refuses a flag that is given under two of its names with different values."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.given: dict = {}
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        for name, value in self.given.items():
+            if name != option_string and value != values:
+                raise argparse.ArgumentError(self, f"{name} {value} and {option_string} {values}: give one of them")
+        self.given[option_string] = values
+        setattr(namespace, self.dest, values)
+
+
+class Alternatives(list):
+    """Rows of flags that exclude each other; one of them has to be given where `required`."""
+
+    def __init__(self, rows: Sequence[tuple], required: bool = False):
+        super().__init__(rows)
+        self.required = required
+
+
+def parser(description: str, flags: Mapping[str, Sequence] | None = None) -> argparse.ArgumentParser:
     """A parser whose ``--help`` shows every default and whose complaints are one line, status 2.
 
     Parameters
     ----------
     description : str
         Usually the script's ``__doc__``; its first line is shown.
+    flags : mapping of str to sequence of rows, optional
+        A heading of ``--help`` to its flags: (name, type, default, help), or `Alternatives` of such rows. A name is
+        ``--flag``, several names of one flag (its value is called by the longest), or that of a positional argument.
+        The type is a `Kind`. A default of `REQUIRED` is none.
     """
-    return _Parser(
+    p = _Parser(
         description=description.strip().splitlines()[0],
         formatter_class=_HelpFormatter,
         allow_abbrev=False,
     )
+    for title, rows in (flags or {}).items():
+        group = p.add_argument_group(title)
+        for row in rows:
+            _add(group, row)
+    return p
 
 
-def add_shared(
-    p: argparse.ArgumentParser,
-    example: str,
-    *,
-    dataset: str,
-    datasets: Sequence[str],
-    model: str,
-    seed: int = 123,
-    int8: bool = False,
-    skip: Sequence[str] = (),
-) -> None:
-    """Add the flags that mean the same in every example.
-
-    Parameters
-    ----------
-    example : str
-        The example's folder name; runs are kept under ``runs/<example>/``.
-    dataset, datasets
-        The default data set and all that this example knows.
-    model : str
-        Default network, see ``common.backbones.list_backbones()``.
-    int8 : bool
-        Add ``--int8`` too, where features are only read.
-    skip : sequence of str
-        Flags that the example defines in its own way, such as ``"--resume"``.
-    """
-
-    def add(flag, **options):
-        if flag not in skip:
-            p.add_argument(flag, **options)
-
-    add("--dataset", default=dataset, choices=datasets, metavar="NAME", help=f"data set: {', '.join(datasets)}")
-    add("--data-path", metavar="DIR", help=f"folder of the data; default is {_shown(data_root())}/DATASET")
-    add("--model", default=model, metavar="NAME", help="network; a wrong name lists the near ones")
-    add("--params", metavar="FILE", help="parameters for the network, instead of those --use-pretrained finds")
-    add("--run-dir", metavar="DIR", help=f"folder of this run; default is runs/{example}/DATASET-NUMBER")
-    add("--resume", action="store_true", help="continue the run in --run-dir (or the newest) from its last checkpoint")
-    add(
-        "--on-error",
-        default="stop",
-        choices=ON_ERROR,
-        help="a picture that cannot be read: stop, or skip it (all are read before), listed in skipped.txt",
-    )
-    add("--num-workers", type=threads, default=2, metavar="N", help="threads that decode pictures ahead")
-    add("--gpus", type=int_list, default=[], metavar="LIST", help="GPUs to use, e.g. 0 or 0,2,5; empty means CPU")
-    add(
-        "--num-cpus",
-        type=whole(1, 64),
-        default=1,
-        metavar="N",
-        help="CPU contexts that stand for devices when --gpus is empty",
-    )
-    add("--kvstore", default="device", choices=KVSTORES, metavar="NAME", help=f"sums gradients: {', '.join(KVSTORES)}")
-    add("--seed", type=seed_number, default=seed, metavar="N", help="random seed")
-    if int8:
-        add("--int8", action="store_true", help="read features with the network quantised to 8 bits")
+def _add(group, row: tuple | Alternatives) -> None:
+    if isinstance(row, Alternatives):
+        either = group.add_mutually_exclusive_group(required=row.required)
+        for one in row:
+            _add(either, one)
+        return
+    name, kind, default, text = row
+    names, options = name.split(), dict(kind.options, help=text)
+    if kind.read:
+        options["type"] = kind
+    if name.startswith("-"):
+        options["dest"] = max(names, key=len).lstrip("-").replace("-", "_")
+        options.update({"required": True} if default is REQUIRED else {"default": default})
+    group.add_argument(*names, **options)
 
 
-def _shown(path) -> str:
-    """`path` as a user in the working folder would write it."""
-    relative = os.path.relpath(path)
-    return str(path) if relative.startswith("..") else relative
+def table(flags: Mapping[str, Sequence]) -> str:
+    """The rows of `flags` as a Markdown table of flag, default and meaning, for a README."""
+    lines = ["| flag | default | meaning |", "| --- | --- | --- |"]
+    for group in parser("-", flags)._action_groups:
+        actions = [action for action in group._group_actions if action.dest != "help"]
+        lines += [f"| **{group.title}** | | |"] if actions else []
+        for action in actions:
+            flag = ", ".join(f"`{name}`" for name in action.option_strings)
+            default = _default(action)
+            meaning = (action.help % {"choices": ", ".join(map(str, action.choices or ()))}).replace("|", "\\|")
+            lines.append(f"| {flag} | {f'`{default}`' if default not in ('', 'empty') else default} | {meaning} |")
+    return "\n".join(lines)
+
+
+def _default(action: argparse.Action) -> str:
+    """The default of a flag as ``--help`` shows it; "" where its help says it, or there is none."""
+    default = action.default
+    hidden = default is None or default is False or default is argparse.SUPPRESS or "default" in (action.help or "")
+    if not action.option_strings or hidden:
+        return ""
+    shown = ",".join(map(str, default)) if isinstance(default, (list, tuple)) else str(default)
+    return shown or "empty"
 
 
 def launch(main: Callable, parse_args: Callable) -> None:
@@ -181,16 +206,6 @@ def _end(status: int, line: str = "") -> None:
     sys.exit(status)
 
 
-def int_list(text: str) -> list[int]:
-    """``"0,2,5"`` -> ``[0, 2, 5]``; empty text gives an empty list."""
-    return _list(whole(0, 10**9), text, "whole numbers with commas between, such as 0,2,5")
-
-
-def float_list(text: str) -> list[float]:
-    """``"0.1,0.2"`` -> ``[0.1, 0.2]``; empty text gives an empty list."""
-    return _list(bounded, text, "numbers with commas between, such as 12,14.5")
-
-
 def bounded(text: str) -> float:
     """A number that is one, and of no more than `LARGEST` either way."""
     value = float(text)
@@ -199,14 +214,17 @@ def bounded(text: str) -> float:
     return value
 
 
-def _list(kind, text: str, wanted: str) -> list:
-    try:
-        return [kind(part) for part in text.split(",") if part.strip()]
-    except (ValueError, argparse.ArgumentTypeError):
-        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}") from None
+def _list(kind, wanted: str) -> Kind:
+    def convert(text):
+        try:
+            return [kind(part) for part in text.split(",") if part.strip()]
+        except (ValueError, argparse.ArgumentTypeError):
+            raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}") from None
+
+    return Kind(convert, "LIST")
 
 
-def _number(kind, test, wanted: str) -> Callable:
+def _number(kind, test, wanted: str, metavar: str) -> Kind:
     def convert(text):
         try:
             value = kind(text)
@@ -216,36 +234,57 @@ def _number(kind, test, wanted: str) -> Callable:
             raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
         return value
 
-    return convert
+    return Kind(convert, metavar)
 
 
-def whole(least: int, most: int) -> Callable:
-    """The type of a flag that takes whole numbers from `least` to `most`, both allowed."""
-    return _number(int, lambda n: least <= n <= most, f"a whole number from {least} to {most}")
+def whole(low: int, high: int, metavar: str = "N") -> Kind:
+    """The type of a flag that takes whole numbers from `low` to `high`, both allowed.
+
+    Parameters
+    ----------
+    low, high : int
+    metavar : str
+        What ``--help`` calls the number.
+    """
+    return _number(int, lambda n: low <= n <= high, f"a whole number from {low} to {high}", metavar)
 
 
-positive_int = whole(1, 10**9)
-non_negative_int = whole(0, 10**9)
-positive_float = _number(float, lambda x: 0 < x <= LARGEST, f"a number above 0, at most {LARGEST:g}")
-non_negative_float = _number(float, lambda x: 0 <= x <= LARGEST, f"a number from 0 to {LARGEST:g}")
-unit_float = _number(float, lambda x: 0 <= x <= 1, "a number from 0 to 1")
-# What costs memory by its size: beyond these the machine gives up before the program can say why.
-batch_size = whole(1, 100_000)
-width = whole(1, 65_536)  # numbers in a vector
-pixels = whole(8, 4096)  # a picture's side; networks pool smaller ones to nothing
-threads = whole(0, 256)
-port = whole(0, 65_535)
-seed_number = whole(0, 2**31 - 1)
+def _above_0(metavar: str) -> Kind:
+    return _number(float, lambda x: 0 < x <= LARGEST, f"a number above 0, at most {LARGEST:g}", metavar)
 
 
-def stem(text: str) -> str:
-    """A plain file name without its suffix, to be written into a folder that another flag names."""
+def _from_0(metavar: str) -> Kind:
+    return _number(float, lambda x: 0 <= x <= LARGEST, f"a number from 0 to {LARGEST:g}", metavar)
+
+
+def _plain_name(text: str) -> str:
     if not text.strip(". ") or any(letter in "/\\" or ord(letter) < 32 for letter in text) or len(text.encode()) > 200:
         raise argparse.ArgumentTypeError(f"{text[:60]!r} is not a plain file name: the folder goes to its own flag")
     return text
 
 
-def one_of(names: Sequence[str]) -> Callable:
+positive_int = whole(1, 10**9)
+non_negative_int = whole(0, 10**9)
+positive_float, rate = _above_0("X"), _above_0("RATE")
+non_negative_float, rate_or_0, degrees = _from_0("X"), _from_0("RATE"), _from_0("DEGREES")
+unit_float = _number(float, lambda x: 0 <= x <= 1, "a number from 0 to 1", "X")
+int_list = _list(whole(0, 10**9), "whole numbers with commas between, such as 0,2,5")
+float_list = _list(bounded, "numbers with commas between, such as 12,14.5")
+# What costs memory by its size: beyond these the machine gives up before the program can say why.
+batch_size = whole(1, 100_000)
+width = whole(1, 65_536)  # numbers in a vector
+pixels = whole(8, 4096, "PIXELS")  # a picture's side; networks pool smaller ones to nothing
+threads = whole(0, 256)
+port = whole(0, 65_535)
+seed_number = whole(0, 2**31 - 1)
+stem = Kind(_plain_name, "NAME")  # a file without its suffix, to be written into a folder that another flag names
+NAME, CLASS, DIR, FILE, PATH = (Kind(metavar=name) for name in ("NAME", "CLASS", "DIR", "FILE", "PATH"))
+WEIGHTS = Kind(metavar="WEIGHTS", action=_SeveralNames)  # a file, or one of some words
+switch = Kind(action="store_true")  # off, unless it is given
+on_off = Kind(action=argparse.BooleanOptionalAction)  # has a form that begins with --no-
+
+
+def one_of(names: Sequence[str]) -> Kind:
     """The type of a flag that takes one of `names` in any case; a wrong one lists the near ones."""
 
     def convert(text):
@@ -253,4 +292,114 @@ def one_of(names: Sequence[str]) -> Callable:
             raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(names)}{near(text, names)}")
         return text.lower()
 
-    return convert
+    return Kind(convert, "NAME")
+
+
+def choice(*names: str, metavar: str | None = None) -> Kind:
+    """The type of a flag that takes one of `names`, which ``%(choices)s`` lists in its help.
+
+    Parameters
+    ----------
+    *names : str
+    metavar : str, optional
+        What ``--help`` shows in the place of all names.
+    """
+    return Kind(None, metavar, choices=names)
+
+
+def many(kind: Kind, nargs: str = "+") -> Kind:
+    """The type of a flag that takes several values of `kind`.
+
+    Parameters
+    ----------
+    kind : Kind
+    nargs : {"+", "*"}
+        At least one, or any number.
+    """
+    return Kind(kind.read, **{**kind.options, "nargs": nargs})
+
+
+# Flags that mean the same wherever they are.
+DATA_PATH = ("--data-path", DIR, None, "folder of the data; default is data/DATASET, or DATASET in $EMBEDDING_DATA")
+PARAMS = ("--params", FILE, None, "parameters for the network, instead of those --use-pretrained finds")
+USE_PRETRAINED = ("--use-pretrained", switch, False, "start from ImageNet parameters")
+FREEZE_BATCH_NORM = ("--freeze-batch-norm", switch, False, "keep the backbone's batch norms, scales and statistics")
+IMAGE_SIZE = ("--image-size", pixels, None, "side of what the network sees; default is the network's own, such as 224")
+RESIZE = ("--resize", pixels, None, "side before the crop; default is 8/7 of --image-size (256 for 224)")
+KEEP_ASPECT = ("--keep-aspect", switch, False, "resize the shorter side; default squeezes to a square")
+INTERPOLATION = ("--interpolation", choice("nearest", "bilinear", "bicubic"), "nearest", "how pictures are resized")
+INT8 = ("--int8", switch, False, "read features with the network quantised to 8 bits")
+RESUME = ("--resume", switch, False, "continue the run in --run-dir (or the newest) from its last checkpoint")
+NO_PLOTS = ("--no-plots", switch, False, "no pictures and no report at the end")
+SAVE_INTERVAL = ("--save-interval", non_negative_int, 0, "batches between checkpoints inside an epoch; 0: none there")
+NUM_WORKERS = ("--num-workers", threads, 2, "threads that decode pictures ahead")
+GPU = ("--gpus", int_list, [], "GPU to use; empty means CPU")
+DEVICES = [
+    ("--gpus", int_list, [], "GPUs to use, e.g. 0 or 0,2,5; empty means CPU"),
+    ("--num-cpus", whole(1, 64), 1, "CPU contexts that stand for devices when --gpus is empty"),
+    ("--kvstore", choice(*KVSTORES, metavar="NAME"), "device", "sums gradients: %(choices)s"),
+]
+ANSWERS = [  # of a search
+    ("-k", positive_int, 5, "results to show for each query"),
+    ("--sheet", Kind(metavar="FILE.png"), None, "also draw them"),
+]
+PAGE = [
+    ("--serve", switch, False, "answer on a page of this machine instead"),
+    ("--port", port, 8000, "of the page; 0: any free one"),
+]
+
+
+def on_error(skipping: str = "skip it") -> tuple:
+    """The row of ``--on-error``; its help says what `skipping` does."""
+    return "--on-error", choice("stop", "skip"), "stop", f"a picture that cannot be read: stop, or {skipping}"
+
+
+ON_ERROR = on_error()
+READING = [on_error("skip it (all are read before), listed in skipped.txt"), NUM_WORKERS]
+
+
+def seed(what: str = "random seed") -> tuple:
+    """The row of ``--seed``; its help says `what` it decides."""
+    return "--seed", seed_number, 123, what
+
+
+def log_interval(batches: int) -> tuple:
+    """The row of ``--log-interval``."""
+    return "--log-interval", positive_int, batches, "batches between log lines"
+
+
+def model_file(shipped: os.PathLike) -> tuple:
+    """The row of ``--params`` where a model that was trained is used: by default the one `shipped`."""
+    return "--params", FILE, shipped, "a model of train.py; default is the shipped one"
+
+
+def data(dataset: str | None, datasets: Sequence[str]) -> list[tuple]:
+    """The flags of a data set and of its reading.
+
+    Parameters
+    ----------
+    dataset : str or None
+        The default.
+    datasets : sequence of str
+        All that the example knows.
+    """
+    return [
+        ("--dataset", choice(*datasets, metavar="NAME"), dataset, "data set: %(choices)s"),
+        DATA_PATH,
+        *READING,
+    ]
+
+
+def network(model: str) -> list[tuple]:
+    """The flags of a network, by default `model`; see ``common.backbones.list_backbones()``."""
+    return [("--model", NAME, model, "network; a wrong name lists the near ones"), PARAMS]
+
+
+def run_dir(example: str) -> tuple:
+    """The row of ``--run-dir``: a run lies under ``runs/<example>/``."""
+    return "--run-dir", DIR, None, f"folder of this run; default is runs/{example}/DATASET-NUMBER"
+
+
+def run(example: str) -> list[tuple]:
+    """The flags of a run of `example`."""
+    return [run_dir(example), RESUME, seed()]

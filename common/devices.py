@@ -1,4 +1,4 @@
-"""The devices a run uses, and a batch split over them."""
+"""The devices of a run, and batches on their way to them."""
 
 from __future__ import annotations
 
@@ -49,10 +49,15 @@ def contexts(gpus: Sequence[int], num_cpus: int = 1) -> list[mx.Context]:
 def kvstore(name: str) -> mx.kv.KVStore:
     """The store that sums gradients, for ``--kvstore``.
 
+    Parameters
+    ----------
+    name : str
+        Of an MXNet kvstore: ``device``, ``local``, ``nccl``, ``dist_sync``, ...
+
     Raises
     ------
     UserError
-        One between machines, and no launcher started this process; NCCL, and no GPU or a build without it.
+        It is one between machines, and no launcher started this process; or NCCL, and no GPU or a build without it.
     """
     if name.startswith("dist") and "DMLC_ROLE" not in os.environ:  # MXNet would wait for a scheduler, or abort
         raise UserError(
@@ -66,10 +71,10 @@ def kvstore(name: str) -> mx.kv.KVStore:
 
 
 def put(array: np.ndarray, ctx: mx.Context | None = None, dtype=None) -> mx.nd.NDArray:
-    """A copy of a host's array on a device, without waiting for what the device was asked before.
+    """A copy of a host's array on a device, without waiting for the engine.
 
-    `mx.nd.array` waits: its write goes into the engine's queue like any operator. In a training step that idles
-    processors. Here the engine takes over a copy as it is.
+    `mx.nd.array` waits until its own write has run, and that stands in the engine's queue behind all operators before
+    it: in a training step processors then idle. Here the engine takes over a copy as it is.
 
     Parameters
     ----------
@@ -77,7 +82,7 @@ def put(array: np.ndarray, ctx: mx.Context | None = None, dtype=None) -> mx.nd.N
     ctx : mx.Context, optional
         Default is the first CPU.
     dtype : optional
-        Default is the array's own; 64-bit numbers travel as 32-bit ones, which every operator takes.
+        Default is the array's own; 64-bit numbers become 32-bit ones, which every operator takes.
     """
     dtype = np.dtype(dtype or array.dtype)
     mine = np.array(array, {"int64": np.int32, "float64": np.float32}.get(dtype.name, dtype), order="C")
@@ -86,6 +91,16 @@ def put(array: np.ndarray, ctx: mx.Context | None = None, dtype=None) -> mx.nd.N
 
 def split(array: np.ndarray, devices: Sequence[mx.Context]) -> list[mx.nd.NDArray]:
     """Cut the first axis into one equal part a device and `put` each part there.
+
+    Parameters
+    ----------
+    array : numpy.ndarray
+    devices : sequence of mx.Context
+
+    Returns
+    -------
+    list of mx.nd.NDArray
+        In the order of `devices`.
 
     Raises
     ------

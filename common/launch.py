@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Start a training on many machines: workers and parameter servers, through MXNet's dmlc_tracker.
+r"""Start a training on many machines: workers and parameter servers, through MXNet's dmlc_tracker.
 
-    python3 -m common.launch -n 2 -s 1 --launcher local -- \\
+    python3 -m common.launch -n 2 -s 1 --launcher local -- \
         python3 examples/embedding_learning/train.py --kvstore dist_sync
 
 Workers run the command; MXNet turns a process that is told to be a server or the scheduler into that when it is
@@ -32,18 +32,22 @@ LAUNCHERS = ("local", "ssh", "mpi", "slurm", "sge", "yarn", "kubernetes")
 PATIENCE = 10.0  # seconds that a process has to end in, once it was told to
 PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 LOOPBACK = {"DMLC_PS_ROOT_URI": "127.0.0.1", "DMLC_INTERFACE": "lo", "DMLC_NODE_HOST": "127.0.0.1"}
+FLAGS = {
+    "processes": [
+        ("-n --num-workers", cli.whole(1, 1000), cli.REQUIRED, "processes that train"),
+        ("-s --num-servers", cli.whole(1, 1000), None, "parameter servers (default: as many)"),
+        ("--launcher", cli.choice(*LAUNCHERS), "local", "how the processes are started"),
+        ("-H --host-file", cli.Kind(), None, "one host a line; ssh and mpi need it"),
+        ("--sync-dst-dir", cli.Kind(), None, "ssh and mpi: folder on the hosts that this one is copied to"),
+        ("command", cli.Kind(metavar="-- COMMAND", nargs=argparse.REMAINDER), cli.REQUIRED, "what every process runs"),
+    ],
+}
 
 
 def parse_args(argv=None) -> argparse.Namespace:
     """The flags, and after ``--`` the command."""
-    p = cli.parser(__doc__)
+    p = cli.parser(__doc__, FLAGS)
     p.prog = "python3 -m common.launch"
-    p.add_argument("-n", "--num-workers", type=cli.whole(1, 1000), required=True, help="processes that train")
-    p.add_argument("-s", "--num-servers", type=cli.whole(1, 1000), help="parameter servers (default: as many)")
-    p.add_argument("--launcher", choices=LAUNCHERS, default="local", help="how the processes are started")
-    p.add_argument("-H", "--host-file", help="one host a line; ssh and mpi need it")
-    p.add_argument("--sync-dst-dir", help="ssh and mpi: folder on the hosts that this one is copied to")
-    p.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="what every process runs")
     args = p.parse_args(argv)
     args.command = args.command[1:] if args.command[:1] == ["--"] else args.command
     if not args.command:
@@ -65,9 +69,21 @@ def main(args: argparse.Namespace) -> None:
 
 
 def on_this_machine(command: list[str], workers: int, servers: int) -> None:
-    """One scheduler, the servers and the workers on loopback; the first that fails ends all.
+    """Start a scheduler, servers and workers on loopback; the first that fails ends all.
 
-    The tracker's own ``local`` listens on every interface and outlives a failed worker, hence these few lines.
+    The tracker's own ``local`` listens on every interface and outlives a failed worker.
+
+    Parameters
+    ----------
+    command : list of str
+        What each worker runs.
+    workers, servers : int
+        Processes of each kind.
+
+    Raises
+    ------
+    UserError
+        The command cannot be run, or a process fails.
     """
     path = os.pathsep.join(filter(None, [str(REPO), os.environ.get("PYTHONPATH")]))
     shared = {
@@ -97,7 +113,7 @@ def _started(line: list[str], environment: dict, first: Callable[[], None] | Non
 
 
 def _end(processes: list[subprocess.Popen]) -> None:
-    """End those that still run; one that does not heed is killed."""
+    """Terminate those that still run; kill what is left after `PATIENCE` seconds."""
     for process in processes:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
@@ -111,19 +127,19 @@ def _end(processes: list[subprocess.Popen]) -> None:
 
 
 def _stop(number, _) -> None:
-    """What a signal does to the launcher: it leaves, and on the way ends what it started."""
+    """Signal handler: exit, so that the launcher ends what it started."""
     sys.exit(128 + number)
 
 
 def _die_with_parent() -> Callable[[], None] | None:
-    """What a child does first so that it ends with the launcher, also when that is killed; Linux alone knows how."""
+    """For a child, to run first: have the kernel kill it when the launcher dies. None where that is not Linux."""
     if not sys.platform.startswith("linux"):
         return None
     prctl, launcher = ctypes.CDLL(None, use_errno=True).prctl, os.getpid()
 
     def ask():
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != launcher:  # it has gone already
+        if os.getppid() != launcher:  # the launcher died before the call
             os._exit(1)
 
     return ask
@@ -159,7 +175,7 @@ def _free_port() -> int:
 
 
 def on_a_cluster(args: argparse.Namespace) -> None:
-    """Hand the job to dmlc_tracker, which the MXNet wheel carries beside the package."""
+    """Hand the job to dmlc_tracker, which the MXNet wheel contains beside the package."""
     threading.Thread.isAlive = threading.Thread.is_alive  # the tracker's name for it, gone since CPython 3.9
     try:
         launcher = importlib.import_module(f"dmlc_tracker.{args.launcher}")

@@ -23,7 +23,7 @@ REMEDY = "free some space or give another --run-dir"
 class Run:
     """The folder that one run writes and that ``--resume`` continues.
 
-    Holds ``args.json``, ``log.txt``, ``metrics.jsonl`` (one JSON object a line), ``metrics.json`` (final figures),
+    Holds ``args.json``, ``log.txt``, ``metrics.jsonl`` (one JSON object a line), ``metrics.json`` (final metrics),
     ``checkpoints/`` and ``plots/``. One process writes it at a time: nothing in it is touched before its lock is taken.
 
     Parameters
@@ -95,7 +95,7 @@ class Run:
         write_json(self.folder / resuming.ARGS, kept)
 
     def may_change(self, name: str) -> None:
-        """Let the next ``--resume`` give another value to the flag `name`: this one's led nowhere."""
+        """Let the next ``--resume`` change the flag `name`, since its present value ended the run."""
         run = self.within or self
         kept = resuming.read(run.folder)
         kept["free"] = sorted({*kept.get("free", ()), name})
@@ -107,6 +107,22 @@ class Run:
 
         With ``--resume`` and no ``--run-dir`` it is the newest of the same data set. Workers other than the first
         of a multi-machine run write ``worker-<rank>/`` inside it.
+
+        Parameters
+        ----------
+        args : argparse.Namespace
+            With ``run_dir`` and, where the program has the flag, ``resume``.
+        program : str
+            Whose run it is.
+        rank : int
+            Of this worker.
+        data : dict, optional
+            As for the class.
+
+        Raises
+        ------
+        UserError
+            As the class.
         """
         folder = resuming.place(args, program)
         resume = bool(getattr(args, "resume", False))
@@ -131,14 +147,20 @@ class Run:
         return read_history(self.folder)
 
     def rewind(self, epoch: int, batch: int) -> None:
-        """Forget the metrics that lie after `batch` batches of `epoch`: a resumed run writes them again."""
+        """Remove the rows of ``metrics.jsonl`` that were written after a checkpoint: a resumed run writes them again.
+
+        Parameters
+        ----------
+        epoch, batch : int
+            Of the checkpoint: rows up to and including these counters stay.
+        """
         kept = [row for row in self.history() if (row.get("epoch", 0), row.get("batch", 0)) <= (epoch, batch)]
         text = "".join(json.dumps(row) + "\n" for row in kept)
         write_text(self.folder / "metrics.jsonl", text)
 
-    def finish(self, figures: dict) -> None:
-        """Write the final figures to ``metrics.json``: flat keys such as ``recall@1``."""
-        write_json(self.folder / "metrics.json", figures)
+    def finish(self, metrics: dict) -> None:
+        """Write the final metrics to ``metrics.json``: flat keys such as ``recall@1``."""
+        write_json(self.folder / "metrics.json", metrics)
 
 
 def read_history(folder) -> list[dict]:
@@ -160,7 +182,7 @@ def _now() -> str:
 
 
 def environment() -> dict:
-    """Versions and settings that a run's figures depend on."""
+    """Versions and settings that a run's results depend on."""
     packages = ("mxnet", "mxnet-cu112", "gluoncv", "numpy", "faiss-cpu", "scikit-learn")
     versions = {}
     for name in packages:

@@ -19,15 +19,18 @@ from common.files.errors import UserError
 from common.files.lock import Lock
 
 
-def stream(batches, net, ctx=None) -> Iterator[tuple[np.ndarray, object]]:
+def stream(batches, net, ctx=None, fill: bool = True) -> Iterator[tuple[np.ndarray, object]]:
     """The features of each batch, while the next batch is already being computed.
 
     Parameters
     ----------
     batches : iterable of common.data.loader.Batch, or of anything with `images` (n, H, W, 3) uint8
-    net : HybridBlock
-        Hybridized with static shapes: a last, smaller batch is filled up, so that its memory is used again.
+    net : callable
+        A network, or a method of one.
     ctx : mx.Context, optional
+    fill : bool
+        Fill a last, smaller batch up with zeros, so that a network hybridized with static shapes uses its memory again.
+        That changes the last digits of these features: matrix products round by their size.
 
     Yields
     ------
@@ -39,7 +42,7 @@ def stream(batches, net, ctx=None) -> Iterator[tuple[np.ndarray, object]]:
     for batch in batches:
         size = size or len(batch.images)
         images = batch.images
-        if len(images) < size:
+        if fill and len(images) < size:
             images = np.concatenate([images, np.zeros((size - len(images), *images.shape[1:]), images.dtype)])
         result = net(devices.put(images, ctx)).copy()  # a static network overwrites its output
         if waiting:
@@ -47,6 +50,24 @@ def stream(batches, net, ctx=None) -> Iterator[tuple[np.ndarray, object]]:
         waiting = result, batch
     if waiting:
         yield waiting[0].asnumpy()[: len(waiting[1].images)], waiting[1]
+
+
+def encode(forward, batches, ctx=None, fill: bool = True) -> np.ndarray:
+    """What a network gives for every picture, or for every row of features, in order.
+
+    Parameters
+    ----------
+    forward, batches, ctx, fill
+        As `net`, `batches`, `ctx` and `fill` of `stream`; `batches` such as those of `common.data.loader.Loader` or
+        `common.data.features.FeatureSet` in order.
+
+    Returns
+    -------
+    (n, d) float32
+        (0, 0) where there is no batch.
+    """
+    rows = [values for values, _ in stream(batches, forward, ctx, fill)]
+    return np.concatenate(rows) if rows else np.empty((0, 0), np.float32)
 
 
 def prepare(backbone, image_set, size: int, int8: bool = False, num_workers: int = 2):

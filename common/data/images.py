@@ -27,17 +27,21 @@ BROKEN = (
 )  # fmt: skip
 
 
-def read(path, least: int = 0) -> np.ndarray:
-    """The picture in file `path`, turned as its EXIF orientation says.
+def read(path, min_side: int = 0) -> np.ndarray:
+    """The picture in a file, turned as its EXIF orientation says.
 
     Grey, palette, transparent (on white), CMYK and 16-bit pictures come out as 8-bit RGB.
 
     Parameters
     ----------
-    path
-    least : int
+    path : path
+    min_side : int
         A JPEG may come at 1/2, 1/4 or 1/8 of its size, averaged over areas, if its shorter side then has this many
         pixels at least: it is decoded several times as fast. 0 reads it as it is.
+
+    Returns
+    -------
+    (H, W, 3) uint8 RGB
 
     Raises
     ------
@@ -48,26 +52,55 @@ def read(path, least: int = 0) -> np.ndarray:
         data = Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"cannot read the picture {shown(path)}: {error.strerror}") from error
-    return decode(data, shown(path), least)
+    return decode(data, shown(path), min_side)
 
 
 def opened(file, formats: Sequence[str] | None = None) -> Image.Image:
-    """The picture in `file`, a path or an open file, by PIL, which refuses half a picture when its pixels are read.
+    """A picture opened by PIL, which refuses a truncated one when its pixels are read.
 
-    Importing gluoncv tells PIL to take half pictures as whole ones, so it is told otherwise each time. With `formats`
-    (PIL's names) no other decoder is tried.
+    Importing gluoncv tells PIL to take truncated pictures as whole ones, so it is told otherwise each time.
+
+    Parameters
+    ----------
+    file : path or binary file
+    formats : sequence of str, optional
+        PIL's names of the only decoders that may be tried.
+
+    Returns
+    -------
+    PIL.Image.Image
     """
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     return Image.open(file, formats=formats)
 
 
-def decode(data: bytes, name: str, least: int = 0, formats: Sequence[str] | None = None) -> np.ndarray:
-    """The picture in `data`; `name` is for the error, `least` as in `read`, `formats` as in `opened`."""
+def decode(data: bytes, name: str, min_side: int = 0, formats: Sequence[str] | None = None) -> np.ndarray:
+    """The picture in the bytes of a file.
+
+    Parameters
+    ----------
+    data : bytes
+    name : str
+        What the error calls it.
+    min_side : int
+        As in `read`.
+    formats : sequence of str, optional
+        As in `opened`.
+
+    Returns
+    -------
+    (H, W, 3) uint8 RGB
+
+    Raises
+    ------
+    UserError
+        It is no picture, or a damaged one.
+    """
     try:
-        # JPEG: OpenCV is faster and turns by EXIF, but reads CMYK wrongly and takes one that is cut off as whole.
+        # JPEG: OpenCV is faster and turns by EXIF, but misreads CMYK and accepts a truncated file.
         if data[:2] == b"\xff\xd8" and data[-2:] == b"\xff\xd9":
             with opened(io.BytesIO(data), formats) as picture:
-                mode, flag = picture.mode, _reduced(min(picture.size), least)
+                mode, flag = picture.mode, _reduced(min(picture.size), min_side)
             if mode in ("RGB", "L"):
                 picture = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
                 if picture is not None:
@@ -78,18 +111,18 @@ def decode(data: bytes, name: str, least: int = 0, formats: Sequence[str] | None
         raise UserError(f"{name} is not a picture that can be read: {error}") from error
 
 
-def _reduced(side: int, least: int) -> int:
-    """OpenCV's flag for the smallest decoding of a picture of `side` pixels that leaves at least `least`."""
+def _reduced(side: int, min_side: int) -> int:
+    """OpenCV's flag for the smallest decoding of a picture of `side` pixels that leaves at least `min_side`."""
     flags = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
-    return next((flag for share, flag in flags.items() if least and side // share >= least), cv2.IMREAD_COLOR)
+    return next((flag for n, flag in flags.items() if min_side and side // n >= min_side), cv2.IMREAD_COLOR)
 
 
 def rgb(picture: Image.Image) -> np.ndarray:
     """An open picture of any mode as (H, W, 3) uint8: transparency on white, deeper grey scaled to 8 bits.
 
-    The mode tells what is white, so that a dark picture stays dark: 65,535 of whole numbers (PIL's ``I;16``, and ``I``,
-    as which it reads 16-bit PGM); 1 of floats that do not pass 1, else 255 if they do not pass that, else 65,535. What
-    lies outside is cut.
+    The mode decides which value is white, so that a dark picture stays dark: 65,535 for integers (PIL's ``I;16``, and
+    ``I``, as which it reads 16-bit PGM); for floats the least of 1, 255 and 65,535 that is not exceeded. Values outside
+    are clipped.
 
     Raises
     ------
@@ -111,14 +144,37 @@ def rgb(picture: Image.Image) -> np.ndarray:
 
 
 def cut(picture: np.ndarray, box) -> np.ndarray:
-    """The part of `picture` inside `box` (x, y, width, height in pixels), at least one pixel."""
+    """The region of a picture inside a bounding box, at least one pixel.
+
+    Parameters
+    ----------
+    picture : (H, W, 3) array
+    box : sequence of four numbers
+        x, y, width, height in pixels.
+
+    Returns
+    -------
+    (h, w, 3) array
+        A view.
+    """
     x, y, width, height = (int(round(float(value))) for value in box)
     x, y = min(max(x, 0), picture.shape[1] - 1), min(max(y, 0), picture.shape[0] - 1)
     return picture[y : y + max(height, 1), x : x + max(width, 1)]
 
 
 def resize(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """`picture` at (width, height) pixels: averaged over areas when it shrinks, bilinear when it grows."""
+    """A picture at another size: averaged over areas when it shrinks, bilinear when it grows.
+
+    Parameters
+    ----------
+    picture : (H, W) or (H, W, channels) array
+    size : (int, int)
+        Width and height in pixels.
+
+    Returns
+    -------
+    (height, width) or (height, width, channels) array
+    """
     if (picture.shape[1], picture.shape[0]) == tuple(size):
         return picture
     shrinks = size[0] < picture.shape[1] and size[1] < picture.shape[0]
@@ -126,7 +182,17 @@ def resize(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def short_size(picture: np.ndarray, short: int) -> tuple[int, int]:
-    """(width, height) of `picture` with its shorter side at `short` pixels, its shape kept."""
+    """The size of a picture with its shorter side at `short` pixels, its aspect ratio kept.
+
+    Parameters
+    ----------
+    picture : (H, W, ...) array
+    short : int
+
+    Returns
+    -------
+    width, height : int
+    """
     height, width = picture.shape[:2]
     scale = short / min(height, width)
     return max(short, round(width * scale)), max(short, round(height * scale))
@@ -136,6 +202,14 @@ def find(arguments: Sequence[str]) -> list[Path]:
     """The pictures that the arguments name: files, all below folders (in name order), and the lines of .txt lists.
 
     What is left out of a folder is said on stderr, in one line.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+
+    Returns
+    -------
+    list of Path
 
     Raises
     ------
@@ -175,11 +249,23 @@ def _listed(file: Path) -> list[Path]:
 
 
 def unreadable(paths: Sequence, threads: int = 2) -> dict[int, str]:
-    """Which of the pictures cannot be read: place in `paths` -> why. Each is decoded, a JPEG as small as that goes."""
+    """Which of the pictures cannot be read. Each is decoded, a JPEG as small as that goes.
+
+    Parameters
+    ----------
+    paths : sequence of path
+    threads : int
+        That decode.
+
+    Returns
+    -------
+    dict of int to str
+        Index in `paths`, and why.
+    """
 
     def trouble(path) -> str:
         try:
-            read(path, least=1)
+            read(path, min_side=1)
         except UserError as error:
             return str(error)
         return ""
@@ -189,13 +275,23 @@ def unreadable(paths: Sequence, threads: int = 2) -> dict[int, str]:
             pool.map(trouble, paths), "checking pictures", len(paths), leave=False, delay=2,
             disable=not sys.stderr.isatty(),
         )  # fmt: skip
-        return {place: why for place, why in enumerate(troubles) if why}
+        return {index: why for index, why in enumerate(troubles) if why}
 
 
 def readable(paths: Sequence[Path], on_error: str, threads: int = 2) -> list[Path]:
-    """The pictures a program goes on with: all of them, or with `on_error` ``"skip"`` those that can be read.
+    """The pictures a program goes on with: all of them, or those that can be read.
 
-    Those left out are said on stderr, a line each.
+    Parameters
+    ----------
+    paths : sequence of Path
+    on_error : {"stop", "skip"}
+        ``skip`` reads every picture once, and leaves out those that cannot be read, with a line each on stderr.
+    threads : int
+        That decode.
+
+    Returns
+    -------
+    list of Path
 
     Raises
     ------
@@ -207,4 +303,4 @@ def readable(paths: Sequence[Path], on_error: str, threads: int = 2) -> list[Pat
         print(f"note: skipped: {why}", file=sys.stderr)
     if len(bad) == len(paths):
         raise UserError(f"none of {len(paths)} pictures can be read: give others")
-    return [path for place, path in enumerate(paths) if place not in bad]
+    return [path for index, path in enumerate(paths) if index not in bad]

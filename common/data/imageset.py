@@ -1,8 +1,9 @@
-"""What every data set gives: labelled pictures, in a training and a test part."""
+"""What every data set gives: labelled pictures, in a training and a test split."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -49,16 +50,49 @@ class ImageSet:
         """Whether `images` is an array of pixels."""
         return isinstance(self.images, np.ndarray)
 
-    def read(self, index: int, least: int = 0) -> np.ndarray:
-        """Picture `index`, decoded and cut to its box: (H, W, 3) uint8 RGB; `least` as in `common.data.images.read`."""
+    def read(self, index: int, min_side: int = 0) -> np.ndarray:
+        """A picture, decoded and cut to its box.
+
+        Parameters
+        ----------
+        index : int
+        min_side : int
+            As in `common.data.images.read`; of no effect where there are boxes, which are of the picture as it is.
+
+        Returns
+        -------
+        (H, W, 3) uint8 RGB
+
+        Raises
+        ------
+        UserError
+            The file is not there or is not a picture.
+        """
         if self.in_memory:
             return self.images[index]
         if self.boxes is None:
-            return images.read(self.images[index], least)
+            return images.read(self.images[index], min_side)
         return images.cut(images.read(self.images[index]), self.boxes[index])
 
     def array(self, size: int, threads: int = 2) -> np.ndarray:
-        """All pictures, decoded once and resized to `size` x `size` pixels: (n, size, size, 3) uint8."""
+        """All pictures, decoded once and resized to squares.
+
+        Parameters
+        ----------
+        size : int
+            Side in pixels.
+        threads : int
+            That decode.
+
+        Returns
+        -------
+        (n, size, size, 3) uint8 RGB
+
+        Raises
+        ------
+        UserError
+            A picture cannot be read.
+        """
         if self.in_memory and self.images.shape[1:3] == (size, size):
             return self.images
         result = np.empty((len(self), size, size, 3), np.uint8)
@@ -71,7 +105,7 @@ class ImageSet:
         return result
 
     def subset(self, indices) -> ImageSet:
-        """The pictures at `indices`, with the same classes."""
+        """The pictures at `indices`, (m,) int or (n,) bool, with the same classes."""
         indices = np.asarray(indices)
         indices = np.flatnonzero(indices) if indices.dtype == bool else indices.astype(np.int64)
         return dataclasses.replace(
@@ -100,10 +134,45 @@ class ImageSet:
         return dataclasses.replace(chosen, labels=new[chosen.labels], class_names=list(class_names))
 
 
-def readable(whole: ImageSet, on_error: str, say: Callable[[str], None] = print, threads: int = 2) -> ImageSet:
-    """`whole` as it is, or with `on_error` ``"skip"`` without the pictures that cannot be read.
+    @staticmethod
+    def concat(sets: Sequence[ImageSet]) -> ImageSet:
+        """The pictures of several sets of the same classes as one set, in their order.
 
-    Those are counted in a line to `say` and go to ``skipped``; a class that loses all its pictures goes too.
+        Boxes and domains are kept where all sets have them. Pixels stay in memory if all sets have theirs there.
+        """
+        first, in_memory = sets[0], all(one.in_memory for one in sets)
+        whole = {
+            name: np.concatenate(values) if all(value is not None for value in values) else None
+            for name in ("labels", "boxes", "domains")
+            for values in [[getattr(one, name) for one in sets]]
+        }
+        images = [one.images for one in sets]
+        return dataclasses.replace(
+            first,
+            images=np.concatenate(images) if in_memory else list(itertools.chain(*images)),
+            domain_names=None if whole["domains"] is None else first.domain_names,
+            skipped=list(dict.fromkeys(item for one in sets for item in one.skipped)),
+            **whole,
+        )
+
+
+def readable(whole: ImageSet, on_error: str, say: Callable[[str], None] = print, threads: int = 2) -> ImageSet:
+    """The pictures a program goes on with: all of them, or those that can be read.
+
+    Parameters
+    ----------
+    whole : ImageSet
+    on_error : {"stop", "skip"}
+        ``skip`` reads every picture once; those that cannot be read go to ``skipped``. A class that loses all its
+        pictures goes too.
+    say : callable (str)
+        Is given a line that counts those left out.
+    threads : int
+        That decode.
+
+    Returns
+    -------
+    ImageSet
     """
     if on_error != "skip" or whole.in_memory:
         return whole
@@ -112,7 +181,7 @@ def readable(whole: ImageSet, on_error: str, say: Callable[[str], None] = print,
         return whole
     kept = np.ones(len(whole), bool)
     kept[list(bad)] = False
-    lost = [(Path(whole.images[place]), BROKEN) for place in bad]
+    lost = [(Path(whole.images[index]), BROKEN) for index in bad]
     say(summary(lost, Path(whole.images[0]).parent.parent))
     whole = dataclasses.replace(whole.subset(kept), skipped=[*whole.skipped, *lost])
     present = np.unique(whole.labels)
@@ -121,7 +190,7 @@ def readable(whole: ImageSet, on_error: str, say: Callable[[str], None] = print,
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A data set in two parts.
+    """A data set in two splits.
 
     Attributes
     ----------
@@ -132,7 +201,7 @@ class Dataset:
     captions : dict of str to list of str or None
         Sentences for each class, where the data set has them.
     protocol : {"unseen", "seen"}
-        How the two parts differ: by class, or by picture.
+        How the two splits differ: by class, or by picture.
     """
 
     name: str

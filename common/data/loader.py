@@ -1,15 +1,15 @@
-"""Batches decoded ahead of the device, in threads: OpenCV lets other threads run while it works."""
+"""Pictures decoded ahead of the device, in threads: OpenCV and PIL let other threads run while they work."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from common.data.sets import ImageSet
+from common.data.imageset import ImageSet
 
 KEPT_BYTES = 2 << 30  # decoded pictures up to this size stay in memory
 
@@ -23,15 +23,49 @@ class Batch:
     images : (n, S, S, 3) uint8 RGB
     labels : (n,) int64
     indices : (n,) int64
-        Places in the image set.
+        Which samples of the set they are.
     number : int
-        Place in the epoch.
+        Of the batch in its epoch, from 0.
     """
 
     images: np.ndarray
     labels: np.ndarray
     indices: np.ndarray
     number: int
+
+
+def ahead(function: Callable, items: Iterable, num_workers: int, depth: int) -> Iterator:
+    """``function(item)`` of each item, in their order, while the next ones are already being computed in threads.
+
+    Parameters
+    ----------
+    function : callable
+        What it raises is raised here, when the item's turn comes; later items are then given up.
+    items : iterable
+    num_workers : int
+        Threads; 0 computes in the caller's, each result when it is asked for.
+    depth : int
+        How many results, finished or not, may wait for the caller: bounds the memory.
+
+    Yields
+    ------
+    object
+    """
+    if num_workers == 0:
+        yield from map(function, items)
+        return
+    with ThreadPoolExecutor(num_workers) as pool:
+        waiting: deque = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > depth:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:  # closed early, or a picture failed
+            for future in waiting:
+                future.cancel()
 
 
 class Loader:
@@ -48,6 +82,7 @@ class Loader:
     num_workers : int
         Decoding threads; 0 decodes in the caller's.
     seed, rank : int
+        Of the run, and this worker's number.
     keep : bool or None
         Decode and resize each picture once and keep it; None does so when all fit in 2 GB.
     """
@@ -62,10 +97,21 @@ class Loader:
         self._kept: np.ndarray | None = None
 
     def __len__(self) -> int:
+        """How many batches an epoch has."""
         return len(self.sampler)
 
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
-        """The batches of `epoch` from number `start` on.
+        """The batches of an epoch.
+
+        Parameters
+        ----------
+        epoch : int
+        start : int
+            Number of the first batch that is wanted.
+
+        Yields
+        ------
+        Batch
 
         Raises
         ------
@@ -75,28 +121,13 @@ class Loader:
         plan = list(enumerate(self.sampler.epoch(epoch)))[start:]
         if self.keep and self._kept is None:
             self._kept = self.image_set.array(self.transform.resize, self.num_workers)
-        if self.num_workers == 0:
-            for number, indices in plan:
-                yield self._batch(epoch, number, indices)
-            return
-        with ThreadPoolExecutor(self.num_workers) as pool:
-            waiting: deque = deque()
-            try:
-                for number, indices in plan:
-                    waiting.append(pool.submit(self._batch, epoch, number, indices))
-                    if len(waiting) > 2 * self.num_workers:
-                        yield waiting.popleft().result()
-                while waiting:
-                    yield waiting.popleft().result()
-            finally:  # closed early, or a picture failed
-                for future in waiting:
-                    future.cancel()
+        yield from ahead(lambda item: self._batch(epoch, *item), plan, self.num_workers, 2 * self.num_workers)
 
     def _batch(self, epoch: int, number: int, indices: np.ndarray) -> Batch:
         rng = np.random.default_rng([self.seed, epoch, number, self.rank])
         if self._kept is not None:
             pictures = self.transform.batch(self._kept[indices], rng)
         else:
-            least = self.transform.resize
-            pictures = np.stack([self.transform(self.image_set.read(i, least), rng) for i in indices])
+            min_side = self.transform.resize
+            pictures = np.stack([self.transform(self.image_set.read(i, min_side), rng) for i in indices])
         return Batch(pictures, self.image_set.labels[indices], indices, number)

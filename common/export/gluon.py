@@ -20,11 +20,20 @@ def write(net: HybridBlock, path, shape: tuple[int, ...], dtype: str = "uint8") 
     net : HybridBlock
         With values.
     path : path
-        Without a suffix.
+        Without a suffix. Its folder is made where it is not there.
     shape : tuple of int
-        Of an input batch, for instance (1, 224, 224, 3): any batch and the same picture size will do later.
+        Of an input batch, for instance (1, 224, 224, 3): the written network takes any number of pictures of that size.
     dtype : str
         Of the input.
+
+    Returns
+    -------
+    symbol, parameters : Path
+
+    Raises
+    ------
+    UserError
+        The files cannot be written; older ones of that name are kept.
     """
     path = Path(path)
     net.hybridize()
@@ -36,7 +45,7 @@ def write(net: HybridBlock, path, shape: tuple[int, ...], dtype: str = "uint8") 
             made = [Path(folder) / file.name for file in written]
             net.export(str(Path(folder) / path.name))
             for file, read in zip(made, (mx.sym.load, mx.nd.load)):
-                read(str(file))  # MXNet says nothing where a full disk took the end
+                read(str(file))  # MXNet does not report a write that a full disk cut short
                 flush(file)
             for file, target in zip(made, written):
                 os.replace(file, target)

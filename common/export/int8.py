@@ -1,4 +1,4 @@
-"""Weights of an ONNX network made ready for 8 bits, so that their rounding and that of activations cost little."""
+"""Weights of an ONNX network prepared for 8 bits: cross-layer equalisation, GPTQ, bias correction."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ from collections.abc import Iterator
 
 import numpy as np
 
-ALPHA = 0.9  # share of a channel's scale that goes by its activations; the rest by the weights that read it
-FLOOR = 0.2  # of the widest channel's range: a channel that was hardly seen may be wider in other pictures
+ALPHA = 0.9  # exponent of the activations' range in a channel's scale; that of the weights' range is 1 - ALPHA
+FLOOR = 0.2  # least range of a channel, as a fraction of the widest: calibration underestimates rare channels
 HOMOGENEOUS = ("Relu", "MaxPool", "AveragePool")  # f(a x) = a f(x) for each channel and a > 0
 
 
 def prepare(path, pictures: np.ndarray) -> list[str]:
     """Change the weights of the ONNX file `path`, batch norms fused; what it computes stays nearly the same.
 
-    First, channels are brought to like ranges, see `equalise`. Then weights are rounded, see `rounded`, and what is
-    left of the error is made good by the biases (Nagel et al. 2019, section 4.2), without which networks of depthwise
-    convolutions lose much.
+    First the channels' ranges are equalised, see `equalise`. Then the weights are rounded, see `gptq`, and the biases
+    corrected by the mean of the error that is left (Nagel et al. 2019, section 4.2), without which networks of
+    depthwise convolutions lose much.
 
     Parameters
     ----------
+    path : path
+        Overwritten.
     pictures : (n, H, W, 3) array
         Some dozens or hundreds of typical inputs.
 
@@ -32,7 +34,7 @@ def prepare(path, pictures: np.ndarray) -> list[str]:
 
     model = onnx.load(str(path))
     for number, node in enumerate(model.graph.node):
-        node.name = f"{node.op_type}_{number}"  # fusing left some without
+        node.name = f"{node.op_type}_{number}"  # fusing leaves some without a name
     equalise(model, pictures)
     _round(model, pictures)
     onnx.save(model, str(path))
@@ -42,7 +44,7 @@ def prepare(path, pictures: np.ndarray) -> list[str]:
 
 
 class _Layers:
-    """The convolutions and dense layers of a model with their weights and biases, as arrays that can be changed."""
+    """The convolutions and dense layers of a model, with their weights and biases as arrays that can be changed."""
 
     def __init__(self, model):
         from onnx import numpy_helper
@@ -63,7 +65,7 @@ class _Layers:
                 values[name].CopyFrom(numpy_helper.from_array(arrays[node.name].astype(np.float32), name))
 
     def inputs(self, pictures: np.ndarray) -> Iterator[dict]:
-        """For each picture, what goes into the layers: arrays by the name of the value."""
+        """The layers' inputs for each picture: arrays by the name of the value."""
         import onnx
         import onnxruntime
 
@@ -77,18 +79,19 @@ class _Layers:
 
 
 def equalise(model, pictures: np.ndarray) -> None:
-    """Bring the channels of activations to like ranges, so that 8 bits for all of them resolve each.
+    """Equalise the ranges of activations over the channels, so that one 8-bit step resolves each of them.
 
-    A channel that only convolutions read, through ReLU and pooling alone, is divided by a factor where it is made and
-    multiplied by it where it is read: the network computes the same (cross-layer equalisation, Nagel et al. 2019,
+    A channel that only convolutions read, through ReLU and pooling alone, is divided by a factor where it is computed
+    and multiplied by it where it is read: the network computes the same (cross-layer equalisation, Nagel et al. 2019,
     section 4.1). The factor is ``range ** ALPHA / weight ** (1 - ALPHA)``, with the largest weight that reads the
-    channel (Xiao et al. 2023, SmoothQuant, equation 4): rows of weights have steps of their own here, columns do not.
+    channel (Xiao et al. 2023, SmoothQuant, equation 4): each row of weights has a step of its own, a column has none.
 
     Parameters
     ----------
     model : onnx.ModelProto
         Changed in place.
     pictures : (n, H, W, 3) array
+        Typical inputs, to measure the ranges on.
     """
     layers = _Layers(model)
     reading = _readings(model, layers)
@@ -99,8 +102,8 @@ def equalise(model, pictures: np.ndarray) -> None:
             ranges[name] = np.maximum(ranges.get(name, 0), np.abs(values[name]).max(axis=(0, 2, 3)))
     for node, found in reading:
         both = np.stack([ranges[node.input[0]], np.abs(layers.weights[node.name]).max(axis=(0, 2, 3))], axis=1)
-        for (name, channel), most in zip(found, both):
-            factors[name][:, channel] = np.maximum(factors[name][:, channel], most)
+        for (name, channel), largest in zip(found, both):
+            factors[name][:, channel] = np.maximum(factors[name][:, channel], largest)
     for name, both in factors.items():
         activation, weight = np.maximum(np.maximum(both, FLOOR * both.max(axis=1, keepdims=True)), 1e-12)
         factor = factors[name] = activation**ALPHA / weight ** (1 - ALPHA)
@@ -114,7 +117,7 @@ def equalise(model, pictures: np.ndarray) -> None:
 
 
 def _readings(model, layers: _Layers) -> list[tuple]:
-    """The convolutions whose input may be scaled, each with the layer and channel that its channels come from."""
+    """The convolutions whose input may be scaled, each with the layer and channel that computes each input channel."""
     made = {output: node for node in model.graph.node for output in node.output}
     readers: dict[str, list] = {}
     for node in model.graph.node:
@@ -123,7 +126,7 @@ def _readings(model, layers: _Layers) -> list[tuple]:
     outputs = {value.name for value in model.graph.output}
 
     def sources(name: str) -> list[tuple[str, int]]:
-        """Layer and channel that each channel of a value comes from unchanged; none if it is anything else."""
+        """Layer and channel that computes each channel of a value; empty where an operator in between mixes them."""
         node = made.get(name)
         if node is None:
             return []
@@ -148,23 +151,23 @@ def _readings(model, layers: _Layers) -> list[tuple]:
     free = {node.name for node in layers.nodes if node.op_type == "Conv" and read_by_convolutions(node.output[0])}
     reading = [(node, sources(node.input[0])) for node in layers.nodes if node.op_type == "Conv"]
     while bound := [found for _, found in reading if found and not {name for name, _ in found} <= free]:
-        free -= {name for found in bound for name, _ in found}  # read together with a layer that is not free
+        free -= {name for found in bound for name, _ in found}  # a reader of theirs reads a layer that is not free too
         reading = [(node, found) for node, found in reading if found not in bound]
     return [(node, found) for node, found in reading if found]
 
 
-def _round(model, pictures: np.ndarray, places: int = 16) -> None:
-    """Round the weights by what the layers see at some places in `pictures`, and correct the biases."""
+def _round(model, pictures: np.ndarray, samples: int = 16) -> None:
+    """Round the weights by the layers' inputs at `samples` random positions a picture, and correct the biases."""
     layers, rng = _Layers(model), np.random.default_rng(0)
     seen = {node.name: Moments() for node in layers.nodes}
     for values in layers.inputs(pictures):
         for node in layers.nodes:
             kernel = layers.weights[node.name].shape[2:]
-            seen[node.name].add(patches(values[node.input[0]], node, kernel, places, rng))
+            seen[node.name].add(patches(values[node.input[0]], node, kernel, samples, rng))
     for name, moments in seen.items():
         weight = layers.weights[name]
         by_group = weight.reshape(len(moments.mean), -1, moments.mean.shape[1])
-        result = rounded(by_group, moments.covariance)
+        result = gptq(by_group, moments.covariance)
         layers.weights[name] = result.reshape(weight.shape)
         if name in layers.biases:
             lost = np.einsum("gok,gk->go", by_group - result, moments.mean).reshape(-1)
@@ -173,15 +176,15 @@ def _round(model, pictures: np.ndarray, places: int = 16) -> None:
 
 
 class Moments:
-    """Mean and covariance of rows in groups, (n, groups, k), added up without keeping them."""
+    """Running mean and covariance of rows in groups, (n, groups, k)."""
 
-    WAITING = 512  # rows that are multiplied at once
+    WAITING = 512  # rows that are collected and multiplied at once
 
     def __init__(self):
         self.count, self.sum, self.products, self.waiting = 0, 0.0, 0.0, []
 
     def add(self, rows: np.ndarray) -> None:
-        """Take some more rows."""
+        """Count more rows in: (n, groups, k)."""
         self.waiting.append(rows)
         if sum(map(len, self.waiting)) >= self.WAITING:
             self._multiply()
@@ -195,30 +198,36 @@ class Moments:
 
     @property
     def mean(self) -> np.ndarray:
-        """(groups, k)."""
+        """The mean of the rows: (groups, k)."""
         self._multiply()
         return self.sum / self.count
 
     @property
     def covariance(self) -> np.ndarray:
-        """(groups, k, k)."""
+        """The covariance of the rows: (groups, k, k)."""
         mean = self.mean
         return self.products / self.count - mean[:, :, None] * mean[:, None]
 
 
-def rounded(weight: np.ndarray, covariance: np.ndarray, damping: float = 0.01) -> np.ndarray:
+def gptq(weight: np.ndarray, covariance: np.ndarray, damping: float = 0.01) -> np.ndarray:
     """Weights of 8 bits whose products with inputs of that `covariance` are nearly those of `weight`.
 
-    Column after column is rounded to the nearest step, and the columns after it take over its error as the inverse
-    covariance says (Frantar et al. 2023, equation 3). The step is the largest weight of a row / 127, and that weight
-    stays as it is, so that whoever quantises the result finds the same step.
+    GPTQ: columns are quantised in order, and the rounding error of each is propagated to the remaining ones via the
+    inverse covariance (Frantar et al. 2023, equation 3). The step is the largest weight of a row / 127, and that weight
+    is not changed, so that a quantiser of the result computes the same step.
 
     Parameters
     ----------
     weight : (groups, out, k) array
     covariance : (groups, k, k) array
+        Of the inputs.
     damping : float
-        Added to the variances, as a share of their mean.
+        Added to the variances, as a fraction of their mean.
+
+    Returns
+    -------
+    (groups, out, k) array
+        Multiples of the steps, but for the largest weight of each row.
     """
     left, steps = weight.astype(np.float64), np.maximum(np.abs(weight).max(axis=2), 1e-12) / 127
     mean = np.maximum(np.trace(covariance, axis1=1, axis2=2) / weight.shape[2], 1e-12)
@@ -233,16 +242,33 @@ def rounded(weight: np.ndarray, covariance: np.ndarray, damping: float = 0.01) -
     return result
 
 
-def patches(value: np.ndarray, node, kernel: tuple[int, ...], places: int, rng) -> np.ndarray:
-    """The input of a convolution (1, C, H, W), or dense layer (1, C), under its kernel: (n, groups, k)."""
+def patches(value: np.ndarray, node, kernel: tuple[int, ...], samples: int, rng) -> np.ndarray:
+    """The inputs that a convolution multiplies with its weights, at random positions.
+
+    Parameters
+    ----------
+    value : (1, C, H, W) array
+        The layer's input; (1, C) of a dense layer, which has one position.
+    node : onnx.NodeProto
+        The layer.
+    kernel : tuple of int
+        Its height and width; empty for a dense layer.
+    samples : int
+        Positions to draw.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    (samples, groups, k) array
+    """
     if not kernel:
         return value[:, None]
     top, left, bottom, right = _option(node, "pads", [0] * 4)
     down, across = _option(node, "strides", [1, 1])
     padded = np.pad(value[0], ((0, 0), (top, bottom), (left, right)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, kernel, axis=(1, 2))[:, ::down, ::across]
-    rows, columns = (rng.integers(0, side, places) for side in windows.shape[1:3])
-    return windows[:, rows, columns].swapaxes(0, 1).reshape(places, _option(node, "group", 1), -1)
+    rows, columns = (rng.integers(0, side, samples) for side in windows.shape[1:3])
+    return windows[:, rows, columns].swapaxes(0, 1).reshape(samples, _option(node, "group", 1), -1)
 
 
 def _option(node, name: str, default):

@@ -20,7 +20,7 @@ from common.files.quiet import quiet
 
 
 def write(net: HybridBlock, path, shape: tuple[int, ...], dtype: str = "uint8") -> Path:
-    """Write `net` to the ONNX file `path`; the batch size stays free.
+    """Write `net` to the ONNX file `path`, for batches of any size.
 
     Parameters
     ----------
@@ -28,6 +28,11 @@ def write(net: HybridBlock, path, shape: tuple[int, ...], dtype: str = "uint8") 
         As for `common.export.gluon.write`.
     path : path
         Ends in ``.onnx``.
+
+    Raises
+    ------
+    UserError
+        The file cannot be written; an older one of that name is kept.
     """
     path = Path(path)
     with writing(path):
@@ -47,7 +52,7 @@ def write(net: HybridBlock, path, shape: tuple[int, ...], dtype: str = "uint8") 
 
 
 def _tidy(path: Path) -> None:
-    """Mend what MXNet's exporter writes.
+    """Correct what MXNet's exporter writes.
 
     The parameters come off the list of inputs, where nothing can be fused; a dense layer without a bias loses the
     scalar zero it was given, which cannot be quantised; every operator gets a name; the file's version becomes the
@@ -73,7 +78,7 @@ def _tidy(path: Path) -> None:
 def _opset(version: int = 13):
     """Have MXNet's exporter write the newest operator set it really knows, not the one that onnx offers.
 
-    Its check of the graph assumes onnx's newest too: the caller checks the finished model instead.
+    The exporter's own checker assumes the newest opset, so it is disabled, and `_tidy` checks the finished model.
     """
     with mock.patch("onnx.defs.onnx_opset_version", lambda: version), mock.patch("onnx.checker.check_graph"):
         yield
@@ -81,7 +86,7 @@ def _opset(version: int = 13):
 
 @functools.cache  # once
 def _teach_slice() -> None:
-    """Have MXNet's exporter write slices that read backwards (the first layer of networks that run turned)."""
+    """Have MXNet's exporter write slices with negative steps (the first layer of networks with `rotated` input)."""
     from mxnet.onnx.mx2onnx._export_onnx import MXNetGraph
     from mxnet.onnx.mx2onnx._op_translations._op_translations_opset12 import create_tensor, get_inputs
     from onnx import helper
@@ -105,15 +110,25 @@ def _teach_slice() -> None:
 
 
 def write_int8(path, target, pictures: np.ndarray) -> Path:
-    """Quantise the ONNX file `path` to `target`: INT8 weights a channel, UINT8 activations.
+    """Quantise the ONNX file `path` to `target`: INT8 weights with a step for each channel, UINT8 activations.
 
-    The ranges of the activations are the smallest and largest values met; weights are made ready by
-    `common.export.int8`. What comes after the last convolution stays in float32: it is small, and decides.
+    The ranges of the activations are the smallest and largest values met in calibration; weights are prepared by
+    `common.export.int8`. Operators after the last convolution stay in float32: they are cheap, and errors there count
+    most.
 
     Parameters
     ----------
+    path : path
+        Of the float32 network.
+    target : path
+        Of the file to write; its folder is there.
     pictures : (n, H, W, 3) array
         Some dozens or hundreds of typical inputs.
+
+    Raises
+    ------
+    UserError
+        The file cannot be written; an older one of that name is kept.
     """
     from onnxruntime import quantization
 
@@ -125,7 +140,7 @@ def write_int8(path, target, pictures: np.ndarray) -> Path:
             return next(self.batches, None)
 
     with tempfile.TemporaryDirectory() as folder, atomic(target) as beside, quiet():
-        simple = Path(folder) / "simple.onnx"  # constants folded, batch norms fused: what can be quantised
+        simple = Path(folder) / "simple.onnx"  # constants folded, batch norms fused
         quantization.quant_pre_process(str(path), str(simple), skip_symbolic_shape=True)
         after = int8.prepare(simple, pictures)
         quantization.quantize_static(

@@ -6,6 +6,7 @@ Imports `common.files`.
 from common.metrics.ranking import MEASURES, five_folds, image_sentence, ranks, ranks_both
 from common.metrics.recognition import (
     accuracy_at_k,
+    accuracy_key,
     area_seen_unseen,
     confusion,
     harmonic_mean,
@@ -20,6 +21,7 @@ __all__ = [
     "MEASURES",
     "TIE",
     "accuracy_at_k",
+    "accuracy_key",
     "area_seen_unseen",
     "confusion",
     "five_folds",

@@ -24,20 +24,37 @@ KS = (1, 5, 10)
 
 
 def inner(images: np.ndarray, sentences: np.ndarray) -> np.ndarray:
-    """Score of every pair, (b, d) and (m, d) float32 -> (b, m): the cosine where the rows have length one.
+    """The inner product of every pair: the cosine where the rows have length one.
 
-    SciPy's BLAS is newer than that of NumPy 1.26, which knows no fast way on processors newer than itself.
+    By SciPy's BLAS: that of NumPy 1.26 has no fast kernels for processors newer than itself.
+
+    Parameters
+    ----------
+    images, sentences : (b, d) and (m, d) float32 arrays
+
+    Returns
+    -------
+    (b, m) float32
     """
     return sgemm(1.0, sentences.T, images.T, trans_a=True).T
 
 
 def order(images: np.ndarray, sentences: np.ndarray) -> np.ndarray:
-    """Minus the order violation of every pair (Vendrov et al. 2016, equation 2): -||max(0, s - i)||, (b, m)."""
+    """Minus the order violation of every pair, -||max(0, s - i)|| (Vendrov et al. 2016, equation 2).
+
+    Parameters
+    ----------
+    images, sentences : (b, d) and (m, d) float32 arrays
+
+    Returns
+    -------
+    (b, m) float32
+    """
     scores = np.empty((len(images), len(sentences)), np.float32)
     size = max(1, CELLS // max(1, images.size))
     for start in range(0, len(sentences), size):
-        above = np.maximum(sentences[start : start + size] - images[:, None], 0)
-        scores[:, start : start + size] = -np.sqrt(np.einsum("bmd,bmd->bm", above, above))
+        violation = np.maximum(sentences[start : start + size] - images[:, None], 0)
+        scores[:, start : start + size] = -np.sqrt(np.einsum("bmd,bmd->bm", violation, violation))
     return scores
 
 
@@ -100,7 +117,18 @@ def ranks_both(
 
 
 def ranks(queries: np.ndarray, gallery: np.ndarray, query_labels: np.ndarray, gallery_labels: np.ndarray) -> np.ndarray:
-    """One direction of `ranks_both`, by inner product: (n,) int64, from 1."""
+    """One direction of `ranks_both`, by inner product.
+
+    Parameters
+    ----------
+    queries, gallery : (n, d) and (m, d) arrays
+    query_labels, gallery_labels : (n,) and (m,) int arrays
+
+    Returns
+    -------
+    (n,) int64
+        From 1; 0 where the query has no right answer.
+    """
     return ranks_both(queries, gallery, query_labels, gallery_labels)[0]
 
 
@@ -112,7 +140,12 @@ def image_sentence(
     measure: str = "cosine",
     ties: str = "against",
 ) -> dict[str, float]:
-    """The figures of the ranking papers, both ways; parameters as in `ranks_both`.
+    """The metrics of the ranking papers, both ways.
+
+    Parameters
+    ----------
+    images, sentences, image_labels, sentence_labels, measure, ties
+        As in `ranks_both`.
 
     Returns
     -------
@@ -130,7 +163,14 @@ def image_sentence(
 
 
 def summary(found: np.ndarray, ks: Sequence[int] = KS) -> dict[str, float]:
-    """R@k (0..1), median (rounded down) and mean of the places `found` of queries that have a right answer."""
+    """R@k (0..1), median (rounded down) and mean rank, over the queries that have a right answer.
+
+    Parameters
+    ----------
+    found : (n,) int array
+        Ranks from 1; 0 where a query has no right answer.
+    ks : sequence of int
+    """
     found = found[found > 0]
     figures = {f"recall@{k}": float(np.mean(found <= k)) for k in ks}
     return {**figures, "median_rank": float(np.floor(np.median(found))), "mean_rank": float(found.mean())}
@@ -149,6 +189,13 @@ def five_folds(
 
     Folds are runs of labels in the order in which the pictures come, as in Karpathy's and the later codes. On all
     5,000 pictures at once (the 5k protocol) call `image_sentence`.
+
+    Parameters
+    ----------
+    images, sentences, image_labels, sentence_labels, measure, ties
+        As in `ranks_both`.
+    size : int
+        Pictures in a fold.
 
     Raises
     ------

@@ -14,7 +14,17 @@ from common.metrics.retrieval import unit
 def nmi(embeddings: np.ndarray, labels: np.ndarray, seed: int = 0, tries: int = 5) -> float:
     """Normalised mutual information of k-means clusters (as many as classes) and the classes, 0..1.
 
-    Of `tries` starts the tightest clustering counts: a single one often ends with two clusters in one class.
+    Of several starts the clustering with the smallest inertia counts: a single one often puts two clusters into one
+    class.
+
+    Parameters
+    ----------
+    embeddings : (n, d) array
+    labels : (n,) int array
+    seed : int
+        Of the starts.
+    tries : int
+        Number of starts.
     """
     from sklearn.metrics import normalized_mutual_info_score
 
@@ -28,9 +38,9 @@ def nmi(embeddings: np.ndarray, labels: np.ndarray, seed: int = 0, tries: int = 
 
 
 def purity(similar: np.ndarray, groups: Sequence[int], keep: Sequence[int] | None = None) -> tuple[float, float]:
-    """The share of things whose nearest other thing is of the same group, and what chance would give.
+    """The fraction of rows whose nearest other row is of the same group, and what chance would give.
 
-    A thing of another group that is as near counts before it.
+    A row of another group that is as near counts before it.
 
     Parameters
     ----------
@@ -61,7 +71,15 @@ def spearman(a: np.ndarray, b: np.ndarray) -> float | None:
     """Spearman's rank correlation of two (n, n) matrices over their unordered pairs, -1..1.
 
     A matrix that is not symmetric (such as a confusion) is first averaged with its transpose; diagonals are not read.
-    None where all pairs of one of them are equal: there are no ranks, and it is not defined.
+
+    Parameters
+    ----------
+    a, b : (n, n) arrays
+
+    Returns
+    -------
+    float or None
+        None where all pairs of one of them are equal: there are no ranks, and it is not defined.
     """
     from scipy import stats
 

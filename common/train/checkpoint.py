@@ -19,8 +19,8 @@ from common.files.errors import UserError, reading
 BEST = "best.json"
 REMEDY = "the checkpoint before it is kept; free some space, then continue with --resume"
 OTHER = "other code or flags wrote it; start another run with another --run-dir"
-NUMBERS = ("m_schedule",)  # what an optimizer keeps beside its arrays and counts: Nadam's momentum so far
-AGREEMENT_KEY = 1 << 24  # in the kvstore, far from the parameters' numbers
+NUMBERS = ("m_schedule",)  # scalar state of an optimizer beside its arrays and counts: Nadam's momentum product
+AGREEMENT_KEY = 1 << 24  # in the kvstore, far above the parameters' indices
 
 
 class Checkpoints:
@@ -29,19 +29,26 @@ class Checkpoints:
     A checkpoint is a folder ``epoch-0003-batch-000120`` that holds every device's own copy of all parameters
     (batch-norm statistics differ between devices), the optimizer's states, the counters, the name of the best
     checkpoint so far, and ``manifest.json`` with the SHA-256 of each file. It is written beside its place, flushed,
-    then renamed: what is newest and what is best change together. The best and the newest two are kept. All randomness
-    derives from the counters, so they are the random state too.
+    then renamed: what is newest and what is best change together. The best and the newest two are kept. Every random
+    number derives from the seed and the counters, so no generator's state is saved.
 
-    Only the process that has the run folder's lock makes one: it removes what a killed one left half-written.
+    Only the process that has the run folder's lock constructs one: it removes what a killed process left half-written.
 
     Parameters
     ----------
     folder : path
+        Made where it is not there.
     blocks : mapping of str to gluon.Block
         Everything with parameters: networks, and losses that learn.
     trainers : mapping of str to gluon.Trainer
+        Their optimizers' states and counts.
     keep_all : bool
         Prune nothing.
+
+    Raises
+    ------
+    UserError
+        The folder cannot be made.
     """
 
     def __init__(
@@ -72,7 +79,17 @@ class Checkpoints:
         state : dict
             Counters and whatever else the loop needs, as JSON; has ``epoch`` and ``batch``.
         best : bool
-            Remember this one as the best so far.
+            Mark this one as the best so far.
+
+        Returns
+        -------
+        Path
+            The checkpoint's folder.
+
+        Raises
+        ------
+        UserError
+            It cannot be written; the one before it is kept.
         """
         name = _name(state["epoch"], state["batch"])
         place, beside = self.folder / name, self.folder / f".writing-{os.getpid()}"
@@ -118,7 +135,19 @@ class Checkpoints:
         return None
 
     def load(self, name: str | None = None, log=warnings.warn) -> dict | None:
-        """Restore the newest whole checkpoint, or the one called `name`; return its state, None if there is none.
+        """Restore a checkpoint: parameters on every device, the optimizers' states and counts.
+
+        Parameters
+        ----------
+        name : str, optional
+            Default is the newest that is whole.
+        log : callable (str)
+            Is given a line for each damaged one that is passed over.
+
+        Returns
+        -------
+        dict or None
+            The state that `save` was given; None if there is no checkpoint.
 
         Raises
         ------
@@ -142,7 +171,7 @@ class Checkpoints:
         return json.loads((place / "state.json").read_text())
 
     def _load_blocks(self, place: Path) -> None:
-        """Copy all parameters, after a look whether each has its place."""
+        """Copy all parameters, once every name, shape and number of devices was found to match."""
         found = []
         for block_name, block in self.blocks.items():
             devices = _arrays(block)
@@ -168,7 +197,7 @@ class Checkpoints:
         return self._best if self._best and (self.folder / self._best).is_dir() else None
 
     def _named_best(self, place: Path) -> str | None:
-        """Which checkpoint was the best when the one in `place` was written; runs of old have one file for all."""
+        """Which checkpoint was the best when the one in `place` was written; old runs have one file for all."""
         for path in (place / BEST, self.folder / BEST):
             try:
                 return str(json.loads(path.read_text(encoding="utf-8"))["name"] or "") or None
@@ -177,7 +206,7 @@ class Checkpoints:
         return None
 
     def _prune(self, newest: str) -> None:
-        """Remove what is not to be kept; a name after `newest` is of before a resume, and will be written again."""
+        """Remove what is not to be kept. Names after `newest` date from before a resume and will be written again."""
         if self.keep_all:
             return
         names = self.names()
@@ -187,7 +216,7 @@ class Checkpoints:
                 self._remove(name)
 
     def _remove(self, name: str) -> None:
-        """Take a checkpoint away at once: a kill leaves no half of it under its name."""
+        """Rename, then delete: a kill leaves no half of a checkpoint under its name."""
         aside = self.folder / f".writing-{os.getpid()}-removed"
         with writing(self.folder / name, REMEDY):
             os.replace(self.folder / name, aside)
@@ -195,28 +224,33 @@ class Checkpoints:
 
 
 def agreed(name: str | None, trainers: Mapping[str, gluon.Trainer]) -> str | None:
-    """The oldest of the checkpoints that the workers of a synchronous training would resume from.
+    """The latest checkpoint that all workers of a synchronous training have: the minimum of their newest.
 
-    Workers killed together may have stopped on either side of a checkpoint; from different ones they would wait for
-    each other's gradients for ever. Each keeps its newest two, so all have the oldest of the newest.
+    Workers killed together may have stopped on either side of a checkpoint; resumed from different ones they would
+    wait for each other's gradients for ever. Each keeps its newest two, so all have that minimum.
 
     Parameters
     ----------
     name : str or None
         This worker's newest.
     trainers : mapping of str to gluon.Trainer
-        Their kvstore is asked; without one between machines the answer is `name`.
+        The names are exchanged through their kvstore; without one between machines the answer is `name`.
+
+    Returns
+    -------
+    str or None
+        None where a worker has no checkpoint.
     """
     stores = (trainer._kvstore_params["kvstore"] for trainer in trainers.values())
     store = next((s for s in stores if isinstance(s, mx.kv.KVStore) and "_sync" in s.type and s.num_workers > 1), None)
     if store is None:
         return name
-    places = mx.nd.zeros((store.num_workers, 2))
-    store.init(AGREEMENT_KEY, places)
-    places[store.rank] = [int(part) for part in name.split("-")[1::2]] if name else [0, 0]
-    store.push(AGREEMENT_KEY, places)
-    store.pull(AGREEMENT_KEY, places)
-    epoch, batch = min((int(epoch), int(batch)) for epoch, batch in places.asnumpy())
+    counters = mx.nd.zeros((store.num_workers, 2))
+    store.init(AGREEMENT_KEY, counters)
+    counters[store.rank] = [int(part) for part in name.split("-")[1::2]] if name else [0, 0]
+    store.push(AGREEMENT_KEY, counters)
+    store.pull(AGREEMENT_KEY, counters)
+    epoch, batch = min((int(epoch), int(batch)) for epoch, batch in counters.asnumpy())
     return _name(epoch, batch) if (epoch, batch) != (0, 0) else None
 
 
@@ -225,9 +259,19 @@ def _name(epoch: int, batch: int) -> str:
 
 
 def fill(block: gluon.Block, path) -> None:
-    """Copy the values in a ``.params`` file to all devices of a `block` that is initialised and in training.
+    """Copy the values in a ``.params`` file to all devices of an initialised block.
 
-    Its own `load_parameters` refuses where a server owns the parameters (``dist_async``).
+    Gluon's `load_parameters` refuses where a server owns the parameters (``dist_async``).
+
+    Parameters
+    ----------
+    block : gluon.Block
+    path : path
+
+    Raises
+    ------
+    UserError
+        The file cannot be read, or lacks a parameter of the block.
     """
     with reading(path, OTHER):
         saved = mx.nd.load(str(path))
@@ -237,7 +281,7 @@ def fill(block: gluon.Block, path) -> None:
 
 
 def verify(place: Path) -> str:
-    """What is wrong with the checkpoint in folder `place`; empty text if nothing."""
+    """What is wrong with the checkpoint in the folder `place`; an empty string if nothing."""
     try:
         sums = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,6 +1,6 @@
-"""An optimizer for each group of parameters. Imports no more than `mxnet.optimizer`.
+"""An optimizer for each group of parameters.
 
-A parameter server reads this module while MXNet itself is still being imported there.
+Imports `mxnet.optimizer` alone: a parameter server imports this module while `mxnet` itself is being imported there.
 """
 
 from __future__ import annotations
@@ -21,11 +21,15 @@ class Grouped(Optimizer):
 
     Attributes
     ----------
-    send : callable or None
-        Takes this optimizer to the servers that update with it (``dist_async``), again whenever its rates change.
+    optimizers : list of mx.optimizer.Optimizer
+        One a group, in the order given.
+    send : callable (Grouped) or None
+        Sends this optimizer to the servers that update with it (``dist_async``), again whenever its rates change.
+    serving : Grouped or None
+        Of the class: in a server, the optimizer that arrived last.
     """
 
-    _serving: Grouped | None = None  # in a server: the one in use
+    serving: Grouped | None = None
 
     def __init__(self, groups: Sequence[tuple]):
         super().__init__()
@@ -33,7 +37,7 @@ class Grouped(Optimizer):
         self.send: Callable[[Grouped], None] | None = None
         self._states: dict | None = None
         self._base_rates = [optimizer.lr for optimizer in self.optimizers]
-        self._of = [optimizer for parameters, optimizer in groups for _ in parameters]  # by parameter index
+        self._by_index = [optimizer for parameters, optimizer in groups for _ in parameters]
         for optimizer in self.optimizers:
             optimizer.param_dict = dict(enumerate(p for parameters, _ in groups for p in parameters))
 
@@ -58,26 +62,26 @@ class Grouped(Optimizer):
 
     def create_state_multi_precision(self, index, weight):
         if self._states is None:
-            return self._of[index].create_state_multi_precision(index, weight)
+            return self._by_index[index].create_state_multi_precision(index, weight)
         if index not in self._states:
-            self._states[index] = self._of[index].create_state_multi_precision(index, weight)
+            self._states[index] = self._by_index[index].create_state_multi_precision(index, weight)
         return self._states[index]
 
     def update_multi_precision(self, index, weight, grad, state):
-        optimizer = self._of[index]
+        optimizer = self._by_index[index]
         optimizer.rescale_grad = self.rescale_grad
         optimizer.update_multi_precision(index, weight, grad, state)
 
     def __getstate__(self):
-        for optimizer in self.optimizers:  # parameters stay here: their own factors go along
+        for optimizer in self.optimizers:  # `param_dict` is not pickled: send its multipliers of rate and decay
             optimizer.lr_mult = {index: p.lr_mult for index, p in optimizer.param_dict.items()}
             optimizer.wd_mult = {index: p.wd_mult for index, p in optimizer.param_dict.items()}
         return {**super().__getstate__(), "send": None, "_states": None}
 
     def __setstate__(self, state):
-        """In a server: go on with the moments and counts of the one that was in use."""
+        """A re-sent optimizer inherits the momenta and update counts of its predecessor in the server."""
         super().__setstate__(state)
-        before, Grouped._serving = Grouped._serving, self
+        before, Grouped.serving = Grouped.serving, self
         self._states = before._states if before else {}
         for new, old in zip(self.optimizers, before.optimizers if before else ()):
             new.num_update = old.num_update

@@ -11,7 +11,7 @@ from common.train.grouped import Grouped
 
 
 class _Trainer(gluon.Trainer):
-    """Starts in good order between machines."""
+    """Orders the broadcast of the initial weights before the first push between machines."""
 
     def _init_kvstore(self):
         super()._init_kvstore()
@@ -19,13 +19,13 @@ class _Trainer(gluon.Trainer):
             self._optimizer.send = self._kvstore.set_optimizer
 
     def _init_params(self):
-        """Wait for the first values before any gradient is sent.
+        """Wait until every worker has the initial weights of rank 0.
 
-        The first worker's values are fetched under the keys by which gradients are summed from then on. MXNet does not
-        order a worker's first fetch before its first gradient: a late fetch brings a gradient instead.
+        They are pulled under the keys by which gradients are summed from then on, and MXNet does not order a worker's
+        first pull before another's first push: a late pull would bring a gradient.
         """
         distributed = self._kvstore is not None and "dist" in self._kvstore.type
-        if distributed:  # the first worker's values leave at once, not after the step that is still being computed
+        if distributed:  # flush the engine, so that rank 0 broadcasts now, not after the queued first step
             mx.nd.waitall()
         super()._init_params()
         if distributed:
@@ -41,12 +41,14 @@ def trainer(groups: Sequence[tuple], kvstore="device") -> gluon.Trainer:
         `parameters` a list or ParameterDict; `name` of an `mx.optimizer`; `options` for it, such as
         ``{"learning_rate": 1e-3, "wd": 1e-4}``. Parameters that take no gradient are left out.
     kvstore : str or mx.kv.KVStore
+        Sums the gradients of devices and workers.
 
     Returns
     -------
     gluon.Trainer
         Updates run where the weights are, not in the kvstore: a checkpoint can then hold every device's state.
-        Only ``dist_async``, where the server owns the weights, updates in the kvstore.
+        Only ``dist_async``, where the server owns the weights, updates in the kvstore. Its ``optimizer`` is a
+        `common.train.grouped.Grouped`.
     """
     chosen = []
     for parameters, name, options in groups:

@@ -27,9 +27,13 @@ def run(
     step : callable (batch) -> dict with ``loss``, an NDArray or a list of them
         One update of the parameters.
     set_rate : callable (rate)
+        Sets the learning rate of the next update.
     batches : callable (epoch, first) -> iterable
         As `common.train.trainer.fit` takes it; epochs follow one another until there are enough batches.
+    low, high : float
+        The first learning rate and the last.
     steps : int
+        Batches.
 
     Returns
     -------
@@ -61,10 +65,19 @@ def run(
 def suggest(rates: list[float], losses: list[float]) -> float:
     """The rate at which the loss falls fastest over the logarithm of the rate.
 
+    Parameters
+    ----------
+    rates, losses : lists of float
+        What `run` gives.
+
+    Returns
+    -------
+    float
+
     Raises
     ------
     UserError
-        The loss never falls.
+        The loss never falls, or was lost after fewer than five batches.
     """
     if len(rates) < 5:
         raise UserError(f"the range test lost the loss after {len(rates)} batches: the data or the flags are off")

@@ -7,19 +7,39 @@ from collections.abc import Sequence
 
 
 def step_factor(epoch: int, steps: Sequence[float], factor: float) -> float:
-    """The learning rate's factor at `epoch`: `factor` once for each of `steps` that has been reached."""
+    """The learning rate's factor at `epoch`: `factor` to the power of the number of `steps` reached.
+
+    Parameters
+    ----------
+    epoch : int
+        From 0.
+    steps : sequence of float
+        Epochs at which the rate changes.
+    factor : float
+        Of each change, usually below one.
+
+    Returns
+    -------
+    float
+    """
     return factor ** sum(epoch >= step for step in steps)
 
 
 def one_cycle(done: float, warm: float = 0.25, start: float = 0.04, end: float = 1e-5) -> float:
-    """The learning rate's factor after the share `done` of a training: up, then down, each half a cosine.
+    """The learning rate's factor when the fraction `done` of a training is over: up, then down, each half a cosine.
 
     Parameters
     ----------
     done : float
         0..1.
     warm : float
-        Share of the training in which it rises from `start` to 1; then it falls to `end`.
+        Fraction of the training in which the factor rises from `start` to 1; then it falls to `end`.
+    start, end : float
+        The first factor and the last.
+
+    Returns
+    -------
+    float
 
     References
     ----------

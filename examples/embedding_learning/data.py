@@ -1,25 +1,24 @@
-"""Pictures in, embeddings out: parts, transforms, features read once, and the embedding of a whole set."""
+"""Pictures in: splits, transforms, and features that are read once."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
 from common.backbones import features
-from common.data import sets
-from common.data.loader import Batch, Loader
-from common.data.samplers import PUBLISHED, ClassBalanced, Sequential, balanced_shape
+from common.data import sets, walk
+from common.data.features import FeatureSet
+from common.data.loader import Loader
+from common.data.samplers import PUBLISHED, Sequential, balanced_shape
 from common.data.sets import Dataset, ImageSet
-from common.data.splits import split_seen
+from common.data.splits import hold_out_classes, hold_out_pictures
 from common.data.transforms import Eval, Train
 from common.files.errors import UserError
 from common.files.paths import data_root
 
 READ_BATCH = 100
-VALIDATION_SHARE = 0.1  # where the data has enough of it: so many classes, or pictures of every class
+VALIDATION_FRACTION = 0.1  # where the data has enough of it: so many classes, or pictures of every class
 ENOUGH = {"unseen": 4, "seen": 5}
 CHARACTERS = ("glyphs", "omniglot")  # their mirror image is another character
 
@@ -43,6 +42,28 @@ class Parts:
     validation: ImageSet | None
     test: ImageSet
     notes: list[str]
+
+    def by_name(self) -> dict[str, ImageSet]:
+        """The splits that there are, by name."""
+        found = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: split for name, split in found.items() if split is not None}
+
+    def counts(self) -> dict[str, int]:
+        """What the data is known by when a run is resumed."""
+        pictures = {f"{name} pictures": len(split) for name, split in self.by_name().items()}
+        return {"classes": len(self.train.class_names), **pictures}
+
+
+def log(run, parts: Parts, network: str) -> None:
+    """Say in the log of a run what it learns from, by which network, and what was left out."""
+    train, test = parts.train, parts.test
+    run.log(
+        f"{parts.dataset.name}: {len(train)} pictures of {len(train.class_names)} classes to train on,"
+        f" {len(test)} of {len(test.class_names)} to test; {network}"
+    )
+    walk.write(train.skipped, run.folder / "skipped.txt")
+    for note in parts.notes:
+        run.log(note)
 
 
 def load(args) -> Parts:
@@ -68,10 +89,10 @@ def load(args) -> Parts:
         notes.append(f"{classes} classes are too few to hold some back: --protocol seen, which holds back pictures")
     args.protocol = dataset.protocol
     if args.validation_share is None:
-        args.validation_share = _default_share(train, args.protocol)
+        args.validation_share = _default_fraction(train, args.protocol)
     validation = None
     if args.validation_share:
-        hold_out = _hold_out_classes if args.protocol == "unseen" else _hold_out_pictures
+        hold_out = hold_out_classes if args.protocol == "unseen" else hold_out_pictures
         train, validation = hold_out(train, args.validation_share, (args.seed, 1))
     notes.append(_choice(args, validation))
     args.batch_size, args.batch_k = balanced_shape(train.labels, args.batch_size, args.batch_k)
@@ -94,35 +115,11 @@ def _check_unseen(dataset: Dataset) -> None:
         )
 
 
-def _default_share(train: ImageSet, protocol: str) -> float:
-    """`VALIDATION_SHARE` where it holds out four classes, or every class has five pictures, else 0."""
+def _default_fraction(train: ImageSet, protocol: str) -> float:
+    """`VALIDATION_FRACTION` where it holds out four classes, or every class has five pictures, else 0."""
     counts = np.bincount(train.labels)
-    there = round(VALIDATION_SHARE * np.sum(counts > 1)) if protocol == "unseen" else counts.min()
-    return VALIDATION_SHARE if there >= ENOUGH[protocol] else 0.0
-
-
-def _hold_out_classes(whole: ImageSet, share: float, seed) -> tuple[ImageSet, ImageSet]:
-    """Two sets without a common class: the second has `share` of those with two pictures, two classes at the least."""
-    able = np.random.default_rng(seed).permutation(np.flatnonzero(np.bincount(whole.labels) > 1))
-    chosen = {whole.class_names[i] for i in able[: max(2, round(share * len(able)))]}
-    rest = [name for name in whole.class_names if name not in chosen]
-    if len(chosen) < 2 or len(rest) < 2:
-        raise UserError(
-            f"--validation-share {share:g} would hold out {len(chosen)} of {len(whole.class_names)} training classes"
-            " and leave the others, two are needed of each: 0 holds out none"
-        )
-    return whole.select(rest), whole.select([name for name in whole.class_names if name in chosen])
-
-
-def _hold_out_pictures(whole: ImageSet, share: float, seed) -> tuple[ImageSet, ImageSet]:
-    """Two sets with the same classes: the second has `share` of each one's pictures, one at the least."""
-    fewest = np.bincount(whole.labels).min()
-    if fewest < 2 or share == 1:
-        raise UserError(
-            f"--validation-share {share:g} would leave a class without a picture to train on (the smallest has"
-            f" {fewest}): 0 holds out none"
-        )
-    return split_seen(whole, share, seed)
+    there = round(VALIDATION_FRACTION * np.sum(counts > 1)) if protocol == "unseen" else counts.min()
+    return VALIDATION_FRACTION if there >= ENOUGH[protocol] else 0.0
 
 
 def _choice(args, validation: ImageSet | None) -> str:
@@ -138,19 +135,6 @@ def _choice(args, validation: ImageSet | None) -> str:
         f"the best epoch is the best on {count} {held} held out of training (--validation-share"
         f" {args.validation_share:g}); the test {held} are asked once, at the end"
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class FeatureSet:
-    """What a frozen backbone gives for an image set: `features` (n, width) float32, `labels` (n,)."""
-
-    features: np.ndarray
-    labels: np.ndarray
-
-    def batches(self, sampler: ClassBalanced, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch, features in the place of pictures."""
-        for number, indices in list(enumerate(sampler.epoch(epoch)))[start:]:
-            yield Batch(self.features[indices], self.labels[indices], indices, number)
 
 
 def eval_transform(args, size: int) -> Eval:
@@ -175,20 +159,15 @@ def read(backbone, image_set: ImageSet, transform: Eval, ctx, num_workers: int) 
     rows = features.cached(
         data_root() / "features", backbone, image_set, transform=transform, ctx=ctx, num_workers=num_workers
     )
-    return FeatureSet(rows, image_set.labels)
+    return FeatureSet(rows, image_set.labels, image_set.class_names)
 
 
-def in_order(pictures: ImageSet | FeatureSet, transform: Eval, num_workers: int) -> Callable[[], Iterator[Batch]]:
-    """The batches of all pictures, or of all rows of features, as often as it is called; small sets decoded once."""
+def in_order(pictures: ImageSet | FeatureSet, transform: Eval, num_workers: int) -> Loader | FeatureSet:
+    """All pictures, or all rows of features, in batches in order; small pictures are decoded once."""
     sampler = Sequential(len(pictures.labels), READ_BATCH)
     if isinstance(pictures, FeatureSet):
-        return functools.partial(pictures.batches, sampler, 0)
-    return Loader(pictures, transform, sampler, num_workers).epoch
-
-
-def embed(forward, batches: Iterable[Batch], ctx) -> np.ndarray:
-    """What `forward` gives for every row of every batch, in order: (n, d) float32."""
-    return np.concatenate([rows for rows, _ in features.stream(batches, forward, ctx)])
+        return pictures.sampled(sampler)
+    return Loader(pictures, transform, sampler, num_workers)
 
 
 def pixels(image_set: ImageSet, size: int, gallery: ImageSet | None = None) -> np.ndarray:

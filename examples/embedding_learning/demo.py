@@ -16,8 +16,7 @@ FLAGS = "--dataset glyphs --model conv4 --lr 1e-3 --epochs 3 --steps 2 --epoch-b
 
 
 def parse_args(argv=None):
-    p = cli.parser(__doc__)
-    p.add_argument("--run-dir", metavar="DIR", help="folder of the run; default is a new one under runs/")
+    p = cli.parser(__doc__, {"run": [cli.run_dir("embedding_learning")]})
     args = p.parse_args(argv)
     return train.parse_args([*FLAGS.split(), *(["--run-dir", args.run_dir] if args.run_dir else [])])
 

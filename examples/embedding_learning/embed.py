@@ -9,24 +9,19 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repo
 from common import cli
 
 SHIPPED = pathlib.Path(__file__).resolve().parent / "pretrained" / "glyphs_conv4.params"
+FLAGS = {
+    "pictures": [
+        ("pictures", cli.many(cli.PATH), cli.REQUIRED, "pictures, folders of them, or .txt lists of paths"),
+        ("--output", cli.FILE, cli.REQUIRED, "FILE.npy (paths go to FILE.txt) or FILE.csv (path, e0, e1, ...)"),
+        cli.ON_ERROR,
+        cli.NUM_WORKERS,
+    ],
+    "network": [cli.model_file(SHIPPED), cli.GPU],
+}
 
 
 def parse_args(argv=None):
-    p = cli.parser(__doc__)
-    p.add_argument("pictures", nargs="+", metavar="PATH", help="pictures, folders of them, or .txt lists of paths")
-    p.add_argument("--params", default=SHIPPED, metavar="FILE", help="a model of train.py; default is the shipped one")
-    p.add_argument(
-        "--output",
-        required=True,
-        metavar="FILE",
-        help="FILE.npy (paths go to FILE.txt) or FILE.csv (path, e0, e1, ...)",
-    )
-    p.add_argument(
-        "--on-error", default="stop", choices=cli.ON_ERROR, help="a picture that cannot be read: stop, or skip it"
-    )
-    p.add_argument("--num-workers", type=cli.whole(1, 256), default=2, metavar="N", help="threads that decode pictures")
-    p.add_argument("--gpus", type=cli.int_list, default=[], metavar="LIST", help="GPU to use; empty means CPU")
-    return p.parse_args(argv)
+    return cli.parser(__doc__, FLAGS).parse_args(argv)
 
 
 def main(args):

@@ -1,4 +1,4 @@
-"""What a run reports: figures, pictures, one page."""
+"""What a run reports: metrics, pictures, one page."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 from common import metrics
 from common.data.sets import ImageSet, glyphs
 from common.run import Run
-from common.show import plots, report
+from common.show import plots, report, tables
 
 KS = (1, 2, 4, 8, 16)
 SHOWN = ("recall@1", "recall@2", "recall@4", "recall@8", "map@r")
 
 
-def figures(
+def retrieval(
     embeddings: np.ndarray,
     labels: np.ndarray,
     gallery: np.ndarray | None = None,
@@ -26,11 +26,55 @@ def figures(
     return {**metrics.recall_at_k(embeddings, labels, KS, *searched), **metrics.map_at_r(embeddings, labels, *searched)}
 
 
-def table(rows: dict[str, dict[str, float]]) -> str:
-    """Methods and their figures as lines of text."""
-    width = max(map(len, rows))
-    head = " " * width + "".join(f"{name:>10}" for name in SHOWN)
-    return "\n".join([head, *(f"{m:<{width}}" + "".join(f"{f[k]:>10.3f}" for k in SHOWN) for m, f in rows.items())])
+class Evaluator:
+    """Retrieval of each picture of a split among all others, or with ``seen`` among the training pictures.
+
+    The best epoch is chosen on what was held out of training, or where nothing was on the test pictures.
+
+    Parameters
+    ----------
+    inputs : examples.embedding_learning.inputs.Inputs
+    protocol : {"unseen", "seen"}
+
+    Attributes
+    ----------
+    best : str
+        The metric that decides on the best epoch.
+    """
+
+    def __init__(self, inputs, protocol: str):
+        self._inputs = inputs
+        self._gallery = "train" if protocol == "seen" else None
+        self._asked, self._prefix = ("validation", "validation_") if "validation" in inputs.pictures else ("test", "")
+        self.best = f"{self._prefix}recall@1"
+
+    def _metrics(self, name: str, embeddings) -> dict[str, float]:
+        gallery = self._gallery
+        searched = (embeddings(gallery), self._inputs.pictures[gallery].labels) if gallery else ()
+        return retrieval(embeddings(name), self._inputs.pictures[name].labels, *searched)
+
+    def baselines(self, pretrained: bool) -> dict[str, dict[str, float]]:
+        """Of the test pictures: raw pixels, a pretrained backbone's features, the network before training."""
+        inputs = self._inputs
+        rows = {"raw pixels": self._metrics("test", lambda name: inputs.pixels(name, self._gallery))}
+        if pretrained:
+            rows["backbone features"] = self._metrics("test", inputs.features)
+        rows["before training"] = self._metrics("test", inputs.embeddings)
+        return rows
+
+    def choose(self) -> dict[str, float]:
+        """The metrics by which an epoch is chosen."""
+        chosen = self._metrics(self._asked, self._inputs.embeddings)
+        return {self._prefix + name: value for name, value in chosen.items()}
+
+    def finish(self, run: Run, rows: dict, best: dict[str, float], notes: list[str], draw: bool, seed: int) -> None:
+        """Ask the test pictures, and report; see `finish`. `best` are the metrics of the chosen epoch."""
+        inputs, gallery = self._inputs, self._gallery
+        ours = self._metrics("test", inputs.embeddings) if self._prefix else best
+        rows = {**rows, "trained": {**ours, "epoch": best["epoch"]}}
+        searched = (inputs.pictures[gallery], inputs.embeddings(gallery)) if gallery else ()
+        tested = Tested(inputs.pictures["test"], inputs.embeddings("test"), *searched)
+        finish(run, rows, best if self._prefix else {}, tested, notes, draw, seed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,23 +91,22 @@ def finish(
     run: Run, rows: dict[str, dict[str, float]], validation: dict[str, float], tested: Tested, notes: list[str],
     draw: bool, seed: int,
 ) -> None:  # fmt: skip
-    """Print the figures of each method, write them, draw, and make the page.
+    """Print the metrics of each method, write them, draw, and make the page.
 
     Parameters
     ----------
-    rows : dict of method to figures
+    rows : dict of method to metrics
         The last one, ``trained``, is ours.
     validation : dict
-        Figures of the same epoch on what was held out of training; may be empty.
+        Metrics of the same epoch on what was held out of training; may be empty.
     tested : Tested
     notes : list of str
         What was settled by the data; the page says it too.
     """
-    test_set, ours = tested.pictures, rows["trained"]
-    final = {**ours, **validation}
+    test_set = tested.pictures
+    final = {**tables.flat(rows), **validation}
     if len(test_set) > len(test_set.class_names):  # else each picture is a cluster of its own
         final["nmi"] = metrics.nmi(tested.embeddings, test_set.labels)
-    final.update({f"{name}_{key}": value for name, f in rows.items() if name != "trained" for key, value in f.items()})
     twins = []
     if test_set.domain_names == list(glyphs.FACES):
         final["ceiling_recall@1"] = glyphs.twin_ceiling(test_set.class_names)
@@ -72,15 +115,15 @@ def finish(
             f" recall@1 {final['ceiling_recall@1']:.3f} here."
         )
     run.finish(final)
-    run.log("\n" + table(rows))
+    run.log("\n" + tables.table(rows, SHOWN))
     for note in twins:
         run.log(note)
     if draw:
-        _draw(run, tested, [table_of(rows), *twins, *notes], "validation_" if validation else "", seed)
+        _draw(run, tested, [tables.cells(rows, SHOWN), *twins, *notes], "validation_" if validation else "", seed)
 
 
-def _draw(run: Run, tested: Tested, figures: list, prefix: str, seed: int) -> None:
-    sections = [("Figures", figures)]
+def _draw(run: Run, tested: Tested, parts: list, prefix: str, seed: int) -> None:
+    sections = [("Figures", parts)]
     curves = ["loss", f"{prefix}recall@1", f"{prefix}map@r"]
     gallery = tested.gallery, tested.gallery_embeddings
     retrieval = run.plots / "retrieval.png"
@@ -93,8 +136,3 @@ def _draw(run: Run, tested: Tested, figures: list, prefix: str, seed: int) -> No
     page = report.write(run.folder, f"Embedding learning on {run.args.dataset}", sections, vars(run.args))
     for path in [p for p in pictures.values() if p] + [page]:
         run.log(f"wrote {path}")
-
-
-def table_of(rows: dict[str, dict[str, float]]) -> dict[str, dict[str, str]]:
-    """The same table for the page."""
-    return {method: {name: f"{values[name]:.3f}" for name in SHOWN} for method, values in rows.items()}

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from common import devices
+from common.backbones import features
 from common.data.sets import ImageSet
 from common.data.transforms import Eval
 from common.data.walk import shown
@@ -22,10 +23,10 @@ from examples.embedding_learning import data, model
 def embed(paths: Sequence[Path], params, gpus: Sequence[int] = (), num_workers: int = 2) -> np.ndarray:
     """Embeddings of the pictures by the model in file `params`: (n, embed_dim) float32 unit vectors."""
     context = devices.contexts(gpus)[0]
-    net, card = model.load(params, context)
+    net, metadata = model.load(params, context)
     pictures = ImageSet(list(paths), np.zeros(len(paths), np.int64), [""])
-    transform = Eval(card["resize"], card["crop"], card["keep_aspect"])
-    return data.embed(net, data.in_order(pictures, transform, num_workers)(), context)
+    transform = Eval(metadata["resize"], metadata["crop"], metadata["keep_aspect"])
+    return features.encode(net, data.in_order(pictures, transform, num_workers).epoch(), context)
 
 
 def write(output: Path, paths: Sequence[Path], vectors: np.ndarray) -> None:

@@ -8,13 +8,14 @@ import mxnet as mx
 from mxnet.gluon import HybridBlock, nn
 
 from common import backbones
+from common.backbones import modelfile
 from common.backbones.preprocessing import Preprocessing
 from common.files import outside
-from common.files.disk import atomic, save_arrays, write_json
 from common.files.errors import UserError, reading
 
-CARD = "give another --params, a model that train.py wrote"
-FIELDS = {"model": str, "embed_dim": outside.whole, "crop": outside.whole}
+KIND = "embedding_learning"
+REMEDY = "give another --params, a model that train.py wrote"
+FIELDS = {"model": str, "embed_dim": outside.whole, "crop": outside.whole, "preprocessing": dict}
 
 
 class EmbeddingNet(HybridBlock):
@@ -41,6 +42,43 @@ class EmbeddingNet(HybridBlock):
         return mx.nd.L2Normalization(self.dense(features))
 
 
+def weights(args) -> str | None:
+    """Where the network starts by the flags: ``"imagenet"``, a file, or None for random values.
+
+    Raises
+    ------
+    UserError
+        A flag freezes what was not learned before.
+    """
+    found = args.params or ("imagenet" if args.use_pretrained else None)
+    if not found and (args.backbone_lr == 0 or args.freeze_batch_norm):
+        flag = "--backbone-lr 0" if args.backbone_lr == 0 else "--freeze-batch-norm"
+        raise UserError(f"{flag} keeps what was learned before, and nothing was: add --use-pretrained or --params")
+    return found
+
+
+def hold_back(backbone, weights: str | None, rate: float, freeze_batch_norm: bool = False) -> None:
+    """Let a pretrained backbone move slowly, or not at all.
+
+    Parameters
+    ----------
+    backbone : common.backbones.Backbone
+    weights : str or None
+        Where its values are from; without any, all of it learns at full rate.
+    rate : float
+        Factor of the learning rate of its convolutions; 0 freezes all of it.
+    freeze_batch_norm : bool
+        Keep its batch norms, scales and statistics, as they are.
+    """
+    if freeze_batch_norm:
+        backbone.freeze_batch_norm()
+    for name, parameter in backbone.collect_params().items() if weights else ():
+        if rate == 0:
+            parameter.grad_req = "null"
+        elif "conv" in name:
+            parameter.lr_mult = rate
+
+
 def create(name: str, embed_dim: int, weights: str | None, ctx, size: int) -> EmbeddingNet:
     """A network to be trained.
 
@@ -61,11 +99,11 @@ def create(name: str, embed_dim: int, weights: str | None, ctx, size: int) -> Em
     UserError
         The weights cannot be had or belong to another network.
     """
-    if weights and weights != "imagenet" and _card(Path(weights)):
-        net, card = load(weights, ctx)
-        if (card["model"], card["embed_dim"]) != (name, embed_dim):
+    if weights and weights != "imagenet" and modelfile.is_model(weights, "embed_dim", REMEDY):
+        net, metadata = load(weights, ctx)
+        if (metadata["model"], metadata["embed_dim"]) != (name, embed_dim):
             raise UserError(
-                f"--params {weights} holds --model {card['model']} --embed-dim {card['embed_dim']}:"
+                f"--params {weights} holds --model {metadata['model']} --embed-dim {metadata['embed_dim']}:"
                 f" give these two flags, or other parameters for {name}"
             )
         net.backbone.source = f"file {Path(weights).name}"
@@ -76,50 +114,48 @@ def create(name: str, embed_dim: int, weights: str | None, ctx, size: int) -> Em
     return net
 
 
-def _card(path: Path) -> dict | None:
-    """What `save` wrote beside its parameters; None if there is nothing of the kind."""
-    file = path.with_suffix(".json")
-    card = outside.read_json(file, CARD) if file.is_file() else {}
-    return card if "embed_dim" in card else None
+def save(net: EmbeddingNet, path, **metadata) -> None:
+    """Write a model file, see `common.backbones.modelfile`.
 
-
-def save(net: EmbeddingNet, path, **card) -> None:
-    """Write the parameters to `path` (``.params``) and, beside it (``.json``), what is needed to build the network."""
-    path = Path(path)
-    backbone = net.backbone
-    with atomic(path) as beside:
-        save_arrays(beside, {name: p._reduce() for name, p in net._collect_params_with_prefix().items()})
-    write_json(
-        path.with_suffix(".json"),
-        {
-            "model": backbone.name_,
-            "embed_dim": net.embed_dim,
-            **backbone.preprocessing.to_dict(),
-            **card,
-        },
-    )
+    Parameters
+    ----------
+    net : EmbeddingNet
+    path : path
+        Of the file, ``.params``.
+    **metadata
+        What is kept besides the network's description: ``crop``, ``resize``, ``keep_aspect`` (what a picture goes
+        through), ``dataset``, ``classes`` (how many), ``metrics``.
+    """
+    described = {
+        "model": net.backbone.name_,
+        "embed_dim": net.embed_dim,
+        "preprocessing": net.backbone.preprocessing.to_dict(),
+    }
+    # The mean over devices, whose batch norms have statistics of their own.
+    parameters = {name: p._reduce() for name, p in net._collect_params_with_prefix().items()}
+    modelfile.save(path, KIND, parameters, {**described, **metadata})
 
 
 def load(path, ctx=None) -> tuple[EmbeddingNet, dict]:
-    """The network that `save` wrote, and its card.
+    """The network that `save` wrote, hybridized, and its metadata.
 
     Raises
     ------
     UserError
-        A file is missing or does not belong to such a network.
+        The file is missing, damaged or no such model.
     """
     path = Path(path)
-    card_path = path.with_suffix(".json")
-    if not path.is_file() or not card_path.is_file():
-        raise UserError(f"{path}: no model there (a .params file and its .json); train.py writes one")
-    card = outside.read_json(card_path, CARD)
-    with reading(card_path, CARD):
-        outside.check_fields(card, FIELDS)
-        preprocessing = Preprocessing.from_dict(card)
-        if card["model"] not in backbones.list_backbones():
-            raise ValueError(f"no network is called {card['model'][:40]!r}")
-        backbone = backbones.create(card["model"], size=card["crop"], preprocessing=preprocessing)
-        net = EmbeddingNet(backbone, card["embed_dim"])
-    outside.load_parameters(net, path, f"give another --params, one that fits {card_path.name}", ctx)
+    if not path.is_file():
+        raise UserError(f"{path}: no model there; train.py writes one")
+    file = modelfile.load(path, KIND, FIELDS, REMEDY)
+    metadata = file.metadata
+    with reading(file.described_in, REMEDY):
+        if metadata["model"] not in backbones.list_backbones():
+            raise ValueError(f"no network is called {metadata['model'][:40]!r}")
+        preprocessing = Preprocessing.from_dict(metadata["preprocessing"])
+        backbone = backbones.create(metadata["model"], size=metadata["crop"], preprocessing=preprocessing)
+        net = EmbeddingNet(backbone, metadata["embed_dim"])
+    with reading(path, REMEDY):
+        modelfile.fill(net, file.parameters, ctx or mx.cpu())
     net.hybridize(static_alloc=True, static_shape=True)
-    return net, card
+    return net, metadata

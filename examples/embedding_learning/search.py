@@ -9,21 +9,22 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repo
 from common import cli
 from examples.embedding_learning.embed import SHIPPED
 
+FLAGS = {
+    "search": [
+        ("queries", cli.many(cli.PATH), cli.REQUIRED, "query pictures"),
+        ("--gallery", cli.many(cli.PATH), None, "pictures, folders of them, or .txt lists of paths"),
+        ("--index", cli.FILE, None, "keep the gallery's index here; without --gallery it is read"),
+        ("--kind", cli.choice("exact", "hnsw"), "exact", "compare with all, or follow a graph"),
+        *cli.ANSWERS,
+        cli.ON_ERROR,
+        cli.NUM_WORKERS,
+    ],
+    "network": [cli.model_file(SHIPPED), cli.GPU],
+}
+
 
 def parse_args(argv=None):
-    p = cli.parser(__doc__)
-    p.add_argument("queries", nargs="+", metavar="PATH", help="query pictures")
-    p.add_argument("--gallery", nargs="+", metavar="PATH", help="pictures, folders of them, or .txt lists of paths")
-    p.add_argument("--index", metavar="FILE", help="keep the gallery's index here; without --gallery it is read")
-    p.add_argument("--kind", choices=["exact", "hnsw"], default="exact", help="compare with all, or follow a graph")
-    p.add_argument("--params", default=SHIPPED, metavar="FILE", help="a model of train.py; default is the shipped one")
-    p.add_argument("-k", type=cli.positive_int, default=5, metavar="N", help="pictures to show for each query")
-    p.add_argument("--sheet", metavar="FILE.png", help="also draw them")
-    p.add_argument(
-        "--on-error", default="stop", choices=cli.ON_ERROR, help="a picture that cannot be read: stop, or skip it"
-    )
-    p.add_argument("--num-workers", type=cli.whole(1, 256), default=2, metavar="N", help="threads that decode pictures")
-    p.add_argument("--gpus", type=cli.int_list, default=[], metavar="LIST", help="GPU to use; empty means CPU")
+    p = cli.parser(__doc__, FLAGS)
     args = p.parse_args(argv)
     if not args.gallery and not args.index:
         p.error("say where to search: --gallery FOLDER, or --index FILE written by an earlier call")

@@ -10,16 +10,18 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repo
 
 from common import cli
 
+FLAGS = {
+    "comparison": [
+        ("runs", cli.many(cli.Kind(metavar="RUN")), cli.REQUIRED, "runs of train.py that differ in their seed alone"),
+        ("--words", cli.FILE, None, "word vectors (.vec, .txt, .bin) of class names; default is glove50 if there"),
+        ("--groups", cli.many(cli.NAME), [], "purity of groups by the beginning of names, e.g. animal-mammal food-"),
+        ("--output", cli.FILE, None, "write the figures as JSON too"),
+    ],
+}
+
 
 def parse_args(argv=None):
-    p = cli.parser(__doc__)
-    p.add_argument("runs", nargs="+", metavar="RUN", help="run folders of train.py that differ in their seed alone")
-    p.add_argument("--words", metavar="FILE", help="word vectors (fastText .vec, GloVe .txt, word2vec .bin) to compare"
-                   " the classes' names by; default is glove50, where ./get_data.sh glove50 has put it")  # fmt: skip
-    p.add_argument("--groups", nargs="+", default=[], metavar="NAME", help="ask for the purity of these groups too, by"
-                   " their names' beginning, e.g. animal-mammal food-")  # fmt: skip
-    p.add_argument("--output", metavar="FILE", help="write the figures as JSON too")
-    return p.parse_args(argv)
+    return cli.parser(__doc__, FLAGS).parse_args(argv)
 
 
 def main(args):
@@ -28,6 +30,7 @@ def main(args):
     from common.files.disk import write_json
     from common.files.errors import UserError
     from common.files.paths import data_dir
+    from common.show import tables
     from examples.im2vec import evaluation
 
     runs = [read(folder) for folder in args.runs]
@@ -53,10 +56,8 @@ def main(args):
           f" objective {about['objective']}; accuracy {spread(accuracy)}")  # fmt: skip
     if about["groups"]:
         print("by chance " + ", ".join(f"{name} {chance(about['groups'], kept):.3f}" for name, kept in asked.items()))
-    columns = list(figures["class vectors"])
-    print(f"{'':16}" + "".join(f"{name:>24}" for name in columns))
-    for row, cells in figures.items():
-        print(f"{row:16}" + "".join(f"{spread(cells[name]):>24}" for name in columns))
+    spreads = {row: {name: spread(values) for name, values in cells.items()} for row, cells in figures.items()}
+    print(tables.table(spreads))
     together = np.mean([run["class vectors"] for run in runs], axis=0)
     for name, found in list(evaluation.nearest(together, about["classes"], 3).items())[:20]:
         print(f"{name}: {', '.join(f'{other} {cosine:.2f}' for other, cosine in found)}")
@@ -80,12 +81,12 @@ def read(folder) -> dict:
         confusion = outside.load_npy(folder / "confusion.npy", mmap_mode=None)
     model = modelfile.load(folder / "model.params")
     path = {"cifar10": flags["cifar10_dir"], "cifar100": flags["cifar100_dir"]}.get(flags["dataset"])
-    pictures = data.load(flags["dataset"], path or flags["data_path"], model.about["classes"], flags["seed"],
+    pictures = data.load(flags["dataset"], path or flags["data_path"], model.metadata["classes"], flags["seed"],
                          flags.get("on_error", "stop")).train
     pixels = pictures.array(evaluation.EXAMPLE_SIDE).reshape(len(pictures), -1)
     means = evaluation.class_means(pixels, pictures.labels, len(pictures.class_names))
     return {
-        "about": model.about,
+        "about": model.metadata,
         "accuracy": accuracy,
         "confusion": confusion / confusion.sum(axis=1, keepdims=True),
         "class vectors": evaluation.similarity(model.objective.class_vectors()),

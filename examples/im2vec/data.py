@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,8 @@ import numpy as np
 from common import get_data
 from common.backbones import features
 from common.data import sets
-from common.data.loader import Batch, Loader
+from common.data.features import FeatureSet
+from common.data.loader import Loader
 from common.data.samplers import Sequential
 from common.data.sets import Dataset, ImageSet
 from common.data.transforms import Eval, Train
@@ -19,7 +20,7 @@ from common.files.errors import UserError, near
 from common.files.paths import data_dir, data_root
 
 DOWNLOADED = ("cifar10", "cifar100", "emoji")  # fetched when they are absent
-STILL = 64  # pictures in a batch where nothing is learned
+EVAL_BATCH = 64  # pictures in a batch where nothing is learned
 SMALL_SIDE = 64  # pixels: pictures up to this side are shifted, not enlarged, in training
 PAD = 4  # pixels of mirrored border around small pictures, for the random crop
 
@@ -57,8 +58,8 @@ def load(
 
 
 def _renamed(dataset: Dataset, names: dict[str, str]) -> Dataset:
-    def rename(part: ImageSet) -> ImageSet:
-        return dataclasses.replace(part, class_names=[names[old] for old in part.class_names])
+    def rename(split: ImageSet) -> ImageSet:
+        return dataclasses.replace(split, class_names=[names[old] for old in split.class_names])
 
     return dataclasses.replace(
         dataset,
@@ -84,8 +85,8 @@ def _chosen(dataset: Dataset, classes: Sequence[str]) -> Dataset:
         raise UserError("--classes needs at least two classes: a vector means something only beside others")
     number = {chosen: i for i, chosen in enumerate(classes)}
 
-    def select(part: ImageSet) -> ImageSet:
-        kept = part.select(list(taken))
+    def select(split: ImageSet) -> ImageSet:
+        kept = split.select(list(taken))
         new = np.array([number[chosen] for chosen in taken.values()], np.int64)
         return dataclasses.replace(kept, labels=new[kept.labels], class_names=list(classes))
 
@@ -129,49 +130,29 @@ def batch_size(wanted: int | None, pictures: int, devices: int = 1, workers: int
     return max(found // devices, 1) * devices
 
 
-def padded(part: ImageSet, size: int, threads: int = 2) -> ImageSet:
+def padded(pictures: ImageSet, size: int, threads: int = 2) -> ImageSet:
     """The pictures at `size` with a mirrored border of `PAD`: cutting `size` out at random shifts, not enlarges."""
     border = ((0, 0), (PAD, PAD), (PAD, PAD), (0, 0))
-    return dataclasses.replace(part, images=np.pad(part.array(size, threads), border, "reflect"), boxes=None)
-
-
-class Rows:
-    """Batches of features that were read once, with the interface of `common.data.loader.Loader`.
-
-    Parameters
-    ----------
-    features : (n, width) float32
-    labels : (n,) int64
-    sampler
-        See `common.data.samplers`.
-    """
-
-    def __init__(self, features: np.ndarray, labels: np.ndarray, sampler):
-        self.features, self.labels, self.sampler = features, labels, sampler
-
-    def __len__(self) -> int:
-        return len(self.sampler)
-
-    def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
-        """The batches of `epoch` from number `start` on; ``images`` are rows of features."""
-        for number, indices in list(enumerate(self.sampler.epoch(epoch)))[start:]:
-            yield Batch(self.features[indices], self.labels[indices], indices, number)
+    return dataclasses.replace(pictures, images=np.pad(pictures.array(size, threads), border, "reflect"), boxes=None)
 
 
 def moving(net, train: ImageSet, test: ImageSet, sampler, args, rank: int = 0):
-    """For a network that learns: f itself, the training batches, and both parts in order, as the evaluation reads them.
+    """For a network that learns: f itself, the training batches, and both splits in order, for the evaluation.
 
     Small pictures are shifted by up to `PAD` pixels, larger ones enlarged by an eighth and cut at random; both are
     mirrored, but not characters.
     """
     mirror = args.dataset != "glyphs"
-    still = [_in_order(part, net.size, args) for part in (train, test)]
+    in_order = [
+        Loader(split, Eval(net.size, net.size), Sequential(len(split), EVAL_BATCH), args.num_workers)
+        for split in (train, test)
+    ]
     if net.size <= SMALL_SIDE:
         shown = padded(train, net.size, args.num_workers)
         transform = Train(net.size + 2 * PAD, net.size, mirror=mirror)
     else:
         shown, transform = train, Train(round(net.size * 8 / 7), net.size, mirror=mirror)
-    return net, Loader(shown, transform, sampler, args.num_workers, args.seed, rank), still
+    return net, Loader(shown, transform, sampler, args.num_workers, args.seed, rank), in_order
 
 
 def frozen(net, train: ImageSet, test: ImageSet, sampler, args):
@@ -179,24 +160,16 @@ def frozen(net, train: ImageSet, test: ImageSet, sampler, args):
 
     They are kept under ``data/features``: a run on the same pictures, whatever its seed holds back, starts at once.
     """
-    whole, places = _together(train, test)
+    whole, order = ImageSet.concat([train, test]), range(len(train) + len(test))
+    if not whole.in_memory:  # an order that does not depend on the split
+        order = sorted(order, key=lambda i: str(whole.images[i]))
+        whole = whole.subset(order)
     found = features.cached(
         data_root() / "features", net.backbone, whole, net.size, int8=args.int8, num_workers=args.num_workers
     )
-    rows = np.split(found[places], [len(train)])
-    still = [Rows(f, part.labels, Sequential(len(part), STILL)) for f, part in zip(rows, (train, test))]
-    return net.head, Rows(rows[0], train.labels, sampler), still
-
-
-def _together(train: ImageSet, test: ImageSet) -> tuple[ImageSet, np.ndarray]:
-    """All pictures in an order that does not depend on the split, and the place of each of `train`, then of `test`."""
-    labels = np.concatenate([train.labels, test.labels])
-    if train.in_memory:
-        return ImageSet(np.concatenate([train.images, test.images]), labels, train.class_names), np.arange(len(labels))
-    files = [*train.images, *test.images]
-    order = np.array(sorted(range(len(files)), key=lambda i: str(files[i])))
-    return ImageSet([files[i] for i in order], labels[order], train.class_names), np.argsort(order)
-
-
-def _in_order(part: ImageSet, size: int, args) -> Loader:
-    return Loader(part, Eval(size, size), Sequential(len(part), STILL), args.num_workers)
+    rows = np.split(found[np.argsort(order)], [len(train)])
+    in_order = [
+        FeatureSet(values, split.labels, split.class_names, Sequential(len(split), EVAL_BATCH))
+        for values, split in zip(rows, (train, test))
+    ]
+    return net.head, in_order[0].sampled(sampler), in_order

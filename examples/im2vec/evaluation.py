@@ -11,7 +11,7 @@ from pathlib import Path
 import mxnet as mx
 import numpy as np
 
-from common import devices
+from common.backbones import features
 from common.files.disk import write_array
 from common.files.errors import UserError, near
 from common.metrics import accuracy_at_k, unit
@@ -48,7 +48,7 @@ def _some(names: Sequence[str], most: int = 5) -> str:
 
 def encode(network, loader) -> np.ndarray:
     """What `network` gives for every picture of `loader`, in order: (n, d) float32."""
-    return np.concatenate([network(devices.put(b.images)).asnumpy() for b in loader.epoch()])
+    return features.encode(network, loader.epoch(), fill=False)
 
 
 def scores(objective, found: np.ndarray) -> np.ndarray:
@@ -58,8 +58,7 @@ def scores(objective, found: np.ndarray) -> np.ndarray:
 
 def accuracy(of_classes: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """The share of pictures whose class has the highest score, and is among the five highest; a tie counts as wrong."""
-    found = accuracy_at_k(of_classes, labels, (1, 5))
-    return {"accuracy": found["hit@1"], "accuracy@5": found["hit@5"]}
+    return accuracy_at_k(of_classes, labels, (1, 5))
 
 
 def class_means(vectors: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:

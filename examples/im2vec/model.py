@@ -10,8 +10,8 @@ from common.backbones.preprocessing import Preprocessing
 from common.files.errors import UserError
 
 SMALL = "resnet20"  # the default network, from scratch; every other name is one of common.backbones
-MOST = 256  # numbers in a vector, where none are asked for
-LEAST_SIZE, LARGEST_SIZE = 5, 4096  # pixels of a picture's side
+MAX_DEFAULT_DIM = 256  # numbers in a vector, where none are asked for
+MIN_SIZE, MAX_SIZE = 5, 4096  # pixels of a picture's side
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)  # of CIFAR-10's training pictures, on 0..1
 
 
@@ -96,9 +96,9 @@ class Im2Vec(HybridBlock):
     dim : int
         Length of a picture's vector, and so of a class's.
     mean : bool
-        Start with an f that has a mean. With negative sampling all v_c learn along it first how seldom a class is
-        right; without one, both start at zero and wait for each other, for epochs where there are many classes. A
-        softmax knows that from the start, and the mean would make its steps too large.
+        Initialise the batch norm's beta to 1, so that E[f] != 0. Under negative sampling the v_c first learn the class
+        prior along E[f]; with v_c = 0 and E[f] = 0 training stalls, for epochs where there are many classes. A softmax
+        knows the prior from the start, and the mean would make its steps too large.
     ctx : mx.Context or list, optional
         Where the map's values are.
     """
@@ -129,7 +129,7 @@ def create(
     name : str
         ``resnet20``, or one of `common.backbones.list_backbones`.
     dim : int, optional
-        Length of the vectors; None is the width of the features, at most `MOST`. Kept as ``net.dim``.
+        Length of the vectors; None is the width of the features, at most `MAX_DEFAULT_DIM`. Kept as ``net.dim``.
     size : int, optional
         Side in pixels of the pictures it will see; None is what the network was made for. Kept as ``net.size``.
     weights : str or None
@@ -144,7 +144,7 @@ def create(
     backbone = _backbone(name, weights, ctx, size, Preprocessing.from_dict(preprocessing) if preprocessing else None)
     if not weights:
         backbone.initialize(mx.init.MSRAPrelu(slope=0), ctx=ctx)
-    dim = dim or min(backbone.width, MOST)
+    dim = dim or min(backbone.width, MAX_DEFAULT_DIM)
     net = Im2Vec(backbone, backbone.width, dim, mean, ctx)
     net.size, net.dim = size or backbone.input_size, dim
     return net
@@ -152,8 +152,8 @@ def create(
 
 def _backbone(name: str, weights, ctx, size: int | None, preprocessing: Preprocessing | None) -> HybridBlock:
     """The network `name`. A size that cannot go through it is one line; MXNet ends the process at some."""
-    if size and not LEAST_SIZE <= size <= LARGEST_SIZE:
-        raise UserError(f"--image-size {size}: {LEAST_SIZE} to {LARGEST_SIZE} pixels are possible")
+    if size and not MIN_SIZE <= size <= MAX_SIZE:
+        raise UserError(f"--image-size {size}: {MIN_SIZE} to {MAX_SIZE} pixels are possible")
     if name == SMALL:
         return ResNet20()
     try:

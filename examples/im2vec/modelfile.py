@@ -1,22 +1,23 @@
-"""A trained model in one file: MXNet's own array format, nothing that runs code when it is read."""
+"""A trained model in one file, see `common.backbones.modelfile`: f(x), class vectors, and what they were made from."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
 import mxnet as mx
 import numpy as np
 
+from common.backbones import modelfile
 from common.backbones.preprocessing import Preprocessing
 from common.files import outside
-from common.files.disk import atomic, save_arrays, writing
+from common.files.disk import writing
 from common.files.errors import UserError, reading
 from examples.im2vec import model, objectives
 
-FORMAT = "im2vec 1"
-WANTED = "it is not a model that train.py wrote, or is damaged"
+KIND = "im2vec"
+REMEDY = "it is not a model that train.py wrote, or is damaged"
+OBJECTIVE = "objective:"  # before the names of the objective's parameters among the file's arrays
 FIELDS = {  # what a model is built from
     "classes": outside.texts, "model": str, "dim": outside.whole, "size": outside.whole, "negatives": outside.whole,
     "counts": lambda found: isinstance(found, list) and all(outside.whole(n, 0, 1 << 40) for n in found),
@@ -37,7 +38,7 @@ class Model:
         f(x).
     objective
         Holds the class vectors, see `examples.im2vec.objectives`.
-    about : dict
+    metadata : dict
         ``dataset``, ``classes``, ``counts``, ``groups``, ``group_names``, ``model``, ``size``, ``preprocessing``,
         ``dim``, ``objective``, ``negatives``, ``epochs``, ``stability`` (see `examples.im2vec.stability`).
     means : (classes, dim) float32
@@ -47,8 +48,8 @@ class Model:
     """
 
     net: model.Im2Vec
-    objective: objectives._Objective
-    about: dict
+    objective: objectives.Objective
+    metadata: dict
     means: np.ndarray | None = None
     examples: np.ndarray | None = None
 
@@ -57,58 +58,55 @@ class Model:
         return self.objective.class_vectors() if kind == "class" else self.means
 
 
-def place(path) -> Path:
+def params_path(path) -> Path:
     """The file that ``--input`` or ``--output`` means: ``.params`` is added where the name has it not."""
     path = Path(path)
     return path if path.suffix == ".params" else path.with_name(path.name + ".params")
 
 
-def build(about: dict, weights=None, ctx=None) -> Model:
-    """A model as `about` describes it, with new values, or pretrained ones in its backbone (`weights`)."""
+def build(metadata: dict, weights=None, ctx=None) -> Model:
+    """A model with new values, or pretrained ones in its backbone.
+
+    Parameters
+    ----------
+    metadata : dict
+        See `Model`; ``size``, ``dim`` and ``preprocessing`` may be None for the network's own.
+    weights : str or None
+        ``"imagenet"`` or a file, see `common.backbones.create`.
+    ctx : mx.Context or list, optional
+    """
     ctx = ctx or mx.cpu()
-    mean = about["objective"] == "negative"
-    net = model.create(about["model"], about["dim"], about["size"], weights, about["preprocessing"], ctx, mean)
-    objective = objectives.create(about["objective"], about["counts"], net.dim, about["negatives"], about["groups"])
+    mean = metadata["objective"] == "negative"
+    net = model.create(
+        metadata["model"], metadata["dim"], metadata["size"], weights, metadata["preprocessing"], ctx, mean
+    )
+    objective = objectives.create(
+        metadata["objective"], metadata["counts"], net.dim, metadata["negatives"], metadata["groups"]
+    )
     objective.initialize(ctx=ctx)
     found = {"size": net.size, "dim": net.dim, "preprocessing": model.description(net)}
-    return Model(net, objective, {**about, **found})
+    return Model(net, objective, {**metadata, **found})
 
 
 def save(path, saved: Model) -> Path:
-    """Write `saved` beside its place, flush and rename; return the file's path."""
-    path = place(path)
-    arrays = {f"net:{k}": p.data(p.list_ctx()[0]) for k, p in saved.net._collect_params_with_prefix().items()}
-    arrays.update(
-        {f"objective:{k}": p.data(p.list_ctx()[0]) for k, p in saved.objective._collect_params_with_prefix().items()}
-    )
-    text = json.dumps({"format": FORMAT, **saved.about}, ensure_ascii=False).encode()
-    arrays["about"] = mx.nd.array(np.frombuffer(text, np.uint8), dtype="uint8")
-    arrays["means"] = mx.nd.array(saved.means)
-    arrays["examples"] = mx.nd.array(saved.examples, dtype="uint8")
+    """Write `saved` whole or not at all; return the file's path."""
+    path = params_path(path)
+    arrays = {OBJECTIVE + name: value for name, value in modelfile.values(saved.objective).items()}
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic(path) as beside:
-        save_arrays(beside, arrays)
+    modelfile.save(
+        path,
+        KIND,
+        modelfile.values(saved.net),
+        saved.metadata,
+        {**arrays, "means": saved.means.astype(np.float32), "examples": saved.examples.astype(np.uint8)},
+    )
     return path
 
 
 def describe(path) -> dict:
-    """The ``about`` of a model file."""
-    return _about(path, _read(path))
-
-
-def _about(path, arrays: dict) -> dict:
-    with reading(place(path), WANTED):
-        about = outside.parse_json(arrays["about"].asnumpy().tobytes())
-        outside.check_fields(about, FIELDS)
-        if about["preprocessing"]:
-            Preprocessing.from_dict(about["preprocessing"])
-        classes, groups, means = len(about["classes"]), about["groups"] or [], arrays["means"].shape
-        if len(about["counts"]) != classes or means != (classes, about["dim"]):
-            raise ValueError(f"its {classes} classes have {len(about['counts'])} counts and means of shape {means}")
-        if groups and (len(groups) != classes or max(groups) >= len(about["group_names"] or [])):
-            raise ValueError("its classes are not in the groups that it names")
-    return about
+    """The metadata of a model file."""
+    return _read(path).metadata
 
 
 def load(path, ctx=None) -> Model:
@@ -119,27 +117,39 @@ def load(path, ctx=None) -> Model:
     UserError
         No such file, or no im2vec model.
     """
-    arrays = _read(path)
-    about = _about(path, arrays)
-    with reading(place(path), WANTED):
-        loaded = build(about, ctx=ctx)
-        for prefix, block in (("net:", loaded.net), ("objective:", loaded.objective)):
-            for name, parameter in block._collect_params_with_prefix().items():
-                if prefix + name not in arrays:
-                    raise UserError(f"{place(path)} has no {prefix}{name}: it was written by another version")
-                parameter.set_data(arrays[prefix + name])
-        loaded.means, loaded.examples = arrays["means"].asnumpy(), arrays["examples"].asnumpy()
-        if len(loaded.examples) != len(about["classes"]):
-            raise ValueError(f"it has {len(loaded.examples)} pictures for {len(about['classes'])} classes")
+    file = _read(path)
+    with reading(file.path, REMEDY):
+        loaded = build(file.metadata, ctx=ctx)
+        modelfile.fill(loaded.net, file.parameters)
+        start = len(OBJECTIVE)
+        modelfile.fill(
+            loaded.objective, {name[start:]: v for name, v in file.arrays.items() if name.startswith(OBJECTIVE)}
+        )
+        loaded.means, loaded.examples = (file.arrays[name].asnumpy() for name in ("means", "examples"))
     return loaded
 
 
-def _read(path) -> dict:
-    path = Path(path) if Path(path).is_file() else place(path)
+def _read(path) -> modelfile.ModelFile:
+    path = Path(path) if Path(path).is_file() else params_path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such model; train.py --output writes one")
-    arrays = outside.arrays(path, WANTED)
-    missing = [name for name in ("about", "means", "examples") if name not in arrays]
+    file = modelfile.load(path, KIND, FIELDS, REMEDY)
+    with reading(path, REMEDY):
+        _check(file.metadata, file.arrays)
+    return file
+
+
+def _check(metadata: dict, arrays: dict) -> None:
+    """See that metadata and arrays belong together, before anything is made by them."""
+    missing = [name for name in ("means", "examples") if name not in arrays]
     if missing:
-        raise UserError(f"{path} is not a model that train.py wrote: it has no {missing[0]!r}")
-    return arrays
+        raise ValueError(f"it has no {missing[0]!r}")
+    if metadata["preprocessing"]:
+        Preprocessing.from_dict(metadata["preprocessing"])
+    classes, groups, means = len(metadata["classes"]), metadata["groups"] or [], arrays["means"].shape
+    if len(metadata["counts"]) != classes or means != (classes, metadata["dim"]):
+        raise ValueError(f"its {classes} classes have {len(metadata['counts'])} counts and means of shape {means}")
+    if groups and (len(groups) != classes or max(groups) >= len(metadata["group_names"] or [])):
+        raise ValueError("its classes are not in the groups that it names")
+    if len(arrays["examples"]) != classes:
+        raise ValueError(f"it has {len(arrays['examples'])} pictures for {classes} classes")

@@ -1,7 +1,8 @@
-"""What the class vectors are trained for. Each objective holds the vectors and is called with ``(f, labels)``.
+"""Losses that learn a vector for each class. Each holds the vectors and is called with ``(f, labels)``.
 
-As in word2vec, but the context is a picture x with its vector f = f(x), and the word is its class y. All three give
-(n,) losses, one a picture, and run on the device without a host synchronisation.
+As in word2vec, but the context is a picture x with its vector f = f(x), not of unit length, and the word is its class
+y. All three map (n, dim) and (n,) to (n,), the loss of each picture, and run on the device without a host
+synchronisation.
 """
 
 from __future__ import annotations
@@ -10,21 +11,31 @@ from collections.abc import Sequence
 
 import mxnet as mx
 import numpy as np
-from mxnet.gluon import HybridBlock
 
 from common.files.errors import UserError
+from common.train.losses import Loss
 
 NAMES = ("negative", "softmax", "hierarchical")
 
 
-class _Objective(HybridBlock):
+class Objective(Loss):
     """The vectors v_c, one row a class.
 
-    They start at zero, as the predicted words' vectors in word2vec.c do: all that tells two classes apart then comes
-    from pictures. From random values, what is left of them hides it where a class has few pictures.
+    Initialised to zero, as the output vectors of word2vec.c: all differences between classes then come from pictures.
+    Random initial values would dominate where a class has few pictures.
+
+    Parameters
+    ----------
+    classes, dim : int
+
+    Attributes
+    ----------
+    terms : int
+        How many terms a picture's loss sums.
     """
 
-    terms = 1  # summed in a picture's loss
+    uses_pairs = False
+    terms = 1
 
     def __init__(self, classes: int, dim: int):
         super().__init__()
@@ -36,7 +47,7 @@ class _Objective(HybridBlock):
         return self.v.data(self.v.list_ctx()[0]).asnumpy()
 
 
-class NegativeSampling(_Objective):
+class NegativeSampling(Objective):
     r"""Tell the picture's class from `k` drawn ones (Mikolov et al. 2013b, equation 4).
 
     .. math:: \ell = -\log\sigma(f \cdot v_y) - \sum_{i=1}^k [c_i \ne y] \log\sigma(-f \cdot v_{c_i}),
@@ -50,8 +61,9 @@ class NegativeSampling(_Objective):
         :math:`n_c`.
     dim : int
     k : int
-        Negatives a picture.
+        Negatives a picture; 5 to 20 in the paper for small data, 2 to 5 for large.
     power : float
+        Of the counts; 3/4 in the paper.
 
     References
     ----------
@@ -86,12 +98,12 @@ class NegativeSampling(_Objective):
         """Log-probability of each class up to a constant of the picture: (n, classes).
 
         The objective is smallest where f . v_c = log p(c|x) - log(k q_c) (Levy and Goldberg 2014), hence the term
-        that takes q off again.
+        log q_c.
         """
         return mx.nd.dot(f, self.v.data(f.context), transpose_b=True) + mx.nd.log(self.q.data(f.context))
 
 
-class Softmax(_Objective):
+class Softmax(Objective):
     r"""The full softmax: :math:`\ell = -\log \frac{\exp f \cdot v_y}{\sum_c \exp f \cdot v_c}`."""
 
     def hybrid_forward(self, F, f, labels, v):
@@ -102,7 +114,7 @@ class Softmax(_Objective):
         return mx.nd.dot(f, self.v.data(f.context), transpose_b=True)
 
 
-class HierarchicalSoftmax(_Objective):
+class HierarchicalSoftmax(Objective):
     r"""A softmax at each node of the class tree: first the group g of the class, then the class within it.
 
     .. math:: \ell = -\log \frac{\exp f \cdot u_{g(y)}}{\sum_g \exp f \cdot u_g}
@@ -149,7 +161,7 @@ class HierarchicalSoftmax(_Objective):
         return mx.nd.take(group, self.g.data(f.context), axis=1) + mx.nd.take(mx.nd.concat(*within), back, axis=1)
 
 
-def create(name: str, counts: Sequence[int], dim: int, k: int = 10, groups: Sequence[int] | None = None) -> _Objective:
+def create(name: str, counts: Sequence[int], dim: int, k: int = 10, groups: Sequence[int] | None = None) -> Objective:
     """The objective called `name`.
 
     Parameters

@@ -65,20 +65,6 @@ def _apart(corners: np.ndarray, size: np.ndarray, limit: np.ndarray, rounds: int
     return corners
 
 
-def unit_square(places: np.ndarray) -> np.ndarray:
-    """`places` (n, 2) moved and scaled into 0..1, each axis by itself."""
-    low = places.min(axis=0)
-    return (places - low) / np.maximum(np.ptp(places, axis=0), 1e-9)
-
-
-def neighbour_map(directions: np.ndarray, seed: int = 0) -> np.ndarray:
-    """The places t-SNE (van der Maaten and Hinton 2008) gives the rows: (n, 2)."""
-    from sklearn.manifold import TSNE
-
-    perplexity = min(20.0, max(1.0, (len(directions) - 1) / 3))
-    return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(directions.astype(np.float32))
-
-
 def film(frames: Sequence[np.ndarray], examples: np.ndarray, names: Sequence[str], path) -> Path:
     """The class vectors through training, as a GIF of one frame an epoch and a longer last one.
 
@@ -87,21 +73,24 @@ def film(frames: Sequence[np.ndarray], examples: np.ndarray, names: Sequence[str
     frames : sequence of (n, d) arrays
         Directions before training and after each epoch; all are shown in the plane of the last one's two
         directions of largest variance.
+    examples : (n, s, s, 3) uint8
+        A picture of each class.
+    names : sequence of n str
+    path : path
     """
-    axes, _ = plots.principal(frames[-1])
-    planes = [frame @ axes for frame in frames]
-    low = np.min([plane.min(axis=0) for plane in planes], axis=0)
-    reach = np.maximum(np.max([plane.max(axis=0) for plane in planes], axis=0) - low, 1e-9)
     thumb = int(np.clip(FILM_SIDE / (2.2 * np.sqrt(len(names))), 9, 40))
     font = ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"), 11)
-    pictures = []
-    for epoch, plane in enumerate(planes):
-        canvas, corners = _canvas((plane - low) / reach, examples, FILM_SIDE, thumb, named=False)
+
+    def draw(places, epoch, limits):
+        low, high = limits
+        at = (places - low) / np.maximum(high - low, 1e-9)
+        canvas, corners = _canvas(at, examples, FILM_SIDE, thumb, named=False)
         picture = Image.fromarray(canvas)
-        draw = ImageDraw.Draw(picture)
+        pen = ImageDraw.Draw(picture)
         if len(names) <= LABELLED // 3:
             for (y, x), name in zip(corners, names):
-                draw.text((x + thumb / 2, y + thumb), name, fill="black", font=font, anchor="ma")
-        draw.text((6, FILM_SIDE - 6), f"epoch {epoch}", fill="black", font=font, anchor="ls")
-        pictures.append(np.asarray(picture))
-    return plots.gif(pictures, path)
+                pen.text((x + thumb / 2, y + thumb), name, fill="black", font=font, anchor="ma")
+        pen.text((6, FILM_SIDE - 6), f"epoch {epoch}", fill="black", font=font, anchor="ls")
+        return np.asarray(picture)
+
+    return plots.film(frames, draw, path, (np.zeros(frames[-1].shape[1]), plots.principal(frames[-1])[0]))

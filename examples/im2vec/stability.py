@@ -16,30 +16,25 @@ import numpy as np
 from mxnet import autograd
 
 from common import metrics
+from common.data.features import FeatureSet
 from common.data.samplers import Shuffled
+from common.data.splits import split_halves
 from common.files.disk import write_json
 from common.files.errors import reading
 from common.train import optimizer, trainer
 from examples.im2vec import data, evaluation, model, objectives
 
 STABLE = 0.7  # by Spearman and Brown's formula, 2 r / (1 + r), vectors of all pictures then agree to 0.82
-LEAST = 4  # classes: of three there are three cosines, and they agree by chance
+MIN_CLASSES = 4  # classes: of three there are three cosines, and they agree by chance
 FACTORS = (1, 1.5, 2, 2.5, 3)  # of the default weight decay, tried in this order
-KEPT = 0.9  # share of the best accuracy that a larger decay must keep
+KEPT = 0.9  # fraction of the best accuracy that a larger decay must keep
 EPOCHS = 30  # at the most, of a training on a half
 NAMES = {"class": "class vectors", "mean": "means of f(x)"}
 
 
 def halves(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """Places of two halves of the pictures of each class that has two; None with fewer than `LEAST` such classes."""
-    rng, parts, kept = np.random.default_rng(seed), ([], []), usable(labels)
-    if len(kept) < LEAST:
-        return None
-    for label in kept:
-        members = rng.permutation(np.flatnonzero(labels == label))
-        for part, chosen in zip(parts, np.array_split(members, 2)):
-            part.append(chosen)
-    return np.sort(np.concatenate(parts[0])), np.sort(np.concatenate(parts[1]))
+    """Indices of two halves of the pictures of each class that has two; None with fewer than `MIN_CLASSES` of these."""
+    return None if len(usable(labels)) < MIN_CLASSES else split_halves(labels, seed)
 
 
 def usable(labels: np.ndarray) -> np.ndarray:
@@ -47,7 +42,7 @@ def usable(labels: np.ndarray) -> np.ndarray:
     return np.flatnonzero(np.bincount(labels) > 1)
 
 
-def compare(rows: np.ndarray, labels: np.ndarray, parts: Sequence[np.ndarray], fit: Callable) -> dict[str, float]:
+def compare(rows: np.ndarray, labels: np.ndarray, halves: Sequence[np.ndarray], fit: Callable) -> dict[str, float]:
     """How well the vectors of two halves agree.
 
     Parameters
@@ -55,7 +50,7 @@ def compare(rows: np.ndarray, labels: np.ndarray, parts: Sequence[np.ndarray], f
     rows : (n, width) float32
         Features, or f(x).
     labels : (n,) int
-    parts : two arrays of places in `rows`
+    halves : two arrays of indices in `rows`
     fit : callable (rows, labels, number of the half) -> (encode, objective)
         `encode` gives f(x) for rows.
 
@@ -68,7 +63,7 @@ def compare(rows: np.ndarray, labels: np.ndarray, parts: Sequence[np.ndarray], f
     """
     learned, means, right, classes = [], [], [], usable(labels)
     labels = np.searchsorted(classes, labels)
-    for number, (own, other) in enumerate((parts, parts[::-1])):
+    for number, (own, other) in enumerate((halves, halves[::-1])):
         encode, objective = fit(rows[own], labels[own], number)
         found, unseen = encode(rows[own]), encode(rows[other])
         vectors = objective.class_vectors()
@@ -77,7 +72,7 @@ def compare(rows: np.ndarray, labels: np.ndarray, parts: Sequence[np.ndarray], f
         learned.append(evaluation.similarity(vectors))
         means.append(evaluation.similarity(evaluation.class_means(found, labels[own], len(classes))))
         scores = evaluation.scores(objective, unseen)
-        right.append(metrics.accuracy_at_k(scores, labels[other], (1,))["hit@1"])
+        right.append(metrics.accuracy_at_k(scores, labels[other], (1,))["accuracy"])
     return {"class": _agreement(learned), "mean": _agreement(means), "accuracy": float(np.mean(right))}
 
 
@@ -103,7 +98,7 @@ class Training:
     about : dict
         Of the model, see `examples.im2vec.modelfile.Model`.
     classes : (m,) int
-        Which of the model's classes the pictures are of; labels are places in it.
+        Which of the model's classes the pictures are of; labels are indices in it.
     options : pair of dict
         Options of SGD for the head and for the vectors.
     head : bool
@@ -139,7 +134,7 @@ class Training:
         sampler = Shuffled(len(labels), data.batch_size(self.batch_size, len(labels)), seed)
         for epoch in range(self.epochs):
             updater.optimizer.scale_rates(0.5 + 0.5 * np.cos(np.pi * epoch / self.epochs))
-            for batch in data.Rows(rows, labels, sampler).epoch(epoch):
+            for batch in FeatureSet(rows, labels, sampler=sampler).epoch(epoch):
                 trainer.seed_everything(seed, epoch, batch.number, 0)
                 x, y = mx.nd.array(batch.images), mx.nd.array(batch.labels, dtype="int32")
                 with autograd.record():
@@ -149,7 +144,7 @@ class Training:
 
 
 def choose(rows, labels, decays: Sequence[float], fit_with: Callable, seed: int, log=print) -> dict | None:
-    """The least weight decay that makes the class vectors stable and keeps the accuracy; where none does, the first.
+    """The smallest weight decay that makes the class vectors stable and keeps the accuracy; where none does, the first.
 
     Parameters
     ----------
@@ -181,7 +176,7 @@ def choose(rows, labels, decays: Sequence[float], fit_with: Callable, seed: int,
     return tried[0]
 
 
-def of_features(run, args, about: dict, rows: data.Rows, decays: Sequence[float], options: Callable) -> dict | None:
+def of_features(run, args, about: dict, rows: FeatureSet, decays: Sequence[float], options: Callable) -> dict | None:
     """`choose` for a run on frozen features, kept in the run's folder: a resumed run finds it there.
 
     Parameters
@@ -191,7 +186,7 @@ def of_features(run, args, about: dict, rows: data.Rows, decays: Sequence[float]
         Of train.py, as are `decays` and ``options(decay)``, the options of SGD.
     about : dict
         Of the model.
-    rows : data.Rows
+    rows : FeatureSet
         Features of all training pictures.
     """
     file = run.folder / "stability.json"
@@ -233,7 +228,10 @@ def shown(found: dict | None) -> str:
 def sentence(found: dict | None) -> str:
     """What was found, in one line."""
     if found is None:
-        return f"stability not measured, which takes {LEAST} classes with two pictures: the class vectors are shown"
+        return (
+            f"stability not measured, which takes {MIN_CLASSES} classes with two pictures: the class vectors are"
+            " shown"
+        )
     figures = ", ".join(f"{name} {found[kind]:.2f}" for kind, name in NAMES.items())
     if max(found["class"], found["mean"]) < STABLE:
         return (

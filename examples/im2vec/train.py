@@ -9,44 +9,48 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repo
 from common import cli, resume
 
 DATASETS = ("cifar10", "cifar100", "emoji", "glyphs", "folder")
-OBJECTIVES = ("negative", "softmax", "hierarchical")
+OBJECTIVE = cli.choice("negative", "softmax", "hierarchical", metavar="NAME")
+FLAGS = {
+    "data": [
+        *cli.data("cifar100", DATASETS),
+        ("--cifar10-dir", cli.DIR, None, "CIFAR-10's folder, downloaded to it when absent"),
+        ("--cifar100-dir", cli.DIR, None, "CIFAR-100's folder, downloaded to it when absent"),
+        ("--classes", cli.many(cli.NAME), None, "classes or coarse names, which are one class; default is all"),
+        cli.IMAGE_SIZE,
+    ],
+    "network": [
+        *cli.network("resnet20"),
+        cli.USE_PRETRAINED,
+        ("--backbone-lr", cli.non_negative_float, 0.0, "factor of --lr for a pretrained backbone; 0 freezes it"),
+        cli.INT8,
+    ],
+    "vectors": [
+        ("--objective", OBJECTIVE, "negative", "what vectors are trained for: %(choices)s"),
+        ("--negatives", cli.whole(1, 10_000), 10, "classes drawn a picture, k"),
+        ("--embed-dim", cli.width, None, "numbers in a vector; default is the width of the features, at most 256"),
+    ],
+    "optimisation": [
+        ("--epochs", cli.positive_int, 30, "epochs; the learning rate falls over all of them along half a cosine"),
+        ("--batch-size", cli.batch_size, None, "pictures, over all devices; default is 64, to 8 for under 16 batches"),
+        ("--lr", cli.rate, None, "initial rate of SGD; default is 0.1, and 0.01 for a softmax on a frozen network"),
+        ("--momentum", cli.unit_float, 0.9, "momentum of SGD"),
+        ("--weight-decay", cli.non_negative_float, None, "default is 5e-4, and chosen on a frozen network: see README"),
+    ],
+    "run": [
+        cli.run_dir("im2vec"),
+        ("--resume", cli.switch, False, "train --input on; without it, continue the run in --run-dir or the newest"),
+        ("--input", cli.FILE, None, "model to start from, with --resume; it is only read"),
+        ("--output", cli.FILE, None, "write the model here too, beside model.params in the run folder"),
+        cli.seed(),
+        cli.log_interval(50),
+        cli.NO_PLOTS,
+    ],
+    "devices": cli.DEVICES,
+}
 
 
 def parse_args(argv=None):
-    p = cli.parser(__doc__)
-    cli.add_shared(p, "im2vec", dataset="cifar100", datasets=DATASETS, model="resnet20", int8=True, skip=["--resume"])
-    p.add_argument("--classes", nargs="+", metavar="NAME",
-                   help="classes to learn vectors for, e.g. lion tiger wolf; a coarse name of CIFAR-100 (or an emoji"
-                   " subcategory) is one class made of its members; default is all")  # fmt: skip
-    p.add_argument("--cifar10-dir", metavar="DIR", help="CIFAR-10's folder, downloaded to it when absent")
-    p.add_argument("--cifar100-dir", metavar="DIR", help="CIFAR-100's folder, downloaded to it when absent")
-    p.add_argument("--resume", action="store_true",
-                   help="train the model in --input further; without --input, continue the run in --run-dir (or the"
-                   " newest) from its last checkpoint")  # fmt: skip
-    p.add_argument("--input", metavar="FILE", help="model to start from, with --resume; it is only read")
-    p.add_argument("--output", metavar="FILE", help="write the model here too, beside model.params in the run folder")
-    p.add_argument("--objective", default="negative", choices=OBJECTIVES, metavar="NAME",
-                   help=f"what the vectors are trained for: {', '.join(OBJECTIVES)}")  # fmt: skip
-    p.add_argument("--negatives", type=cli.whole(1, 10_000), default=10, metavar="N", help="classes drawn a picture, k")
-    p.add_argument("--embed-dim", type=cli.width, metavar="N",
-                   help="numbers in a vector; default is the width of the network's features, at most 256")  # fmt: skip
-    p.add_argument("--epochs", type=cli.positive_int, default=30, metavar="N",
-                   help="epochs; the learning rate falls over all of them along half a cosine")  # fmt: skip
-    p.add_argument("--batch-size", type=cli.batch_size, metavar="N",
-                   help="pictures in a batch, over all devices; default is 64, fewer (to 8) where an epoch would have"
-                   " less than 16 batches")  # fmt: skip
-    p.add_argument("--lr", type=cli.positive_float, metavar="RATE",
-                   help="initial rate of SGD; default is 0.1, and 0.01 for a softmax on a frozen network")  # fmt: skip
-    p.add_argument("--momentum", type=cli.unit_float, default=0.9, metavar="X", help="momentum of SGD")
-    p.add_argument("--weight-decay", type=cli.non_negative_float, metavar="X",
-                   help="weight decay; default is 5e-4, and chosen on a frozen network: see the README")  # fmt: skip
-    p.add_argument("--use-pretrained", action="store_true", help="start from ImageNet parameters")
-    p.add_argument("--backbone-lr", type=cli.non_negative_float, default=0.0, metavar="X",
-                   help="factor of --lr for a pretrained backbone; 0 freezes it and reads it once")  # fmt: skip
-    p.add_argument("--image-size", type=cli.pixels, metavar="PIXELS",
-                   help="side of what the network sees; default is the network's (32 for resnet20)")  # fmt: skip
-    p.add_argument("--log-interval", type=cli.positive_int, default=50, metavar="N", help="batches between log lines")
-    p.add_argument("--no-plots", action="store_true", help="no pictures and no report at the end")
+    p = cli.parser(__doc__, FLAGS)
     args = p.parse_args(argv)
     if args.embed_dim == 1:
         p.error("--embed-dim 1: of one number only the sign is left of a cosine: give 2 or more")
@@ -125,7 +129,7 @@ def main(args):
             "epochs": 0,
         }
         start = modelfile.build(about, weights, contexts)
-    net, objective, about = start.net, start.objective, start.about
+    net, objective, about = start.net, start.objective, start.metadata
     frozen = about["pretrained"] and args.backbone_lr == 0
     net.hybridize(static_alloc=True, static_shape=True)
     objective.hybridize(static_alloc=True, static_shape=True)

@@ -44,7 +44,7 @@ def save(model, folder, k: int = 5) -> list[Path]:
         format, for the learned vectors and ``means.npy`` and ``means.txt`` for the means, all less the mean of all
         classes: their cosines are those of the heat map. ``nearest.csv`` and ``nearest-means.csv``.
     """
-    folder, names = Path(folder), model.about["classes"]
+    folder, names = Path(folder), model.metadata["classes"]
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "classes.txt", "".join(f"{' '.join(name.split())}\n" for name in names))
     written = [folder / "classes.txt"]

@@ -12,30 +12,33 @@ from common import cli
 
 KINDS = ("class", "mean")
 MANY = 100  # classes: with more, heat map and tree show groups, or the first classes
+MODEL = [
+    ("--input", cli.FILE, None, "a model that train.py wrote"),
+    ("--run-dir", cli.DIR, None, "a run folder: its model, and its vectors through training"),
+]
+SUMS = cli.Kind(metavar="SUM", action="append")
+FLAGS = {
+    "model": [
+        cli.Alternatives(MODEL, required=True),
+        ("--vectors", cli.choice(*KINDS, metavar="KIND"), None, "class: learned; mean: of f(x); default is the stable"),
+    ],
+    "pictures": [
+        ("--output", cli.DIR, None, "where to write; default is --run-dir, or a folder called as --input"),
+        ("--analogy", SUMS, [], "classes nearest to a sum such as 'lion - tiger + wolf'; may be given again"),
+        ("--nearest", cli.whole(1, 10**9, "K"), 5, "nearest classes listed for each"),
+    ],
+}
 
 
 def parse_args(argv=None):
-    p = cli.parser(__doc__)
-    source = p.add_mutually_exclusive_group(required=True)
-    source.add_argument("--input", metavar="FILE", help="a model that train.py wrote")
-    source.add_argument("--run-dir", metavar="DIR", help="a run folder: its model, and its vectors through training")
-    p.add_argument(
-        "--output", metavar="DIR", help="where to write; default is --run-dir, or a folder called as --input"
-    )
-    p.add_argument("--vectors", choices=KINDS, metavar="KIND",
-                   help="class: the learned vectors; mean: the mean of f(x) over each class's pictures; default is what"
-                   " train.py found to be stable")  # fmt: skip
-    p.add_argument("--analogy", action="append", default=[], metavar="SUM",
-                   help="classes nearest to a sum such as 'lion - tiger + wolf'; may be given again")  # fmt: skip
-    p.add_argument("--nearest", type=cli.positive_int, default=5, metavar="K", help="nearest classes listed for each")
-    return p.parse_args(argv)
+    return cli.parser(__doc__, FLAGS).parse_args(argv)
 
 
 def main(args):
     from common.run import read_history
     from examples.im2vec import modelfile
 
-    file = pathlib.Path(args.run_dir) / "model.params" if args.run_dir else modelfile.place(args.input)
+    file = pathlib.Path(args.run_dir) / "model.params" if args.run_dir else modelfile.params_path(args.input)
     folder = pathlib.Path(args.output or args.run_dir or file.with_suffix(""))
     model = modelfile.load(file)
     history = read_history(args.run_dir) if args.run_dir else []
@@ -67,26 +70,27 @@ def draw(model, folder, run_dir=None, history=(), kind=None, analogies=(), k=5, 
     from common.show import plots, report
     from examples.im2vec import evaluation, pictures, stability, vectors
 
-    folder, names = pathlib.Path(folder), model.about["classes"]
+    folder, names = pathlib.Path(folder), model.metadata["classes"]
     plots_dir = folder / "plots"
     with writing(folder, "give another --output"):
         plots_dir.mkdir(parents=True, exist_ok=True)
-    found_stable = model.about.get("stability")  # older model files do not tell
+    found_stable = model.metadata.get("stability")  # older model files do not tell
     kind = kind or stability.shown(found_stable)
     called = stability.NAMES[kind]
     table = finite.check(model.vectors(kind), f"the {called}", finite.NO_FIGURE)
     directions = evaluation.directions(table)
     similar = evaluation.similarity(table)
-    shown, shown_names, what = outline(table, model.about)
+    shown, shown_names, what = outline(table, model.metadata)
 
     varied = np.ptp(table, axis=0).any()
-    places = directions @ plots.principal(directions)[0]
-    share = f"; the two axes hold {plots.principal(directions)[1].sum():.0%} of the variance" if varied else ""
+    axes, fractions = plots.principal(directions)
+    places = directions @ axes
+    share = f"; the two axes hold {fractions.sum():.0%} of the variance" if varied else ""
     drawn = {
         "similarity": plots.cosines(shown, shown_names, plots_dir / "similarity.png"),
         "tree": plots.dendrogram(shown, shown_names, plots_dir / "dendrogram.png"),
         "pca": pictures.class_map(
-            pictures.unit_square(places), model.examples, names, plots_dir / "pca.png",
+            plots.unit_square(places), model.examples, names, plots_dir / "pca.png",
             f"PCA of {len(names)} {called}{share}",
         ),
         "tsne": neighbourhood(table, model, called, plots_dir / "tsne.png", log),
@@ -116,8 +120,8 @@ def draw(model, folder, run_dir=None, history=(), kind=None, analogies=(), k=5, 
         film = pictures.film(learned, model.examples, names, plots_dir / "training.gif")
         sections.append(("Through training", ["The learned class vectors, a frame an epoch.", film]))
     left_out = ("classes", "counts", "groups", "stability")
-    about = {key: value for key, value in model.about.items() if key not in left_out}
-    title = f"im2vec: {len(names)} classes of {model.about['dataset']}"
+    about = {key: value for key, value in model.metadata.items() if key not in left_out}
+    title = f"im2vec: {len(names)} classes of {model.metadata['dataset']}"
     page = report.write(folder, title, sections, {**about, "vectors": ", ".join(path.name for path in written)})
     log(f"pictures in {plots_dir}, report {page}")
 
@@ -133,8 +137,9 @@ def neighbourhood(table, model, called, path, log):
         told = f"no map by t-SNE of the {called}: {why}"
         log(told)
         return told
-    places = pictures.unit_square(pictures.neighbour_map(evaluation.directions(table)))
-    return pictures.class_map(places, model.examples, model.about["classes"], path, f"t-SNE of {len(table)} {called}")
+    coords = plots.unit_square(plots.neighbour_map(evaluation.directions(table)))
+    names, title = model.metadata["classes"], f"t-SNE of {len(table)} {called}"
+    return pictures.class_map(coords, model.examples, names, path, title)
 
 
 def outline(table, about):

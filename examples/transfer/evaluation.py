@@ -8,7 +8,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from common.data.sets import ImageSet
+from common.data import splits
+from common.data.imageset import ImageSet
 from common.metrics import confusion
 from common.run import Run
 from common.show import plots
@@ -16,12 +17,11 @@ from common.show import report as page
 from examples.transfer.model import Classifier, standard
 
 SHOWN = 1000  # points on a map
-LEAST = 3  # as few make no map
-FLAT = 1e-6  # deviation of standardised features below which they are all the same
+FEWEST = 4  # that make a map
 
 
 def accuracy(classifier: Classifier, vectors: np.ndarray, labels: np.ndarray) -> float:
-    """The share of `vectors` (n, width) that get their class of `labels` (n,)."""
+    """The fraction of `vectors` (n, width) that get their class of `labels` (n,)."""
     return float((classifier.predict(vectors) == labels).mean())
 
 
@@ -34,10 +34,7 @@ def cross_validate(fit: Callable, vectors, labels, chosen, folds: int, seed: int
     vectors, labels : (n, width) and (n,) arrays
     chosen : (m,) array of int
     """
-    from sklearn.model_selection import StratifiedKFold
-
-    splits = StratifiedKFold(folds, shuffle=True, random_state=seed).split(chosen, labels[chosen])
-    pairs = [(chosen[learned], chosen[left]) for learned, left in splits]
+    pairs = [(chosen[learned], chosen[left]) for learned, left in splits.folds(labels[chosen], folds, seed)]
     return [accuracy(fit(vectors, learned), vectors[left], labels[left]) for learned, left in pairs]
 
 
@@ -63,8 +60,8 @@ def report(run: Run, classifier: Classifier, vectors, labels, image_set: ImageSe
     if image_set:
         shown.append(("Mistakes", plots.mistakes(image_set, scores, classes, run.plots / "mistakes.png")))
     rows = {"held-back pictures": {"accuracy": f"{figures['accuracy']:.4f}"}}
-    if "accuracy_before_fine_tuning" in figures:
-        rows = {"before fine-tuning": {"accuracy": f"{figures['accuracy_before_fine_tuning']:.4f}"}, **rows}
+    if "before_fine_tuning_accuracy" in figures:
+        rows = {"before fine-tuning": {"accuracy": f"{figures['before_fine_tuning_accuracy']:.4f}"}, **rows}
     if "fold_accuracy" in figures:
         rows = {"mean of the folds": {"accuracy": f"{np.mean(figures['fold_accuracy']):.4f}"}, **rows}
     sections = [("Accuracy", [rows]), *((heading, [path]) for heading, path in shown if path)]
@@ -78,16 +75,12 @@ def scatter(vectors: np.ndarray, labels: np.ndarray, classes: Sequence[str], pat
     None where there is nothing to lay out: up to three pictures, or features that are all the same, of which
     scikit-learn's t-SNE ends the process.
     """
-    from sklearn.manifold import TSNE
-
     chosen = np.random.default_rng(seed).permutation(len(vectors))[:SHOWN]
     mean, scale = standard(vectors)
     x = ((vectors[chosen] - mean) / scale).astype(np.float32)
-    if len(x) <= LEAST or x.std(axis=0).max() < FLAT:
+    if plots.unplaceable(x, FEWEST):
         return None
-    perplexity = min(30.0, max(2.0, (len(x) - 1) / 4))
-    start = "pca" if x.shape[1] > 1 else "random"
-    places = TSNE(perplexity=perplexity, init=start, random_state=seed).fit_transform(x)
+    places = plots.neighbour_map(x, seed, max_perplexity=30.0)
     figure, axis = plt.subplots(figsize=(8, 6), layout="constrained")
     colours = plt.get_cmap("tab20" if len(classes) > 10 else "tab10").colors
     for number, name in enumerate(classes):

@@ -14,47 +14,52 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repo
 from common import cli
 from common.files.errors import UserError
 
+NETWORKS = (
+    "VGG16, VGG19, ResNet50, MobileNet, Xception, InceptionV3, InceptionResNetV2, or any name of common.backbones, such"
+    " as squeezenet1.1 or efficientnet_lite0"
+)
+PIXELS = cli.whole(1, 65_536, "PIXELS")
+SAVE_NAME = cli.Kind(metavar="NAME", nargs="?", const="transferfeature")
+FORMATS = [
+    ("-to-csv --save_csv", cli.switch, False, "save one csv file instead of two npy files (data and labels)"),
+    ("--parquet", cli.switch, False, "save one Parquet file instead of two npy files"),
+    ("--orange", cli.switch, False, "save one csv file whose header tells Orange that Class is the target"),
+]
+FLAGS = {
+    "data": [
+        ("-csv --csv_file", cli.FILE, None, "csv file of LABEL,PATH rows without a header"),
+        ("-data --npy_data", cli.FILE, None, "npy file: rows of height * width * 3 values, or (n, height, width, 3)"),
+        ("-labels --npy_labels", cli.FILE, None, "npy label file of numbers or text, which belongs to -data"),
+        ("--folder", cli.DIR, None, "folder of a folder of pictures for each class, instead of -csv or -data"),
+        ("--stretch", cli.switch, False, "stretch each picture of -data to a largest value of 255, as documented"),
+        ("-he --image_height", PIXELS, 90, "height of -data's pictures"),
+        ("-w --image_width", PIXELS, 160, "width of -data's pictures"),
+        ("-c --image_channels", cli.width, 3, "channels of -data's pictures"),
+        cli.INTERPOLATION,
+        cli.on_error("skip it, listed in NAME_failed.csv"),
+        cli.NUM_WORKERS,
+    ],
+    "network": [
+        ("-tm --trained_model", cli.NAME, "VGG16", NETWORKS),
+        ("-weights --nn_weights", cli.WEIGHTS, "imagenet", "imagenet, None or a .params, .h5, .pth, .safetensors file"),
+        ("-b --batch_size", cli.batch_size, 1, "pictures a forward pass takes"),
+        ("--int8", cli.switch, False, "run the network in 8 bits: several times as fast"),
+        cli.seed("random seed of -weights None"),
+        cli.GPU,
+    ],
+    "output": [
+        ("-dir --save_folder_path", cli.DIR, ".", "folder to write to"),
+        ("-n --save_name", SAVE_NAME, "transferfeature", "name of the new csv, parquet or npy file(s)"),
+        cli.Alternatives(FORMATS),
+        ("--with-path", cli.switch, False, "save paths too: a column path, or NAME_paths.npy; Parquet always has it"),
+        ("--resume", cli.switch, False, "continue a run that was killed; the same file comes out"),
+        ("--no-clobber", cli.switch, False, "refuse to replace files that exist"),
+    ],
+}
+
 
 def parse_args(argv=None):
-    p = cli.parser(__doc__)
-    add = p.add_argument
-    add("-csv", "--csv_file", metavar="FILE", help="csv file of LABEL,PATH rows without a header")
-    add("-data", "--npy_data", metavar="FILE",
-        help="npy data file: a picture a row, height * width * channels values; or (n, height, width, 3)")  # fmt: skip
-    add("-labels", "--npy_labels", metavar="FILE", help="npy label file of numbers or text, which belongs to -data")
-    add("--stretch", action="store_true",
-        help="stretch each picture of -data to a largest value of 255, as the document's script does")  # fmt: skip
-    add("--folder", metavar="DIR", help="folder with a folder of pictures for each class, instead of -csv or -data")
-    add("-dir", "--save_folder_path", default=".", metavar="DIR", help="folder to write to")
-    add("-n", "--save_name", nargs="?", default="transferfeature", const="transferfeature", metavar="NAME",
-        help="name of the new csv, parquet or npy file(s)")  # fmt: skip
-    add("-tm", "--trained_model", default="VGG16", metavar="NAME",
-        help="VGG16, VGG19, ResNet50, MobileNet, Xception, InceptionV3, InceptionResNetV2, or any name of"
-        " common.backbones, such as squeezenet1.1 or efficientnet_lite0")  # fmt: skip
-    formats = p.add_mutually_exclusive_group()
-    formats.add_argument("-to-csv", "--save_csv", action="store_true",
-                         help="save one csv file instead of two npy files (data and labels)")  # fmt: skip
-    formats.add_argument("--parquet", action="store_true", help="save one Parquet file instead of two npy files")
-    formats.add_argument("--orange", action="store_true",
-                         help="save one csv file whose header tells Orange that Class is the target")  # fmt: skip
-    add("--with-path", action="store_true",
-        help="save each picture's path too: a column path, or NAME_paths.npy; Parquet always has it")  # fmt: skip
-    add("-he", "--image_height", type=cli.width, default=90, metavar="PIXELS", help="height of -data's pictures")
-    add("-w", "--image_width", type=cli.width, default=160, metavar="PIXELS", help="width of -data's pictures")
-    add("-c", "--image_channels", type=cli.width, default=3, metavar="N", help="channels of -data's pictures")
-    add("-weights", "--nn_weights", default="imagenet", metavar="WEIGHTS",
-        help="imagenet, None (random weights) or a file: .params, .h5, .pth, .safetensors")  # fmt: skip
-    add("-b", "--batch_size", type=cli.batch_size, default=1, metavar="N", help="pictures a forward pass takes")
-    add("--interpolation", default="nearest", choices=("nearest", "bilinear", "bicubic"),
-        help="how pictures are resized")  # fmt: skip
-    add("--int8", action="store_true", help="run the network in 8 bits: several times as fast")
-    add("--resume", action="store_true", help="continue a run that was killed; the same file comes out")
-    add("--on-error", default="stop", choices=("stop", "skip"),
-        help="skip: leave bad pictures out, list them in NAME_failed.csv")  # fmt: skip
-    add("--no-clobber", action="store_true", help="refuse to replace files that exist")
-    add("--num-workers", type=cli.whole(1, 256), default=2, metavar="N", help="threads that decode pictures ahead")
-    add("--gpus", type=cli.int_list, default=[], metavar="LIST", help="GPU to use; empty means CPU")
-    add("--seed", type=cli.seed_number, default=123, metavar="N", help="random seed of -weights None")
+    p = cli.parser(__doc__, FLAGS)
     args = p.parse_args(argv)
     if bool(args.npy_data) != bool(args.npy_labels):
         p.error("-data and -labels belong together: give both")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
+import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from common.data import images, walk
+from common.data.loader import ahead
 from common.data.sets import ImageSet, folder
 from common.files import finite
 from common.files.errors import UserError
@@ -436,8 +439,16 @@ def batches(source, size: int, batch_size: int, interpolation: str, skip=(), sta
     Parameters
     ----------
     source : Files or Vectors
-    skip : collection of int
-        Pictures known to fail.
+    size : int
+        Side in pixels that the network takes.
+    batch_size : int
+    interpolation : {"nearest", "bilinear", "bicubic"}
+    skip : dict of int to str
+        Pictures known to fail, and why.
+    start : int
+        Number of the first picture.
+    num_workers : int
+        Decoding threads.
 
     Yields
     ------
@@ -453,13 +464,9 @@ def batches(source, size: int, batch_size: int, interpolation: str, skip=(), sta
             return None, str(error)
 
     blank = np.zeros((size, size, 3), np.uint8)
-    ahead = max(2 * batch_size, 4 * num_workers)
-    with ThreadPoolExecutor(max(1, num_workers)) as pool:
-        waiting, following = [], iter(range(start, len(source)))
+    depth = max(2 * batch_size, 4 * num_workers)
+    with contextlib.closing(ahead(load, range(start, len(source)), max(1, num_workers), depth)) as loaded:
         for first in range(start, len(source), batch_size):
-            count = min(batch_size, len(source) - first)
-            while len(waiting) < ahead + count and (i := next(following, None)) is not None:
-                waiting.append(pool.submit(load, i))
-            found, waiting = [task.result() for task in waiting[:count]], waiting[count:]
+            found = list(itertools.islice(loaded, batch_size))
             failed = {first + i: reason for i, (_, reason) in enumerate(found) if reason}
             yield Batch(first, np.stack([blank if p is None else p for p, _ in found]), failed)

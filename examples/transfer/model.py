@@ -1,19 +1,24 @@
-"""A classifier of features, kept as plain numbers in one .npz: nothing in it is code."""
+"""A classifier of features, kept in one model file with the network that it was fine-tuned with, if it was."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
 from common.files import outside
-from common.files.disk import atomic
 from common.files.errors import reading
 
+KIND = "transfer"
+REMEDY = "it is not a classifier of train.py"
 KINDS = ("logistic", "svm", "knn", "gluon")
-ARRAYS = ("classes", "mean", "scale", "weight", "bias")
-FIELDS = {"kind": lambda found: found in KINDS, "backbone": dict, "k": outside.whole}
+ARRAYS = ("mean", "scale", "weight", "bias")
+FIELDS = {
+    "classifier": lambda found: found in KINDS, "classes": outside.texts, "backbone": dict, "k": outside.whole,
+}  # fmt: skip
+OF_NETWORK = {"name": str, "weights": str, "interpolation": str, "seed": int}
+OLD_TUNED = "backbone.params"  # in a classifier.npz of before: the network is in this file beside it
 
 
 @dataclass
@@ -30,9 +35,13 @@ class Classifier:
     weight, bias : (c, width) and (c,) float32
         The linear kinds. For knn: the (n, width) training features, and (n,) class numbers.
     backbone : dict
-        Where the features come from: `name`, `weights`, `interpolation`.
+        Where the features come from: ``name``, ``weights``, ``interpolation``, ``seed``.
     k : int
         Neighbours, for knn.
+    parameters : dict of str to NDArray
+        Of a fine-tuned network, by structural name; empty: ``weights`` says where they are.
+    preprocessing : dict, optional
+        Of a fine-tuned network, see `common.backbones.preprocessing.Preprocessing`.
     """
 
     kind: str
@@ -43,9 +52,11 @@ class Classifier:
     bias: np.ndarray
     backbone: dict
     k: int = 5
+    parameters: dict = field(default_factory=dict)
+    preprocessing: dict | None = None
 
     def scores(self, features: np.ndarray) -> np.ndarray:
-        """(n, c): logits, margins, or the share of the neighbours."""
+        """(n, c): logits, margins, or the fraction of the neighbours."""
         x = (np.subtract(features, self.mean, dtype=np.float64) / self.scale).astype(np.float32)
         if self.kind != "knn":
             return x @ self.weight.T + self.bias
@@ -67,37 +78,88 @@ class Classifier:
         scores = self.scores(features)
         if self.kind not in ("logistic", "gluon"):
             return scores
-        shares = np.exp(scores - scores.max(axis=1, keepdims=True))
-        return shares / shares.sum(axis=1, keepdims=True)
+        exponentials = np.exp(scores - scores.max(axis=1, keepdims=True))
+        return exponentials / exponentials.sum(axis=1, keepdims=True)
 
-    def save(self, path) -> None:
-        text = json.dumps({"kind": self.kind, "backbone": self.backbone, "k": self.k})
+    def save(self, path, net=None) -> None:
+        """Write a model file, see `common.backbones.modelfile`.
+
+        Parameters
+        ----------
+        path : path
+            Of the file, ``.params``.
+        net : common.backbones.Backbone, optional
+            The network, where it was fine-tuned.
+        """
+        from common.backbones import modelfile  # MXNet takes seconds
+
+        metadata = {
+            "classifier": self.kind,
+            "classes": self.classes.tolist(),
+            "k": self.k,
+            "backbone": self.backbone,
+            "preprocessing": net.preprocessing.to_dict() if net else None,
+        }
         arrays = {name: getattr(self, name) for name in ARRAYS}
-        with atomic(path) as beside:
-            np.savez(beside, about=np.array(text), **arrays)
+        modelfile.save(path, KIND, modelfile.values(net) if net else {}, metadata, arrays)
 
 
 def load(path) -> Classifier:
-    """The classifier in the .npz file `path`; no code in it is run."""
-    with reading(path, "it is not a classifier of train.py"):
-        saved = outside.load_npz(path, ("about", *ARRAYS))
-        about = outside.parse_json(str(saved.pop("about")))
-        outside.check_fields(about, FIELDS)
-        if about["backbone"].get("name"):
-            outside.check_fields(about["backbone"], {"name": str, "weights": str, "interpolation": str, "seed": int})
-        loaded = Classifier(about["kind"], backbone=about["backbone"], k=about["k"], **saved)
+    """The classifier in a model file, or in a ``classifier.npz`` of an older version; no code in it is run.
+
+    Raises
+    ------
+    UserError
+        There is no such file, or it is no classifier.
+    """
+    from common.backbones import modelfile
+
+    path = Path(path)
+    if path.suffix == ".npz":
+        return _load_npz(path)
+    file = modelfile.load(path, KIND, FIELDS, REMEDY)
+    metadata = file.metadata
+    with reading(path, REMEDY):
+        missing = [name for name in ARRAYS if name not in file.arrays]
+        if missing:
+            raise ValueError(f"it has no {', '.join(missing)}")
+        arrays = {name: file.arrays[name].asnumpy() for name in ARRAYS}
+        loaded = Classifier(
+            metadata["classifier"], np.array(metadata["classes"], str), **arrays, backbone=metadata["backbone"],
+            k=metadata["k"], parameters=file.parameters, preprocessing=metadata.get("preprocessing"),
+        )  # fmt: skip
         _check(loaded)
-        return loaded
+    return loaded
+
+
+def _load_npz(path: Path) -> Classifier:
+    """A classifier of before; a network that was fine-tuned is in two files beside it."""
+    from common.backbones import modelfile
+
+    with reading(path, REMEDY):
+        arrays = outside.load_npz(path, ("about", "classes", *ARRAYS))
+        metadata = outside.parse_json(str(arrays.pop("about")))
+        metadata["classifier"] = metadata.get("kind")
+        outside.check_fields(metadata, {name: test for name, test in FIELDS.items() if name != "classes"})
+        loaded = Classifier(metadata["classifier"], backbone=metadata["backbone"], k=metadata["k"], **arrays)
+        _check(loaded)
+    if loaded.backbone.get("weights") == OLD_TUNED:
+        remedy = "the files that train.py --fine-tune wrote are wanted"
+        file = modelfile.load(path.with_name(OLD_TUNED), KIND, {"preprocessing": dict}, remedy)
+        loaded.parameters, loaded.preprocessing = file.parameters, file.metadata["preprocessing"]
+    return loaded
 
 
 def _check(loaded: Classifier) -> None:
-    """See that the arrays belong together and are finite."""
+    """See that the arrays belong together and are finite, and that the network is described."""
+    if loaded.backbone.get("name"):
+        outside.check_fields(loaded.backbone, OF_NETWORK)
     classes, (rows, width) = len(loaded.classes), loaded.weight.shape
     if loaded.classes.ndim != 1 or loaded.classes.dtype.kind != "U":
         raise ValueError("its classes are no list of names")
     if loaded.mean.shape != (width,) or loaded.scale.shape != (width,) or loaded.bias.shape != (rows,):
         raise ValueError("its arrays do not belong together")
-    if not all(np.isfinite(getattr(loaded, name)).all() for name in ARRAYS[1:]) or not loaded.scale.all():
+    if not all(np.isfinite(getattr(loaded, name)).all() for name in ARRAYS) or not loaded.scale.all():
         raise ValueError("it holds numbers that are not finite, or a scale of zero")
     if rows != classes if loaded.kind != "knn" else not ((loaded.bias >= 0) & (loaded.bias < classes)).all():
         raise ValueError(f"its {rows} rows do not belong to {classes} classes")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from common.files.errors import UserError, near, reading
+from common.files.errors import UserError, near
 
 DOCUMENT = {  # the document's name: the same network with Keras's weights, then other sources of the same network
     "VGG16": ("keras-vgg16", "vgg16"),
@@ -35,18 +35,30 @@ def candidates(name: str) -> tuple[str, ...]:
     raise UserError(f"-tm {name}: no such network{close}")
 
 
-def load_cut(name: str, path):
-    """The backbone `name` with the values that train.py's --fine-tune wrote to `path`."""
-    from common import backbones
-    from common.backbones.preprocessing import Preprocessing
-    from common.files import outside
+def tuned(name: str, preprocessing: dict, parameters: dict):
+    """The backbone `name` as train.py's --fine-tune left it.
 
-    path = Path(path)
-    card_path, remedy = path.with_suffix(".json"), "the files that train.py --fine-tune wrote are wanted"
-    card = outside.read_json(card_path, remedy)
-    with reading(card_path, remedy):
-        net = backbones.create(candidates(name)[0], preprocessing=Preprocessing.from_dict(card))
-    outside.load_parameters(net, path, remedy)
+    Parameters
+    ----------
+    name : str
+    preprocessing : dict
+        See `common.backbones.preprocessing.Preprocessing`.
+    parameters : dict of str to NDArray
+        By structural name.
+
+    Raises
+    ------
+    ValueError
+        The parameters are not those of this network.
+    """
+    import mxnet as mx
+
+    from common import backbones
+    from common.backbones import modelfile
+    from common.backbones.preprocessing import Preprocessing
+
+    net = backbones.create(candidates(name)[0], preprocessing=Preprocessing.from_dict(preprocessing))
+    modelfile.fill(net, parameters, mx.cpu())
     return net
 
 

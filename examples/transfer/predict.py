@@ -10,14 +10,18 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repo
 
 from common import cli
 
+FLAGS = {
+    "prediction": [
+        ("pictures", cli.many(cli.FILE), cli.REQUIRED, "pictures"),
+        ("--params", cli.FILE, cli.REQUIRED, "model.params of train.py's run folder"),
+        ("--batch-size", cli.batch_size, 16, "pictures a forward pass takes"),
+        cli.NUM_WORKERS,
+    ],
+}
+
 
 def parse_args(argv=None):
-    p = cli.parser(__doc__)
-    p.add_argument("pictures", nargs="+", metavar="FILE", help="pictures")
-    p.add_argument("--params", required=True, metavar="FILE", help="classifier.npz of train.py's run folder")
-    p.add_argument("--batch-size", type=cli.batch_size, default=16, metavar="N", help="pictures a forward pass takes")
-    p.add_argument("--num-workers", type=cli.whole(1, 256), default=2, metavar="N", help="threads that decode pictures")
-    return p.parse_args(argv)
+    return cli.parser(__doc__, FLAGS).parse_args(argv)
 
 
 def main(args):
@@ -29,28 +33,30 @@ def main(args):
     import numpy as np
 
     from common.backbones import features
-    from common.files.errors import UserError
+    from common.files.errors import UserError, reading
     from examples.transfer import inputs, networks
 
-    about = classifier.backbone
-    if not about.get("name"):
+    described = classifier.backbone
+    if not described.get("name"):
         raise UserError(f"{args.params} was trained on a file of features: train.py --model NAME notes their network")
     paths = [pathlib.Path(path) for path in args.pictures]
     source = inputs.Files(paths, np.zeros(len(paths), np.int64), args.pictures)
     failed = source.check()
     if failed:
         raise UserError(next(iter(failed.values())))
-    if about["weights"] == "backbone.params":  # fine-tuned: beside the classifier
-        net = networks.load_cut(about["name"], pathlib.Path(args.params).with_name("backbone.params"))
+    name = described["name"]
+    if classifier.parameters:  # fine-tuned
+        with reading(args.params, model.REMEDY):
+            net = networks.tuned(name, classifier.preprocessing, classifier.parameters)
     else:
-        net = networks.create(about["name"], about["weights"], seed=about["seed"])
+        net = networks.create(name, described["weights"], seed=described["seed"])
     if len(classifier.mean) != net.width:
-        raise UserError(f"{args.params} takes {len(classifier.mean)} numbers, but {about['name']} gives {net.width}")
+        raise UserError(f"{args.params} takes {len(classifier.mean)} numbers, but {name} gives {net.width}")
     net.hybridize(static_alloc=True, static_shape=True)
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["path", "class", "score"])
     pieces = inputs.batches(
-        source, net.input_size, args.batch_size, about["interpolation"], num_workers=args.num_workers
+        source, net.input_size, args.batch_size, described["interpolation"], num_workers=args.num_workers
     )
     for vectors, batch in features.stream(pieces, net):
         if batch.failed:

@@ -12,39 +12,40 @@ from common import cli, resume
 from common.files.errors import UserError
 
 DATASETS = ("cub200", "cars196", "sop", "cifar10", "cifar100", "omniglot", "emoji", "glyphs", "folder")
+DATASET = cli.choice(*DATASETS, metavar="NAME")
+CLASSIFIER = cli.choice("logistic", "svm", "knn", "gluon")
+FLAGS = {
+    "data": [
+        ("--features", cli.FILE, None, "NAME_data.npy, .csv or .parquet of generate_embedding.py"),
+        ("--dataset", DATASET, None, "pictures instead of --features: %(choices)s; default with --data-path is folder"),
+        cli.DATA_PATH,
+        *cli.READING,
+        cli.INTERPOLATION,
+        ("--test-share", cli.unit_float, 0.2, "share of each class held back, where the data has no split of its own"),
+    ],
+    "network": [
+        ("--model", cli.NAME, None, "network of the features; default with pictures is squeezenet1.1"),
+        ("--weights --params", cli.WEIGHTS, "imagenet", "imagenet, None (random), .params, .h5, .pth or .safetensors"),
+        cli.INT8,
+    ],
+    "classifier": [
+        ("--classifier", CLASSIFIER, "logistic", "logistic regression, linear SVM, k nearest neighbours, dense layer"),
+        ("--k", cli.positive_int, 5, "neighbours of knn"),
+        ("--folds", cli.positive_int, 5, "folds of the cross-validation; 1 leaves it out"),
+    ],
+    "optimisation": [
+        ("--fine-tune", cli.switch, False, "then train the network's last block too, and compare"),
+        ("--epochs", cli.positive_int, 2, "epochs of --fine-tune"),
+        ("--lr", cli.rate, 1e-4, "learning rate of --fine-tune in its first epoch; it falls along a line"),
+        ("--batch-size", cli.batch_size, 32, "pictures a pass takes"),
+    ],
+    "run": cli.run("transfer"),
+    "devices": cli.DEVICES,
+}
 
 
 def parse_args(argv=None):
-    p = cli.parser(__doc__)
-    add = p.add_argument
-    add("--features", metavar="FILE", help="NAME_data.npy, .csv or .parquet of generate_embedding.py")
-    add("--dataset", choices=DATASETS, metavar="NAME",
-        help=f"pictures instead of --features: {', '.join(DATASETS)}; default with --data-path is folder")  # fmt: skip
-    add("--data-path", metavar="DIR", help="folder of the data set; for folder: of class folders of pictures")
-    add("--model", metavar="NAME", help="network of the features; default with pictures is squeezenet1.1")
-    add("--weights", default="imagenet", metavar="WEIGHTS",
-        help="imagenet, None (random) or a file: .params, .h5, .pth, .safetensors")  # fmt: skip
-    add("--interpolation", default="nearest", choices=("nearest", "bilinear", "bicubic"),
-        help="how pictures are resized")  # fmt: skip
-    add("--int8", action="store_true", help="read features with the network quantised to 8 bits")
-    add("--classifier", default="logistic", choices=("logistic", "svm", "knn", "gluon"),
-        help="logistic regression, linear SVM, k nearest neighbours, or a dense layer in Gluon")  # fmt: skip
-    add("--k", type=cli.positive_int, default=5, metavar="N", help="neighbours of knn")
-    add("--folds", type=cli.positive_int, default=5, metavar="N", help="folds of the cross-validation; 1 leaves it out")
-    add("--test-share", type=cli.unit_float, default=0.2, metavar="SHARE",
-        help="share of each class held back, where the data set has no split of its own")  # fmt: skip
-    add("--fine-tune", action="store_true", help="then train the network's last block too, and compare")
-    add("--epochs", type=cli.positive_int, default=2, metavar="N", help="epochs of --fine-tune")
-    add("--lr", type=cli.positive_float, default=1e-4, metavar="RATE",
-        help="learning rate of --fine-tune in its first epoch; it falls along a line")  # fmt: skip
-    add("--batch-size", type=cli.batch_size, default=32, metavar="N", help="pictures a pass takes")
-    add("--num-workers", type=cli.whole(1, 256), default=2, metavar="N", help="threads that decode pictures ahead")
-    add("--gpus", type=cli.int_list, default=[], metavar="LIST", help="GPU to use; empty means CPU")
-    add("--run-dir", metavar="DIR", help="folder of this run; default is runs/transfer/DATASET-NUMBER")
-    add("--resume", action="store_true", help="continue the run in --run-dir (or the newest) where it was stopped")
-    add("--on-error", default="stop", choices=cli.ON_ERROR,
-        help="a picture that cannot be read: stop, or skip and list it in skipped.txt")  # fmt: skip
-    add("--seed", type=cli.seed_number, default=123, metavar="N", help="random seed")
+    p = cli.parser(__doc__, FLAGS)
     args = resume.parse_args(p, argv, "transfer")
     if pathlib.Path(args.weights).is_file():
         args.weights = str(pathlib.Path(args.weights).resolve())  # for predict.py, from any folder
@@ -58,6 +59,8 @@ def parse_args(argv=None):
         p.error("--fine-tune needs pictures, not --features")
     if args.int8 and args.gpus:
         p.error("--int8 runs on the CPU: leave out --gpus")
+    if args.kvstore.startswith("dist") and not args.fine_tune:
+        p.error(f"--kvstore {args.kvstore} shares out --fine-tune: one process reads features")
     if args.dataset:
         args.model = args.model or "squeezenet1.1"
     return args
@@ -66,15 +69,21 @@ def parse_args(argv=None):
 def main(args):
     import numpy as np
 
+    from common import devices
     from common.data import walk
+    from common.data.splits import split_stratified
     from common.run import Run
     from examples.transfer import evaluation, model, outputs
+
+    # Devices and workers: they share out the fine-tuning, and each worker reads all features, on its first device.
+    kvstore = devices.kvstore(args.kvstore) if args.fine_tune else None
+    rank, workers = (kvstore.rank, kvstore.num_workers) if kvstore else (0, 1)
 
     # Pictures, or features of them; which of them are learned from, and which held back.
     if args.features:
         vectors, names = outputs.load(args.features)
         classes, labels = np.unique(names, return_inverse=True)
-        image_set, (train, test) = None, split(labels, args.test_share, args.seed)
+        image_set, (train, test) = None, split_stratified(labels, args.test_share, args.seed)
     else:
         image_set, train, test = pictures(args)
         classes, labels = np.array(image_set.class_names), image_set.labels
@@ -85,7 +94,7 @@ def main(args):
             f" and {args.folds} pictures of each for --folds {args.folds} (--folds 1 leaves the cross-validation out)"
         )
     data_is = {"pictures to learn from": len(train), "pictures held back": len(test), "classes": len(classes)}
-    run = Run.start(args, "transfer", data=data_is)
+    run = Run.start(args, "transfer", rank, {**data_is, "workers": workers})
     if image_set:
         walk.write(image_set.skipped, run.folder / "skipped.txt")
     run.log(f"{len(train)} pictures of {len(classes)} classes to learn from, {len(test)} held back")
@@ -113,43 +122,26 @@ def main(args):
 
     # The same with the network's last block trained on these pictures.
     if args.fine_tune:
-        from common.backbones.pretrained import save_preprocessing
-        from common.files.disk import atomic, save_arrays
         from examples.transfer import finetune
 
-        finetune.last_block(net, image_set, train, classifier, args, run)
-        with atomic(run.folder / "backbone.params") as beside:
-            save_arrays(beside, {name: p._reduce() for name, p in net._collect_params_with_prefix().items()})
-        save_preprocessing(run.folder / "backbone.params", net.preprocessing)
-        about["weights"] = "backbone.params"  # predict.py finds it beside the classifier
+        finetune.last_block(net, image_set, train, classifier, args, run, kvstore)
+        if rank:  # the first worker goes on
+            return
         vectors = read_features(args, net, image_set, run, "finetuned")
         classifier = fit(vectors, train)
-        figures["accuracy_before_fine_tuning"] = figures["accuracy"]
+        figures["before_fine_tuning_accuracy"] = figures["accuracy"]
         figures["accuracy"] = evaluation.accuracy(classifier, vectors[test], labels[test])
         run.log(f"accuracy on {len(test)} held-back pictures after fine-tuning {figures['accuracy']:.4f}")
 
-    classifier.save(run.folder / "classifier.npz")
+    classifier.save(run.folder / "model.params", net if args.fine_tune else None)
     run.finish(figures)
     shown = image_set.subset(test) if image_set else None
     page = evaluation.report(run, classifier, vectors[test], labels[test], shown, figures)
-    run.log(f"{run.folder / 'classifier.npz'}, {page}")
-
-
-def split(labels, share: float, seed: int):
-    """Places of the pictures to learn from and of those held back, `share` of each class."""
-    import numpy as np
-    from sklearn.model_selection import train_test_split
-
-    try:
-        return train_test_split(np.arange(len(labels)), test_size=share, stratify=labels, random_state=seed)
-    except ValueError as error:
-        raise UserError(f"--test-share {share}: {error}") from error
+    run.log(f"{run.folder / 'model.params'}, {page}")
 
 
 def pictures(args):
-    """All pictures of the data set as one ImageSet, and the places of those to learn from and of those held back."""
-    import dataclasses
-
+    """All pictures of the data set as one ImageSet, and the indices of those to learn from and of those held back."""
     import numpy as np
 
     from common.data import sets
@@ -157,27 +149,17 @@ def pictures(args):
     data = sets.load(
         args.dataset, args.data_path, "seen", args.seed, args.test_share, on_error=args.on_error
     )
-    parts = data.train, data.test
-    in_memory = all(part.in_memory for part in parts)
-    boxes = None if parts[0].boxes is None else np.concatenate([part.boxes for part in parts])
-    images = [part.images for part in parts]
-    whole = dataclasses.replace(
-        data.train,
-        images=np.concatenate(images) if in_memory else [path for part in images for path in part],
-        labels=np.concatenate([part.labels for part in parts]),
-        boxes=boxes,
-        domains=None,
-    )
-    places = np.arange(len(whole))
-    return whole, places[: len(data.train)], places[len(data.train) :]
+    whole = sets.ImageSet.concat([data.train, data.test])
+    indices = np.arange(len(whole))
+    return whole, indices[: len(data.train)], indices[len(data.train) :]
 
 
 def backbone(args):
-    """The network that reads features, on the device asked for."""
+    """The network that reads features, on the devices asked for."""
     from common import devices
     from examples.transfer import networks
 
-    return networks.create(args.model, args.weights, devices.contexts(args.gpus)[0], args.seed)
+    return networks.create(args.model, args.weights, devices.contexts(args.gpus, args.num_cpus), args.seed)
 
 
 def read_features(args, net, image_set, run, name: str):

@@ -9,23 +9,25 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repo
 from common import cli
 
 ANIMALS = ("elephant", "buffalo", "cow", "dolphin")  # the document's four
+FLAGS = {
+    "data": [
+        ("--run-dir", cli.DIR, cli.REQUIRED, "the run folder of train.py"),
+        ("--data-path", cli.DIR, None, "folder of the data, where it has moved since"),
+        cli.NUM_WORKERS,
+    ],
+    "pictures": [
+        ("--output", cli.DIR, None, "where to write; default is analysis/ in the run folder"),
+        ("--classes", cli.many(cli.CLASS), None, f"of the PCA; default is {', '.join(ANIMALS)}, or 4 unseen classes"),
+        ("--heat-maps", cli.positive_int, 12, "pictures with heat maps"),
+        ("--mistakes", cli.positive_int, 24, "worst mistakes to show"),
+        cli.seed("which pictures are drawn"),
+    ],
+    "devices": [cli.GPU],
+}
 
 
 def parse_args(argv=None):
-    p = cli.parser(__doc__)
-    p.add_argument("--run-dir", required=True, metavar="DIR", help="the run folder of train.py")
-    p.add_argument("--output", metavar="DIR", help="where to write; default is analysis/ in the run folder")
-    p.add_argument(
-        "--classes", nargs="+", metavar="CLASS",
-        help=f"classes of the PCA; default is {', '.join(ANIMALS)}, or the first four unseen classes",
-    )  # fmt: skip
-    p.add_argument("--data-path", metavar="DIR", help="folder of the data, where it has moved since")
-    p.add_argument("--heat-maps", type=cli.positive_int, default=12, metavar="N", help="pictures with heat maps")
-    p.add_argument("--mistakes", type=cli.positive_int, default=24, metavar="N", help="worst mistakes to show")
-    p.add_argument("--seed", type=cli.seed_number, default=123, metavar="N", help="which pictures are drawn")
-    p.add_argument("--num-workers", type=cli.whole(1, 256), default=2, metavar="N", help="threads that decode pictures")
-    p.add_argument("--gpus", type=cli.int_list, default=[], metavar="LIST", help="GPU to use; empty means CPU")
-    return p.parse_args(argv)
+    return cli.parser(__doc__, FLAGS).parse_args(argv)
 
 
 def main(args):

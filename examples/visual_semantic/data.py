@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from common import devices
 from common.backbones import features
 from common.data import sets
-from common.data.loader import Batch, Loader
+from common.data.features import FeatureSet
+from common.data.loader import Loader
 from common.data.samplers import Sequential
 from common.data.sets import ImageSet, awa2, folder
-from common.data.splits import held_back
+from common.data.splits import draw_classes, held_back
 from common.data.transforms import Eval, Train
 from common.files.errors import UserError
 from common.files.paths import data_dir, data_root
@@ -24,12 +24,11 @@ UNSEEN = {"cifar10": ["cat", "truck"]}  # as in Socher et al. 2013
 FOLDERS = ("train", "valid", "test")
 REMEDY = "other pictures: --dataset folder --data-path ROOT with ROOT/CLASS/PICTURE.jpg"
 READ_BATCH = 64  # pictures
-ROWS = 4096  # of features
 
 
 @dataclasses.dataclass(frozen=True)
 class Parts:
-    """The three parts of a data set. In all of them a label is a place in `class_names`: seen classes first.
+    """The three splits of a data set. In all of them a label is an index in `class_names`: seen classes first.
 
     Attributes
     ----------
@@ -77,7 +76,7 @@ def load(args) -> Parts:
         unseen = list(dict.fromkeys(args.unseen))
         seen = [name for name in whole.class_names if name not in unseen]
     elif unseen is None:
-        unseen = _drawn(whole.class_names, args)
+        unseen = draw_classes(whole.class_names, max(2, len(whole.class_names) // 5), args.seed)
         seen = [name for name in whole.class_names if name not in unseen]
     if len(seen) < 2:
         remedy = "name fewer after --unseen" if args.unseen else "add pictures of seen classes"
@@ -109,13 +108,6 @@ def remark(args, parts: Parts) -> str:
     return awa2.remark(parts.class_names, pictures) if args.dataset == "awa2" else ""
 
 
-def _drawn(names: list[str], args) -> list[str]:
-    """A fifth of the classes, two at the least, drawn with the seed."""
-    count = max(2, len(names) // 5)
-    chosen = np.random.default_rng(args.seed).permutation(len(names))[:count]
-    return [names[i] for i in sorted(chosen)]
-
-
 def _from_folders(place: Path, unseen: list[str] | None, split: str, on_error: str) -> Parts:
     """The folders ``train``, ``valid`` and ``test`` that ``split_awa2.py`` made."""
     if unseen is not None:
@@ -145,10 +137,10 @@ def eval_transform(resize: int, crop: int, keep_aspect: bool = False) -> Eval:
     return Eval(resize, crop, keep_aspect)
 
 
-def train_transform(args, still: Eval) -> Train:
-    """The document's augmentation, flip, crop, rotation, lighting and zoom by their flags, in the sizes of `still`."""
+def train_transform(args, sizes: Eval) -> Train:
+    """The document's augmentation, flip, crop, rotation, lighting and zoom by their flags, in the sizes of `sizes`."""
     return Train(
-        still.resize, still.crop, still.keep_aspect, mirror=not args.no_mirror, rotation=args.rotation, zoom=args.zoom,
+        sizes.resize, sizes.crop, sizes.keep_aspect, mirror=not args.no_mirror, rotation=args.rotation, zoom=args.zoom,
         lighting=args.lighting,
     )  # fmt: skip
 
@@ -156,29 +148,8 @@ def train_transform(args, still: Eval) -> Train:
 def read(forward: Callable, image_set: ImageSet, transform: Eval, ctx=None, num_workers: int = 2) -> np.ndarray:
     """What `forward` (``net.embed``, ``net.classify``, ``net.backbone``) gives for every picture: (n, d) float32."""
     size = min(READ_BATCH, max(len(image_set), 1))
-    batches = Loader(image_set, transform, Sequential(len(image_set), size), num_workers, keep=False).epoch()
-    rows = [values for values, _ in features.stream(batches, forward, ctx)]
-    return np.concatenate(rows) if rows else np.empty((0, 0), np.float32)
-
-
-@dataclasses.dataclass(frozen=True)
-class FeatureSet:
-    """What a frozen backbone gives for an image set: `features` (n, width) float32, `labels` (n,)."""
-
-    features: np.ndarray
-    labels: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def batches(self, sampler) -> Callable[[int, int], Iterator[Batch]]:
-        """A function (epoch, first) -> batches, features in the place of pictures."""
-
-        def epoch(number: int, start: int = 0) -> Iterator[Batch]:
-            for place, indices in list(enumerate(sampler.epoch(number)))[start:]:
-                yield Batch(self.features[indices], self.labels[indices], indices, place)
-
-        return epoch
+    loader = Loader(image_set, transform, Sequential(len(image_set), size), num_workers, keep=False)
+    return features.encode(forward, loader.epoch(), ctx)
 
 
 class Reader:
@@ -206,7 +177,7 @@ class Reader:
                 data_root() / "features", self.backbone, image_set, transform=self.transform, ctx=self.ctx,
                 num_workers=self.num_workers,
             )  # fmt: skip
-            self._kept[id(image_set)] = image_set, FeatureSet(values, image_set.labels)
+            self._kept[id(image_set)] = image_set, FeatureSet(values, image_set.labels, image_set.class_names)
         return self._kept[id(image_set)][1]
 
     def forget(self) -> None:
@@ -217,6 +188,4 @@ class Reader:
         """What `forward` gives for every picture, or for every row of features, in order: (n, d) float32."""
         if not isinstance(pictures, FeatureSet):
             return read(forward, pictures, self.transform, self.ctx, self.num_workers)
-        rows = pictures.features
-        parts = [forward(devices.put(rows[i : i + ROWS], self.ctx)).asnumpy() for i in range(0, len(rows), ROWS)]
-        return np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
+        return features.encode(forward, pictures.epoch(), self.ctx, fill=False)

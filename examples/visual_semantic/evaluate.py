@@ -7,33 +7,30 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repository: runs without an install
 
 from common import cli
-from examples.visual_semantic.train import DATASETS, SHIPPED, add_data
+from examples.visual_semantic.train import DATASETS, SHIPPED, SPLIT
+
+FLAGS = {
+    "data": [
+        ("--dataset", cli.choice(*DATASETS, metavar="NAME"), None, "data set; default is the model's own"),
+        ("--data-path", cli.DIR, None, "folder of the data"),
+        *SPLIT,
+        cli.ON_ERROR,
+        cli.NUM_WORKERS,
+        cli.seed("as in training"),
+    ],
+    "evaluation": [
+        cli.model_file(SHIPPED),
+        ("--handicap", cli.non_negative_float, 0.0, "taken off cosines of seen classes (calibrated stacking)"),
+        ("--no-baselines", cli.switch, False, "leave out ridge regression and ConSE, which read all pictures"),
+        ("--classifier", cli.FILE, None, "the model of stage 1, for ConSE; default is beside --params"),
+        ("--output", cli.Kind(metavar="FILE.json"), None, "also write the figures"),
+        cli.GPU,
+    ],
+}
 
 
 def parse_args(argv=None):
-    p = cli.parser(__doc__)
-    p.add_argument("--params", default=SHIPPED, metavar="FILE", help="a model of train.py; default is the shipped one")
-    p.add_argument("--dataset", choices=DATASETS, metavar="NAME", help="data set; default is the model's own")
-    p.add_argument("--data-path", metavar="DIR", help="folder of the data")
-    add_data(p, words=False)
-    p.add_argument("--seed", type=cli.seed_number, default=123, metavar="N", help="as in training")
-    p.add_argument(
-        "--handicap", type=cli.non_negative_float, default=0.0, metavar="X",
-        help="taken off the cosines of seen classes where unseen ones compete (calibrated stacking)",
-    )  # fmt: skip
-    p.add_argument(
-        "--no-baselines", action="store_true", help="leave out ridge regression and ConSE, which read all pictures"
-    )
-    p.add_argument(
-        "--classifier", metavar="FILE", help="the model of stage 1, for ConSE; default is beside --params"
-    )  # fmt: skip
-    p.add_argument("--output", metavar="FILE.json", help="also write the figures")
-    p.add_argument(
-        "--on-error", default="stop", choices=cli.ON_ERROR, help="a picture that cannot be read: stop, or skip it"
-    )
-    p.add_argument("--num-workers", type=cli.threads, default=2, metavar="N", help="threads that decode")
-    p.add_argument("--gpus", type=cli.int_list, default=[], metavar="LIST", help="GPU to use; empty means CPU")
-    return p.parse_args(argv)
+    return cli.parser(__doc__, FLAGS).parse_args(argv)
 
 
 def main(args):
@@ -43,7 +40,7 @@ def main(args):
 
     context = devices.contexts(args.gpus)[0]
     net = model.load(args.params, context)
-    args.dataset = args.dataset or net.card["dataset"]
+    args.dataset = args.dataset or net.metadata["dataset"]
     if args.dataset != "awa2" and args.unseen is None:
         args.unseen = net.unseen  # which the seed, not the data, decided
     parts = data.load(args)
@@ -65,7 +62,7 @@ def main(args):
     if guesses:
         mixed = [evaluation.conse(logits, net.words[:seen]) for logits in guesses]
         rows["ConSE"] = figures(mixed)
-        rows["classifier"] = {"accuracy": metrics.accuracy_at_k(guesses[0], parts.valid.labels, (1,))["hit@1"]}
+        rows["classifier"] = {"accuracy": metrics.accuracy_at_k(guesses[0], parts.valid.labels, (1,))["accuracy"]}
     rows["trained"] = figures(ours)
     if guesses:
         rows["trained and ConSE"] = figures([evaluation.together(*pair) for pair in zip(ours, mixed)])
@@ -85,7 +82,7 @@ def reader(net, args, context):
     """Reads pictures in the sizes that belong to the model."""
     from examples.visual_semantic import data
 
-    sizes = data.eval_transform(net.card["resize"], net.card["crop"], net.card["keep_aspect"])
+    sizes = data.eval_transform(net.metadata["resize"], net.metadata["crop"], net.metadata["keep_aspect"])
     return data.Reader(net.backbone, sizes, context, args.num_workers)
 
 
@@ -94,7 +91,7 @@ def baselines(args, net, parts, context):
     from examples.visual_semantic import evaluation, model
 
     stage1 = pathlib.Path(args.classifier or pathlib.Path(args.params).parent / "stage1" / "model.params")
-    if args.classifier or (stage1.is_file() and not net.card.get("classifies", True)):
+    if args.classifier or (stage1.is_file() and not net.metadata.get("classifies", True)):
         net = model.load(stage1, context)
         model.check_classes(net, parts, stage1)
     features = reader(net, args, context)
@@ -103,7 +100,7 @@ def baselines(args, net, parts, context):
         train.features, train.labels, valid.features, valid.labels, net.words, len(parts.seen)
     )  # fmt: skip
     logits = [features.apply(net.classifier, part) for part in (valid, test)]
-    return [ridge(part.features) for part in (valid, test)], logits if net.card.get("classifies", True) else None
+    return [ridge(part.features) for part in (valid, test)], logits if net.metadata.get("classifies", True) else None
 
 
 if __name__ == "__main__":

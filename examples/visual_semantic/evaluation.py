@@ -7,13 +7,14 @@ from collections.abc import Mapping
 import numpy as np
 
 from common import metrics
+from common.show import tables
 
-KS = (1, 2, 5, 10, 20)  # flat hit@k, as DeViSE reports it
+KS = (1, 2, 5, 10, 20)  # accuracy@k is what DeViSE calls flat hit@k
 FOUND = 10  # pictures a word's search shows
 PENALTIES = (1.0, 10.0, 1e2, 1e3, 1e4)
 CONSE = 10  # classes that ConSE mixes
-SHOWN = ("accuracy", "zero_shot", "zero_shot_hit@5", "zero_shot_hit@10", "seen", "unseen", "harmonic", "ausuc",
-         "map_unseen")  # fmt: skip
+SHOWN = ("accuracy", "zero_shot", "zero_shot_accuracy@5", "zero_shot_accuracy@10", "seen", "unseen", "harmonic",
+         "ausuc", "map_unseen")  # fmt: skip
 
 
 def figures(valid: np.ndarray, valid_labels, test: np.ndarray, test_labels, words, seen: int, handicap=0.0) -> dict:
@@ -46,7 +47,7 @@ def figures(valid: np.ndarray, valid_labels, test: np.ndarray, test_labels, word
     cosines = vectors @ words.T
     result = {}
     if len(valid):
-        result["accuracy"] = metrics.accuracy_at_k(cosines[: len(valid), :seen], valid_labels, (1,))["hit@1"]
+        result["accuracy"] = metrics.accuracy_at_k(cosines[: len(valid), :seen], valid_labels, (1,))["accuracy"]
     ks = [k for k in KS if k < max(len(words) - seen, 2)]
     result.update(metrics.zero_shot(cosines - handicap * is_seen, labels, is_seen, ks))
     if len(valid) and len(test):
@@ -72,7 +73,8 @@ def chance(seen: int, unseen: int) -> dict:
     if unseen:
         share = 1 / (seen + unseen)
         result.update({"zero_shot": 1 / unseen, "unseen": share, "harmonic": share})
-        result.update({f"zero_shot_hit@{k}": k / unseen for k in KS if k < max(unseen, 2)})
+        ks = [k for k in KS if k < max(unseen, 2)]
+        result.update({f"zero_shot_{metrics.accuracy_key(k)}": k / unseen for k in ks})
     return result
 
 
@@ -145,10 +147,5 @@ def together(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def table(rows: Mapping[str, Mapping[str, float]]) -> str:
-    """Methods and their figures as lines of text; figures that none of them has are left out."""
-    names = [name for name in SHOWN if any(name in row for row in rows.values())]
-    width = max(map(len, rows))
-    lines = [" " * width + "".join(f"{name:>17}" for name in names)]
-    for method, row in rows.items():
-        lines.append(f"{method:<{width}}" + "".join(f"{row[n]:17.3f}" if n in row else f"{'-':>17}" for n in names))
-    return "\n".join(lines)
+    """Methods and their metrics as lines of text; metrics that none of them has are left out."""
+    return tables.table(rows, SHOWN)

@@ -9,26 +9,22 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repo
 from common import cli
 from examples.visual_semantic.search import SHIPPED
 
+FLAGS = {
+    "export": [
+        cli.model_file(SHIPPED),
+        ("--output", cli.DIR, None, "where to write; default is mobile/ beside the model"),
+        ("--pictures", cli.many(cli.PATH), [], "files, folders, .txt lists: INT8's ranges, to compare; none: float32"),
+        ("--check", cli.positive_int, 1000, "pictures to compare on, at most"),
+        ("--calibrate", cli.positive_int, 512, "pictures INT8 reads ranges from"),
+        cli.ON_ERROR,
+        cli.NUM_WORKERS,
+        cli.seed("which pictures are drawn"),
+    ],
+}
+
 
 def parse_args(argv=None):
-    p = cli.parser(__doc__)
-    p.add_argument("--params", default=SHIPPED, metavar="FILE", help="a model of train.py; default is the shipped one")
-    p.add_argument("--output", metavar="DIR", help="where to write; default is mobile/ beside the model")
-    p.add_argument(
-        "--pictures", nargs="+", default=[], metavar="PATH",
-        help="pictures like those it will see: INT8 reads its ranges from some of them, and both files are compared"
-        " with the model on others; files, folders or .txt lists; without any only float32 is written",
-    )  # fmt: skip
-    p.add_argument("--check", type=cli.positive_int, default=1000, metavar="N", help="pictures to compare on, at most")
-    p.add_argument(
-        "--calibrate", type=cli.positive_int, default=512, metavar="N", help="pictures INT8 reads ranges from"
-    )
-    p.add_argument(
-        "--on-error", default="stop", choices=cli.ON_ERROR, help="a picture that cannot be read: stop, or skip it"
-    )
-    p.add_argument("--num-workers", type=cli.whole(1, 256), default=2, metavar="N", help="threads that decode pictures")
-    p.add_argument("--seed", type=cli.seed_number, default=123, metavar="N", help="which pictures are drawn")
-    return p.parse_args(argv)
+    return cli.parser(__doc__, FLAGS).parse_args(argv)
 
 
 def main(args):
@@ -58,7 +54,7 @@ def main(args):
     order = np.random.default_rng(args.seed).permutation(len(paths))
     some = min(args.calibrate, (len(paths) + 1) // 2)
     calibration, rest = order[:some], np.sort(order[some : some + args.check])
-    transform = data.eval_transform(net.card["resize"], net.card["crop"], net.card["keep_aspect"])
+    transform = data.eval_transform(net.metadata["resize"], net.metadata["crop"], net.metadata["keep_aspect"])
 
     def loader(chosen):
         chosen = ImageSet([paths[i] for i in chosen], np.zeros(len(chosen), np.int64), [""])
@@ -76,8 +72,8 @@ def main(args):
         same = int(((vectors @ net.words.T).argmax(axis=1) == taken_for).sum())
         cosine, took = float((vectors * reference).sum(axis=1).mean()), session.milliseconds(ranges[0])
         print(
-            f"{kind}: {size(written)}, {took:.1f} ms a picture of {net.card['crop']} px on one core, the model's top-1"
-            f" on {same} of {len(rest)} pictures, cosine to its vectors {cosine:.4f}"
+            f"{kind}: {size(written)}, {took:.1f} ms a picture of {net.metadata['crop']} px on one core, the model's"
+            f" top-1 on {same} of {len(rest)} pictures, cosine to its vectors {cosine:.4f}"
         )
         figures[kind] = {"bytes": written.stat().st_size, "milliseconds": round(took, 2), "same_top1": same,
                          "pictures": len(rest), "cosine": round(cosine, 5)}  # fmt: skip

@@ -48,9 +48,9 @@ class Searcher:
         self.params, self.kind, self.num_workers = Path(params), kind, num_workers
         self.context = devices.contexts(gpus)[0]
         self.net = model.load(self.params, self.context)
-        card = self.net.card
-        self.word_vectors = word_vectors or card["word_vectors"]
-        self.transform = data.eval_transform(card["resize"], card["crop"], card["keep_aspect"])
+        metadata = self.net.metadata
+        self.word_vectors = word_vectors or metadata["word_vectors"]
+        self.transform = data.eval_transform(metadata["resize"], metadata["crop"], metadata["keep_aspect"])
         self.index: Index | None = None
         self.vocabulary: Index | None = None
         self.known: WordVectors | None = None
@@ -128,7 +128,7 @@ class Searcher:
         """The search page, a Flask application."""
         from common.search import page
 
-        card, net, names = self.net.card, self.net, self.index.names
+        metadata, net, names = self.net.metadata, self.net, self.index.names
         captions = [plain(Path(name).parent.name) for name in names]
 
         def hits(vectors, k):
@@ -146,8 +146,8 @@ class Searcher:
             return {**groups, "Pictures": hits(vectors, k)}
 
         hint = (
-            f"{card['model']}, trained on {len(net.seen)} classes; {len(net.unseen)} others, and any word, are found by"
-            " their word vectors; several words are averaged."
+            f"{metadata['model']}, trained on {len(net.seen)} classes; {len(net.unseen)} others, and any word, are"
+            " found by their word vectors; several words are averaged."
         )
         tries = [plain(name) for name in [*net.unseen[:4], *net.seen[:4]]]
         return page.create_app("Visual-semantic search", [Path(n) for n in names], by_text, by_image, hint, tries)

@@ -10,17 +10,20 @@ from common import cli
 
 CATEGORIES = ("Animals & Nature", "Food & Drink", "Travel & Places", "Objects", "Activities")
 ALWAYS_SEEN = ("elephant", "water buffalo", "cow", "dolphin")  # the four of the document's pictures
+FLAGS = {
+    "layout": [
+        ("--data-path", cli.DIR, None, "the emoji, see ./get_data.sh emoji; default is data/emoji"),
+        ("--output", cli.DIR, cli.REQUIRED, "a new folder"),
+        ("--categories", cli.many(cli.NAME), list(CATEGORIES), "of classes.csv"),
+        ("--unseen-share", cli.unit_float, 0.1, "of the classes, drawn"),
+        ("--word-vectors", cli.FILE, "glove50", "names without a vector are left out"),
+        cli.seed("draws the unseen classes"),
+    ],
+}
 
 
 def parse_args(argv=None):
-    p = cli.parser(__doc__)
-    p.add_argument("--data-path", metavar="DIR", help="the emoji, see ./get_data.sh emoji; default is data/emoji")
-    p.add_argument("--output", required=True, metavar="DIR", help="a new folder")
-    p.add_argument("--categories", nargs="+", default=list(CATEGORIES), metavar="NAME", help="of classes.csv")
-    p.add_argument("--unseen-share", type=cli.unit_float, default=0.1, metavar="X", help="of the classes, drawn")
-    p.add_argument("--word-vectors", default="glove50", metavar="FILE", help="names without a vector are left out")
-    p.add_argument("--seed", type=cli.seed_number, default=123, metavar="N", help="draws the unseen classes")
-    return p.parse_args(argv)
+    return cli.parser(__doc__, FLAGS).parse_args(argv)
 
 
 def main(args):

@@ -1,20 +1,27 @@
-"""Losses between unit vectors of pictures and of their words. Each is called with ``(embeddings, labels)``."""
+"""Losses between unit vectors of pictures and of their words, one vector a class.
+
+Each is called with ``(embeddings, labels)`` and gives the loss of each picture: unit vectors (n, dim), the class of
+each (n,) -> (n,).
+"""
 
 from __future__ import annotations
 
 import mxnet as mx
 import numpy as np
-from mxnet.gluon import HybridBlock
+
+from common.train.losses import Loss
 
 
-class WordLoss(HybridBlock):
-    """Holds the word vectors of the classes and gives the cosine of each picture with each of them.
+class WordLoss(Loss):
+    """What the losses share: the word vectors of the classes, to which pictures are compared instead of to each other.
 
     Parameters
     ----------
     words : (classes, dim) array
         Unit vectors of the classes trained on; not learned.
     """
+
+    uses_pairs = False
 
     def __init__(self, words: np.ndarray):
         super().__init__()
@@ -23,14 +30,14 @@ class WordLoss(HybridBlock):
 
     @staticmethod
     def cosines(F, embeddings, words):
+        """The cosine of each picture (row) with each word (column): (n, dim), (classes, dim) -> (n, classes)."""
         return F.dot(embeddings, words, transpose_b=True)
 
 
 class CosineLoss(WordLoss):
-    r"""One minus the cosine with the picture's own word: :math:`1 - \cos(v, t_y)`, the document's."""
+    r"""One minus the cosine with the picture's own word: :math:`1 - \cos(v, t_y)`, in 0..2."""
 
     def hybrid_forward(self, F, embeddings, labels, words):
-        """The loss of each picture, (n,), 0..2, for unit `embeddings` (n, dim) and `labels` (n,)."""
         return 1 - F.sum(embeddings * F.take(words, labels), axis=1)
 
 
@@ -39,8 +46,14 @@ class HingeRankLoss(WordLoss):
 
     .. math:: \ell = \sum_{j \ne y} \big[\alpha - \cos(v, t_y) + \cos(v, t_j)\big]_+
 
-    over the other classes, with the margin :math:`\alpha` (0.1 there). The picture's vector is of unit length here, so
-    that the margin means the same for every picture.
+    over the other classes. The picture's vector is of unit length here, so that the margin means the same for every
+    picture.
+
+    Parameters
+    ----------
+    words : (classes, dim) array
+    margin : float
+        :math:`\alpha`, a cosine; 0.1 in the paper.
 
     References
     ----------
@@ -53,7 +66,6 @@ class HingeRankLoss(WordLoss):
         self.margin = margin
 
     def hybrid_forward(self, F, embeddings, labels, words):
-        """The loss of each picture, (n,), for unit `embeddings` (n, dim) and `labels` (n,)."""
         cosines = self.cosines(F, embeddings, words)
         right = F.pick(cosines, labels, keepdims=True)
         violation = F.relu(self.margin + F.broadcast_sub(cosines, right))
@@ -63,8 +75,8 @@ class HingeRankLoss(WordLoss):
 class SoftmaxLoss(WordLoss):
     r"""Cross-entropy over the cosines with all seen words: :math:`-\log \mathrm{softmax}(\cos(v, t_j) / \tau)_y`.
 
-    Pulls towards the own word and away from the others at once, as picture and text encoders are trained since
-    (Radford et al. 2021).
+    Attracts to the picture's own word and repels from the others at once, as picture and text encoders are trained
+    since (Radford et al. 2021, section 2.3).
 
     Parameters
     ----------
@@ -78,7 +90,6 @@ class SoftmaxLoss(WordLoss):
         self.temperature = temperature
 
     def hybrid_forward(self, F, embeddings, labels, words):
-        """The loss of each picture, (n,), for unit `embeddings` (n, dim) and `labels` (n,)."""
         return -F.pick(F.log_softmax(self.cosines(F, embeddings, words) / self.temperature), labels)
 
 
@@ -94,7 +105,6 @@ class SymmetricLoss(SoftmaxLoss):
     """
 
     def hybrid_forward(self, F, embeddings, labels, words):
-        """The loss of each picture, (n,), for unit `embeddings` (n, dim) and `labels` (n,)."""
         by_word = super().hybrid_forward(F, embeddings, labels, words)
         scores = F.dot(F.take(words, labels), embeddings, transpose_b=True) / self.temperature
         label, number = F.cast(labels, "float32"), F.contrib.arange_like(labels, axis=0)
@@ -108,7 +118,19 @@ LOSSES = {"cosine": CosineLoss, "hinge": HingeRankLoss, "softmax": SoftmaxLoss, 
 
 
 def create(name: str, words: np.ndarray, ctx=None, margin: float = 0.1, temperature: float = 0.1) -> WordLoss:
-    """The loss called `name` over `words`, hybridized, on `ctx`."""
+    """The loss called `name` over `words`, hybridized, on `ctx`.
+
+    Parameters
+    ----------
+    name : {"cosine", "hinge", "softmax", "symmetric"}
+    words : (classes, dim) array
+    ctx : mx.Context or list, optional
+        Default is the first CPU.
+    margin : float
+        For ``hinge``.
+    temperature : float
+        For ``softmax`` and ``symmetric``.
+    """
     tempered = {"temperature": temperature}
     options = {"hinge": {"margin": margin}, "softmax": tempered, "symmetric": tempered}.get(name, {})
     loss = LOSSES[name](words, **options)

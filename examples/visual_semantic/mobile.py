@@ -24,22 +24,22 @@ def write(net, folder, name: str) -> Path:
     ----------
     net : examples.visual_semantic.model.VisualSemanticNet
     """
-    folder, side, card = Path(folder), net.card["crop"], net.card
+    folder, side, metadata = Path(folder), net.metadata["crop"], net.metadata
     path = onnx.write(net.encoder, folder / f"{name}.onnx", (1, side, side, 3))
     write_array(folder / f"{name}-words.npy", net.words)
     write_json(
         folder / f"{name}.json",
         {
             "input": {"name": "data", "shape": ["any", side, side, 3], "values": "uint8 RGB, 0 to 255"},
-            "resize": card["resize"],
+            "resize": metadata["resize"],
             "crop": side,
-            "keep_aspect": card["keep_aspect"],
+            "keep_aspect": metadata["keep_aspect"],
             "output": {"shape": ["any", net.dim], "values": "unit vectors"},
             "words": f"{name}-words.npy",
             "classes": net.class_names,
             "seen": len(net.seen),
-            "model": card["model"],
-            "word_vectors": Path(str(card["word_vectors"])).name,
+            "model": metadata["model"],
+            "word_vectors": Path(str(metadata["word_vectors"])).name,
         },
     )
     return path

@@ -10,15 +10,17 @@ import numpy as np
 from mxnet.gluon import Block, HybridBlock, nn
 
 from common import backbones
+from common.backbones import modelfile
 from common.backbones.preprocessing import Preprocessing
 from common.files import outside
-from common.files.disk import atomic, save_arrays, write_json
 from common.files.errors import UserError, reading
 
-CARD = "give another --params, a model that train.py wrote"
+KIND = "visual_semantic"
+REMEDY = "give another --params, a model that train.py wrote"
 FIELDS = {
-    "model": str, "dim": outside.whole, "hidden": lambda value: outside.whole(value, 0), "seen": outside.texts,
-    "unseen": outside.texts, "crop": outside.whole, "dropout": lambda value: outside.number(value, 0, 1),
+    "model": str, "preprocessing": dict, "crop": outside.whole, "seen": outside.texts, "unseen": outside.texts,
+    "dim": outside.whole, "hidden": lambda value: outside.whole(value, 0),
+    "dropout": lambda value: outside.number(value, 0, 1),
 }  # fmt: skip
 
 
@@ -98,8 +100,8 @@ class VisualSemanticNet(Block):
         Seen, then unseen.
     words : (classes, dim) float32 array
         Where each class's word is: unit vectors, in the order of `class_names`.
-    card : dict
-        What `save` wrote beside the parameters.
+    metadata : dict
+        Of the model file that it was read from; empty for a new network.
     """
 
     def __init__(self, backbone, seen, unseen, vectors: np.ndarray, hidden: int = 0, dropout: float = 0.0, space=None):
@@ -107,7 +109,7 @@ class VisualSemanticNet(Block):
         self.seen, self.unseen = list(seen), list(unseen)
         self.class_names = self.seen + self.unseen
         self.dim, self.hidden, self.dropout = vectors.shape[1], hidden, dropout
-        self.card: dict = {}
+        self.metadata: dict = {}
         with self.name_scope():
             self.encoder = Encoder(backbone, self.dim, hidden, dropout)
             self.classifier = nn.HybridSequential()
@@ -137,8 +139,8 @@ class VisualSemanticNet(Block):
         UserError
             No stage 1 was run, or the backbone has moved on in stage 2b and the classifier has not.
         """
-        if not self.card.get("classifies", True):
-            raise UserError(f"a model of stage {self.card['stage']} without a classifier: take stage1/model.params")
+        if not self.metadata.get("classifies", True):
+            raise UserError(f"a model of stage {self.metadata['stage']} without a classifier: take stage1/model.params")
         return self.classifier(self.backbone(images))
 
     def embed_features(self, features):
@@ -215,59 +217,71 @@ def attach(backbone, seen, unseen, vectors, ctx, hidden=0, dropout=0.0, space=No
     return net
 
 
-def save(net: VisualSemanticNet, path, dtype: str = "float32", **card) -> None:
-    """Write the parameters to `path` (``.params``) and, beside it (``.json``), what is needed to build the network.
+def save(net: VisualSemanticNet, path, dtype: str = "float32", **metadata) -> None:
+    """Write a model file, see `common.backbones.modelfile`.
 
-    `dtype` ``float16`` halves the file. `card` has ``crop``, ``resize``, ``keep_aspect`` (what a picture goes through),
-    ``word_vectors`` (name of their file), ``words`` (class -> word where they differ), ``stage`` and ``figures``.
+    Parameters
+    ----------
+    net : VisualSemanticNet
+    path : path
+        Of the file, ``.params``.
+    dtype : {"float32", "float16"}
+        Of the parameters in the file; ``float16`` halves it.
+    **metadata
+        What is kept besides the network's description: ``crop``, ``resize``, ``keep_aspect`` (what a picture goes
+        through), ``word_vectors`` (name of their file), ``words`` (class -> word where they differ), ``word_space``,
+        ``dataset``, ``stage``, ``classifies`` and ``metrics``.
     """
-    path = Path(path)
-    arrays = net._collect_params_with_prefix()
-    with atomic(path) as beside:
-        save_arrays(beside, {name: p.data(p.list_ctx()[0]).astype(dtype) for name, p in arrays.items()})
-    about = {
+    described = {
         "model": net.backbone.name_,
         "dim": net.dim,
         "hidden": net.hidden,
         "dropout": net.dropout,
         "seen": net.seen,
         "unseen": net.unseen,
-        **net.backbone.preprocessing.to_dict(),
+        "preprocessing": net.backbone.preprocessing.to_dict(),
     }
-    write_json(path.with_suffix(".json"), {**net.card, **about, **card})
+    parameters = {name: value.astype(dtype) for name, value in modelfile.values(net).items()}
+    modelfile.save(path, KIND, parameters, {**net.metadata, **described, **metadata})
 
 
-def card_of(path) -> dict | None:
-    """What `save` wrote beside its parameters; None if there is nothing of the kind."""
-    file = Path(path).with_suffix(".json")
-    card = outside.read_json(file, CARD) if file.is_file() else {}
-    if "seen" not in card:
-        return None
-    with reading(file, CARD):
-        outside.check_fields(card, FIELDS)
-    return card
+def is_model(path) -> bool:
+    """Whether a file is one that `save` wrote, and not the parameters of a backbone alone."""
+    return modelfile.is_model(path, "seen", REMEDY)
+
+
+def _read(path) -> modelfile.ModelFile:
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no model there; train.py writes one")
+    file = modelfile.load(path, KIND, FIELDS, REMEDY)
+    metadata, vectors = file.metadata, file.parameters.get("word_vectors")
+    with reading(file.described_in, REMEDY):
+        shape = (len(metadata["seen"]) + len(metadata["unseen"]), metadata["dim"])
+        if vectors is None or vectors.shape != shape:  # before anything of that size is made
+            raise ValueError(f"its classes and 'dim' give {shape}, its word vectors are {vectors and vectors.shape}")
+    return file
 
 
 def restore(net: VisualSemanticNet, path) -> None:
-    """Put the values that `save` wrote into `net`, on all its devices, and its card.
+    """Put the values that `save` wrote into `net`, on all its devices, and its metadata.
 
     Raises
     ------
     UserError
         It is a model of another network, of other classes or of other word vectors.
     """
-    card, ctx = card_of(path), net.word_vectors.list_ctx()
-    if card is None:
-        raise UserError(f"{path}: no model there (a .params file and its .json); train.py writes one")
+    file = _read(path)
     wanted = {"model": net.backbone.name_, "seen": net.seen, "unseen": net.unseen, "dim": net.dim, "hidden": net.hidden}
-    other = [key for key, value in wanted.items() if card[key] != value]
+    other = [key for key, value in wanted.items() if file.metadata[key] != value]
     words = net.words
     if not other:
-        outside.load_parameters(net, path, f"give another --params, one that fits {Path(path).stem}.json", ctx)
+        with reading(path, REMEDY):
+            modelfile.fill(net, file.parameters)
         other = ["word vectors"] if not np.allclose(net.words, words, atol=1e-2) else []
     if other:
         raise UserError(f"{path} is a model with another {other[0]}: give the flags it was trained with, or start anew")
-    net.card = card
+    net.metadata = file.metadata
 
 
 def check_classes(net: VisualSemanticNet, parts, path) -> None:
@@ -289,32 +303,26 @@ def check_classes(net: VisualSemanticNet, parts, path) -> None:
 
 
 def load(path, ctx=None) -> VisualSemanticNet:
-    """The network that `save` wrote, hybridized; its card is `net.card`.
+    """The network that `save` wrote, hybridized; its metadata is `net.metadata`.
 
     Raises
     ------
     UserError
-        A file is missing or does not belong to such a network.
+        The file is missing, damaged or no such model.
     """
-    path = Path(path)
-    card_path = path.with_suffix(".json")
-    if not path.is_file() or not card_path.is_file():
-        raise UserError(f"{path}: no model there (a .params file and its .json); train.py writes one")
-    remedy = f"give another --params, one that fits {card_path.name}"
-    known = outside.shapes(path, remedy)
-    card = outside.read_json(card_path, CARD)
-    with reading(card_path, CARD):
-        outside.check_fields(card, FIELDS)
-        preprocessing = Preprocessing.from_dict(card)
-        shape = (len(card["seen"]) + len(card["unseen"]), card["dim"])
-        if known.get("word_vectors") != shape:  # before anything of that size is made
-            raise ValueError(f"its classes and 'dim' give {shape}, {path.name} has {known.get('word_vectors')}")
-        if card["model"] not in backbones.list_backbones():
-            raise ValueError(f"no network is called {card['model'][:40]!r}")
-        backbone = backbones.create(card["model"], size=card["crop"], preprocessing=preprocessing)
-        blank = np.zeros(shape, np.float32)
-        net = VisualSemanticNet(backbone, card["seen"], card["unseen"], blank, card["hidden"], card["dropout"])
-    outside.load_parameters(net, path, remedy, ctx)
-    net.card = card
+    file = _read(path)
+    metadata = file.metadata
+    with reading(file.described_in, REMEDY):
+        if metadata["model"] not in backbones.list_backbones():
+            raise ValueError(f"no network is called {metadata['model'][:40]!r}")
+        preprocessing = Preprocessing.from_dict(metadata["preprocessing"])
+        backbone = backbones.create(metadata["model"], size=metadata["crop"], preprocessing=preprocessing)
+        blank = np.zeros(file.parameters["word_vectors"].shape, np.float32)
+        net = VisualSemanticNet(
+            backbone, metadata["seen"], metadata["unseen"], blank, metadata["hidden"], metadata["dropout"]
+        )
+    with reading(path, REMEDY):
+        modelfile.fill(net, file.parameters, ctx or mx.cpu())
+    net.metadata = metadata
     net.hybridize(static_alloc=True, static_shape=True)
     return net

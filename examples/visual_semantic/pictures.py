@@ -59,7 +59,7 @@ class View:
         if net is None:
             return []
         names, known = [plain(name) for name in net.class_names], len(net.seen)
-        held = joined(self.parts.valid, self.parts.test)
+        held = ImageSet.concat([self.parts.valid, self.parts.test])
         vectors = self._read(net.embed, held, net)
         there = np.unique(held.labels)
         shown = np.concatenate([there[there >= known], there[there < known]])[:MOST]
@@ -122,10 +122,10 @@ class View:
 
     def _of(self, chosen: np.ndarray) -> tuple[ImageSet, str]:
         """The held-back pictures of the chosen classes; with few of them, those trained on too."""
-        held = joined(self.parts.valid, self.parts.test)
+        held = ImageSet.concat([self.parts.valid, self.parts.test])
         counts = np.bincount(held.labels, minlength=len(self.parts.class_names))[chosen]
         if counts.min() < FEW:
-            held = joined(joined(self.parts.train, self.parts.valid), self.parts.test)
+            held = ImageSet.concat([self.parts.train, self.parts.valid, self.parts.test])
         shown = held.subset(np.isin(held.labels, chosen))
         kind = "held-back pictures" if counts.min() >= FEW else "pictures, those trained on included"
         return shown, f"{len(shown)} {kind}"
@@ -140,7 +140,7 @@ class View:
         return net
 
     def _read(self, forward, pictures: ImageSet, net) -> np.ndarray:
-        transform = data.eval_transform(net.card["resize"], net.card["crop"], net.card["keep_aspect"])
+        transform = data.eval_transform(net.metadata["resize"], net.metadata["crop"], net.metadata["keep_aspect"])
         return data.read(forward, pictures, transform, self.context, self.num_workers)
 
     def _confusion(self, labels, scores, names, stem: str) -> list:
@@ -156,7 +156,7 @@ class View:
         return [(title, [path])] if path else []
 
     def _heat_maps(self, net, chosen: ImageSet, shares: np.ndarray, names, path) -> Path:
-        transform = data.eval_transform(net.card["resize"], net.card["crop"], net.card["keep_aspect"])
+        transform = data.eval_transform(net.metadata["resize"], net.metadata["crop"], net.metadata["keep_aspect"])
         seen = np.stack([transform(chosen.read(i)) for i in range(len(chosen))])
         guesses = shares.argmax(axis=1)
         hot = heat.heat(heat.class_activation(net, seen, guesses, self.context))
@@ -198,16 +198,6 @@ def worst(counts: np.ndarray, names: Sequence[str], most: int = MOST) -> tuple[n
     joined = np.zeros((len(kept) + 1, len(kept) + 1), counts.dtype)
     np.add.at(joined, (place[:, None], place[None, :]), counts)
     return joined, [*(names[i] for i in kept), "all others"]
-
-
-def joined(first: ImageSet, second: ImageSet) -> ImageSet:
-    """Both sets as one; their classes are the same."""
-    if first.in_memory and second.in_memory:
-        images = np.concatenate([first.images, second.images])
-    else:
-        images = [*first.images, *second.images]
-    labels = np.concatenate([first.labels, second.labels])
-    return ImageSet(images, labels, first.class_names)
 
 
 def fill(block, file) -> None:

@@ -9,40 +9,26 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repo
 from common import cli
 
 SHIPPED = pathlib.Path(__file__).resolve().parent / "pretrained" / "emoji.params"
+FLAGS = {
+    "search": [
+        ("--text", cli.many(cli.Kind(metavar="TEXT")), [], "queries, each of a word or of several, averaged"),
+        ("--image", cli.many(cli.PATH), [], "query pictures: their nearest words and pictures"),
+        ("--gallery", cli.many(cli.PATH), [], "pictures, folders or .txt lists of paths, whose index is kept"),
+        ("--index", cli.FILE, None, "the gallery's index, read without --gallery; default is beside the model"),
+        ("--exact", cli.switch, False, "compare with all pictures; else follow a graph (HNSW)"),
+        ("--vocabulary", cli.non_negative_int, 0, "name pictures by the N most frequent words too, not classes alone"),
+        ("--word-vectors", cli.FILE, None, "where words are looked up; default is the model's file"),
+        *cli.ANSWERS,
+        *cli.PAGE,
+        cli.ON_ERROR,
+        cli.NUM_WORKERS,
+    ],
+    "network": [cli.model_file(SHIPPED), cli.GPU],
+}
 
 
 def parse_args(argv=None):
-    p = cli.parser(__doc__)
-    p.add_argument(
-        "--text", nargs="+", default=[], metavar="TEXT", help="queries, each of a word or of several, averaged"
-    )
-    p.add_argument(
-        "--image", nargs="+", default=[], metavar="PATH", help="query pictures: their nearest words and pictures"
-    )
-    p.add_argument(
-        "--gallery", nargs="+", default=[], metavar="PATH",
-        help="pictures to search in, folders of them, or .txt lists of paths: they are indexed, and the index kept",
-    )  # fmt: skip
-    p.add_argument(
-        "--index", metavar="FILE",
-        help="where the gallery's index is kept: written with --gallery, read without; default is beside the model",
-    )  # fmt: skip
-    p.add_argument("--exact", action="store_true", help="compare with all pictures; else follow a graph (HNSW)")
-    p.add_argument(
-        "--vocabulary", type=cli.non_negative_int, default=0, metavar="N",
-        help="name pictures by the N most frequent words too, not only by the classes",
-    )  # fmt: skip
-    p.add_argument("--word-vectors", metavar="FILE", help="where words are looked up; default is the model's file")
-    p.add_argument("--params", default=SHIPPED, metavar="FILE", help="a model of train.py; default is the shipped one")
-    p.add_argument(
-        "--on-error", default="stop", choices=cli.ON_ERROR, help="a picture that cannot be read: stop, or skip it"
-    )
-    p.add_argument("-k", type=cli.positive_int, default=5, metavar="N", help="results to show for each query")
-    p.add_argument("--sheet", metavar="FILE.png", help="also draw them")
-    p.add_argument("--serve", action="store_true", help="answer on a page of this machine instead")
-    p.add_argument("--port", type=cli.port, default=8000, metavar="N", help="of the page; 0: any free one")
-    p.add_argument("--num-workers", type=cli.whole(1, 256), default=2, metavar="N", help="threads that decode pictures")
-    p.add_argument("--gpus", type=cli.int_list, default=[], metavar="LIST", help="GPU to use; empty means CPU")
+    p = cli.parser(__doc__, FLAGS)
     args = p.parse_args(argv)
     if not (args.text or args.image or args.gallery or args.serve):
         p.error("say what to do: --text WORDS, --image PICTURES, --gallery FOLDER or --serve")

@@ -22,21 +22,26 @@ def share(text):
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
     return value
+WHAT = [
+    ("--copy", cli.switch, False, "leave the pictures where they are"),
+    ("--move", cli.switch, False, "move them, which needs no room"),
+    ("--finish", cli.switch, False, "go on with a copy or move that was stopped, by split.csv"),
+    ("--undo", cli.switch, False, "remove the copies, or move the pictures back, by split.csv"),
+]
+FLAGS = {
+    "split": [
+        cli.Alternatives(WHAT, required=True),
+        ("--data-path", cli.DIR, None, "folder of JPEGImages and classes.txt; default is data/awa2"),
+        ("--output", cli.DIR, None, "where train, valid and test go; default is --data-path"),
+        ("--split", cli.choice("standard", "proposed"), "standard", "which classes are unseen"),
+        ("--valid-share", cli.Kind(share, "X"), 0.1, "of each seen class's pictures"),
+        cli.seed("draws them"),
+    ],
+}
 
 
 def parse_args(argv=None):
-    p = cli.parser(__doc__)
-    what = p.add_mutually_exclusive_group(required=True)
-    what.add_argument("--copy", action="store_true", help="leave the pictures where they are")
-    what.add_argument("--move", action="store_true", help="move them, which needs no room")
-    what.add_argument("--finish", action="store_true", help="go on with a copy or move that was stopped, by split.csv")
-    what.add_argument("--undo", action="store_true", help="remove the copies, or move the pictures back, by split.csv")
-    p.add_argument("--data-path", metavar="DIR", help="folder of JPEGImages and classes.txt; default is data/awa2")
-    p.add_argument("--output", metavar="DIR", help="where train, valid and test go; default is --data-path")
-    p.add_argument("--split", choices=["standard", "proposed"], default="standard", help="which classes are unseen")
-    p.add_argument("--valid-share", type=share, default=0.1, metavar="X", help="of each seen class's pictures")
-    p.add_argument("--seed", type=cli.seed_number, default=123, metavar="N", help="draws them")
-    return p.parse_args(argv)
+    return cli.parser(__doc__, FLAGS).parse_args(argv)
 
 
 def main(args):

@@ -56,13 +56,13 @@ def prepare(name: str, args, net, parts: data.Parts, reader: data.Reader, contex
     """
     lr, epochs = settings(args, name)
     still = frozen(args, name)
-    if name != "1" and net.card.get("stage") not in ("2a", "2b"):
+    if name != "1" and net.metadata.get("stage") not in ("2a", "2b"):
         net.encoder.standardise(reader.features(parts.train).features)
     train_set = reader.features(parts.train) if still else parts.train
     valid_set = reader.features(parts.valid) if still else parts.valid
-    sampler = Shuffled(len(parts.train), args.batch_size, args.seed, kvstore.rank, kvstore.num_workers)
+    sampler = Shuffled(len(parts.train.labels), args.batch_size, args.seed, kvstore.rank, kvstore.num_workers)
     if still:
-        batches = train_set.batches(sampler)
+        batches = train_set.sampled(sampler).epoch
         forward = net.classifier if name == "1" else net.embed_features
     else:
         transform = data.train_transform(args, reader.transform)
@@ -104,7 +104,7 @@ def prepare(name: str, args, net, parts: data.Parts, reader: data.Reader, contex
         scores = guess(outputs)
         values = loss(mx.nd.array(outputs, ctx=contexts[0]), mx.nd.array(labels, ctx=contexts[0], dtype="int32"))
         valid_loss = float(values.mean().asscalar())
-        accuracy = metrics.accuracy_at_k(scores, labels, (1,))["hit@1"]
+        accuracy = metrics.accuracy_at_k(scores, labels, (1,))["accuracy"]
         # The best epoch is the most accurate one; of several, the one with the lowest loss.
         figures = {"valid_loss": valid_loss, "accuracy": accuracy, "score": accuracy + 1e-6 / (1 + valid_loss)}
         if name != "1":

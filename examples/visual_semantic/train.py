@@ -21,99 +21,70 @@ def stage_list(text):
     return stages
 
 
-def parser():
-    p = cli.parser(__doc__)
-    cli.add_shared(p, "visual_semantic", dataset="awa2", datasets=DATASETS, model="squeezenet1.1")
-    add_data(p)
-    p.add_argument(
-        "--stages", type=stage_list, default=["1", "2a", "2b"], metavar="LIST",
-        help="1: backbone and classifier; 2a: the head onto word vectors, backbone frozen; 2b: head and backbone",
-    )  # fmt: skip
-    for stage, epochs, lr in (("1", 5, 1e-3), ("2a", 5, 1e-3), ("2b", 3, 3e-4)):
-        p.add_argument(f"--epochs-{stage}", type=cli.positive_int, default=epochs, metavar="N", help=f"stage {stage}")
-        p.add_argument(
-            f"--lr-{stage}", type=cli.positive_float, default=lr, metavar="RATE",
-            help=f"highest learning rate of stage {stage}, by Adam, in one cycle",
-        )  # fmt: skip
-    p.add_argument("--use-pretrained", action="store_true", help="start from ImageNet parameters")
-    p.add_argument(
-        "--backbone-lr", type=cli.non_negative_float, default=0.1, metavar="X",
-        help="factor of the learning rate for a backbone that was trained before; 0 freezes it in stage 1 too",
-    )  # fmt: skip
-    p.add_argument("--freeze-batch-norm", action="store_true", help="keep the backbone's batch norms as they are")
-    p.add_argument(
-        "--loss", choices=["cosine", "hinge", "softmax", "symmetric"], default="cosine", help="of the stages 2a and 2b"
-    )
-    p.add_argument("--margin", type=cli.positive_float, default=0.1, metavar="X", help="of --loss hinge, a cosine")
-    p.add_argument(
-        "--temperature", type=cli.positive_float, default=0.1, metavar="X", help="of --loss softmax and symmetric"
-    )
-    p.add_argument("--batch-size", type=cli.batch_size, default=64, metavar="N", help="pictures in a batch")
-    p.add_argument("--wd", type=cli.non_negative_float, default=1e-4, metavar="X", help="weight decay")
-    p.add_argument("--hidden", type=cli.whole(0, 65_536), default=0, metavar="N", help="hidden units of the head")
-    p.add_argument("--dropout", type=cli.unit_float, default=0.0, metavar="X", help="of the features")
-    add_pictures(p)
-    p.add_argument("--no-mirror", action="store_true", help="never mirror in training")
-    p.add_argument("--rotation", type=cli.non_negative_float, default=10.0, metavar="DEGREES", help="turn by up to")
-    p.add_argument("--zoom", type=cli.non_negative_float, default=0.1, metavar="SHARE", help="enlarge by up to")
-    p.add_argument(
-        "--lighting", type=cli.non_negative_float, default=0.2, metavar="SHARE",
-        help="change brightness and contrast by up to",
-    )  # fmt: skip
-    p.add_argument(
-        "--final", choices=["best", "last"], default="best",
-        help="model.params is the model of 2a where 2b lowered the accuracy on held-back pictures, or the last always",
-    )  # fmt: skip
-    p.add_argument("--find-lr", action="store_true", help="range test for the first of --stages: plot, suggestion")
-    p.add_argument("--no-plots", action="store_true", help="no curves and no report at the end")
-    p.add_argument("--log-interval", type=cli.positive_int, default=20, metavar="N", help="batches between log lines")
-    p.add_argument(
-        "--save-interval", type=cli.non_negative_int, default=0, metavar="N",
-        help="batches between checkpoints inside an epoch; 0: after each epoch only",
-    )  # fmt: skip
-    p.add_argument(
-        "--keep-all", action=argparse.BooleanOptionalAction, default=True,
-        help="keep every epoch's checkpoint, for pictures over epochs (default: on)",
-    )  # fmt: skip
-    return p
-
-
-def add_data(p, words=True):
-    """Flags that say which classes are seen, and what their words are."""
-    p.add_argument("--split", choices=["standard", "proposed"], default="standard", help="unseen classes of awa2")
-    p.add_argument(
-        "--unseen", nargs="*", metavar="CLASS",
-        help="unseen classes, or none; default by data set: awa2 its lists, cifar10 cat and truck, else a fifth",
-    )  # fmt: skip
-    p.add_argument("--valid-share", type=cli.unit_float, default=0.1, metavar="X", help="of seen pictures, held back")
-    if not words:
-        return
-    p.add_argument(
-        "--word-vectors", default="glove50", metavar="FILE",
-        help="fastText .vec, GloVe .txt, word2vec .bin; glove50 is fetched through pip",
-    )  # fmt: skip
-    p.add_argument("--words", nargs="+", default=[], metavar="CLASS=WORD", help="another word for a class")
-    p.add_argument(
-        "--word-space", choices=["raw", "centred", "whitened"], default="raw",
-        help="word vectors as they are, or less the mean of frequent words, or also with equal variances",
-    )  # fmt: skip
-
-
-def add_pictures(p):
-    """Flags that say in what size the network sees pictures."""
-    p.add_argument(
-        "--image-size", type=cli.pixels, metavar="PIXELS",
-        help="side of what the network sees; default is the network's (224 or so)",
-    )  # fmt: skip
-    p.add_argument(
-        "--resize", type=cli.pixels, metavar="PIXELS",
-        help="side before the crop; default is 8/7 of --image-size (256 for 224)",
-    )  # fmt: skip
-    p.add_argument("--keep-aspect", action="store_true", help="resize the shorter side; default squeezes to a square")
+STAGES = cli.Kind(stage_list, "LIST")
+LOSSES = ("cosine", "hinge", "softmax", "symmetric")
+WORD_SPACE = cli.choice("raw", "centred", "whitened")
+SPLIT = [  # which classes are seen: of evaluate.py too
+    ("--split", cli.choice("standard", "proposed"), "standard", "unseen classes of awa2"),
+    ("--unseen", cli.many(cli.CLASS, "*"), None, "unseen classes, or none; default by data set: see the README"),
+    ("--valid-share", cli.unit_float, 0.1, "of seen pictures, held back"),
+]
+FLAGS = {
+    "data": [
+        *cli.data("awa2", DATASETS),
+        *SPLIT,
+        cli.IMAGE_SIZE,
+        cli.RESIZE,
+        cli.KEEP_ASPECT,
+        ("--no-mirror", cli.switch, False, "never mirror in training"),
+        ("--rotation", cli.degrees, 10.0, "turn by up to so many degrees in training"),
+        ("--zoom", cli.non_negative_float, 0.1, "enlarge by up to this share"),
+        ("--lighting", cli.non_negative_float, 0.2, "change brightness and contrast by up to this share"),
+    ],
+    "network": [
+        *cli.network("squeezenet1.1"),
+        cli.USE_PRETRAINED,
+        ("--backbone-lr", cli.non_negative_float, 0.1, "factor of the rates of a pretrained backbone; 0 freezes it"),
+        cli.FREEZE_BATCH_NORM,
+        ("--hidden", cli.whole(0, 65_536), 0, "hidden units of the head"),
+        ("--dropout", cli.unit_float, 0.0, "of the features"),
+    ],
+    "words": [
+        ("--word-vectors", cli.FILE, "glove50", "fastText .vec, GloVe .txt, word2vec .bin; glove50 comes through pip"),
+        ("--words", cli.many(cli.Kind(metavar="CLASS=WORD")), [], "another word for a class"),
+        ("--word-space", WORD_SPACE, "raw", "vectors as they are, less the mean of frequent words, or also whitened"),
+    ],
+    "loss": [
+        ("--loss", cli.choice(*LOSSES), "cosine", "of the stages 2a and 2b"),
+        ("--margin", cli.positive_float, 0.1, "of --loss hinge, a cosine"),
+        ("--temperature", cli.positive_float, 0.1, "of --loss softmax and symmetric"),
+    ],
+    "optimisation": [
+        ("--stages", STAGES, ["1", "2a", "2b"], "of 1 (backbone and classifier), 2a (head onto words), 2b (both)"),
+        ("--epochs-1", cli.positive_int, 5, "epochs of stage 1"),
+        ("--epochs-2a", cli.positive_int, 5, "epochs of stage 2a"),
+        ("--epochs-2b", cli.positive_int, 3, "epochs of stage 2b"),
+        ("--lr-1", cli.rate, 1e-3, "highest learning rate of stage 1, by Adam, in one cycle"),
+        ("--lr-2a", cli.rate, 1e-3, "highest learning rate of stage 2a"),
+        ("--lr-2b", cli.rate, 3e-4, "highest learning rate of stage 2b"),
+        ("--find-lr", cli.switch, False, "range test for the first of --stages: plot, suggestion"),
+        ("--batch-size", cli.batch_size, 64, "pictures in a batch"),
+        ("--wd", cli.non_negative_float, 1e-4, "weight decay"),
+    ],
+    "run": [
+        *cli.run("visual_semantic"),
+        ("--final", cli.choice("best", "last"), "best", "model.params is 2a's where 2b worsened it, or the last's"),
+        cli.log_interval(20),
+        cli.SAVE_INTERVAL,
+        ("--keep-all", cli.on_off, True, "keep every epoch's checkpoint, for pictures over epochs (default: on)"),
+        cli.NO_PLOTS,
+    ],
+    "devices": cli.DEVICES,
+}
 
 
 def parse_args(argv=None):
-    return resume.parse_args(parser(), argv, "visual_semantic", not_begun)
+    return resume.parse_args(cli.parser(__doc__, FLAGS), argv, "visual_semantic", not_begun)
 
 
 def not_begun(folder):
@@ -130,7 +101,7 @@ def build(args, parts, contexts):
     from examples.visual_semantic import data, model, words
 
     weights = args.params or ("imagenet" if args.use_pretrained else None)
-    ours = weights if weights and model.card_of(weights) else None  # a model of an earlier run
+    ours = weights if weights and model.is_model(weights) else None  # a model of an earlier run
     still = args.stages[0] == "2a" or args.backbone_lr == 0 or args.freeze_batch_norm
     if still and not weights and not args.resume:
         raise UserError("a frozen backbone keeps what it learned before, and it learned nothing: add --use-pretrained")
@@ -190,7 +161,7 @@ def main(args):
         model.save(
             net, path, stage=name, crop=still.crop, resize=still.resize, keep_aspect=still.keep_aspect,
             dataset=args.dataset, word_vectors=str(args.word_vectors), words=words.pairs(args.words),
-            word_space=args.word_space, loss=args.loss, classifies=classifies and name != "2b", figures=figures,
+            word_space=args.word_space, loss=args.loss, classifies=classifies and name != "2b", metrics=figures,
         )  # fmt: skip
 
     # Stages: each starts from the best epoch of the one before it in the run folder.
@@ -202,7 +173,7 @@ def main(args):
             reader.forget()
         elif not args.use_pretrained and not args.params and stages.frozen(args, name):
             raise UserError(f"stage {name} needs a trained backbone: stage 1 first, --use-pretrained or --params")
-        classifies = name == "1" or net.card.get("classifies", False)
+        classifies = name == "1" or net.metadata.get("classifies", False)
         stage = stages.prepare(name, args, net, parts, reader, contexts, kvstore)
         lr, epochs = stages.settings(args, name)
         if args.find_lr:
@@ -276,9 +247,9 @@ def lowered(run):
 def draw(run, rows):
     """Curves of every stage, and a page."""
     from common.run import read_history
-    from common.show import plots, report
+    from common.show import plots, report, tables
 
-    sections = [("Figures", [{m: {name: f"{value:.3f}" for name, value in row.items()} for m, row in rows.items()}])]
+    sections = [("Figures", [tables.cells(rows)])]
     for folder in sorted(run.folder.glob("stage*")):
         names = ["loss", "valid_loss", "accuracy", "cosine"]
         path = plots.curves(read_history(folder), run.plots / f"{folder.name}.png", names)

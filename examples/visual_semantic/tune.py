@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """A small search over learning rate, weight decay and augmentation; prints a table and saves the best settings."""
 
+import argparse
 import itertools
 import pathlib
 import sys
@@ -22,22 +23,23 @@ def augmentations(text):
     names = text.split(",")
     wrong = [name for name in names if name not in AUGMENTATION]
     if wrong:
-        raise train.argparse.ArgumentTypeError(f"{wrong[0]}: some of {','.join(AUGMENTATION)}")
+        raise argparse.ArgumentTypeError(f"{wrong[0]}: some of {','.join(AUGMENTATION)}")
     return names
+AUGMENTATIONS = cli.Kind(augmentations, "LIST")
+FLAGS = {
+    "search": [
+        ("--stage", cli.choice("1", "2a", "2b"), "2a", "which stage's settings to look for"),
+        ("--lrs", cli.float_list, [3e-4, 1e-3, 3e-3], "learning rates"),
+        ("--wds", cli.float_list, [1e-4, 1e-2], "weight decays"),
+        ("--augmentations", AUGMENTATIONS, ["full"], f"of {', '.join(AUGMENTATION)}; stage 2a has none, it reads once"),
+        ("--most", cli.non_negative_int, 0, "so many, drawn; 0: all"),
+    ],
+    **train.FLAGS,
+}
 
 
 def parse_args(argv=None):
-    p = train.parser()
-    p.description = __doc__.strip()
-    p.add_argument("--stage", choices=["1", "2a", "2b"], default="2a", help="which stage's settings to look for")
-    p.add_argument("--lrs", type=cli.float_list, default=[3e-4, 1e-3, 3e-3], metavar="LIST", help="learning rates")
-    p.add_argument("--wds", type=cli.float_list, default=[1e-4, 1e-2], metavar="LIST", help="weight decays")
-    p.add_argument(
-        "--augmentations", type=augmentations, default=["full"], metavar="LIST",
-        help=f"of {', '.join(AUGMENTATION)}; stage 2a has none, its features are read once",
-    )  # fmt: skip
-    p.add_argument("--most", type=cli.non_negative_int, default=0, metavar="N", help="so many, drawn; 0: all")
-    return resume.parse_args(p, argv, "visual_semantic-tune")
+    return resume.parse_args(cli.parser(__doc__, FLAGS), argv, "visual_semantic-tune")
 
 
 def main(args):
@@ -54,12 +56,12 @@ def main(args):
     run = Run.start(args, "visual_semantic-tune")
     net, still = train.build(args, parts, contexts)
     start = {name: p.data(contexts[0]).copy() for name, p in net._collect_params_with_prefix().items()}
-    card = net.card
+    metadata = net.metadata
     reader = data.Reader(net.backbone, still, contexts[0], args.num_workers)
     rows = {}
     for trial in trials(args):
         set_flags(args, trial)
-        net.card = dict(card)
+        net.metadata = dict(metadata)
         for name, parameter in net._collect_params_with_prefix().items():
             parameter.set_data(start[name])
         stage = stages.prepare(args.stage, args, net, parts, reader, contexts, kvstore)
@@ -120,10 +122,10 @@ def shown(trial):
 
 def table(rows):
     """All combinations, the best first; the score is the accuracy, and the loss where that is the same."""
-    lines = [f"{'lr':>10}{'wd':>10}{'augmentation':>15}{'accuracy':>10}"]
-    for (lr, wd, kind), accuracy in sorted(rows.items(), key=lambda row: -row[1]):
-        lines.append(f"{lr:>10g}{wd:>10g}{kind:>15}{accuracy:>10.4f}")
-    return "\n".join(lines)
+    from common.show import tables
+
+    ordered = sorted(rows.items(), key=lambda row: -row[1])
+    return tables.table({shown(trial): {"accuracy": score} for trial, score in ordered}, form=".4f")
 
 
 if __name__ == "__main__":

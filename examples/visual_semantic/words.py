@@ -99,7 +99,7 @@ def query(net, text: str, file=None) -> np.ndarray:
         return known[plain]
     if not plain:
         raise UserError("nothing to search for: give a word")
-    file = file_of(file or net.card["word_vectors"])
+    file = file_of(file or net.metadata["word_vectors"])
     return net.place(WordVectors.read(file, [text])[text][None])[0]
 
 

@@ -7,25 +7,30 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repository: runs without an install
 
 from common import cli
-from examples.vse.train import add_data, add_ties
+from examples.vse.train import FILES, TIES, dataset
+
+USE = {  # of a saved model, in search.py too
+    "data": [
+        dataset(),
+        *FILES,
+        ("--data-path", cli.DIR, None, "folder of the data; default is the model's own"),
+        ("--part", cli.choice("train", "dev", "test", "testall"), "test", "what is ranked"),
+        cli.NUM_WORKERS,
+    ],
+    "devices": [cli.GPU],
+}
+FLAGS = {
+    "evaluation": [
+        ("params", cli.Kind(metavar="MODEL"), cli.REQUIRED, "the model.params of a run, or an .npz of the 2014 code"),
+        TIES,
+        ("--output", cli.Kind(metavar="FILE.json"), None, "also write the figures"),
+    ],
+    **USE,
+}
 
 
 def parse_args(argv=None):
-    p = cli.parser(__doc__)
-    p.add_argument("params", metavar="MODEL", help="the model.params of a run, or an .npz of the 2014 code")
-    add_use(p)
-    add_ties(p)
-    p.add_argument("--output", metavar="FILE.json", help="also write the figures")
-    return p.parse_args(argv)
-
-
-def add_use(p):
-    """The flags of a saved model's use."""
-    add_data(p)
-    p.add_argument("--data-path", metavar="DIR", help="folder of the data; default is the model's own")
-    p.add_argument("--part", default="test", choices=["train", "dev", "test", "testall"], help="what is ranked")
-    p.add_argument("--num-workers", type=cli.threads, default=2, metavar="N", help="threads that decode")
-    p.add_argument("--gpus", type=cli.int_list, default=[], metavar="LIST", help="GPU to use; empty means CPU")
+    return cli.parser(__doc__, FLAGS).parse_args(argv)
 
 
 def open_model(args):
@@ -35,7 +40,7 @@ def open_model(args):
 
     ctx = devices.contexts(args.gpus)[0]
     net = model.load(args.params, ctx)
-    about = net.about
+    about = net.metadata
     own = not (args.dataset or args.captions or args.data_path)
     name = args.dataset or about["dataset"]
     path = about.get("data_path") if own else args.data_path
@@ -63,7 +68,7 @@ def main(args):
 
     net, examined = open_model(args)
     images, sentences = examined.encode(net)
-    measure = net.about["measure"]
+    measure = net.metadata["measure"]
     rows = {"chance": evaluation.chance(examined.part)}
     rows.update(examined.rows(pathlib.Path(args.params).name, images, sentences, measure, args.ties))
     print(f"{args.part}: {examined.part.summary()}")

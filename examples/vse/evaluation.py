@@ -6,7 +6,7 @@ import numpy as np
 
 from common import metrics
 from common.run import Run
-from common.show import plots, report
+from common.show import plots, report, tables
 from examples.vse import pictures
 from examples.vse.data import Part
 from examples.vse.model import VSE
@@ -40,7 +40,7 @@ class Examined:
 
     def figures(self, net: VSE) -> dict[str, float]:
         """Recall@1, 5 and 10, median and mean rank both ways, and rsum, see `common.metrics.image_sentence`."""
-        return self.judge(*self.encode(net), net.about["measure"])
+        return self.judge(*self.encode(net), net.metadata["measure"])
 
     def judge(
         self, images: np.ndarray, sentences: np.ndarray, measure: str, folds: bool = False, ties: str = "against"
@@ -50,7 +50,7 @@ class Examined:
         return judge(images, sentences, self.part.image_labels, self.part.sentence_labels, measure, ties=ties)
 
     def rows(self, name: str, images, sentences, measure: str, ties: str = "against") -> dict[str, dict[str, float]]:
-        """All figures of embeddings, by a title that begins with `name`: `ties` as published stand beside ours."""
+        """All metrics of embeddings, by a title that begins with `name`: `ties` as published stand beside ours."""
         ways = {name: {}, f"{name}, five folds": {"folds": True}}
         if ties == "published":
             ways.update({f"{title}, ties as published": {**way, "ties": ties} for title, way in ways.items()})
@@ -68,7 +68,7 @@ def has_folds(part: Part) -> bool:
 
 
 def chance(part: Part, seed: int = 0) -> dict[str, float]:
-    """The figures of random embeddings."""
+    """The metrics of random embeddings."""
     rng = np.random.default_rng(seed)
     images, sentences = (metrics.unit(rng.standard_normal((n, 64))) for n in (len(part.image_labels), len(part.texts)))
     return metrics.image_sentence(images, sentences, part.image_labels, part.sentence_labels)
@@ -84,37 +84,30 @@ def line(found: dict[str, float]) -> str:
 
 
 def table_of(rows: dict[str, dict[str, float]]) -> dict[str, dict[str, str]]:
-    """Methods and their figures, recalls in percent; a row a method and direction."""
-    table = {}
+    """Methods and their metrics, recalls in percent; a row a method and direction."""
+    cells = {}
     for method, found in rows.items():
         for way, name in WAYS.items():
-            cells = {
+            cells[f"{method}: {name}"] = {
                 short: f"{100 * found[f'{way}_{key}']:.1f}" if "recall" in key else f"{found[f'{way}_{key}']:.0f}"
                 for key, short in SHOWN.items()
             }
-            table[f"{method}: {name}"] = cells
-        table[f"{method}: {name}"]["rsum"] = f"{found['rsum']:.1f}"
-    return table
+        cells[f"{method}: {name}"]["rsum"] = f"{found['rsum']:.1f}"
+    return cells
 
 
 def table(rows: dict[str, dict[str, float]]) -> str:
     """The same as lines of text."""
-    cells, heads = table_of(rows), [*SHOWN.values(), "rsum"]
-    width = max(map(len, cells))
-    lines = ["".join([" " * width, *(f"{head:>8}" for head in heads)])]
-    lines += [f"{name:<{width}}" + "".join(f"{row.get(head, ''):>8}" for head in heads) for name, row in cells.items()]
-    return "\n".join(lines)
+    return tables.table(table_of(rows), absent="")
 
 
 def finish(run: Run, rows: dict[str, dict[str, float]], net: VSE, test: Examined, draw: bool) -> None:
-    """Judge the best model on test, write its figures beside the others' in `rows`, draw, and make the page."""
+    """Judge the best model on test, write its metrics beside the others' in `rows`, draw, and make the page."""
     from examples.vse.gallery import Gallery
 
     images, sentences = test.encode(net)
-    rows.update(test.rows("trained", images, sentences, net.about["measure"], run.args.ties))
-    final = dict(rows["trained"])
-    final.update({f"{row}_{key}": value for row in rows if row != "trained" for key, value in rows[row].items()})
-    run.finish(final)
+    rows.update(test.rows("trained", images, sentences, net.metadata["measure"], run.args.ties))
+    run.finish(tables.flat(rows))
     run.log("\n" + table(rows))
     if not draw:
         return

@@ -27,7 +27,7 @@ class Gallery:
 
     def __init__(self, net: VSE, part: Part, images: np.ndarray, sentences: np.ndarray):
         self.net, self.part, self.images, self.sentences = net, part, images, sentences
-        self.score = metrics.MEASURES[net.about["measure"]]
+        self.score = metrics.MEASURES[net.metadata["measure"]]
 
     def pictures_for(self, text: str, k: int) -> Found:
         """The `k` pictures that fit `text` best.

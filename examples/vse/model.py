@@ -1,8 +1,7 @@
-"""The two branches, image and sentence, that meet in one space; and the ranking losses between them."""
+"""The two branches, image and sentence, that meet in one space."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,16 +10,16 @@ import numpy as np
 from mxnet import autograd
 from mxnet.gluon import Block, HybridBlock, nn, rnn
 
-from common import devices
+from common import backbones, devices
+from common.backbones import modelfile
 from common.backbones.preprocessing import Preprocessing
 from common.files import outside
-from common.files.disk import atomic, save_arrays
 from common.files.errors import UserError, reading
 from common.text.vocabulary import Vocabulary, tokenise
 from examples.vse import recurrent
 
-FORMAT = "vse 2"
-NO_MODEL = "it is no model of this example: give the model.params of a run"
+KIND = "vse"
+REMEDY = "it is no model of this example: give the model.params of a run"
 FIELDS = {  # what a model is built from
     "dim_image": outside.whole, "dim": outside.whole, "dim_word": outside.whole, "bidirectional": bool,
     "encoder": lambda found: found in ("lstm", "gru", "bow"), "measure": lambda found: found in ("cosine", "order"),
@@ -30,7 +29,7 @@ ENCODERS = {"lstm": rnn.LSTM, "gru": rnn.GRU}
 TOKENISERS = {"words": tokenise, "split": str.split}  # the second for the models of 2014: captions already cut up
 
 
-class Finish(HybridBlock):
+class Normalise(HybridBlock):
     """Rows to length one; for the order measure their absolute values (Vendrov et al. 2016, section 4.2)."""
 
     def __init__(self, measure: str):
@@ -49,10 +48,10 @@ class ImageBranch(HybridBlock):
         super().__init__()
         with self.name_scope():
             self.linear = nn.Dense(dim, in_units=dim_image, weight_initializer=mx.init.Xavier())
-            self.finish = Finish(measure)
+            self.normalise = Normalise(measure)
 
     def hybrid_forward(self, F, x):
-        return self.finish(self.linear(x))
+        return self.normalise(self.linear(x))
 
 
 class SentenceBranch(Block):
@@ -82,29 +81,29 @@ class SentenceBranch(Block):
                     dim, layout="TNC", input_size=dim_word, bidirectional=bidirectional,
                     i2h_weight_initializer=uniform, h2h_weight_initializer=uniform,
                 )  # fmt: skip
-            self.finish = Finish(measure)
+            self.normalise = Normalise(measure)
 
     def forward(self, words: np.ndarray, ctx):
         """Word numbers (length, n), on the host, negative after a sentence's end -> (n, dim) on `ctx`."""
         words = words[: (words >= 0).sum(axis=0).max()]  # a device's part may be shorter than the batch
         different = np.unique(words[words >= 0])
-        places = np.where(words >= 0, np.searchsorted(different, words), -1)
+        indices = np.where(words >= 0, np.searchsorted(different, words), -1)
         vectors = self.words(devices.put(different, ctx, np.int32))
         if self.encoder == "bow":
-            there = devices.put((places >= 0)[:, :, None], ctx, np.float32)
-            return self.finish((self._laid_out(vectors, np.maximum(places, 0)) * there).sum(axis=0))
+            mask = devices.put((indices >= 0)[:, :, None], ctx, np.float32)
+            return self.normalise((self._rows(vectors, np.maximum(indices, 0)) * mask).sum(axis=0))
         read = self.fused if ctx.device_type == "gpu" else self.shared
-        return self.finish(read(vectors, places))
+        return self.normalise(read(vectors, indices))
 
-    def shared(self, vectors, places):
+    def shared(self, vectors, indices):
         """The state (n, dim) after the last word, each different beginning read once, see `recurrent`."""
-        state = self._last(vectors, places, "l0")
-        return (state + self._last(vectors, turned(places), "r0")) / 2 if self.bidirectional else state
+        state = self._last(vectors, indices, "l0")
+        return (state + self._last(vectors, reverse(indices), "r0")) / 2 if self.bidirectional else state
 
-    def _last(self, vectors, places, direction: str):
+    def _last(self, vectors, indices, direction: str):
         names = ("i2h_weight", "h2h_weight", "i2h_bias", "h2h_bias")
         parameters = (getattr(self.rnn, f"{direction}_{name}").data(vectors.context) for name in names)
-        one = recurrent.Pass(self.encoder, vectors, places, *parameters)
+        one = recurrent.Pass(self.encoder, vectors, indices, *parameters)
         if autograd.is_recording():
             self.passes.append(one)
         return one.state
@@ -116,63 +115,25 @@ class SentenceBranch(Block):
         if heads:
             autograd.backward(*(sum(lists, []) for lists in zip(*heads)))
 
-    def fused(self, vectors, places):
+    def fused(self, vectors, indices):
         """The same by Gluon's operator, which is cuDNN's on a GPU, sentences of one length at a time."""
-        lengths, found = (places >= 0).sum(axis=0), []
+        lengths, found = (indices >= 0).sum(axis=0), []
         for length in np.unique(lengths):
-            states = self.rnn(self._laid_out(vectors, places[:length, lengths == length]))
+            states = self.rnn(self._rows(vectors, indices[:length, lengths == length]))
             last = states[-1, :, : self.dim]
             found.append((last + states[0, :, self.dim :]) / 2 if self.bidirectional else last)
         back = np.argsort(np.argsort(lengths, kind="stable"), kind="stable")
         return mx.nd.take(mx.nd.concat(*found, dim=0), devices.put(back, vectors.context))
 
     @staticmethod
-    def _laid_out(vectors, places):
-        return mx.nd.take(vectors, devices.put(places, vectors.context, np.int32))
+    def _rows(vectors, indices):
+        return mx.nd.take(vectors, devices.put(indices, vectors.context, np.int32))
 
 
-def turned(places: np.ndarray) -> np.ndarray:
+def reverse(indices: np.ndarray) -> np.ndarray:
     """Each sentence read from its end: (length, n) -> (length, n), negative after the end as before."""
-    steps = (places >= 0).sum(axis=0) - 1 - np.arange(len(places))[:, None]
-    return np.where(steps >= 0, np.take_along_axis(places, np.maximum(steps, 0), axis=0), -1)
-
-
-class RankingLoss(HybridBlock):
-    r"""Hinges over the negatives of a batch, both directions (Kiros et al. 2014, equation 2).
-
-    With scores :math:`s_{ij}` of image i and sentence j, those of pairs on the diagonal,
-
-    .. math:: \sum_i \sum_{j \ne i} [\alpha - s_{ii} + s_{ij}]_+ + [\alpha - s_{ii} + s_{ji}]_+ .
-
-    Parameters
-    ----------
-    margin : float
-        :math:`\alpha`.
-    hardest : bool
-        The greatest hinge of each row and column instead of their sum (VSE++, Faghri et al. 2018, equation 6).
-    measure : {"cosine", "order"}
-        ``order``: the score is minus the length of ``max(0, sentence - image)``.
-    """
-
-    def __init__(self, margin: float, hardest: bool = False, measure: str = "cosine"):
-        super().__init__()
-        self.margin, self.hardest, self.measure = margin, hardest, measure
-
-    def hybrid_forward(self, F, images, sentences):
-        """The loss of n pairs, (n, d) and (n, d) -> (1,)."""
-        if self.measure == "order":
-            above = F.relu(F.broadcast_sub(F.expand_dims(sentences, 0), F.expand_dims(images, 1)))
-            scores = -F.sqrt(F.sum(F.square(above), axis=2) + 1e-12)
-        else:
-            scores = F.dot(images, sentences, transpose_b=True)
-        number = F.contrib.arange_like(images, axis=0)
-        same = F.broadcast_equal(F.expand_dims(number, 1), F.expand_dims(number, 0))
-        pairs, others = F.sum(scores * same, axis=1), 1 - same
-        by_image = F.relu(self.margin + F.broadcast_sub(scores, F.expand_dims(pairs, 1))) * others
-        by_sentence = F.relu(self.margin + F.broadcast_sub(scores, F.expand_dims(pairs, 0))) * others
-        if self.hardest:
-            return F.sum(F.max(by_image, axis=1)) + F.sum(F.max(by_sentence, axis=0))
-        return F.sum(by_image + by_sentence)
+    steps = (indices >= 0).sum(axis=0) - 1 - np.arange(len(indices))[:, None]
+    return np.where(steps >= 0, np.take_along_axis(indices, np.maximum(steps, 0), axis=0), -1)
 
 
 class VSE(Block):
@@ -180,23 +141,23 @@ class VSE(Block):
 
     Parameters
     ----------
-    about : dict
+    metadata : dict
         ``dim_image``, ``dim``, ``dim_word``, ``encoder``, ``bidirectional``, ``measure``; and what `save` is to keep.
     vocabulary : common.text.vocabulary.Vocabulary
     backbone : common.backbones.Backbone, optional
         Trained too: pictures go in instead of features.
     """
 
-    def __init__(self, about: dict, vocabulary: Vocabulary, backbone=None):
+    def __init__(self, metadata: dict, vocabulary: Vocabulary, backbone=None):
         super().__init__()
-        self.about, self.vocabulary = about, vocabulary
-        self.tokenise = TOKENISERS[about.get("tokens", "words")]
+        self.metadata, self.vocabulary = metadata, vocabulary
+        self.tokenise = TOKENISERS[metadata.get("tokens", "words")]
         with self.name_scope():
             self.backbone = backbone
-            self.images = ImageBranch(about["dim_image"], about["dim"], about["measure"])
+            self.images = ImageBranch(metadata["dim_image"], metadata["dim"], metadata["measure"])
             self.sentences = SentenceBranch(
-                len(vocabulary), about["dim_word"], about["dim"], about["encoder"], about["bidirectional"],
-                about["measure"],
+                len(vocabulary), metadata["dim_word"], metadata["dim"], metadata["encoder"], metadata["bidirectional"],
+                metadata["measure"],
             )  # fmt: skip
 
     def forward(self, images, words: np.ndarray):
@@ -216,8 +177,8 @@ class VSE(Block):
 
     def encode_images(self, features: np.ndarray, batch_size: int = 1024) -> np.ndarray:
         """(n, dim_image) -> (n, dim) float32."""
-        if features.shape[1] != self.about["dim_image"]:
-            raise UserError(f"the model takes {self.about['dim_image']} numbers an image, not {features.shape[1]}")
+        if features.shape[1] != self.metadata["dim_image"]:
+            raise UserError(f"the model takes {self.metadata['dim_image']} numbers an image, not {features.shape[1]}")
         parts = [
             self.images(devices.put(features[i : i + batch_size], self.ctx, np.float32)).asnumpy()
             for i in range(0, len(features), batch_size)
@@ -228,7 +189,7 @@ class VSE(Block):
         """Sentences -> (m, dim) float32, computed in groups of equal length that begin alike."""
         encoded = [self.vocabulary.encode(self.tokenise(text)) for text in texts]
         lengths = np.array([len(sentence) for sentence in encoded])
-        result = np.empty((len(texts), self.about["dim"]), np.float32)
+        result = np.empty((len(texts), self.metadata["dim"]), np.float32)
         for length in np.unique(lengths):
             members = np.flatnonzero(lengths == length)
             members = members[np.lexsort(np.stack([encoded[i] for i in members], axis=1)[::-1])]
@@ -239,10 +200,10 @@ class VSE(Block):
         return result
 
 
-def clip_global_norm(gradients: list, most: float) -> None:
-    """Scale the gradients in place so that their joint norm is at most `most`; the host waits for nothing."""
+def clip_global_norm(gradients: list, max_norm: float) -> None:
+    """Scale the gradients in place so that their joint norm is at most `max_norm`; the host waits for nothing."""
     squares = mx.nd.add_n(*(_square_sum(gradient.reshape((1, -1))) for gradient in gradients))
-    factor = mx.nd.minimum(most / mx.nd.sqrt(squares + 1e-12), 1.0)
+    factor = mx.nd.minimum(max_norm / mx.nd.sqrt(squares + 1e-12), 1.0)
     for gradient in gradients:
         mx.nd.broadcast_mul(gradient, factor.reshape((1,) * gradient.ndim), out=gradient)
 
@@ -253,20 +214,24 @@ def _square_sum(row):
 
 
 def save(net: VSE, path, **more) -> None:
-    """Write parameters, settings and dictionary as one file of arrays, beside its place, then renamed."""
-    path = Path(path)
-    about = {"format": FORMAT, **net.about, "vocabulary": net.vocabulary.to_dict(), **more}
+    """Write a model file, see `common.backbones.modelfile`.
+
+    Parameters
+    ----------
+    net : VSE
+    path : path
+        Of the file, ``.params``.
+    **more
+        What the metadata has besides the network's own and its dictionary: ``metrics``.
+    """
+    metadata = {**net.metadata, "vocabulary": net.vocabulary.to_dict(), **more}
     if net.backbone is not None:
-        about["preprocessing"] = net.backbone.preprocessing.to_dict()
-    arrays = {f"net:{k}": p.data(p.list_ctx()[0]) for k, p in net._collect_params_with_prefix().items()}
-    text = json.dumps(about, ensure_ascii=False).encode()
-    arrays["about"] = mx.nd.array(np.frombuffer(text, np.uint8), dtype="uint8")
-    with atomic(path) as beside:
-        save_arrays(beside, arrays)
+        metadata["preprocessing"] = net.backbone.preprocessing.to_dict()
+    modelfile.save(path, KIND, modelfile.values(net), metadata)
 
 
 def load(path, ctx=None) -> VSE:
-    """The model that `save` wrote, or one of 2014's code (``.npz``, see `kiros2014`).
+    """The model that `save` wrote, or one of 2014's code (``.npz``, see `kiros2014`), ready to encode.
 
     Raises
     ------
@@ -280,35 +245,34 @@ def load(path, ctx=None) -> VSE:
         from examples.vse import kiros2014
 
         return kiros2014.load(path, ctx)
-    with reading(path, NO_MODEL):
-        arrays = outside.arrays(path, NO_MODEL)
-        if "about" not in arrays:
-            raise ValueError("it has no description of its sizes")
-        about = outside.parse_json(arrays["about"].asnumpy().tobytes())
-        if about.pop("format", None) != FORMAT:
-            raise UserError(f"{path} was written by another version: train it again")
-        outside.check_fields(about, FIELDS)
-        vocabulary = Vocabulary(**about.pop("vocabulary"))
-        return build(about, vocabulary, {k[4:]: v for k, v in arrays.items() if k.startswith("net:")}, ctx)
+    file = modelfile.load(path, KIND, FIELDS, REMEDY)
+    with reading(file.described_in, REMEDY):
+        vocabulary = Vocabulary(**file.metadata.pop("vocabulary"))
+        return build(file.metadata, vocabulary, file.parameters, ctx)
 
 
-def build(about: dict, vocabulary: Vocabulary, values: dict, ctx=None) -> VSE:
-    """A network with these `values` (by the names of ``_collect_params_with_prefix``), ready to encode."""
-    ctx, backbone = ctx or mx.cpu(), None
-    if "preprocessing" in about:
-        from common import backbones
+def build(metadata: dict, vocabulary: Vocabulary, parameters: dict, ctx=None) -> VSE:
+    """A network with these values, ready to encode.
 
-        preprocessing = Preprocessing.from_dict(about["preprocessing"])
-        backbone = backbones.create(about["model"], size=about["image_size"], preprocessing=preprocessing)
-    net = VSE(about, vocabulary, backbone)
-    parameters = net._collect_params_with_prefix()
-    if set(parameters) != set(values):
-        raise ValueError(f"its parameters are {', '.join(sorted(set(parameters) ^ set(values)))[:60]} apart")
-    for name, parameter in parameters.items():  # before anything of that size is made
-        if parameter.shape != values[name].shape:
-            raise ValueError(f"{name} is {values[name].shape} in the file and {parameter.shape} by its description")
-    net.initialize(ctx=ctx)
-    for name, parameter in parameters.items():
-        parameter.set_data(values[name])
+    Parameters
+    ----------
+    metadata : dict
+        See `VSE`; with ``preprocessing``, ``model`` and ``image_size`` where a backbone was trained too.
+    vocabulary : common.text.vocabulary.Vocabulary
+    parameters : dict of str to NDArray
+        By structural name.
+    ctx : mx.Context, optional
+
+    Raises
+    ------
+    ValueError
+        They are not the network's, or have other shapes than the metadata gives.
+    """
+    backbone = None
+    if metadata.get("preprocessing"):
+        preprocessing = Preprocessing.from_dict(metadata["preprocessing"])
+        backbone = backbones.create(metadata["model"], size=metadata["image_size"], preprocessing=preprocessing)
+    net = VSE(metadata, vocabulary, backbone)
+    modelfile.fill(net, parameters, ctx or mx.cpu())
     net.hybridize(static_alloc=True)
     return net

@@ -61,7 +61,7 @@ def network(args, about: dict, train, contexts) -> model.VSE:
     start = model.load(args.start) if args.start else None
     if start:
         _check(start, about, args.start)
-        about["tokens"] = start.about.get("tokens", "words")
+        about["tokens"] = start.metadata.get("tokens", "words")
     vocabulary = start.vocabulary if start else Vocabulary.build(map(tokenise, train.texts))
     net = model.VSE(about, vocabulary, backbone)
     for branch in (net.images, net.sentences):
@@ -74,13 +74,13 @@ def network(args, about: dict, train, contexts) -> model.VSE:
 
 
 def _check(start: model.VSE, about: dict, path) -> None:
-    width = start.about["dim_image"]
+    width = start.metadata["dim_image"]
     if width != about["dim_image"]:
         raise UserError(f"--start {path} takes features of {width} numbers, these have {about['dim_image']}")
     for name in SIZES:
-        if start.about[name] != about[name]:
-            flag = {"bidirectional": "--bidirectional"}.get(name, f"--{name} {start.about[name]}")
-            raise UserError(f"--start {path} was trained with {name} {start.about[name]}: say so by {flag}")
+        if start.metadata[name] != about[name]:
+            flag = {"bidirectional": "--bidirectional"}.get(name, f"--{name} {start.metadata[name]}")
+            raise UserError(f"--start {path} was trained with {name} {start.metadata[name]}: say so by {flag}")
 
 
 def _take(net: model.VSE, start: model.VSE) -> None:
@@ -97,7 +97,7 @@ def start_words(net: model.VSE, path) -> int:
     vectors = WordVectors.read(path, words[2:])
     if vectors.left_out:
         print(vectors.report())
-    if vectors.dim != net.about["dim_word"]:
+    if vectors.dim != net.metadata["dim_word"]:
         raise UserError(f"{path} has vectors of {vectors.dim} numbers: add --dim_word {vectors.dim}")
     parameter = net.sentences.words.weight
     values = parameter.data(parameter.list_ctx()[0]).asnumpy()

@@ -7,27 +7,25 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repository: runs without an install
 
 from common import cli
-from examples.vse.evaluate import add_use, open_model
+from examples.vse.evaluate import USE, open_model
+
+FLAGS = {
+    "search": [
+        ("params", cli.Kind(metavar="MODEL"), cli.REQUIRED, "the model.params of a run, or an .npz of the 2014 code"),
+        ("--text", cli.many(cli.Kind(metavar="TEXT")), [], "sentences: their best pictures"),
+        ("--image", cli.many(cli.PATH), [], "pictures, or numbers of pictures in the data: their best sentences"),
+        ("--gallery", cli.many(cli.PATH), [], "search your pictures, not the data's"),
+        ("--sentences", cli.FILE, None, "search the lines of a file, not the data's sentences"),
+        *cli.ANSWERS,
+        *cli.PAGE,
+        cli.ON_ERROR,
+    ],
+    **USE,
+}
 
 
 def parse_args(argv=None):
-    p = cli.parser(__doc__)
-    p.add_argument("params", metavar="MODEL", help="the model.params of a run, or an .npz of the 2014 code")
-    p.add_argument("--text", nargs="+", default=[], metavar="TEXT", help="sentences: their best pictures")
-    p.add_argument(
-        "--image", nargs="+", default=[], metavar="PATH",
-        help="pictures, or numbers of pictures in the data: their best sentences",
-    )  # fmt: skip
-    p.add_argument("--gallery", nargs="+", default=[], metavar="PATH", help="search your pictures, not the data's")
-    p.add_argument("--sentences", metavar="FILE", help="search the lines of a file, not the data's sentences")
-    add_use(p)
-    p.add_argument(
-        "--on-error", default="stop", choices=cli.ON_ERROR, help="a picture that cannot be read: stop, or skip it"
-    )
-    p.add_argument("-k", type=cli.positive_int, default=5, metavar="N", help="results to show for each query")
-    p.add_argument("--sheet", metavar="FILE.png", help="also draw them")
-    p.add_argument("--serve", action="store_true", help="answer on a page of this machine instead")
-    p.add_argument("--port", type=cli.port, default=8000, metavar="N", help="of the page; 0: any free one")
+    p = cli.parser(__doc__, FLAGS)
     args = p.parse_args(argv)
     if not (args.text or args.image or args.serve):
         p.error("say what to do: --text SENTENCE, --image PICTURE or --serve")
@@ -57,7 +55,7 @@ def open_gallery(args):
     from examples.vse import data, gallery, pictures
 
     net, examined = open_model(args)
-    part, about = examined.part, net.about
+    part, about = examined.part, net.metadata
     reader = None
     if about["model"]:
         own = net if net.backbone is not None else None
@@ -160,7 +158,7 @@ def app(gallery, reader):
         [] if shown is None else [shown.read(i) if shown.in_memory else shown.images[i] for i in range(len(titles))],
         search_text=by_text,
         search_image=by_image if reader else None,
-        hint=f"A model of {gallery.net.about['dataset']}, {len(texts)} sentences.",
+        hint=f"A model of {gallery.net.metadata['dataset']}, {len(texts)} sentences.",
         examples=texts[:: max(1, len(texts) // 6)][:6],
     )
 

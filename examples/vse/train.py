@@ -16,79 +16,71 @@ PRESETS = {  # the settings of the document's three tables
 }
 
 
-def add_data(p, default=None):
-    """The flags that say where pictures and sentences are."""
-    p.add_argument(
-        "--data", "--dataset", dest="dataset", default=default, metavar="NAME",
-        help=f"data set: {', '.join(DATA)}, or the start of the file names in --data-path",
-    )  # fmt: skip
-    p.add_argument(
-        "--captions", nargs="+", default=[], metavar="FILE",
-        help="Flickr8k's token file, its split lists beside it, or COCO's .json files; with --images",
-    )  # fmt: skip
-    p.add_argument("--images", metavar="DIR", help="pictures of --captions; read once by --model")
-    p.add_argument(
-        "--captions-per-image", type=cli.positive_int, metavar="N",
-        help="captions of each picture in a folder of .npy features; default is what its rows tell",
-    )  # fmt: skip
+def dataset(default=None):
+    """The row of the flag that names the data, with its two names."""
+    text = f"data set: {', '.join(DATA)}, or the start of the file names in --data-path"
+    return "--data --dataset", cli.NAME, default, text
 
 
-def add_ties(p):
-    """The flag that says how equal scores are ranked."""
-    p.add_argument(
-        "--ties", choices=["against", "published"], default="against",
-        help="a wrong answer of the same score stands first; published: beside that, as the first programs sorted",
-    )  # fmt: skip
+FILES = [  # which pictures and sentences: of evaluate.py and search.py too
+    ("--captions", cli.many(cli.FILE), [], "Flickr8k's token file by its split lists, or COCO's .json; see --images"),
+    ("--images", cli.DIR, None, "pictures of --captions; read once by --model"),
+    ("--captions-per-image", cli.positive_int, None, "of a picture in .npy features; default is what the rows tell"),
+]
+RANKING = cli.choice("against", "published")
+TIES = ("--ties", RANKING, "against", "a wrong answer of the same score is first; published: as first programs sorted")
+FLAGS = {
+    "data": [
+        dataset("f8k"),
+        *FILES,
+        cli.DATA_PATH,
+        *cli.READING,
+        ("--maxlen_w --maxlen-w", cli.whole(1, 10_000), 150, "longer sentences (in words) are left out"),
+        ("--image-size", cli.pixels, None, "side of pictures; default is the network's; 128 for emoji, 64 for glyphs"),
+    ],
+    "network": [
+        ("--model", cli.NAME, None, "reads pictures; default is vgg19, efficientnet_lite0 for emoji and glyphs"),
+        cli.PARAMS,
+        cli.INT8,
+        ("--dim", cli.width, 1024, "numbers in an embedding, and in the recurrent state"),
+        ("--dim_word --dim-word", cli.width, 300, "numbers in a word's vector"),
+        ("--dim_image --dim-image", cli.whole(1, 10**6), None, "numbers of an image; default is what features have"),
+        ("--encoder", cli.choice("lstm", "gru", "bow"), "lstm", "what reads the sentence"),
+        ("--bidirectional", cli.switch, False, "read the sentence from both ends"),
+        ("--word-vectors", cli.FILE, None, "start the words from GloVe, fastText or word2vec"),
+        ("--start", cli.FILE, None, "go on from a model that was saved, with its words and sizes"),
+    ],
+    "loss": [
+        ("--loss", cli.choice("sum", "max"), "sum", "all negatives, or the hardest (VSE++)"),
+        ("--margin", cli.unit_float, 0.2, "margin of the ranking loss"),
+        ("--measure", cli.choice("cosine", "order"), "cosine", "score of a pair"),
+        ("--warmup", cli.non_negative_int, 1, "epochs of sum before max"),
+        ("--allow-same-image", cli.switch, False, "several sentences of an image in a batch, as 2014"),
+    ],
+    "optimisation": [
+        ("--preset", cli.choice(*PRESETS), None, "settings of a published table; other flags change them"),
+        ("--max_epochs --max-epochs", cli.positive_int, 15, "epochs"),
+        ("--batch_size --batch-size", cli.batch_size, 128, "sentences in a batch, over all devices"),
+        ("--lrate", cli.rate, 2e-4, "learning rate of Adam"),
+        ("--grad_clip --grad-clip", cli.non_negative_float, 2.0, "largest norm of all gradients together; 0: any"),
+        ("--finetune", cli.switch, False, "train the backbone too, its batch norms as they are"),
+        ("--backbone-lr", cli.positive_float, 0.1, "factor of --lrate for --finetune"),
+        ("--early_stop --early-stop", cli.non_negative_int, 20, "evaluations without a better one that end it; 0: no"),
+    ],
+    "run": [
+        *cli.run("vse"),
+        ("--saveto", cli.FILE, None, "file of the best model; default is model.params of the run"),
+        ("--dispFreq", cli.positive_int, 10, "updates between log lines"),
+        ("--validFreq", cli.positive_int, 100, "updates between evaluations on dev"),
+        TIES,
+        cli.NO_PLOTS,
+    ],
+    "devices": cli.DEVICES,
+}
 
 
 def parse_args(argv=None):
-    p = cli.parser(__doc__)
-    add_data(p, "f8k")
-    cli.add_shared(
-        p, "vse", dataset="f8k", datasets=DATA, model="", seed=123, int8=True,
-        skip=("--dataset", "--model"),
-    )  # fmt: skip
-    p.add_argument(
-        "--model", metavar="NAME",
-        help="network that reads pictures; default is vgg19, and efficientnet_lite0 for emoji and glyphs",
-    )  # fmt: skip
-
-    def add(name, kind, default, text):
-        flags = dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}"))
-        p.add_argument(*flags, dest=name, type=kind, default=default, metavar="X", help=text)
-
-    p.add_argument("--preset", choices=PRESETS, help="settings of a published table; other flags change them")
-    add("margin", cli.unit_float, 0.2, "margin of the ranking loss")
-    add("max_epochs", cli.positive_int, 15, "epochs")
-    add("batch_size", cli.batch_size, 128, "sentences in a batch, over all devices")
-    add("dim", cli.width, 1024, "numbers in an embedding, and in the recurrent state")
-    add("dim_word", cli.width, 300, "numbers in a word's vector")
-    add("dim_image", cli.whole(1, 10**6), None, "numbers in an image's features; default is what they have")
-    add("maxlen_w", cli.whole(1, 10_000), 150, "longer sentences (in words) are left out")
-    add("dispFreq", cli.positive_int, 10, "updates between log lines")
-    add("validFreq", cli.positive_int, 100, "updates between evaluations on dev")
-    add("grad_clip", cli.non_negative_float, 2.0, "largest norm of all gradients together; 0 does not clip")
-    add("lrate", cli.positive_float, 2e-4, "learning rate of Adam")
-    add("early_stop", cli.non_negative_int, 20, "evaluations without improvement that end the training; 0: never")
-    p.add_argument("--saveto", metavar="FILE", help="file of the best model; default is model.params of the run")
-    p.add_argument("--start", metavar="FILE", help="go on from a model that was saved, with its words and sizes")
-    p.add_argument("--encoder", choices=["lstm", "gru", "bow"], default="lstm", help="what reads the sentence")
-    p.add_argument("--bidirectional", action="store_true", help="read the sentence from both ends")
-    p.add_argument("--word-vectors", metavar="FILE", help="start the words from GloVe, fastText or word2vec")
-    p.add_argument("--loss", choices=["sum", "max"], default="sum", help="all negatives, or the hardest (VSE++)")
-    p.add_argument("--warmup", type=cli.non_negative_int, default=1, metavar="N", help="epochs of sum before max")
-    p.add_argument("--measure", choices=["cosine", "order"], default="cosine", help="score of a pair")
-    p.add_argument("--allow-same-image", action="store_true", help="several sentences of an image in a batch, as 2014")
-    p.add_argument(
-        "--image-size", type=cli.pixels, metavar="PIXELS",
-        help="side of pictures; default is the network's, 128 for emoji and 64 for glyphs",
-    )  # fmt: skip
-    p.add_argument("--finetune", action="store_true", help="train the backbone too, its batch norms as they are")
-    p.add_argument(
-        "--backbone-lr", type=cli.positive_float, default=0.1, metavar="X", help="factor of --lrate for --finetune"
-    )
-    add_ties(p)
-    p.add_argument("--no-plots", action="store_true", help="no pictures and no report at the end")
+    p = cli.parser(__doc__, FLAGS)
     first, _ = p.parse_known_args(argv)
     if first.preset:
         p.set_defaults(**PRESETS[first.preset])
@@ -110,6 +102,7 @@ def main(args):
     from common.run import Run
     from common.train import optimizer, trainer
     from examples.vse import data, evaluation, layouts, model, pictures, prepare
+    from examples.vse.losses import RankingLoss
 
     # Devices and workers.
     contexts = devices.contexts(args.gpus, args.num_cpus)
@@ -130,7 +123,7 @@ def main(args):
     mx.random.seed(args.seed)
     net = prepare.network(args, about, train, contexts)
     net.hybridize(static_alloc=True)
-    losses = {kind: model.RankingLoss(args.margin, kind == "max", args.measure) for kind in ("sum", "max")}
+    losses = {kind: RankingLoss(args.margin, kind == "max", args.measure) for kind in ("sum", "max")}
     for loss in losses.values():
         loss.hybridize(static_alloc=True)
 
@@ -177,7 +170,7 @@ def main(args):
 
     def save_best(figures):
         if kvstore.rank == 0:
-            model.save(net, saveto, figures=figures)
+            model.save(net, saveto, metrics=figures)
 
     best = trainer.fit(
         run,

@@ -13,16 +13,22 @@ from mxnet import autograd
 from common.train.losses import MarginLoss
 from examples.im2vec import objectives
 from examples.visual_semantic import losses
-from examples.vse import model
+from examples.vse.losses import RankingLoss
 
 ROOM = {"rtol": 1e-4, "atol": 1e-4}
 CLASSES, DIM = 4, 3
 
 
+def on_device(x):
+    if isinstance(x, tuple):
+        return tuple(map(on_device, x))
+    return mx.nd.array(x, dtype="int32" if x.dtype.kind == "i" else "float32")
+
+
 def taken(loss, *inputs):
     """The value of a loss and its gradient by each float input."""
-    arrays = [mx.nd.array(x, dtype="int32" if x.dtype.kind == "i" else "float32") for x in inputs]
-    learned = [a for a in arrays if a.dtype == np.float32]
+    arrays = [on_device(x) for x in inputs]
+    learned = [a for a in arrays if not isinstance(a, tuple) and a.dtype == np.float32]
     for array in learned:
         array.attach_grad()
     with autograd.record():
@@ -55,8 +61,8 @@ def triplets(draw):
 @given(triplets(), st.sampled_from([0.0, 0.2, 1.0]), st.sampled_from([0.0, 0.5]), st.randoms(use_true_random=False))
 def test_margin_loss(drawn, margin, nu, random):
     e, own, a, p, n, beta = drawn
-    loss = begun(MarginLoss(margin, nu, CLASSES), beta=beta)
-    value, _ = taken(loss, e, own, a, p, n)
+    loss = begun(MarginLoss(CLASSES, margin, nu=nu), beta=beta)
+    value, _ = taken(loss, e, own, (a, p, n))
     assert all(np.isfinite(g).all() for g in parameter_gradients(loss))
 
     def length(i, j):
@@ -73,7 +79,7 @@ def test_margin_loss(drawn, margin, nu, random):
     random.shuffle(rows)
     random.shuffle(turns)
     to = np.argsort(rows)
-    moved, _ = taken(loss, e[rows], own[rows], to[a][turns], to[p][turns], to[n][turns])
+    moved, _ = taken(loss, e[rows], own[rows], (to[a][turns], to[p][turns], to[n][turns]))
     if not any(abs(term) < 1e-5 for term in terms):
         np.testing.assert_allclose(moved, value, **ROOM)
 
@@ -124,7 +130,7 @@ def test_word_losses(name, drawn, margin, temperature, data):
 @given(st.integers(1, 6), st.sampled_from([0.0, 0.2, 1.0]), st.data())
 def test_ranking_loss(measure, hardest, n, margin, data):
     images, sentences = data.draw(vectors(n, DIM)), data.draw(vectors(n, DIM))
-    loss = model.RankingLoss(margin, hardest, measure)
+    loss = RankingLoss(margin, hardest, measure)
     value, _ = taken(loss, images, sentences)
     a, b = images.astype(np.float64), sentences.astype(np.float64)
     s = a @ b.T if measure == "cosine" else -np.linalg.norm(np.maximum(b[None] - a[:, None], 0), axis=2)

@@ -6,7 +6,17 @@ pictures side by side.
 
 from common.show.plots.base import CLASSES, DPI, QUERY, RIGHT, WRONG, gif, write
 from common.show.plots.charts import bars, curves, range_test
-from common.show.plots.maps import pca, pca_film, principal, tsne, unplaceable
+from common.show.plots.maps import (
+    film,
+    neighbour_map,
+    pca,
+    pca_film,
+    principal,
+    sample_evenly,
+    tsne,
+    unit_square,
+    unplaceable,
+)
 from common.show.plots.matrices import confusion, cosines, dendrogram, tree
 from common.show.plots.sheets import contact_sheet, mistakes, overlay, retrieval_sheet, sheet
 
@@ -22,17 +32,21 @@ __all__ = [
     "cosines",
     "curves",
     "dendrogram",
+    "film",
     "gif",
     "mistakes",
+    "neighbour_map",
     "overlay",
     "pca",
     "pca_film",
     "principal",
     "range_test",
     "retrieval_sheet",
+    "sample_evenly",
     "sheet",
     "tree",
     "tsne",
+    "unit_square",
     "unplaceable",
     "write",
 ]

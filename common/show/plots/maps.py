@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -10,24 +10,29 @@ import numpy as np
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
 from common.data.images import resize
-from common.data.sets import ImageSet
+from common.data.imageset import ImageSet
 from common.show.plots.base import CLASSES, canvas, gif, shorten, write
 
 FEWEST = 5  # pictures that t-SNE can place
 CLASSES_SHOWN = 20
-FLAT = 1e-18  # the square of a smaller spread is no number in 32 bits
+FLAT = 1e-18  # the square of a smaller spread underflows in float32
 
 
 def tsne(
-    embeddings: np.ndarray, image_set: ImageSet, path, most: int = 400, seed: int = 0, side: int = 28
+    embeddings: np.ndarray, image_set: ImageSet, path, max_pictures: int = 400, seed: int = 0, side: int = 28
 ) -> Path | None:
-    """The pictures at the places t-SNE (van der Maaten and Hinton 2008) gives their embeddings.
+    """The pictures where t-SNE puts their embeddings.
 
     Parameters
     ----------
     embeddings : (n, d) array
-    most : int
-        Pictures shown, drawn at random with `seed`: all of a class where classes are small, else equally many of each.
+    image_set : ImageSet
+        Of the n pictures.
+    path : path
+    max_pictures : int
+        Pictures shown, see `sample_evenly`.
+    seed : int
+        Of the sample and of t-SNE.
     side : int
         Pixels of a picture on the sheet.
 
@@ -36,16 +41,12 @@ def tsne(
     Path or None
         None where there are fewer than `FEWEST` pictures, or all lie on one point.
     """
-    from sklearn.manifold import TSNE
-
     if unplaceable(embeddings):
         return None
-    chosen = _sample(image_set.labels, most, seed)
+    chosen = sample_evenly(image_set.labels, max_pictures, seed)
     if unplaceable(embeddings[chosen], fewest=1):
         return None
-    perplexity = min(20.0, max(2.0, (len(chosen) - 1) / 4))
-    places = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(embeddings[chosen])
-    places = (places - places.min(axis=0)) / np.maximum(np.ptp(places, axis=0), 1e-9)
+    places = unit_square(neighbour_map(embeddings[chosen], seed))
     figure, axis = plt.subplots(figsize=(11, 11))
     colours = plt.get_cmap("hsv")(np.linspace(0, 0.95, len(image_set.class_names)))
     for place, index in zip(places, chosen):
@@ -58,9 +59,44 @@ def tsne(
     return write(figure, path)
 
 
+def neighbour_map(vectors: np.ndarray, seed: int = 0, max_perplexity: float = 20.0) -> np.ndarray:
+    """Coordinates in the plane by t-SNE (van der Maaten and Hinton 2008).
+
+    Parameters
+    ----------
+    vectors : (n, d) array
+        Such that `unplaceable` has nothing against them.
+    seed : int
+    max_perplexity : float
+        Effective number of neighbours of a row; a third of the others where these are few.
+
+    Returns
+    -------
+    (n, 2) float32
+    """
+    from sklearn.manifold import TSNE
+
+    vectors = np.asarray(vectors, np.float32)
+    perplexity = min(max_perplexity, max(1.0, (len(vectors) - 1) / 3))
+    init = "pca" if vectors.shape[1] > 1 else "random"
+    return TSNE(perplexity=perplexity, init=init, random_state=seed).fit_transform(vectors)
+
+
 def unplaceable(vectors: np.ndarray, fewest: int = FEWEST) -> str:
-    """Why t-SNE cannot place the rows, of which scikit-learn's would end the process; "" where it can."""
-    vectors = np.asarray(vectors, np.float32)  # what it reckons with
+    """Why t-SNE cannot place vectors, on which scikit-learn's would end the process.
+
+    Parameters
+    ----------
+    vectors : (n, d) array
+    fewest : int
+        How many there must be.
+
+    Returns
+    -------
+    str
+        Empty where it can.
+    """
+    vectors = np.asarray(vectors, np.float32)  # the type that it computes in
     if len(vectors) < fewest:
         return f"{len(vectors)} are too few, {fewest} are needed"
     if not np.isfinite(vectors).all():
@@ -68,28 +104,57 @@ def unplaceable(vectors: np.ndarray, fewest: int = FEWEST) -> str:
     return "" if np.ptp(vectors, axis=0).max() > FLAT else "all lie on one point"
 
 
-def _sample(labels: np.ndarray, most: int, seed: int) -> np.ndarray:
-    """Indices of pictures of random classes, `most` in all at the most.
+def unit_square(places: np.ndarray) -> np.ndarray:
+    """Coordinates (n, 2) moved and scaled into 0..1, each axis by itself."""
+    return (places - places.min(axis=0)) / np.maximum(np.ptp(places, axis=0), 1e-9)
+
+
+def sample_evenly(labels: np.ndarray, max_pictures: int, seed: int) -> np.ndarray:
+    """Indices of pictures of random classes: all of a class where classes are small, else equally many of each.
 
     No class takes so many that fewer than `CLASSES_SHOWN` (or all there are) could be shown.
+
+    Parameters
+    ----------
+    labels : (n,) int array
+    max_pictures : int
+        In all.
+    seed : int
+
+    Returns
+    -------
+    (m,) int array
     """
     rng = np.random.default_rng(seed)
     classes = rng.permutation(np.unique(labels))
-    each = max(1, most // min(len(classes), CLASSES_SHOWN))
+    each = max(1, max_pictures // min(len(classes), CLASSES_SHOWN))
     chosen: list[int] = []
     for label in classes:
         members = np.flatnonzero(labels == label)
-        part = members if len(members) <= each else np.sort(rng.choice(members, each, replace=False))
-        if len(chosen) + len(part) > most:
+        own = members if len(members) <= each else np.sort(rng.choice(members, each, replace=False))
+        if len(chosen) + len(own) > max_pictures:
             break
-        chosen += part.tolist()
+        chosen += own.tolist()
     return np.array(chosen)
 
 
 def principal(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The two directions of largest variance (d, 2), and the share of the variance each explains."""
+    """The two directions of largest variance.
+
+    Parameters
+    ----------
+    vectors : (n, d) array
+
+    Returns
+    -------
+    axes : (d, 2) array
+        Of length one.
+    fractions : (2,) array
+        Of the variance that each explains, 0..1; 0 where all vectors are equal.
+    """
     _, size, rows = np.linalg.svd(vectors - vectors.mean(axis=0), full_matrices=False)
-    return rows[:2].T, (size**2 / (size**2).sum())[:2]
+    total = (size**2).sum()
+    return rows[:2].T, (size**2 / (total if total else 1))[:2]
 
 
 def pca(
@@ -106,24 +171,69 @@ def pca(
     ----------
     embeddings : (n, d) array
     labels : (n,) int array
-        Places in `names`.
+        Indices in `names`.
+    names : sequence of str
+        Of the classes.
+    path : path
     anchors : (len(names), d) array, optional
         One vector a class, such as its word's: shown as a triangle in the class's colour. Together they count as much
         as all embeddings do in what the directions are, or few and scattered pictures would hide how they lie.
+    title : str
+
+    Returns
+    -------
+    Path
     """
     from common.metrics import unit
 
     vectors, anchors = unit(embeddings), None if anchors is None else unit(anchors)
-    centre, axes, shares = _plane(vectors, anchors)
+    centre, axes, fractions = _plane(vectors, anchors)
     anchors = None if anchors is None else (anchors - centre) @ axes
-    return write(_scatter((vectors - centre) @ axes, labels, names, anchors, title, shares), path)
+    return write(_scatter((vectors - centre) @ axes, labels, names, anchors, title, fractions), path)
 
 
 def _plane(vectors: np.ndarray, anchors: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The centre, the two directions of largest variance (d, 2), and the share of the variance each explains."""
+    """The centre, the two directions of largest variance (d, 2), and the fraction of the variance each explains."""
     if anchors is not None:
         vectors = np.concatenate([vectors, np.repeat(anchors, -(-len(vectors) // len(anchors)), axis=0)])
     return vectors.mean(axis=0), *principal(vectors)
+
+
+def film(
+    frames: Sequence[np.ndarray],
+    draw: Callable[[np.ndarray, int, tuple], np.ndarray],
+    path,
+    plane: tuple[np.ndarray, np.ndarray],
+    fixed: np.ndarray | None = None,
+    pause: int = 250,
+    last: int = 2000,
+) -> Path:
+    """Vectors through training as a GIF, all frames in one plane and one window.
+
+    Parameters
+    ----------
+    frames : sequence of (n, d) arrays
+        The same things, an epoch each.
+    draw : callable (places, number, limits) -> (H, W, 3) uint8
+        Draws frame `number` of the things at `places` (n, 2); `limits` are the smallest and the largest coordinates,
+        two (2,) arrays, that occur in any frame.
+    path : path
+    plane : (d,) and (d, 2) arrays
+        Origin and axes.
+    fixed : (m, 2) array, optional
+        Places that must lie within the limits too.
+    pause, last : int
+        Milliseconds that a frame is shown, and the last one.
+
+    Returns
+    -------
+    Path
+    """
+    origin, axes = plane
+    places = [(frame - origin) @ axes for frame in frames]
+    every = np.concatenate(places if fixed is None else [*places, fixed])
+    limits = every.min(axis=0), every.max(axis=0)
+    return gif([draw(at, number, limits) for number, at in enumerate(places)], path, pause, last)
 
 
 def pca_film(
@@ -143,26 +253,35 @@ def pca_film(
     ----------
     frames : sequence of (n, d) arrays
         The same pictures, an epoch each.
+    labels, names, anchors
+        As in `pca`.
+    path : path
     titles : sequence of str, optional
         One for each frame.
     pause : int
         Milliseconds of a frame.
+
+    Returns
+    -------
+    Path
     """
     from common.metrics import unit
 
     frames, anchors = [unit(frame) for frame in frames], None if anchors is None else unit(anchors)
-    centre, axes, shares = _plane(frames[-1], anchors)
-    places = [(frame - centre) @ axes for frame in frames]
+    centre, axes, fractions = _plane(frames[-1], anchors)
     anchors = None if anchors is None else (anchors - centre) @ axes
-    every = np.concatenate(places if anchors is None else [*places, anchors])
-    margin = 0.06 * np.ptp(every, axis=0) + 1e-9
-    limits = every.min(axis=0) - margin, every.max(axis=0) + margin
     titles = titles or [f"epoch {number}" for number in range(1, len(frames) + 1)]
-    drawn = [canvas(_scatter(at, labels, names, anchors, text, shares, limits)) for at, text in zip(places, titles)]
-    return gif(drawn, path, pause, last=3 * pause)
+
+    def draw(places, number, limits):
+        low, high = limits
+        margin = 0.06 * (high - low) + 1e-9
+        window = low - margin, high + margin
+        return canvas(_scatter(places, labels, names, anchors, titles[number], fractions, window))
+
+    return film(frames, draw, path, (centre, axes), anchors, pause, 3 * pause)
 
 
-def _scatter(places, labels, names, anchors, title, shares, limits=None):
+def _scatter(places, labels, names, anchors, title, fractions, limits=None):
     """A figure of `places` (n, 2) coloured by class, and the classes' `anchors` (classes, 2) as triangles."""
     figure, axis = plt.subplots(figsize=(7.5, 5.5), layout="constrained")
     size = 14 if len(places) > 100 else 45
@@ -173,7 +292,7 @@ def _scatter(places, labels, names, anchors, title, shares, limits=None):
         )
         if anchors is not None:
             axis.scatter(*anchors[label], s=150, marker="^", color=colour, edgecolors="black", zorder=3)
-    first, second = 100 * shares
+    first, second = 100 * fractions
     axis.set(xlabel=f"first direction ({first:.0f} %)", ylabel=f"second ({second:.0f} %)", title=title)
     if limits is not None:
         (left, bottom), (right, top) = limits

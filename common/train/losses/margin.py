@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import mxnet as mx
-from mxnet.gluon import HybridBlock
+
+from common.train.losses.base import Loss, distance
 
 
-class MarginLoss(HybridBlock):
+class MarginLoss(Loss):
     r"""Margin based loss with a learned boundary per class (Wu et al. 2017, section 4.1).
 
     With :math:`D_{ap}, D_{an}` the Euclidean distances of an anchor to a positive and to a negative, the margin
@@ -21,23 +22,31 @@ class MarginLoss(HybridBlock):
 
     Parameters
     ----------
-    margin : float
-        :math:`\alpha`.
-    nu : float
-        :math:`\nu`, weight of the regularisation of the boundaries.
     classes : int
         Number of training classes.
+    margin : float
+        :math:`\alpha`, a distance.
     beta : float
-        The boundary's initial value for every class.
+        The boundary's initial value for every class, a distance.
+    nu : float
+        :math:`\nu`, weight of the regularisation of the boundaries.
     learn_beta : bool
         False keeps every boundary at `beta`.
 
+    Attributes
+    ----------
+    beta : gluon.Parameter
+        (classes,). Learned at a rate of its own: its gradients are of another size than a network's.
+
     References
     ----------
-    C.-Y. Wu, R. Manmatha, A. Smola, P. Krahenbuhl: Sampling Matters in Deep Embedding Learning. ICCV 2017.
+    C.-Y. Wu, R. Manmatha, A. Smola, P. Krahenbuhl: Sampling Matters in Deep Embedding Learning. ICCV 2017. The
+    defaults are those of its section 5.
     """
 
-    def __init__(self, margin: float, nu: float, classes: int, beta: float = 1.2, learn_beta: bool = True):
+    def __init__(
+        self, classes: int, margin: float = 0.2, beta: float = 1.2, nu: float = 0.0, learn_beta: bool = True
+    ):
         super().__init__()
         self.margin, self.nu, self.classes = margin, nu, classes
         with self.name_scope():
@@ -45,15 +54,9 @@ class MarginLoss(HybridBlock):
                 "beta", shape=(classes,), init=mx.init.Constant(beta), grad_req="write" if learn_beta else "null"
             )
 
-    def hybrid_forward(self, F, embeddings, labels, anchors, positives, negatives, beta):
-        """The loss, shape (1,).
-
-        Parameters
-        ----------
-        embeddings : (n, d)
-        labels : (n,) class of each, 0 .. classes - 1
-        anchors, positives, negatives : (p,) rows of `embeddings`
-        """
+    def hybrid_forward(self, F, embeddings, labels, pairs, beta):
+        """The loss, shape (1,), of `pairs` (anchors, positives, negatives), (p,) rows of `embeddings` each."""
+        anchors, positives, negatives = pairs
         anchor = F.take(embeddings, anchors)
         d_ap = distance(F, anchor, F.take(embeddings, positives))
         d_an = distance(F, anchor, F.take(embeddings, negatives))
@@ -65,8 +68,3 @@ class MarginLoss(HybridBlock):
         if self.nu:
             total = total + self.nu * F.sum(boundary) * (active > 0)
         return total / F.maximum(active, F.ones_like(active))
-
-
-def distance(F, a, b):
-    """Euclidean distance of the rows of two (p, d) arrays: (p,). Its gradient is finite where they coincide."""
-    return F.sqrt(F.sum(F.square(a - b), axis=1) + 1e-8)

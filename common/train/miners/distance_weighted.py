@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from mxnet.gluon import HybridBlock
+from common.train.miners.base import Miner
 
 
-class DistanceWeightedMiner(HybridBlock):
+class DistanceWeightedMiner(Miner):
     r"""Distance weighted sampling of negatives (Wu et al. 2017, section 4.2).
 
     On the unit sphere in `d` dimensions the distances of random pairs crowd around :math:`\sqrt 2`; their density is
@@ -58,13 +58,26 @@ class DistanceWeightedMiner(HybridBlock):
         number = F.contrib.arange_like(negatives.astype("float32"), axis=0)
         anchors = F.floor(number / slots)
         slot = number - anchors * slots
-        first = F.floor(anchors / self.batch_k) * self.batch_k  # of the anchor's class
-        place = anchors - first + 1 + slot
-        positives = first + place - F.floor(place / self.batch_k) * self.batch_k
+        first = F.floor(anchors / self.batch_k) * self.batch_k  # row of the anchor's class
+        offset = anchors - first + 1 + slot
+        positives = first + offset - F.floor(offset / self.batch_k) * self.batch_k
         return anchors.astype("int32"), positives.astype("int32"), negatives.astype("int32")
 
     def weights(self, F, embeddings, labels):
-        """The probability of each sample (column) as the negative of each anchor (row): (n, n), rows sum to one."""
+        """The probability of each embedding (column) to be drawn as the negative of each anchor (row).
+
+        Parameters
+        ----------
+        F : module
+            `mxnet.nd` or `mxnet.sym`.
+        embeddings : (n, d) unit vectors
+        labels : (n,) class of each
+
+        Returns
+        -------
+        (n, n)
+            Rows sum to one.
+        """
         d = float(self.embed_dim)
         squared = 2 - 2 * F.dot(embeddings, embeddings, transpose_b=True)
         distance = F.sqrt(F.clip(squared, self.cutoff**2, 4.0))

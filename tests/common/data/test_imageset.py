@@ -35,7 +35,7 @@ def files(tmp_path):
 
 def test_pictures_are_cut_to_their_boxes(files):
     assert [files.read(i).shape for i in range(2)] == [(20, 30, 3), (4, 6, 3)]
-    assert files.read(3, least=2).shape == (4, 6, 3)  # a box is of the picture as it is
+    assert files.read(3, min_side=2).shape == (4, 6, 3)  # a box is of the picture as it is
     for threads in (1, 3):
         array = files.array(8, threads)
         assert array.shape == (6, 8, 8, 3) and array.dtype == np.uint8
@@ -46,7 +46,7 @@ def test_an_array_is_its_own_reading():
     pixels = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), np.uint8)
     held = ImageSet(pixels, np.arange(4), list("abcd"))
     assert held.in_memory and held.array(8) is pixels and held.array(4).shape == (4, 4, 4, 3)
-    np.testing.assert_array_equal(held.read(2, least=1), pixels[2])
+    np.testing.assert_array_equal(held.read(2, min_side=1), pixels[2])
 
 
 @pytest.mark.parametrize("chosen", [[4, 1], np.array([False, True, False, False, True, False])])

@@ -92,7 +92,7 @@ def test_weights_rounded_to_eight_bits_keep_their_products(groups):
     np.testing.assert_allclose(moments.mean, inputs.mean(axis=0))
     for group, covariance in enumerate(moments.covariance):
         np.testing.assert_allclose(covariance, np.cov(inputs[:, group].T, bias=True), atol=1e-9)
-    rounded = int8.rounded(weight, moments.covariance)
+    rounded = int8.gptq(weight, moments.covariance)
     step = np.abs(weight).max(axis=2, keepdims=True) / 127
     np.testing.assert_allclose(rounded / step, np.round(rounded / step), atol=1e-3)
     np.testing.assert_allclose(np.abs(rounded).max(axis=2), np.abs(weight).max(axis=2))

@@ -16,7 +16,7 @@ def test_confusion_counts():
 def test_hits_and_ties():
     scores = np.array([[3.0, 2, 1], [1, 1, 1], [0, 1, 2]])
     assert metrics.accuracy_at_k(scores, [0, 0, 1], (1, 2, 3)) == pytest.approx(
-        {"hit@1": 1 / 3, "hit@2": 2 / 3, "hit@3": 1}
+        {"accuracy": 1 / 3, "accuracy@2": 2 / 3, "accuracy@3": 1}
     )
 
 
@@ -33,8 +33,8 @@ def test_zero_shot_figures():
     ])  # fmt: skip
     figures = metrics.zero_shot(scores, np.arange(4), np.array([True, True, False, False]), ks=(1, 2))
     assert figures == pytest.approx({
-        "zero_shot": 1, "zero_shot_hit@1": 1, "zero_shot_hit@2": 1, "generalised_hit@1": 0.5, "generalised_hit@2": 1,
-        "seen": 0.5, "unseen": 0.5, "harmonic": 0.5,
+        "zero_shot": 1, "zero_shot_accuracy": 1, "zero_shot_accuracy@2": 1, "generalised_accuracy": 0.5,
+        "generalised_accuracy@2": 1, "seen": 0.5, "unseen": 0.5, "harmonic": 0.5,
     })  # fmt: skip
     assert metrics.harmonic_mean(0, 0) == 0 and metrics.harmonic_mean(0.8, 0.2) == pytest.approx(0.32)
     assert set(metrics.zero_shot(scores[:2], np.arange(2), np.ones(4, bool))) == {"seen"}

@@ -11,7 +11,7 @@ from common.data.sets import ImageSet
 from common.files import disk
 from common.files.errors import UserError
 from common.show import plots
-from common.show.plots import maps, sheets
+from common.show.plots import sheets
 
 NAMES = ["plain", "Ωμέγα é Ж", "emoji 😀 漢字", "$x_1$ and a name far too long to be written in full", "l"]
 
@@ -82,7 +82,7 @@ def test_maps(tmp_path, image_set, rng):
 ])  # fmt: skip
 def test_the_map_shows_many_classes_evenly(sizes, most, shown):
     labels = np.random.default_rng(1).permutation(np.repeat(np.arange(len(sizes)), sizes))
-    chosen = maps._sample(labels, most, seed=2)
+    chosen = plots.sample_evenly(labels, most, seed=2)
     assert len(np.unique(chosen)) == len(chosen) <= most
     counts = np.bincount(labels[chosen])
     assert sorted(counts[counts > 0].tolist()) == sorted(shown)
@@ -130,6 +130,12 @@ def test_principal_directions_are_those_of_the_covariance(rng):
     values, directions = np.linalg.eigh(np.cov(vectors.T))
     np.testing.assert_allclose(np.abs(axes.T @ directions[:, [-1, -2]]), np.eye(2), atol=1e-9)
     np.testing.assert_allclose(shares, values[[-1, -2]] / values.sum())
+
+
+def test_equal_vectors_have_no_direction_that_explains_something(tmp_path):
+    axes, shares = plots.principal(np.ones((6, 4)))
+    assert shares.tolist() == [0, 0] and np.isfinite(axes).all()
+    drawn(plots.pca(np.ones((6, 4)), np.arange(6) % 2, ["a", "b"], tmp_path / "pca.png"))
 
 
 def test_cosines_and_their_tree(tmp_path, rng):

@@ -18,9 +18,10 @@ from common import devices
 from common.data.loader import Batch
 from common.data.samplers import ClassBalanced
 from common.run import Run
-from common.train import optimizer, schedule, trainer
+from common.train import optimizer, schedule
 from common.train.losses import MarginLoss
 from common.train.miners import DistanceWeightedMiner
+from common.train.session import Session
 
 folder, resume = Path(sys.argv[1]), "--resume" in sys.argv
 contexts = [mx.cpu(0), mx.cpu(1)]
@@ -38,46 +39,43 @@ net.add(
 )
 net.initialize(mx.init.Xavier(), ctx=contexts)
 net.hybridize(static_alloc=True, static_shape=True)
-loss, miner = MarginLoss(0.2, 0.01, 10), DistanceWeightedMiner(6, 3)
+loss, miner = MarginLoss(10, nu=0.01), DistanceWeightedMiner(6, 3)
 loss.initialize(ctx=contexts)
 options = [(net.collect_params(), "adam", {"learning_rate": 0.01}), (loss.collect_params(), "sgd", {"momentum": 0.9})]
 updater = optimizer.trainer(options)
 
 
-def batches(epoch, first):
-    for number, indices in list(enumerate(sampler.epoch(epoch)))[first:]:
-        time.sleep(0.02)  # long enough for a kill to fall inside an epoch
-        yield Batch(features[indices], labels[indices], indices, number)
+class Slow:
+    """Takes long enough for a kill to fall inside an epoch."""
+
+    def __len__(self):
+        return 12
+
+    def epoch(self, epoch, start):
+        for number, indices in list(enumerate(sampler.epoch(epoch)))[start:]:
+            time.sleep(0.02)
+            yield Batch(features[indices], labels[indices], indices, number)
 
 
-def step(batch):
-    losses = []
-    with autograd.record():
-        for x, y in zip(devices.split(batch.images, contexts), devices.split(batch.labels, contexts)):
-            embeddings = net(x)
-            with autograd.pause():
-                pairs = miner(embeddings, y)
-            losses.append(loss(embeddings, y, *pairs))
-    autograd.backward(losses)
-    updater.step(len(batch.labels))
-    return {"loss": losses}
-
-
-run = Run(folder, argparse.Namespace(), resume)
-trainer.fit(
-    run,
-    epochs=6,
-    batches=batches,
-    batches_per_epoch=12,
-    step=step,
-    blocks={"net": net, "loss": loss},
-    trainers={"trainer": updater},
-    start_epoch=lambda epoch: updater.optimizer.scale_rates(schedule.step_factor(epoch, [2, 4], 0.5)),
-    log_interval=3,
-    checkpoint_batches=2,
-    seed=3,
-)
 blocks = {"net": net, "loss": loss}
+session = Session(
+    Run(folder, argparse.Namespace(), resume), blocks=blocks, trainers={"trainer": updater}, log_interval=3,
+    checkpoint_batches=2, seed=3,
+)  # fmt: skip
+for epoch in session.epochs(6):
+    updater.optimizer.scale_rates(schedule.step_factor(epoch, [2, 4], 0.5))
+    for batch in session.batches(Slow(), epoch):
+        losses = []
+        with autograd.record():
+            for x, y in zip(devices.split(batch.images, contexts), devices.split(batch.labels, contexts)):
+                embeddings = net(x)
+                with autograd.pause():
+                    pairs = miner(embeddings, y)
+                losses.append(loss(embeddings, y, pairs))
+        autograd.backward(losses)
+        updater.step(len(batch.labels))
+        session.add(loss=losses)
+    session.close_epoch()
 arrays = {
     f"{block}/{name}/{device}": array.asnumpy()
     for block in blocks

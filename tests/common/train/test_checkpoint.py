@@ -17,7 +17,7 @@ from mxnet import autograd, gluon
 from common import cli
 from common.files.errors import UserError
 from common.files.paths import REPO
-from common.train import optimizer
+from common.train import checkpoint, optimizer
 from common.train.checkpoint import Checkpoints, agreed, fill, verify
 
 SCRIPT = Path(__file__).with_name("killed_training.py")
@@ -126,8 +126,13 @@ def test_the_best_survives_a_kill_right_after_it_was_written(tmp_path, monkeypat
     net, updater = small([mx.cpu()])
     checkpoints = Checkpoints(tmp_path, {"net": net}, {"t": updater})
     checkpoints.save({"epoch": 1, "batch": 0}, best=True)
+
+    def killed(path):
+        if path == checkpoints.folder:  # flushed once, after the rename
+            raise KeyboardInterrupt
+
     with monkeypatch.context() as patch:
-        patch.setattr(Checkpoints, "_prune", lambda self, newest: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(checkpoint, "flush", killed)
         with pytest.raises(KeyboardInterrupt):
             checkpoints.save({"epoch": 2, "batch": 0}, best=True)
     again = Checkpoints(tmp_path, {"net": net}, {"t": updater})
@@ -231,7 +236,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_checkpoint_before(tmp_path, monk
 
 AGREE = """
 import sys, common, mxnet as mx
-from common import optimizer
+from common.train import optimizer
 from common.train.checkpoint import agreed
 store = mx.kv.create("dist_sync")
 parameter = mx.gluon.Parameter("p", shape=(2,))

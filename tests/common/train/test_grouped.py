@@ -14,7 +14,7 @@ from common.train.grouped import Grouped
 
 ASYNC = """
 import sys, common, mxnet as mx, numpy as np
-from common import optimizer
+from common.train import optimizer
 store = mx.kv.create("dist_async")
 made = []
 for name in ("weight", "slow", "beta"):
@@ -64,7 +64,7 @@ def test_servers_update_by_group_and_follow_the_schedule(tmp_path):
 @pytest.fixture
 def server(monkeypatch):
     """This process as a server: what was unpickled last is in use."""
-    monkeypatch.setattr(Grouped, "_serving", None)
+    monkeypatch.setattr(Grouped, "serving", None)
 
 
 def grouped():

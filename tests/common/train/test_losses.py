@@ -1,11 +1,71 @@
-"""The margin loss against NumPy."""
+"""What all losses share, and the margin loss against NumPy."""
+
+import inspect
 
 import mxnet as mx
 import numpy as np
 import pytest
 from mxnet import autograd
 
-from common.train.losses import MarginLoss
+from common.train import losses
+from common.train.losses import Loss, MarginLoss
+
+ALL = [getattr(losses, name) for name in losses.__all__ if name.endswith("Loss") and name != "Loss"]
+
+
+@pytest.fixture
+def batch():
+    """Three classes of two, in the plane; each embedding anchors the other of its class and one of another."""
+    rng = np.random.default_rng(3)
+    e = mx.nd.array(rng.normal(size=(6, 2)))
+    e.attach_grad()
+    labels = mx.nd.array([0, 0, 1, 1, 2, 2], dtype="int32")
+    pairs = tuple(mx.nd.array(rows, dtype="int32") for rows in (range(6), [1, 0, 3, 2, 5, 4], [2, 4, 0, 5, 1, 3]))
+    return e, labels, pairs
+
+
+def created(kind):
+    """A loss with its defaults; what has none is the number of classes."""
+    signature = inspect.signature(kind).parameters
+    return kind(**{name: 3 for name, p in signature.items() if p.default is inspect.Parameter.empty})
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_every_loss_is_called_alike_and_has_defaults(kind, batch):
+    e, labels, pairs = batch
+    found = []
+    for hybrid in (False, True):
+        loss = created(kind)
+        loss.initialize()
+        loss.hybridize(hybrid)
+        with autograd.record():
+            value = loss(e, labels, pairs if loss.uses_pairs else None)
+        value.backward()
+        assert value.shape in {(1,), (len(e),)}
+        found.append((value.asnumpy(), e.grad.asnumpy()))
+    for plain, hybrid in zip(*found):
+        assert np.isfinite(plain).all()
+        np.testing.assert_allclose(plain, hybrid, rtol=1e-5, atol=1e-6)
+
+
+def test_a_loss_that_uses_pairs_asks_for_them(batch):
+    loss = MarginLoss(3)
+    loss.initialize()
+    with pytest.raises(ValueError, match="MarginLoss needs the pairs"):
+        loss(*batch[:2])
+
+
+@pytest.mark.parametrize("hybrid", [False, True])
+def test_a_loss_without_pairs_leaves_them_aside(batch, hybrid):
+    class Squares(Loss):
+        uses_pairs = False
+
+        def hybrid_forward(self, F, embeddings, labels):
+            return F.sum(F.square(embeddings), axis=1) * F.cast(labels, "float32")
+
+    loss = Squares()
+    loss.hybridize(hybrid)
+    np.testing.assert_array_equal(loss(*batch).asnumpy(), loss(*batch[:2]).asnumpy())
 
 
 def reference(e, labels, a, p, n, beta, margin, nu):
@@ -37,16 +97,16 @@ def test_value_and_gradients_equal_numpy(nu, hybrid):
     e /= np.linalg.norm(e, axis=1, keepdims=True)
     labels = np.repeat([2, 0, 3, 1], 3)
     a, p, n = rng.integers(0, 12, (3, 20))
-    loss = MarginLoss(0.2, nu, classes=4, beta=1.1)
+    loss = MarginLoss(4, beta=1.1, nu=nu)
     loss.initialize()
     loss.beta.set_data(mx.nd.array([0.9, 1.0, 1.1, 1.3]))
     if hybrid:
         loss.hybridize()
     x = mx.nd.array(e)
     x.attach_grad()
-    arrays = [mx.nd.array(v, dtype="int32") for v in (labels, a, p, n)]
+    own, *pairs = (mx.nd.array(v, dtype="int32") for v in (labels, a, p, n))
     with autograd.record():
-        value = loss(x, *arrays)
+        value = loss(x, own, pairs)
     value.backward()
     beta = np.array([0.9, 1.0, 1.1, 1.3])
     expected, grad_e, grad_beta = reference(e.astype(np.float64), labels, a, p, n, beta, 0.2, nu)
@@ -58,21 +118,21 @@ def test_value_and_gradients_equal_numpy(nu, hybrid):
 def test_only_boundaries_of_anchors_are_regularised():
     """Two triplets anchored in class 1 of three: its boundary counts twice, the others do not."""
     e = mx.nd.array([[1, 0], [0, 1], [1, 0], [0.6, 0.8]])
-    loss = MarginLoss(0.2, 0.5, classes=3)
+    loss = MarginLoss(3, nu=0.5)
     loss.initialize()
     loss.beta.set_data(mx.nd.array([5.0, 1.2, 7.0]))
-    plain = MarginLoss(0.2, 0.0, classes=3)
+    plain = MarginLoss(3)
     plain.initialize()
     plain.beta.set_data(loss.beta.data())
-    index = [mx.nd.array(v, dtype="int32") for v in ([1, 1, 0, 2], [0, 1], [1, 0], [2, 3])]
+    labels, *pairs = (mx.nd.array(v, dtype="int32") for v in ([1, 1, 0, 2], [0, 1], [1, 0], [2, 3]))
     with autograd.record():
-        value = loss(e, *index)
+        value = loss(e, labels, pairs)
     value.backward()
     active = 2 + 2  # every distance is on the wrong side
     d = [np.sqrt(2), 0.0, np.sqrt(2), np.sqrt(0.4)]
     terms = [0.2 + d[0] - 1.2, 0.2 + 1.2 - d[1], 0.2 + d[2] - 1.2, 0.2 + 1.2 - d[3]]
     assert value.asscalar() == pytest.approx((sum(terms) + 0.5 * 2 * 1.2) / active, abs=1e-4)
-    assert (value - plain(e, *index)).asscalar() == pytest.approx(0.5 * 2 * 1.2 / active, rel=1e-5)
+    assert (value - plain(e, labels, pairs)).asscalar() == pytest.approx(0.5 * 2 * 1.2 / active, rel=1e-5)
     np.testing.assert_allclose(loss.beta.grad().asnumpy(), [0, 0.5 * 2 / active, 0], atol=1e-6)
 
 
@@ -80,16 +140,16 @@ def test_only_boundaries_of_anchors_are_regularised():
 def test_no_active_pair_gives_zero_and_finite_gradients(nu):
     e = mx.nd.array([[1, 0], [1, 0], [-1, 0], [-1, 0]])
     e.attach_grad()
-    loss = MarginLoss(0.2, nu, classes=2, beta=1.0)
+    loss = MarginLoss(2, beta=1.0, nu=nu)
     loss.initialize()
-    index = [mx.nd.array(v, dtype="int32") for v in ([0, 0, 1, 1], [0, 2], [1, 3], [2, 0])]
+    labels, *pairs = (mx.nd.array(v, dtype="int32") for v in ([0, 0, 1, 1], [0, 2], [1, 3], [2, 0]))
     with autograd.record():
-        value = loss(e, *index)
+        value = loss(e, labels, pairs)
     value.backward()
     assert value.asscalar() == 0
     assert np.all(e.grad.asnumpy() == 0)
 
 
 def test_fixed_boundary_takes_no_gradient():
-    loss = MarginLoss(0.2, 0.0, classes=3, learn_beta=False)
+    loss = MarginLoss(3, learn_beta=False)
     assert loss.beta.grad_req == "null"

@@ -95,8 +95,8 @@ def test_held_back_pictures_are_looked_for_among_the_training_pictures(tmp_path)
     mean = train_rows.mean(axis=0)
     near = metrics.unit(test_rows - mean) @ metrics.unit(train_rows - mean).T
     right = np.mean(parts.train.labels[near.argmax(axis=1)] == parts.test.labels)
-    assert right > 0.5 and figures["raw pixels_recall@1"] == pytest.approx(right)
-    alone = evaluation.figures(test_rows, parts.test.labels)
+    assert right > 0.5 and figures["raw_pixels_recall@1"] == pytest.approx(right)
+    alone = evaluation.retrieval(test_rows, parts.test.labels)
     assert alone["recall@1"] == 0 and np.isnan(alone["map@r"])  # what was printed before
 
 
@@ -133,13 +133,13 @@ def test_validation_is_held_out_where_there_is_enough(tmp_path, classes, each, p
 @pytest.mark.parametrize("share", ["0.3", "0"])
 def test_the_best_epoch_is_chosen_on_validation_and_the_test_pictures_asked_once(tmp_path, monkeypatch, share):
     asked = []
-    real = evaluation.figures
+    real = evaluation.retrieval
 
     def counted(embeddings, labels, *gallery):
         asked.append(len(labels))
         return real(embeddings, labels, *gallery)
 
-    monkeypatch.setattr(evaluation, "figures", counted)
+    monkeypatch.setattr(evaluation, "retrieval", counted)
     root = folder(tmp_path / "pictures", 16, 3)
     figures, log, run = trained(root, tmp_path, "--validation-share", share, "--no-plots")
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -151,12 +151,13 @@ def test_the_best_epoch_is_chosen_on_validation_and_the_test_pictures_asked_once
     assert figures["epoch"] == 1 + int(values[1] > values[0]) and figures[key] == max(values)
     assert ("recall@1" in epochs[1]) == (share == "0")
     assert ("best on 2 classes held out" if share == "0.3" else "choice on test data") in log
+    from common.backbones.features import encode
     from examples.embedding_learning import model  # the figures are those of the parameters that are kept
 
     parts = data.load(flags(root, "--validation-share", share))
     net, _ = model.load(run / "margin_loss_model.params")
     still = data.Eval(SIZE, SIZE)
-    vectors = data.embed(net, data.in_order(parts.test, still, 0)(), None)
+    vectors = encode(net, data.in_order(parts.test, still, 0).epoch())
     assert real(vectors, parts.test.labels)["recall@1"] == pytest.approx(figures["recall@1"])
 
 

@@ -19,9 +19,9 @@ from common.data.loader import Loader
 from common.data.samplers import ClassBalanced
 from common.data.sets import glyphs
 from common.files.paths import REPO
-from common.train import trainer
 from common.train.losses import MarginLoss
 from common.train.miners import DistanceWeightedMiner
+from common.train.session import seed_everything
 from examples.embedding_learning import data, model, train
 
 SCRIPT = REPO / "examples" / "embedding_learning" / "train.py"
@@ -78,7 +78,7 @@ class InTurn:
             net = model.EmbeddingNet(backbones.create(args.model, size=SIZE), args.embed_dim)
             mx.random.seed(args.seed)
             net.initialize(mx.init.Xavier(magnitude=2))
-            loss = MarginLoss(args.margin, args.nu, len(train_set.class_names), args.beta)
+            loss = MarginLoss(len(train_set.class_names), args.margin, args.beta, args.nu)
             loss.initialize()
             self.replicas.append((net, loss))
         self.miner = DistanceWeightedMiner(args.embed_dim, args.batch_k)
@@ -100,7 +100,7 @@ class InTurn:
     def steps(self):
         """Run the epoch; after each batch give both replicas' values."""
         for batch in self.loader.epoch(0):
-            trainer.seed_everything(self.args.seed, 0, batch.number, 0)
+            seed_everything(self.args.seed, 0, batch.number, 0)
             halves = zip(self.replicas, np.split(batch.images, 2), np.split(batch.labels, 2))
             for (net, loss), x, y in halves:
                 x, y = mx.nd.array(x, dtype="uint8"), mx.nd.array(y, dtype="int32")
@@ -108,7 +108,7 @@ class InTurn:
                     embeddings = net(x)
                     with autograd.pause():
                         pairs = self.miner(embeddings, y)
-                    value = loss(embeddings, y, *pairs)
+                    value = loss(embeddings, y, pairs)
                 value.backward()
             first, second = self.parameters(0), self.parameters(1)
             for name, parameter in first.items():

@@ -136,7 +136,7 @@ def test_a_run_on_few_frozen_features_shows_what_is_stable(frozen, few):
     assert figures["stability_class"] == found["class"] and figures["stability_mean"] == found["mean"]
     assert found["mean"] > 0.7  # of forty pictures
     model = modelfile.load(folder / "model.params")
-    assert model.about["stability"] == found
+    assert model.metadata["stability"] == found
     log = (folder / "log.txt").read_text()
     assert stability.sentence(found) in log and "weight decay 0.0045: vectors of two halves" in log
     called = stability.NAMES[stability.shown(found)]

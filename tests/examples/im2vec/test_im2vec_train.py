@@ -91,14 +91,14 @@ def test_resume_input_output_continues_a_and_leaves_it_untouched(cifar100, first
     run(cifar100, tmp_path / "run", "--classes", "lion", "tiger", "wolf", *flags, "--lr", 1e-9, "--no-plots")
     assert (hashlib.sha256(a.read_bytes()).hexdigest(), a.stat().st_mtime_ns) == before
     old, new = modelfile.load(a), modelfile.load(first / "three" / "lion_tiger_wolf2")
-    assert (old.about["epochs"], new.about["epochs"]) == (2, 4)
+    assert (old.metadata["epochs"], new.metadata["epochs"]) == (2, 4)
     np.testing.assert_allclose(new.objective.class_vectors(), old.objective.class_vectors(), atol=1e-6)
     started = np.load(tmp_path / "run" / "vectors" / "epoch-0000.npy")
     np.testing.assert_array_equal(started, old.objective.class_vectors())
     again = train.parse_args(["--resume", "--run-dir", str(tmp_path / "run"), "--epochs", "3"])
     assert again.resume and again.input == str(first / "three/lion_tiger_wolf") and again.lr == 1e-9
     train.main(again)
-    assert modelfile.load(first / "three" / "lion_tiger_wolf2").about["epochs"] == 5
+    assert modelfile.load(first / "three" / "lion_tiger_wolf2").metadata["epochs"] == 5
 
 
 @pytest.mark.slow
@@ -148,7 +148,7 @@ def test_absent_data_is_fetched_to_the_folder_named(name, tmp_path, monkeypatch)
         asked.append((name, folder))
         raise UserError(f"cannot get it: ./get_data.sh {name} --mirror FOLDER_OR_URL")
 
-    monkeypatch.setattr(data.fetch, "ensure", ensure)
+    monkeypatch.setattr(data.get_data, "ensure", ensure)
     with pytest.raises(UserError, match=f"./get_data.sh {name} .*; --dataset glyphs needs no download"):
         data.load(name, tmp_path / "absent")
     assert asked == [(name, tmp_path / "absent")]
@@ -178,7 +178,7 @@ def test_other_objectives_learn_on_two_devices(cifar100, tmp_path, objective):
     assert json.loads((tmp_path / "metrics.json").read_text())["accuracy"] > 0.5  # chance is 0.2
     model = modelfile.load(tmp_path / "model.params")
     assert model.objective.class_vectors().shape == model.means.shape == (5, 8)
-    assert model.about["group_names"] == ["large_carnivores", "vehicles_1"]
+    assert model.metadata["group_names"] == ["large_carnivores", "vehicles_1"]
     assert model.examples.shape == (5, 32, 32, 3)
 
 
@@ -404,7 +404,7 @@ def test_pretrained_backbone(emoji_folder, tmp_path, monkeypatch, flags):
     pretrained = ["--model", "efficientnet_lite0", "--use-pretrained"]
     train.main(train.parse_args([*chosen, *where, *pretrained, *flags]))
     model = modelfile.load(tmp_path / "model.params")
-    assert model.about["pretrained"] and model.means.shape == (2, 256)
+    assert model.metadata["pretrained"] and model.means.shape == (2, 256)
     from common import backbones
 
     fresh = backbones.create("efficientnet_lite0", "imagenet", size=64)

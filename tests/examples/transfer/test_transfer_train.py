@@ -145,7 +145,7 @@ def test_features_of_a_file(tmp_path, clusters, kind):
 def test_fine_tuning_changes_the_last_block_alone_and_resumes_exactly(folder, tmp_path, capsys):
     fit_folder(folder, tmp_path / "run", "--fine-tune", "--lr", "1e-3")
     figures = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert {"accuracy", "accuracy_before_fine_tuning"} <= set(figures)
+    assert {"accuracy", "before_fine_tuning_accuracy"} <= set(figures)
     mx.random.seed(123)
     plain = backbones.create("conv4")
     plain.initialize(mx.init.MSRAPrelu())

@@ -145,7 +145,7 @@ def test_a_saved_model_comes_back(net, tmp_path, dtype, tolerance):
     card = {"crop": 32, "resize": 36, "keep_aspect": False, "stage": "2a", "classifies": True}
     model.save(net, tmp_path / "m.params", dtype, **card)
     again = model.load(tmp_path / "m.params")
-    assert again.class_names == ["cat", "dog", "ox"] and again.card["resize"] == 36
+    assert again.class_names == ["cat", "dog", "ox"] and again.metadata["resize"] == 36
     for one, other in ((again.embed, net.embed), (again.classify, net.classify)):
         np.testing.assert_allclose(one(PICTURES).asnumpy(), other(PICTURES).asnumpy(), rtol=tolerance, atol=tolerance)
     np.testing.assert_allclose(again.words, net.words, atol=max(tolerance, 1e-7))
@@ -225,7 +225,7 @@ def test_whitened_words_have_no_mean_and_equal_variances(vec):
     np.testing.assert_allclose(np.cov(((every - centre) @ turn).T), np.eye(300), atol=1e-2)
     net = model.attach(model.backbones.create("conv4"), ["a", "b"], ["c"], every[:3], mx.cpu(), space=(centre, turn))
     np.testing.assert_allclose(net.words, unit((every[:3] - centre) @ turn), atol=1e-4)
-    net.card = {"word_vectors": str(file)}
+    net.metadata = {"word_vectors": str(file)}
     np.testing.assert_allclose(words.query(net, "Polar bear"), net.place(every[None, :2].mean(axis=1))[0], atol=1e-5)
     np.testing.assert_array_equal(words.query(net, "B"), net.words[1])  # a class: as it was trained
 

@@ -222,7 +222,7 @@ def test_the_shipped_model_is_small_and_knows_animals_by_their_words():
     queries = np.stack([words.query(net, name) for name in ("water buffalo", "cow", "elephant", "pizza")])  # no file
     nearness = queries @ queries.T
     assert nearness[0, 1] > nearness[0, 3] and nearness[1, 2] > nearness[2, 3]
-    assert {"model", "crop", "resize", "word_vectors", "stage", "figures", "licence"} <= set(net.card)
+    assert {"model", "crop", "resize", "word_vectors", "stage", "metrics", "licence"} <= set(net.metadata)
 
 
 def test_a_resumed_run_may_choose_the_rates_of_stages_to_come(tmp_path):

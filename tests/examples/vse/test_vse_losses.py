@@ -6,6 +6,7 @@ import pytest
 from mxnet import autograd
 
 from examples.vse import model
+from examples.vse.losses import RankingLoss
 
 MARGIN = 0.2
 
@@ -35,7 +36,7 @@ def test_loss_and_gradients_equal_numpy(hardest, measure):
     for array in both:
         array.attach_grad()
     with autograd.record():
-        loss = model.RankingLoss(MARGIN, hardest, measure)(*both)
+        loss = RankingLoss(MARGIN, hardest, measure)(*both)
     loss.backward()
     assert loss.asscalar() == pytest.approx(reference(images, sentences, hardest, measure), rel=1e-5)
     for which, array in enumerate(both):
@@ -52,8 +53,8 @@ def test_loss_and_gradients_equal_numpy(hardest, measure):
 
 def test_loss_is_zero_when_pairs_are_apart():
     far = mx.nd.array(np.eye(5))
-    assert model.RankingLoss(MARGIN)(far, far).asscalar() == 0
-    assert model.RankingLoss(MARGIN, hardest=True)(far[:1], far[:1]).asscalar() == 0  # a pair without a negative
+    assert RankingLoss(MARGIN)(far, far).asscalar() == 0
+    assert RankingLoss(MARGIN, hardest=True)(far[:1], far[:1]).asscalar() == 0  # a pair without a negative
 
 
 @pytest.mark.parametrize("most, factor", [(100.0, 1.0), (2.0, 2 / 13)])

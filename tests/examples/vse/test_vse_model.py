@@ -8,6 +8,7 @@ from mxnet import autograd, gluon
 from common.files.errors import UserError
 from common.text.vocabulary import Vocabulary
 from examples.vse import model, recurrent
+from examples.vse.losses import RankingLoss
 
 WORDS = [f"w{i}" for i in range(8)]
 
@@ -133,7 +134,7 @@ def test_steps_without_waiting_follow_the_gradient():
         images, words = mx.nd.ones((3, 5)), np.array([[2, 3, 4], [5, 3, 2], [0, 0, 0]])
         for _ in range(20):
             with autograd.record():
-                loss = model.RankingLoss(0.9)(*net(images, words))
+                loss = RankingLoss(0.9)(*net(images, words))
             net.backward([loss])
             if wait:
                 mx.nd.waitall()
@@ -153,9 +154,9 @@ def test_order_measure_has_no_negative_numbers():
 def test_a_saved_model_encodes_alike(tmp_path, encoder, bidirectional):
     net = network(encoder, bidirectional)
     net.vocabulary.counts[2] = 17
-    model.save(net, tmp_path / "m.params", figures={"rsum": 1.5})
+    model.save(net, tmp_path / "m.params", metrics={"rsum": 1.5})
     again = model.load(tmp_path / "m.params")
-    assert again.vocabulary.counts[2] == 17 and again.about["figures"] == {"rsum": 1.5}
+    assert again.vocabulary.counts[2] == 17 and again.metadata["metrics"] == {"rsum": 1.5}
     np.testing.assert_array_equal(net.encode_sentences(["w1 w5"]), again.encode_sentences(["w1 w5"]))
     np.testing.assert_array_equal(net.encode_images(np.ones((2, 5))), again.encode_images(np.ones((2, 5))))
     with pytest.raises(UserError, match="takes 5 numbers an image, not 7"):

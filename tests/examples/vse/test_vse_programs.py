@@ -10,6 +10,7 @@ from PIL import Image
 from common import backbones
 from common.files.errors import UserError
 from examples.vse import evaluate, layouts, model, prepare, search, train
+from examples.vse.losses import RankingLoss
 
 SMALL = ["--dim", "24", "--dim_word", "12", "--batch_size", "32", "--max_epochs", "4"]
 SMALL += ["--validFreq", "20", "--dispFreq", "5", "--lrate", "5e-3"]
@@ -43,14 +44,14 @@ def trained(folder, tmp_path_factory):
 def test_training_ranks_far_above_chance(trained):
     figures = json.loads((trained / "metrics.json").read_text())
     assert figures["rsum"] > 350 > 2 * figures["chance_rsum"]
-    assert figures["rsum"] > figures["before training_rsum"] + 100
+    assert figures["rsum"] > figures["before_training_rsum"] + 100
     assert figures["i2t_median_rank"] <= 3 and figures["t2i_median_rank"] <= 4
     rows = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["rsum"] > rows[0].get("rsum", 0)
     page = (trained / "report.html").read_text()
     assert "A sentence and its best pictures" in page and "<script" not in page
     net = model.load(trained / "model.params")
-    assert net.vocabulary.counts[2] > 0 and net.about["figures"]["rsum"] == max(r.get("rsum", 0) for r in rows)
+    assert net.vocabulary.counts[2] > 0 and net.metadata["metrics"]["rsum"] == max(r.get("rsum", 0) for r in rows)
 
 
 def test_evaluate_gives_the_figures_of_training(trained, tmp_path, capsys):
@@ -86,7 +87,7 @@ def test_few_data_make_one_batch_and_a_small_folder_says_what_it_holds(tmp_path,
     assert "f8k, train: 8 pictures, 24 captions (3 a picture)" in text and "f8k, dev: 4 pictures" in text
     assert "--batch_size 32 is more than there is to train on: 8 in a batch" in text
     assert "trained, ties as published: picture to sentence" in text
-    assert model.load(tmp_path / "run" / "model.params").about["dim_image"] == 7
+    assert model.load(tmp_path / "run" / "model.params").metadata["dim_image"] == 7
     with pytest.raises(UserError, match="model.params takes features of 7 numbers, these have 6"):
         for part in ("train", "dev", "test"):
             file = tmp_path / f"f8k_{part}_ims.npy"
@@ -99,7 +100,7 @@ def test_a_training_that_diverges_names_the_flag_of_this_program(folder, tmp_pat
     def infinite(loss, F, images, sentences):
         return (F.sum(images) + F.sum(sentences)) * float("inf")
 
-    monkeypatch.setattr(model.RankingLoss, "hybrid_forward", infinite)
+    monkeypatch.setattr(RankingLoss, "hybrid_forward", infinite)
     with pytest.raises(UserError, match="continue with --resume and a lower --lrate"):
         run(folder, "--run-dir", str(tmp_path / "run"), "--no-plots")
 
@@ -158,7 +159,7 @@ def test_start_words_and_order(folder, trained, tmp_path):
     start = ["--start", str(trained / "model.params"), "--max_epochs", "1", "--no-plots"]
     run(folder, *start, "--run-dir", str(tmp_path / "on"))
     on, before = (json.loads((place / "metrics.json").read_text()) for place in (tmp_path / "on", trained))
-    assert on["before training_rsum"] == pytest.approx(before["rsum"])
+    assert on["before_training_rsum"] == pytest.approx(before["rsum"])
     with pytest.raises(UserError, match="was trained with encoder lstm: say so by --encoder lstm"):
         run(folder, *start, "--encoder", "gru", "--run-dir", str(tmp_path / "other"))
     vectors = tmp_path / "vectors.txt"

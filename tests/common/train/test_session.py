@@ -1,4 +1,4 @@
-"""The training loop: what it logs, keeps and repeats. The network is one line; the batches are numbers."""
+"""The books of a training: what is logged, kept and repeated. The network is one line; the batches are numbers."""
 
 import argparse
 import json
@@ -10,10 +10,12 @@ from mxnet import autograd, gluon
 
 from common.files.errors import UserError
 from common.run import Run
-from common.train import optimizer, trainer
+from common.train import optimizer
 from common.train.checkpoint import Checkpoints
+from common.train.session import Session, seed_everything
 
 PER_EPOCH = 7
+TENTHS = [0.0, 0.1, 0.2]
 
 
 class Stop(Exception):
@@ -23,17 +25,21 @@ class Stop(Exception):
 class Training:
     """Least squares by Adam, with noise from the devices' generator as mining and dropout have it."""
 
-    def __init__(self, folder, resume=False, stop_at=None, poison=None, figures=None, **options):
+    def __init__(self, folder, resume=False, stop_at=None, poison=None, scores=None, **options):
         mx.random.seed(0)
         self.net = gluon.nn.Dense(1, in_units=3)
         self.net.initialize(mx.init.Xavier())
         self.updater = optimizer.trainer([(self.net.collect_params(), "adam", {"learning_rate": 0.05})])
         self.run = Run(folder, argparse.Namespace(), resume)
-        self.stop_at, self.poison, self.figures, self.options = stop_at, poison, figures, options
+        self.stop_at, self.poison, self.scores, self.options = stop_at, poison, scores, options
         self.seen, self.best = [], []
 
-    def batches(self, epoch, first):
-        for number in range(first, PER_EPOCH):
+    def __len__(self):
+        return PER_EPOCH
+
+    def epoch(self, epoch, start):
+        """The loader is the training itself."""
+        for number in range(start, PER_EPOCH):
             if (epoch, number) == self.stop_at:
                 raise Stop
             rng = np.random.default_rng([epoch, number])
@@ -51,14 +57,16 @@ class Training:
         return {"loss": losses, "size": mx.nd.array([float(number)])}
 
     def fit(self, epochs=3):
-        if self.figures:
-            self.options.setdefault("evaluate", lambda epoch: {"score": self.figures[epoch]})
-            self.options.setdefault("monitor", "score")
-        return trainer.fit(
-            self.run, epochs=epochs, batches=self.batches, batches_per_epoch=PER_EPOCH, step=self.step,
-            blocks={"net": self.net}, trainers={"trainer": self.updater}, on_best=self.best.append,
-            **{"log_interval": 3, "seed": 1, **self.options},
+        """The metrics of the best epoch, or without scores of the last."""
+        session = Session(
+            self.run, blocks={"net": self.net}, trainers={"trainer": self.updater},
+            **{"best": "score" if self.scores else None, "log_interval": 3, "seed": 1, **self.options},
         )  # fmt: skip
+        for epoch in session.epochs(epochs):
+            for batch in session.batches(self, epoch):
+                session.add(**self.step(batch))
+            session.close_epoch({"score": (self.scores or TENTHS)[epoch]}, save=self.best.append)
+        return session.metrics
 
     def weights(self):
         return self.net.weight.data().asnumpy()
@@ -68,7 +76,7 @@ class Training:
 
 
 def test_rows_of_log_intervals_and_of_epochs(tmp_path):
-    training = Training(tmp_path / "run", figures=[0.1, 0.2])
+    training = Training(tmp_path / "run", scores=[0.1, 0.2])
     training.fit(2)
     rows = training.rows()
     assert [(row["epoch"], row["batch"]) for row in rows] == [(0, 3), (0, 6), (1, 0), (1, 3), (1, 6), (2, 0)]
@@ -90,13 +98,13 @@ def test_checkpoints_inside_an_epoch_do_not_change_the_rows(tmp_path, every):
 @pytest.mark.parametrize("stop_at", [(0, 0), (0, 1), (0, 5), (1, 0), (1, 3), (2, 6)])
 def test_resumed_in_the_middle_equals_the_undisturbed(tmp_path, stop_at):
     scores = [0.1, 0.3, 0.2]
-    whole = Training(tmp_path / "whole", figures=scores)
+    whole = Training(tmp_path / "whole", scores=scores)
     best = whole.fit()
     folder = tmp_path / "stopped"
-    stopped = Training(folder, stop_at=stop_at, figures=scores, checkpoint_batches=2)
+    stopped = Training(folder, stop_at=stop_at, scores=scores, checkpoint_batches=2)
     with pytest.raises(Stop):
         stopped.fit()
-    again = Training(folder, resume=True, figures=scores, checkpoint_batches=2)
+    again = Training(folder, resume=True, scores=scores, checkpoint_batches=2)
     again.net.initialize(mx.init.Zero(), force_reinit=True)
     if stop_at <= (0, 2):  # before the first checkpoint: from the start, which is the same
         again.net.weight.set_data(Training(tmp_path / "fresh").net.weight.data())
@@ -107,10 +115,9 @@ def test_resumed_in_the_middle_equals_the_undisturbed(tmp_path, stop_at):
     assert again.seen[0] == (stop_at[0], begun)
 
 
-def test_a_finished_run_resumed_returns_its_figures_and_trains_no_more(tmp_path):
-    options = {"evaluate": lambda epoch: {"score": epoch / 10}}
-    assert Training(tmp_path, **options).fit(2) == {"score": 0.1}
-    again = Training(tmp_path, resume=True, **options)
+def test_a_finished_run_resumed_has_its_metrics_and_trains_no_more(tmp_path):
+    assert Training(tmp_path).fit(2) == {"score": 0.1}
+    again = Training(tmp_path, resume=True)
     assert again.fit(2) == {"score": 0.1} and again.seen == []
     assert again.fit(3) == {"score": 0.2} and [b for b in again.seen if b[0] < 2] == []
 
@@ -158,12 +165,12 @@ def test_parameters_that_are_not_finite_are_never_saved(tmp_path, every):
     assert np.isfinite(again.weights()).all()
 
 
-def test_a_figure_that_is_not_finite_is_never_the_best(tmp_path):
+def test_a_metric_that_is_not_finite_is_never_the_best(tmp_path):
     nan = float("nan")
-    training = Training(tmp_path / "some", figures=[nan, 0.2, float("inf"), 0.1])
+    training = Training(tmp_path / "some", scores=[nan, 0.2, float("inf"), 0.1])
     assert training.fit(4) == {"score": 0.2, "epoch": 2}
     assert training.best == [{"score": 0.2}]
-    training = Training(tmp_path / "none", figures=[nan, nan])
+    training = Training(tmp_path / "none", scores=[nan, nan])
     with pytest.raises(UserError, match="score was a number after no epoch: there is no best model"):
         training.fit(2)
     assert training.best == []
@@ -177,17 +184,15 @@ def test_nothing_is_saved_after_a_loss_that_is_not_finite(tmp_path):
     assert Checkpoints(training.run.checkpoints, {}, {}).names() == ["epoch-0000-batch-000002"]
 
 
-@pytest.mark.parametrize(("scores", "patience", "minimise", "epochs", "best"), [
-    ([0.1, 0.3, 0.2, 0.3, 0.9], 2, False, 4, 2),  # as good as the best is not better
-    ([0.1, 0.3, 0.2, 0.4, 0.3], 2, False, 5, 4),
-    ([0.1, 0.3, 0.2, 0.2, 0.9], 0, False, 5, 5),
-    ([5.0, 4.0, 6.0, 3.0, 9.0], 2, True, 5, 4),
-    ([5.0, 6.0, 7.0, 3.0, 9.0], 1, True, 2, 1),
+@pytest.mark.parametrize(("scores", "patience", "epochs", "best"), [
+    ([0.1, 0.3, 0.2, 0.3, 0.9], 2, 4, 2),  # as good as the best is not better
+    ([0.1, 0.3, 0.2, 0.4, 0.3], 2, 5, 4),
+    ([0.1, 0.3, 0.2, 0.2, 0.9], 0, 5, 5),
+    ([-5.0, -6.0, -7.0, -3.0, -9.0], 1, 2, 1),
 ])  # fmt: skip
-def test_patience_and_the_best(tmp_path, scores, patience, minimise, epochs, best):
-    training = Training(tmp_path, figures=scores, patience=patience, minimise=minimise)
-    figures = training.fit(5)
-    assert figures == {"score": scores[best - 1], "epoch": best}
+def test_patience_and_the_best(tmp_path, scores, patience, epochs, best):
+    training = Training(tmp_path, scores=scores, patience=patience)
+    assert training.fit(5) == {"score": scores[best - 1], "epoch": best}
     ended = [row["epoch"] for row in training.rows() if row["batch"] == 0]
     assert ended == list(range(1, epochs + 1))
     assert training.best[-1] == {"score": scores[best - 1]}
@@ -200,15 +205,15 @@ def test_patience_and_the_best(tmp_path, scores, patience, minimise, epochs, bes
 def test_patience_goes_on_counting_after_a_resume(tmp_path):
     scores = [0.5, 0.4, 0.3, 0.2, 0.1]
     with pytest.raises(Stop):
-        Training(tmp_path, figures=scores, patience=3, stop_at=(2, 1)).fit(5)
-    again = Training(tmp_path, resume=True, figures=scores, patience=3)
+        Training(tmp_path, scores=scores, patience=3, stop_at=(2, 1)).fit(5)
+    again = Training(tmp_path, resume=True, scores=scores, patience=3)
     assert again.fit(5) == {"score": 0.5, "epoch": 1}
     assert again.seen[-1] == (3, 6)
 
 
 @pytest.mark.parametrize(("keep_all", "kept"), [(False, [1, 3, 4]), (True, [1, 2, 3, 4])])
 def test_the_best_and_the_newest_checkpoints_are_kept(tmp_path, keep_all, kept):
-    training = Training(tmp_path, figures=[0.9, 0.1, 0.2, 0.3], keep_all=keep_all)
+    training = Training(tmp_path, scores=[0.9, 0.1, 0.2, 0.3], keep_all=keep_all)
     training.fit(4)
     names = Checkpoints(training.run.checkpoints, {}, {}).names()
     assert names == [f"epoch-{epoch:04d}-batch-000000" for epoch in kept]
@@ -216,22 +221,9 @@ def test_the_best_and_the_newest_checkpoints_are_kept(tmp_path, keep_all, kept):
     assert state["best_figures"] == {"score": 0.9, "epoch": 1} and (state["epoch"], state["batch"]) == (1, 0)
 
 
-def test_start_epoch_comes_before_each_epochs_batches(tmp_path):
-    rates = []
-    training = Training(tmp_path)
-
-    def start(epoch):
-        training.updater.optimizer.scale_rates(0.5**epoch)
-        rates.append((len(training.seen), training.updater.optimizer.learning_rate))
-
-    training.options["start_epoch"] = start
-    training.fit()
-    assert rates == [(0, 0.05), (PER_EPOCH, 0.025), (2 * PER_EPOCH, 0.0125)]
-
-
 def test_every_place_in_a_run_has_its_own_random_numbers():
     def draw(*place):
-        trainer.seed_everything(*place)
+        seed_everything(*place)
         return tuple(mx.nd.random.uniform(shape=(4,)).asnumpy())
 
     places = [(s, e, b, r) for s in (1, 2) for e in (0, 1, 2) for b in (0, 1, 50) for r in (0, 1)]

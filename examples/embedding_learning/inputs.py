@@ -1,0 +1,79 @@
+"""What the trained part of the network reads: pictures, or the features that a frozen backbone gave for them once."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from common.backbones.features import encode
+from common.data.loader import Loader
+from examples.embedding_learning import data
+
+
+class Inputs:
+    """The training batches, and the embeddings of every split.
+
+    Parameters
+    ----------
+    net : examples.embedding_learning.model.EmbeddingNet
+    parts : examples.embedding_learning.data.Parts
+    sampler : common.data.samplers.ClassBalanced
+        Of the training pictures.
+    args : argparse.Namespace
+        Of train.py. With ``--backbone-lr 0`` the backbone is frozen: it reads every picture once, before training.
+    size : int
+        Side in pixels of what the network sees.
+    ctx : mx.Context
+        The device that evaluates.
+    rank : int
+        Of this worker.
+
+    Attributes
+    ----------
+    loader
+        Training batches, with the interface of `common.data.loader.Loader`.
+    embed : callable
+        From a batch's ``images`` to embeddings (n, embed_dim): the network, or its head alone.
+    pictures : dict of str to ImageSet
+        ``train``, ``test``, and ``validation`` where there is one.
+    """
+
+    def __init__(self, net, parts: data.Parts, sampler, args, size: int, ctx, rank: int = 0):
+        self.pictures = parts.by_name()
+        self._backbone, self._args, self._size, self._ctx = net.backbone, args, size, ctx
+        self._transform = data.eval_transform(args, size)
+        if args.backbone_lr == 0:
+            self._sets = {name: self._features(name) for name in self.pictures}
+            self.embed, self.loader = net.embed, self._sets["train"].sampled(sampler)
+        else:
+            self._sets, self.embed = self.pictures, net
+            transform = data.train_transform(args, size)
+            self.loader = Loader(parts.train, transform, sampler, args.num_workers, args.seed, rank)
+        self._in_order = {
+            name: data.in_order(split, self._transform, args.num_workers) for name, split in self._sets.items()
+        }
+
+    def _features(self, name: str):
+        return data.read(self._backbone, self.pictures[name], self._transform, self._ctx, self._args.num_workers)
+
+    def embeddings(self, name: str) -> np.ndarray:
+        """Of all pictures of a split by the network as it is now: (n, embed_dim) float32."""
+        return encode(self.embed, self._in_order[name].epoch(), self._ctx)
+
+    def features(self, name: str) -> np.ndarray:
+        """Of all pictures of a split by the backbone: (n, width) float32."""
+        frozen = self._sets is not self.pictures
+        return (self._sets[name] if frozen else self._features(name)).features
+
+    def pixels(self, name: str, gallery: str | None = None) -> np.ndarray:
+        """Of all pictures of a split, less the mean of those of `gallery`: see `data.pixels`."""
+        return data.pixels(self.pictures[name], self._size, self.pictures.get(gallery))
+
+    def metadata(self) -> dict:
+        """What a saved model has to say about its inputs."""
+        return {
+            "dataset": self._args.dataset,
+            "crop": self._size,
+            "resize": self._transform.resize,
+            "keep_aspect": self._args.keep_aspect,
+            "classes": len(self.pictures["train"].class_names),
+        }
