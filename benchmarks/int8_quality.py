@@ -27,8 +27,8 @@ def main():
     args = parser.parse_args()
     import numpy as np
 
+    from common.data.splits import split_stratified
     from examples.transfer import model, outputs
-    from examples.transfer.train import split
 
     (a, names), (b, _) = outputs.load(args.float32), outputs.load(args.int8)
     centre = a.mean(axis=0)
@@ -37,7 +37,7 @@ def main():
     classes, labels = np.unique(names, return_inverse=True)
     found = []
     for seed in range(args.seeds):
-        train, test = split(labels, 0.2, seed)
+        train, test = split_stratified(labels, 0.2, seed)
         row = []
         for vectors in (a, b):
             fitted = model.fit("logistic", vectors[train], labels[train], classes, {})

@@ -25,16 +25,17 @@ def parse_args(argv=None):
 def main(args):
     from examples.vse import layouts, pictures
 
-    about = {"model": args.model, "params": None, "image_size": args.image_size, "dataset": args.data, "int8": False}
-    read = pictures.Reader({**about, "photographs": False})
+    metadata = {"model": args.model, "params": None, "image_size": args.image_size, "dataset": args.data, "int8": False}
+    splits = layouts.load(args.data, args.data_path, args.seed)
+    pictures.read_features(splits, pictures.Reader({**metadata, "photographs": False}))
     out = pathlib.Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
-    for name, part in layouts.load(args.data, args.data_path, read, args.seed).items():
+    for name, split in splits.items():
         np.savez(
-            out / f"{name}.npz", features=part.features, image_labels=part.image_labels,
-            sentence_labels=part.sentence_labels, texts=np.array(part.texts),
+            out / f"{name}.npz", features=split.features, image_labels=split.image_labels,
+            sentence_labels=split.sentence_labels, texts=np.array(split.texts),
         )  # fmt: skip
-        print(f"{name}: {part.features.shape[0]} pictures, {len(part.texts)} sentences")
+        print(f"{name}: {split.features.shape[0]} pictures, {len(split.texts)} sentences")
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def load(folder, part):
     if (folder / f"f8k_{part}_ims.npy").is_file():
         return layouts.kiros(folder, "f8k_", part)
     with np.load(folder / f"{part}.npz", allow_pickle=False) as kept:
-        return data.Part(kept["features"], kept["image_labels"], kept["texts"].tolist(), kept["sentence_labels"])
+        return data.Split(kept["features"], kept["image_labels"], kept["texts"].tolist(), kept["sentence_labels"])
 
 
 class Clock:
@@ -163,9 +163,12 @@ def suite(args, train, test, vocabulary):
     parameters = net.collect_params()
     updater = optimizer.trainer([(parameters, "adam", {"learning_rate": args.lrate})])
     gradients = [p.grad() for p in parameters.values()]
-    batches = data.Batches(train, vocabulary, args.batch_size, args.epochs, args.seed, every=10**9)
+    sentences = data.Sentences(train.texts, vocabulary)
+    sampler = data.PairSampler(
+        train, sentences.lengths, args.batch_size, args.epochs, args.seed, round_batches=10**9
+    )
     clock = Clock()
-    for batch in batches.read(0):
+    for batch in data.PairLoader(train, sentences, sampler).epoch(0):
         with autograd.record():
             hardest = args.loss == "max" and batch.epoch >= args.warmup
             loss = losses[hardest](*net(devices.put(batch.images), batch.words))

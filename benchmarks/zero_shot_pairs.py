@@ -72,7 +72,8 @@ def compare(args, backbone, parts, vectors, space, kvstore):
     import mxnet as mx
 
     from common import metrics
-    from examples.visual_semantic import data, evaluation, model, stages
+    from examples.visual_semantic import data, evaluation, model
+    from examples.visual_semantic.stage import Stage
 
     seen, fit, valid, test = len(parts.seen), parts.train, parts.valid, parts.test
 
@@ -87,11 +88,8 @@ def compare(args, backbone, parts, vectors, space, kvstore):
     net.hybridize(static_alloc=True, static_shape=True)
     reader = data.Reader(backbone, None)
     for name in ("1", "2a"):
-        stage = stages.prepare(name, args, net, parts, reader, [mx.cpu()], kvstore)
-        for epoch in range(stages.settings(args, name)[1]):
-            stage.start_epoch(epoch)
-            for batch in stage.batches(epoch, 0):
-                stage.step(batch)
+        stage = Stage(name, args, net, parts, reader, [mx.cpu()], kvstore, evaluates=False)
+        train.TRAIN[name](args, net, stage)
     logits = [reader.apply(net.classifier, part) for part in (valid, test)]
     rows["ConSE"] = figures(*(evaluation.conse(part, plain[:seen]) for part in logits), plain)
     ours = [reader.apply(net.embed_features, part) for part in (valid, test)]

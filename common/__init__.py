@@ -4,6 +4,8 @@ import os
 
 from common import handover
 
+__version__ = "2.0.0"
+
 handover.from_an_old_interpreter()
 
 # Sums over a different number of threads round differently, so a run is only repeatable bit for bit

@@ -67,9 +67,11 @@ class _SeveralNames(argparse.Action):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.given: dict = {}
+        self.namespace, self.given = None, {}  # the parse that goes on, and what it met
 
     def __call__(self, parser, namespace, values, option_string=None):
+        if self.namespace is not namespace:
+            self.namespace, self.given = namespace, {}
         for name, value in self.given.items():
             if name != option_string and value != values:
                 raise argparse.ArgumentError(self, f"{name} {value} and {option_string} {values}: give one of them")

@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import common
 from common import resume as resuming
 from common.files.disk import plain, write_json, write_text, writing
 from common.files.errors import UserError
@@ -191,6 +192,7 @@ def environment() -> dict:
         except metadata.PackageNotFoundError:
             continue
     return {
+        "version": common.__version__,
         "command": sys.argv,
         "python": platform.python_version(),
         "machine": platform.machine(),

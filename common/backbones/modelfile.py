@@ -23,6 +23,7 @@ import mxnet as mx
 import numpy as np
 from mxnet.gluon import Block
 
+from common.backbones.registry import list_backbones
 from common.files import outside
 from common.files.disk import atomic, plain, save_arrays
 from common.files.errors import UserError, reading
@@ -151,6 +152,18 @@ def is_model(path, key: str, remedy: str) -> bool:
             return True
     sidecar = Path(path).with_suffix(".json")
     return sidecar.is_file() and key in outside.read_json(sidecar, remedy)
+
+
+def check_network(name) -> None:
+    """See that the network that metadata names is one of `common.backbones.list_backbones`.
+
+    Raises
+    ------
+    ValueError
+        It is not.
+    """
+    if name not in list_backbones():
+        raise ValueError(f"no network is called {str(name)[:40]!r}")
 
 
 def fill(block: Block, parameters: Mapping, ctx=None) -> None:

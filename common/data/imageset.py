@@ -210,3 +210,23 @@ class Dataset:
     superclasses: dict[str, str] | None = None
     captions: dict[str, list[str]] | None = None
     protocol: str = "unseen"
+
+
+@dataclasses.dataclass(frozen=True)
+class Whole:
+    """A data set before it is split.
+
+    Attributes
+    ----------
+    images : ImageSet
+        All pictures.
+    superclasses, captions
+        As in `Dataset`.
+    held : int
+        How many domains, the last ones, the protocol ``seen`` holds back; 0: pictures of each class.
+    """
+
+    images: ImageSet
+    superclasses: dict[str, str] | None = None
+    captions: dict[str, list[str]] | None = None
+    held: int = 0

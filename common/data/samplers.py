@@ -23,6 +23,7 @@ class Sequential:
         self.n, self.batch_size = n, batch_size
 
     def __len__(self) -> int:
+        """How many batches an epoch has."""
         return -(-self.n // self.batch_size)
 
     def epoch(self, epoch: int = 0) -> list[np.ndarray]:
@@ -42,7 +43,12 @@ class Shuffled:
         Over all devices of one worker.
     seed : int
     rank, num_workers : int
-        This worker's number and how many there are: each takes its own share of every epoch's order.
+        This worker's number and how many there are: each takes its own samples of every epoch's order.
+
+    Raises
+    ------
+    UserError
+        There are not enough samples for one batch of every worker.
     """
 
     def __init__(self, n: int, batch_size: int, seed: int, rank: int = 0, num_workers: int = 1):
@@ -52,23 +58,34 @@ class Shuffled:
         self.rank, self.num_workers = rank, num_workers
 
     def __len__(self) -> int:
+        """How many batches an epoch has."""
         return self.n // (self.batch_size * self.num_workers)
 
     def epoch(self, epoch: int) -> list[np.ndarray]:
         """The batches of `epoch`: a list of index arrays of `batch_size`."""
         order = np.random.default_rng([self.seed, epoch]).permutation(self.n)
-        share = order[self.rank :: self.num_workers][: len(self) * self.batch_size]
-        return list(share.reshape(len(self), self.batch_size))
+        own = order[self.rank :: self.num_workers][: len(self) * self.batch_size]
+        return list(own.reshape(len(self), self.batch_size))
 
 
 PUBLISHED = 70, 5  # images in a batch and of a class, Wu et al. 2017 as the original example has it
 
 
 def balanced_shape(labels: Sequence[int], batch_size: int | None = None, batch_k: int | None = None) -> tuple[int, int]:
-    """Images in a batch and images per class that `ClassBalanced` can draw from `labels`.
+    """Images in a batch and images per class that `ClassBalanced` can draw.
 
     `PUBLISHED` where the classes allow it. No more images of a class than the largest class has; where fewer than 14
-    classes are there, more of each, so that the batch keeps its size. What is given stays as it is, possible or not.
+    classes are there, more of each, so that the batch keeps its size.
+
+    Parameters
+    ----------
+    labels : (n,) int array
+    batch_size, batch_k : int, optional
+        What is given stays as it is, possible or not.
+
+    Returns
+    -------
+    batch_size, batch_k : int
     """
     counts = np.unique(labels, return_counts=True)[1]
     classes, largest = len(counts), int(counts.max())
@@ -85,11 +102,11 @@ def balanced_shape(labels: Sequence[int], batch_size: int | None = None, batch_k
 
 
 class ClassBalanced:
-    """Batches of ``batch_size / batch_k`` classes with `batch_k` images of each, as embedding losses want them.
+    """Batches of ``batch_size / batch_k`` classes with `batch_k` images of each (Wu et al. 2017, section 5).
 
     The classes come from an endless sequence of shuffled rounds, each round naming every class once, so over a
     training all classes are seen equally often (their counts differ by at most one per worker and device). The
-    images of a class stand side by side: positions ``[i * batch_k, (i + 1) * batch_k)`` of a device's part.
+    images of a class stand side by side: positions ``[i * batch_k, (i + 1) * batch_k)`` of a device's slice.
 
     Parameters
     ----------
@@ -102,14 +119,14 @@ class ClassBalanced:
         Batches that make an epoch.
     seed : int
     devices : int
-        Devices of this worker: a batch is that many parts, one after another, each balanced in itself.
+        Devices of this worker: a batch is that many slices, one after another, each balanced in itself.
     rank, num_workers : int
-        This worker's number and how many there are: the parts of one sequence are dealt out in turn.
+        This worker's number and how many there are: the slices of one sequence are dealt out in turn.
 
     Raises
     ------
     UserError
-        `batch_size` is no multiple of `batch_k`, or there are fewer classes than a part needs.
+        `batch_size` is no multiple of `batch_k`, or there are fewer classes than a slice needs.
     """
 
     def __init__(
@@ -127,12 +144,12 @@ class ClassBalanced:
         order = np.argsort(labels, kind="stable")
         classes, starts = np.unique(labels[order], return_index=True)
         self.members = np.split(order, starts[1:])
-        self.per_part = batch_size // batch_k
+        self.per_device = batch_size // batch_k
         if batch_size % batch_k or batch_k < 2:
             raise UserError(f"--batch-size {batch_size} must be a multiple of --batch-k {batch_k}, and that at least 2")
-        if len(classes) < max(self.per_part, 2) or self.per_part < 2:
+        if len(classes) < max(self.per_device, 2) or self.per_device < 2:
             raise UserError(
-                f"--batch-size {batch_size} with --batch-k {batch_k} needs at least {max(self.per_part, 2)} classes"
+                f"--batch-size {batch_size} with --batch-k {batch_k} needs at least {max(self.per_device, 2)} classes"
                 f" a batch, the training set has {len(classes)}: change the two flags"
             )
         self.batch_k, self.batches, self.seed = batch_k, batches, seed
@@ -141,6 +158,7 @@ class ClassBalanced:
         self._rounds = 0
 
     def __len__(self) -> int:
+        """How many batches an epoch has."""
         return self.batches
 
     def epoch(self, epoch: int) -> list[np.ndarray]:
@@ -149,8 +167,8 @@ class ClassBalanced:
 
     def _batch(self, epoch: int, number: int) -> np.ndarray:
         rng = np.random.default_rng([self.seed, epoch, number, self.rank])
-        first_part = ((epoch * self.batches + number) * self.num_workers + self.rank) * self.devices
-        classes = self._classes(first_part * self.per_part, self.devices * self.per_part)
+        first_slice = ((epoch * self.batches + number) * self.num_workers + self.rank) * self.devices
+        classes = self._classes(first_slice * self.per_device, self.devices * self.per_device)
         return np.concatenate([self._images(c, rng) for c in classes])
 
     def _images(self, label: int, rng: np.random.Generator) -> np.ndarray:
@@ -164,12 +182,12 @@ class ClassBalanced:
         return self._sequence[start : start + count]
 
     def _grow(self) -> None:
-        """Append one shuffled round; a part that straddles two rounds must not name a class twice."""
+        """Append one shuffled round; a slice that straddles two rounds must not name a class twice."""
         order = np.random.default_rng([self.seed, self._rounds]).permutation(len(self.members))
-        begun = len(self._sequence) % self.per_part
+        begun = len(self._sequence) % self.per_device
         if begun:
             taken = np.isin(order, self._sequence[len(self._sequence) - begun :])
-            free = np.flatnonzero(~taken)[: self.per_part - begun]
+            free = np.flatnonzero(~taken)[: self.per_device - begun]
             order = np.concatenate([order[free], np.delete(order, free)])
         self._sequence = np.concatenate([self._sequence, order])
         self._rounds += 1
@@ -178,10 +196,10 @@ class ClassBalanced:
 class LengthBuckets:
     """Batches of sentences of nearly one length, so that a recurrent network reads many of them at every step.
 
-    Sentences are ordered by their length plus a random number up to `spread`, and dealt in this order. So neighbours in
-    length meet in a batch, and others meet in each epoch. Of sentences of one length alone, a ranking loss never learns
-    how their scores compare with those of other lengths. The last batch may be shorter; with fewer than `least`
-    sentences it is dropped for this epoch (a ranking loss learns little from few negatives).
+    Sentences are sorted by length + U(0, `spread`) and dealt in this order, so that batches mix neighbouring lengths
+    anew each epoch: from batches of one length alone a ranking loss never learns how scores compare between lengths.
+    The last batch may be shorter; with fewer than `min_size` sentences it is dropped for this epoch (a ranking loss
+    learns little from few negatives).
 
     Parameters
     ----------
@@ -191,19 +209,20 @@ class LengthBuckets:
     groups : (n,) int array, optional
         What the sentence belongs to (its image): a batch holds at most one sentence of each. None allows all.
     seed : int
-    least : int
+    min_size : int
         The smallest batch.
     spread : float
         In words; 0 orders by length alone.
     """
 
-    def __init__(self, lengths, batch_size: int, groups=None, seed: int = 0, least: int = 2, spread: float = 3.0):
+    def __init__(self, lengths, batch_size: int, groups=None, seed: int = 0, min_size: int = 2, spread: float = 3.0):
         self.lengths, self.batch_size = np.asarray(lengths), batch_size
         self.groups = np.arange(len(self.lengths)) if groups is None else np.asarray(groups)
-        self.seed, self.least, self.spread = seed, min(least, batch_size), spread
+        self.seed, self.min_size, self.spread = seed, min(min_size, batch_size), spread
         self._made: tuple[int, list[np.ndarray]] = (-1, [])
 
     def __len__(self) -> int:
+        """How many batches an epoch has."""
         return len(self.epoch(0))
 
     def epoch(self, epoch: int) -> list[np.ndarray]:
@@ -212,7 +231,7 @@ class LengthBuckets:
             rng = np.random.default_rng([self.seed, epoch])
             order = rng.permutation(len(self.lengths))
             by_length = order[np.argsort(self.lengths[order] + self.spread * rng.random(len(order)), kind="stable")]
-            made = [batch for batch in self._deal(by_length) if len(batch) >= self.least]
+            made = [batch for batch in self._deal(by_length) if len(batch) >= self.min_size]
             self._made = (epoch, [made[i] for i in rng.permutation(len(made))])
         return self._made[1]
 
@@ -222,14 +241,14 @@ class LengthBuckets:
         held: list[set] = []
         first_open = 0
         for index, group in zip(sentences.tolist(), self.groups[sentences].tolist()):
-            place = first_open
-            while place < len(batches) and (len(batches[place]) == self.batch_size or group in held[place]):
-                place += 1
-            if place == len(batches):
+            number = first_open
+            while number < len(batches) and (len(batches[number]) == self.batch_size or group in held[number]):
+                number += 1
+            if number == len(batches):
                 batches.append([])
                 held.append(set())
-            batches[place].append(index)
-            held[place].add(group)
+            batches[number].append(index)
+            held[number].add(group)
             while first_open < len(batches) and len(batches[first_open]) == self.batch_size:
                 first_open += 1
         return [np.array(batch) for batch in batches]

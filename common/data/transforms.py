@@ -1,4 +1,4 @@
-"""What happens to a picture between the disk and the network: sizes and crops, and chance in training.
+"""What happens to a picture between the disk and the network: sizes and crops, and random changes in training.
 
 A transform is called with one picture (H, W, 3) uint8 and a random generator, and gives (S, S, 3) uint8. `batch`
 does the same to an array of pictures of one size at once. Normalisation is not here: it is the network's first layer.
@@ -33,7 +33,7 @@ class Eval:
         return images.short_size(picture, self.resize) if self.keep_aspect else (self.resize, self.resize)
 
     def sized(self, picture: np.ndarray) -> np.ndarray:
-        """The picture before it is cut: the part without chance, done once for pictures that are kept."""
+        """The picture before it is cut: what is not random, done once for pictures that are kept."""
         return images.resize(picture, self.size(picture))
 
     def __call__(self, picture: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
@@ -42,7 +42,19 @@ class Eval:
         return sized[y : y + self.crop, x : x + self.crop]
 
     def batch(self, pictures: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
-        """Cut the middle out of `pictures` (n, resize, resize, 3), which `sized` has made."""
+        """Cut the middle out of pictures.
+
+        Parameters
+        ----------
+        pictures : (n, resize, resize, 3) uint8
+            As `sized` makes them.
+        rng : numpy.random.Generator, optional
+            Not used.
+
+        Returns
+        -------
+        (n, crop, crop, 3) uint8
+        """
         y = (self.resize - self.crop) // 2
         return np.ascontiguousarray(pictures[:, y : y + self.crop, y : y + self.crop])
 
@@ -59,9 +71,9 @@ class Train(Eval):
     rotation : float
         Turn by up to so many degrees either way.
     zoom : float
-        Enlarge by up to this share (0.1: up to 1.1 times).
+        Enlarge by up to this fraction (0.1: up to 1.1 times).
     lighting : float
-        Change brightness and contrast by up to this share either way.
+        Change brightness and contrast by up to this fraction either way.
     """
 
     def __init__(
@@ -78,11 +90,22 @@ class Train(Eval):
             return self._changed(self.sized(picture), rng)
         # Resize no more than what is kept: the window that becomes the crop.
         window = round(self.crop * picture.shape[0] / height), round(self.crop * picture.shape[1] / width)
-        part = images.resize(self._window(picture, window, rng), (self.crop, self.crop))
-        return self._mirrored_and_lit(part, rng)
+        cropped = images.resize(self._window(picture, window, rng), (self.crop, self.crop))
+        return self._mirrored_and_lit(cropped, rng)
 
     def batch(self, pictures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """`pictures` (n, resize, resize, 3), which `sized` has made, each cut and changed by its own chance."""
+        """Cut and change each picture at random.
+
+        Parameters
+        ----------
+        pictures : (n, resize, resize, 3) uint8
+            As `sized` makes them.
+        rng : numpy.random.Generator
+
+        Returns
+        -------
+        (n, crop, crop, 3) uint8
+        """
         if self.rotation or self.zoom or self.lighting:
             return np.stack([self._changed(picture, rng) for picture in pictures])
         n, room = len(pictures), self.resize - self.crop
@@ -105,8 +128,8 @@ class Train(Eval):
 
     @staticmethod
     def _window(picture: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-        """A part of `size` (height, width), at a random place."""
-        y, x = (rng.integers(0, whole - part + 1) for whole, part in zip(picture.shape, size))
+        """A window of `size` (height, width), at random."""
+        y, x = (rng.integers(0, whole - side + 1) for whole, side in zip(picture.shape, size))
         return picture[y : y + size[0], x : x + size[1]]
 
     def _mirrored_and_lit(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:

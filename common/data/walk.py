@@ -35,9 +35,19 @@ Skipped = "list[tuple[Path, str]]"
 
 
 def walk(folder, skipped: Skipped) -> Iterator[Path]:
-    """The pictures in `folder` and below, in name order; what else is there goes to `skipped`, each with its reason.
+    """The pictures in a folder and below, in name order.
 
-    Links are followed, to a folder once: a link to a folder above it ends nothing and hangs nothing.
+    Links are followed, to a folder once, so that one to a folder above it does not loop.
+
+    Parameters
+    ----------
+    folder : path
+    skipped : list of (Path, str)
+        Takes what else is there, each with its reason.
+
+    Yields
+    ------
+    Path
     """
     return _below(Path(folder), above(folder), skipped)
 
@@ -54,7 +64,18 @@ def _below(folder: Path, visited: set, skipped: Skipped) -> Iterator[Path]:
 
 
 def entries(folder: Path, skipped: Skipped) -> Iterator[Path]:
-    """The pictures and the folders in `folder` itself, in name order; the rest goes to `skipped`."""
+    """The pictures and the folders in a folder itself, in name order.
+
+    Parameters
+    ----------
+    folder : Path
+    skipped : list of (Path, str)
+        Takes the rest, each with its reason.
+
+    Yields
+    ------
+    Path
+    """
     try:
         names = sorted(os.listdir(folder))
     except OSError:
@@ -89,13 +110,22 @@ def _reason(path: Path) -> str:
 
 
 def above(folder) -> set[tuple[int, int]]:
-    """Which folders `folder` and those that hold it are, whatever links lead to them."""
-    place = Path(folder).resolve()
-    return {_identity(one) for one in (place, *place.parents)}
+    """Device and inode of a folder and of all that hold it, whatever links lead to them."""
+    real = Path(folder).resolve()
+    return {_identity(one) for one in (real, *real.parents)}
 
 
 def is_above(path, folder) -> bool:
-    """Whether `path` leads to `folder` or to one that holds it."""
+    """Whether a path leads to a folder, or to one that holds it.
+
+    Parameters
+    ----------
+    path, folder : path
+
+    Returns
+    -------
+    bool
+    """
     return _identity(path) in above(folder)
 
 
@@ -105,7 +135,19 @@ def _identity(folder) -> tuple[int, int]:
 
 
 def summary(skipped: Iterable[tuple[Path, str]], root) -> str:
-    """How many files were left out, by reason, each with the first few: ``"3 skipped: 2 hidden (.a, .b); 1 ..."``."""
+    """How many files were left out, by reason, each with the first few.
+
+    Parameters
+    ----------
+    skipped : iterable of (Path, str)
+    root : path
+        The names are relative to it.
+
+    Returns
+    -------
+    str
+        ``"3 skipped: 2 hidden (.a, .b); 1 ..."``.
+    """
     by_reason = collections.defaultdict(list)
     for path, reason in skipped:
         by_reason[reason].append(shown(os.path.relpath(path, root)))
@@ -117,7 +159,19 @@ def summary(skipped: Iterable[tuple[Path, str]], root) -> str:
 
 
 def write(skipped: Iterable[tuple[Path, str]], path) -> None:
-    """List what was left out in `path`, a reason, a tab and a file on each line; nothing left out, no list."""
+    """List what was left out, a reason, a tab and a file on each line; where nothing was, no file is written.
+
+    Parameters
+    ----------
+    skipped : iterable of (Path, str)
+    path : path
+        Of the list.
+
+    Raises
+    ------
+    UserError
+        It cannot be written.
+    """
     if skipped:
         write_text(path, "".join(f"{reason}\t{shown(file)}\n" for file, reason in skipped))
 

@@ -1,4 +1,4 @@
-"""Image-sentence ranking: where the first right answer stands, both ways (Hodosh et al. 2013, Kiros et al. 2014).
+"""Image-sentence ranking: the rank of the first right answer, both ways (Hodosh et al. 2013, Kiros et al. 2014).
 
 One pass of matrix products over blocks of pictures serves both directions; there is no loop over queries. A picture
 and a sentence belong together when their labels are equal, so an image may have any number of sentences (five in
@@ -24,13 +24,13 @@ KS = (1, 5, 10)
 
 
 def inner(images: np.ndarray, sentences: np.ndarray) -> np.ndarray:
-    """The inner product of every pair: the cosine where the rows have length one.
+    """Inner product of every pair: the cosine where the rows have length one.
 
-    By SciPy's BLAS: that of NumPy 1.26 has no fast kernels for processors newer than itself.
+    By SciPy's BLAS: that of NumPy 1.26 is older and falls back to slow kernels on newer processors.
 
     Parameters
     ----------
-    images, sentences : (b, d) and (m, d) float32 arrays
+    images, sentences : (b, d) and (m, d) float32
 
     Returns
     -------
@@ -40,11 +40,11 @@ def inner(images: np.ndarray, sentences: np.ndarray) -> np.ndarray:
 
 
 def order(images: np.ndarray, sentences: np.ndarray) -> np.ndarray:
-    """Minus the order violation of every pair, -||max(0, s - i)|| (Vendrov et al. 2016, equation 2).
+    """Minus the order violation of every pair (Vendrov et al. 2016, equation 2): -||max(0, s - i)||.
 
     Parameters
     ----------
-    images, sentences : (b, d) and (m, d) float32 arrays
+    images, sentences : (b, d) and (m, d) float32
 
     Returns
     -------
@@ -53,8 +53,8 @@ def order(images: np.ndarray, sentences: np.ndarray) -> np.ndarray:
     scores = np.empty((len(images), len(sentences)), np.float32)
     size = max(1, CELLS // max(1, images.size))
     for start in range(0, len(sentences), size):
-        violation = np.maximum(sentences[start : start + size] - images[:, None], 0)
-        scores[:, start : start + size] = -np.sqrt(np.einsum("bmd,bmd->bm", violation, violation))
+        above = np.maximum(sentences[start : start + size] - images[:, None], 0)
+        scores[:, start : start + size] = -np.sqrt(np.einsum("bmd,bmd->bm", above, above))
     return scores
 
 
@@ -70,7 +70,7 @@ def ranks_both(
     measure: str = "cosine",
     ties: str = "against",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The place of the first right answer: for each picture among the sentences, for each sentence among the pictures.
+    """The rank of the first right answer: for each picture among the sentences, for each sentence among the pictures.
 
     Parameters
     ----------
@@ -88,6 +88,11 @@ def ranks_both(
     of_images : (n,) int64
         From 1; 0 where the query has no right answer at all.
     of_sentences : (m,) int64
+
+    Raises
+    ------
+    UserError
+        Embeddings that are not finite.
     """
     score = MEASURES[measure]
     images = finite.check(np.asarray(images, np.float32), "the embeddings of pictures", finite.NO_FIGURE)
@@ -123,11 +128,12 @@ def ranks(queries: np.ndarray, gallery: np.ndarray, query_labels: np.ndarray, ga
     ----------
     queries, gallery : (n, d) and (m, d) arrays
     query_labels, gallery_labels : (n,) and (m,) int arrays
+        Equal labels belong together.
 
     Returns
     -------
     (n,) int64
-        From 1; 0 where the query has no right answer.
+        From 1; 0 where the query has no right answer at all.
     """
     return ranks_both(queries, gallery, query_labels, gallery_labels)[0]
 
@@ -155,25 +161,30 @@ def image_sentence(
         and ``rsum``, the sum of the six recalls in percent (0..600; Faghri et al. 2018).
     """
     both = ranks_both(images, sentences, image_labels, sentence_labels, measure, ties)
-    figures = {}
-    for way, found in zip(("i2t", "t2i"), both):
-        figures.update({f"{way}_{name}": value for name, value in summary(found).items()})
-    figures["rsum"] = 100 * sum(value for name, value in figures.items() if "recall@" in name)
-    return figures
+    found = {}
+    for way, of_queries in zip(("i2t", "t2i"), both):
+        found.update({f"{way}_{name}": value for name, value in summary(of_queries).items()})
+    found["rsum"] = 100 * sum(value for name, value in found.items() if "recall@" in name)
+    return found
 
 
 def summary(found: np.ndarray, ks: Sequence[int] = KS) -> dict[str, float]:
-    """R@k (0..1), median (rounded down) and mean rank, over the queries that have a right answer.
+    """Recall, median and mean of the ranks of queries.
 
     Parameters
     ----------
     found : (n,) int array
-        Ranks from 1; 0 where a query has no right answer.
+        Ranks from 1; queries without a right answer, at 0, are left out.
     ks : sequence of int
+
+    Returns
+    -------
+    dict of str to float
+        ``recall@1`` and so on, 0..1, ``median_rank``, rounded down, and ``mean_rank``.
     """
     found = found[found > 0]
-    figures = {f"recall@{k}": float(np.mean(found <= k)) for k in ks}
-    return {**figures, "median_rank": float(np.floor(np.median(found))), "mean_rank": float(found.mean())}
+    recalls = {f"recall@{k}": float(np.mean(found <= k)) for k in ks}
+    return {**recalls, "median_rank": float(np.floor(np.median(found))), "mean_rank": float(found.mean())}
 
 
 def five_folds(
@@ -195,7 +206,12 @@ def five_folds(
     images, sentences, image_labels, sentence_labels, measure, ties
         As in `ranks_both`.
     size : int
-        Pictures in a fold.
+        Labels of a fold.
+
+    Returns
+    -------
+    dict of str to float
+        As `image_sentence` gives it.
 
     Raises
     ------
@@ -222,17 +238,17 @@ def _sorted(score, images, sentences, image_labels, sentence_labels) -> tuple[np
     for start in range(0, len(images), size):
         scores = np.ascontiguousarray(score(images[start : start + size], sentences))
         for number, row in enumerate(scores, start):
-            of_images[number] = _place(row, sentence_labels == image_labels[number])
+            of_images[number] = _rank(row, sentence_labels == image_labels[number])
     size = max(1, CELLS // max(1, len(images)))
     for start in range(0, len(sentences), size):
         scores = np.ascontiguousarray(score(images, sentences[start : start + size]).T)
         for number, row in enumerate(scores, start):
-            of_sentences[number] = _place(row, image_labels == sentence_labels[number])
+            of_sentences[number] = _rank(row, image_labels == sentence_labels[number])
     return of_images, of_sentences
 
 
-def _place(scores: np.ndarray, right: np.ndarray) -> int:
-    """Where the first `right` one stands in ``numpy.argsort(scores)[::-1]``, from 1; 0 if none is."""
+def _rank(scores: np.ndarray, right: np.ndarray) -> int:
+    """The rank of the first `right` one in ``numpy.argsort(scores)[::-1]``, from 1; 0 if none is."""
     found = np.flatnonzero(right[np.argsort(scores)[::-1]])
     return int(found[0]) + 1 if len(found) else 0
 
@@ -261,7 +277,7 @@ def _pair_scores(score, images: np.ndarray, sentences: np.ndarray, pairs: np.nda
     return scores
 
 
-def _first(best: np.ndarray, place: np.ndarray, scores: np.ndarray) -> None:
-    """Put the highest of `scores` at each `place` into `best`, which stays infinite where there is none."""
-    best[place] = -np.inf
-    np.maximum.at(best, place, scores)
+def _first(best: np.ndarray, indices: np.ndarray, scores: np.ndarray) -> None:
+    """Put the highest of the `scores` of each index into `best`, which stays infinite where there is none."""
+    best[indices] = -np.inf
+    np.maximum.at(best, indices, scores)

@@ -4,7 +4,7 @@ Similarity is the inner product of unit vectors (cosine). Everything runs throug
 no (queries, gallery) matrix is ever held.
 
 Ties count against the embedding: a wrong picture as similar as a right one stands before it. "As similar" is within
-`TIE`, because the same two vectors give cosines that differ in the last digits with their place in a matrix product.
+`TIE`, because the cosine of the same two vectors differs in its last digits with their position in a matrix product.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CELLS = 1 << 22  # of a block times what is looked at for each query: bounds the
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
-    """The rows of (n, d) `vectors` at length one, float32; zero rows stay zero."""
+    """Vectors (n, d) at length one, float32; zeros stay zeros."""
     vectors = np.ascontiguousarray(vectors, np.float32)
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
@@ -45,8 +45,13 @@ def neighbours(
     start : int
         The first query of the block.
     similarity : (b, k) float32
-    index : (b, k) int64
-        Places in the gallery.
+    indices : (b, k) int64
+        In the gallery.
+
+    Raises
+    ------
+    UserError
+        Embeddings that are not finite.
     """
     queries = unit(finite.check(embeddings, "the embeddings", finite.NO_FIGURE))
     own = gallery is None
@@ -72,7 +77,7 @@ def recall_at_k(
     gallery: np.ndarray | None = None,
     gallery_labels: np.ndarray | None = None,
 ) -> dict[str, float]:
-    """The share of queries with a picture of their class among the `k` nearest (Song et al. 2016, section 5).
+    """The fraction of queries with a picture of their class among the `k` nearest (Song et al. 2016, section 5).
 
     A query whose class has no other picture in the gallery counts as not found. A tie counts as wrong (see the module).
 
@@ -88,6 +93,11 @@ def recall_at_k(
     -------
     dict of str to float
         ``"recall@1"`` and so on, 0..1.
+
+    Raises
+    ------
+    UserError
+        Embeddings that are not finite.
     """
     labels = np.asarray(labels)
     base_labels = labels if gallery is None else np.asarray(gallery_labels)
@@ -100,10 +110,10 @@ def recall_at_k(
         block = slice(start, start + len(found))
         right = base_labels[found] == labels[block, None]
         best = np.where(right, similarity, -np.inf).max(axis=1)
-        rank[block] = np.where(right.any(axis=1), _place(similarity, right, best), np.inf)
+        rank[block] = np.where(right.any(axis=1), _rank(similarity, right, best), np.inf)
         unclear.append(start + np.flatnonzero(right.any(axis=1) & (best - TIE <= similarity[:, -1])))
     for rows, similarity, right in _in_full(embeddings, labels, np.concatenate(unclear), gallery, base_labels):
-        rank[rows] = _place(similarity, right, np.where(right, similarity, -np.inf).max(axis=1))
+        rank[rows] = _rank(similarity, right, np.where(right, similarity, -np.inf).max(axis=1))
     return {f"recall@{k}": float(np.mean(rank <= k)) for k in ks}
 
 
@@ -127,27 +137,32 @@ def map_at_r(
     -------
     dict of str to float
         ``"map@r"`` and ``"r_precision"``, 0..1; NaN when no query has a right picture.
+
+    Raises
+    ------
+    UserError
+        Embeddings that are not finite.
     """
     labels = np.asarray(labels)
     base_labels = labels if gallery is None else np.asarray(gallery_labels)
     values, counts = np.unique(base_labels, return_counts=True)
-    place = np.searchsorted(values, labels).clip(max=len(values) - 1)
-    r = np.where(values[place] == labels, counts[place], 0) - (gallery is None)
+    own = np.searchsorted(values, labels).clip(max=len(values) - 1)
+    r = np.where(values[own] == labels, counts[own], 0) - (gallery is None)
     r = np.maximum(r, 0)
     if not r.any():
         finite.check(embeddings, "the embeddings", finite.NO_FIGURE)
         return {"map@r": float("nan"), "r_precision": float("nan")}
-    figures = np.zeros((len(labels), 2))
+    precisions = np.zeros((len(labels), 2))
     unclear = []
     for start, similarity, found in neighbours(embeddings, int(r.max()) + 8, gallery):
         block = slice(start, start + len(found))
         right = base_labels[found] == labels[block, None]
-        figures[block], lowest = _precisions(similarity, right, r[block])
+        precisions[block], lowest = _precisions(similarity, right, r[block])
         beyond = found.shape[1] < len(base_labels) - (gallery is None)
         unclear.append(start + np.flatnonzero(beyond & (lowest <= similarity[:, -1]) & (r[block] > 0)))
     for rows, similarity, right in _in_full(embeddings, labels, np.concatenate(unclear), gallery, base_labels):
-        figures[rows], _ = _precisions(similarity, right, r[rows])
-    average, precision = figures[r > 0].mean(axis=0)
+        precisions[rows], _ = _precisions(similarity, right, r[rows])
+    average, precision = precisions[r > 0].mean(axis=0)
     return {"map@r": float(average), "r_precision": float(precision)}
 
 
@@ -155,22 +170,22 @@ def _block(k: int) -> int:
     return int(np.clip(CELLS // max(k, 1), 1, BLOCK))
 
 
-def _place(similarity: np.ndarray, right: np.ndarray, best: np.ndarray) -> np.ndarray:
-    """The place (from 1) of a right picture with similarity `best`, after all wrong ones that tie with it."""
+def _rank(similarity: np.ndarray, right: np.ndarray, best: np.ndarray) -> np.ndarray:
+    """The rank (from 1) of a right picture with similarity `best`, after all wrong ones that tie with it."""
     return 1 + np.sum(~right & (similarity >= best[:, None] - TIE), axis=1)
 
 
 def _precisions(similarity: np.ndarray, right: np.ndarray, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Average and plain precision among the first `r` (b, 2), and the similarity at place `r`, ties already lost."""
+    """Average and plain precision among the first `r` (b, 2), and the similarity at rank `r`, ties already lost."""
     lowered = similarity - np.float32(TIE) * right  # so that a wrong one that ties comes first
     order = np.argsort(-lowered, axis=1, kind="stable")[:, : max(int(r.max(initial=1)), 1)]
-    place = np.arange(1, order.shape[1] + 1, dtype=np.float32)
-    hits = np.take_along_axis(right, order, axis=1) & (place <= r[:, None])
-    precision_at = np.cumsum(hits, axis=1, dtype=np.float32) / place
+    rank = np.arange(1, order.shape[1] + 1, dtype=np.float32)
+    hits = np.take_along_axis(right, order, axis=1) & (rank <= r[:, None])
+    precision_at = np.cumsum(hits, axis=1, dtype=np.float32) / rank
     some = np.maximum(r, 1)
-    figures = np.stack([np.sum(precision_at * hits, axis=1, dtype=np.float64) / some, hits.sum(axis=1) / some], axis=1)
+    found = np.stack([np.sum(precision_at * hits, axis=1, dtype=np.float64) / some, hits.sum(axis=1) / some], axis=1)
     last = np.take_along_axis(order, some[:, None] - 1, axis=1)
-    return figures, np.take_along_axis(lowered, last, axis=1)[:, 0]
+    return found, np.take_along_axis(lowered, last, axis=1)[:, 0]
 
 
 def _in_full(embeddings, labels, rows: np.ndarray, gallery, base_labels: np.ndarray):

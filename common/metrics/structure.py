@@ -12,19 +12,25 @@ from common.metrics.retrieval import unit
 
 
 def nmi(embeddings: np.ndarray, labels: np.ndarray, seed: int = 0, tries: int = 5) -> float:
-    """Normalised mutual information of k-means clusters (as many as classes) and the classes, 0..1.
-
-    Of several starts the clustering with the smallest inertia counts: a single one often puts two clusters into one
-    class.
+    """Normalised mutual information of k-means clusters (as many as classes) and the classes.
 
     Parameters
     ----------
     embeddings : (n, d) array
     labels : (n,) int array
     seed : int
-        Of the starts.
     tries : int
-        Number of starts.
+        Starts of k-means, of which the tightest clustering counts: one alone often ends with two clusters in a class.
+
+    Returns
+    -------
+    float
+        0..1.
+
+    Raises
+    ------
+    UserError
+        Embeddings that are not finite.
     """
     from sklearn.metrics import normalized_mutual_info_score
 
@@ -38,9 +44,9 @@ def nmi(embeddings: np.ndarray, labels: np.ndarray, seed: int = 0, tries: int = 
 
 
 def purity(similar: np.ndarray, groups: Sequence[int], keep: Sequence[int] | None = None) -> tuple[float, float]:
-    """The fraction of rows whose nearest other row is of the same group, and what chance would give.
+    """The fraction of things whose nearest other thing is of the same group, and what chance would give.
 
-    A row of another group that is as near counts before it.
+    A thing of another group that is as near counts before it.
 
     Parameters
     ----------
@@ -54,6 +60,11 @@ def purity(similar: np.ndarray, groups: Sequence[int], keep: Sequence[int] | Non
     -------
     purity, chance : float
         0..1.
+
+    Raises
+    ------
+    UserError
+        Similarities that are not finite.
     """
     _, groups = np.unique(groups, return_inverse=True)
     keep = np.arange(len(groups)) if keep is None else np.asarray(keep)
@@ -68,18 +79,22 @@ def purity(similar: np.ndarray, groups: Sequence[int], keep: Sequence[int] | Non
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float | None:
-    """Spearman's rank correlation of two (n, n) matrices over their unordered pairs, -1..1.
-
-    A matrix that is not symmetric (such as a confusion) is first averaged with its transpose; diagonals are not read.
+    """Spearman's rank correlation of two matrices over their unordered pairs.
 
     Parameters
     ----------
     a, b : (n, n) arrays
+        One that is not symmetric (such as a confusion) is first averaged with its transpose; diagonals are not read.
 
     Returns
     -------
     float or None
-        None where all pairs of one of them are equal: there are no ranks, and it is not defined.
+        -1..1; None where all pairs of one of them are equal: there are no ranks, and it is not defined.
+
+    Raises
+    ------
+    UserError
+        Similarities that are not finite.
     """
     from scipy import stats
 

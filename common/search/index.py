@@ -31,13 +31,13 @@ class Index:
         What each vector stands for, such as a file's path.
     kind : {"exact", "hnsw"}
     metric : {"cosine", "l2"}
-    about : dict, optional
+    metadata : dict, optional
         Anything else to keep with it, as JSON can hold it.
     """
 
-    def __init__(self, index, names: Sequence[str], kind: str, metric: str, about: dict | None = None):
+    def __init__(self, index, names: Sequence[str], kind: str, metric: str, metadata: dict | None = None):
         self.index, self.names = index, list(names)
-        self.kind, self.metric, self.about = kind, metric, dict(about or {})
+        self.kind, self.metric, self.metadata = kind, metric, dict(metadata or {})
 
     @classmethod
     def build(
@@ -46,18 +46,30 @@ class Index:
         names: Sequence[str] | None = None,
         kind: str = "exact",
         metric: str = "cosine",
-        about: dict | None = None,
+        metadata: dict | None = None,
     ) -> Index:
-        """Index (n, d) `vectors`.
+        """Index vectors.
 
         Parameters
         ----------
+        vectors : (n, d) array
         names : sequence of n str, optional
             Default: the row numbers.
         kind : {"exact", "hnsw"}
             ``exact`` compares with every vector; ``hnsw`` (Malkov and Yashunin 2018) follows a graph, for large sets.
         metric : {"cosine", "l2"}
             ``l2`` is the Euclidean distance.
+        metadata : dict, optional
+            Kept with the index.
+
+        Returns
+        -------
+        Index
+
+        Raises
+        ------
+        UserError
+            Vectors that are not finite, or zeros for ``cosine``.
         """
         if kind not in KINDS or metric not in METRICS:
             raise ValueError(f"{kind!r}, {metric!r}: kind is one of {KINDS}, metric one of {METRICS}")
@@ -72,20 +84,32 @@ class Index:
             index = faiss.IndexHNSWFlat(vectors.shape[1], HNSW_LINKS, measure)
             index.hnsw.efConstruction, index.hnsw.efSearch = HNSW_BUILD, HNSW_SEARCH
         index.add(vectors)
-        return cls(index, names, kind, metric, about)
+        return cls(index, names, kind, metric, metadata)
 
     def __len__(self) -> int:
+        """How many vectors there are."""
         return self.index.ntotal
 
     def query(self, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """The `k` nearest of each row of (n, d) `vectors`, best first.
+        """The nearest vectors of each query, best first.
+
+        Parameters
+        ----------
+        vectors : (n, d) array
+        k : int
+            Cut to the index's size.
 
         Returns
         -------
         scores : (n, k) float32
-            Cosines (higher is nearer), or with ``l2`` distances (lower is nearer). `k` is cut to the index's size.
-        ids : (n, k) int64
-            Places in `names`.
+            Cosines (higher is nearer), or with ``l2`` distances (lower is nearer).
+        indices : (n, k) int64
+            In `names`; -1 where a graph's search found no more.
+
+        Raises
+        ------
+        UserError
+            Vectors of another width, not finite, or zeros for ``cosine``; `k` below 1.
         """
         vectors = np.atleast_2d(np.asarray(vectors))
         if vectors.shape[1] != self.index.d:
@@ -96,19 +120,19 @@ class Index:
         if self.kind == "hnsw":  # it finds no more than it keeps candidates
             self.index.hnsw.efSearch = max(HNSW_SEARCH, k)
         vectors = _searchable(vectors, self.metric, "the query")
-        scores, ids = self.index.search(vectors, k)
-        return (np.sqrt(np.maximum(scores, 0)) if self.metric == "l2" else scores), ids
+        scores, indices = self.index.search(vectors, k)
+        return (np.sqrt(np.maximum(scores, 0)) if self.metric == "l2" else scores), indices
 
     def save(self, path) -> None:
         """Write `path` and, beside it, ``<path>.json`` with the names and its SHA-256, each whole or not at all."""
         path = Path(path)
-        about = {"kind": self.kind, "metric": self.metric, "size": len(self), "width": self.index.d}
+        sidecar = {"kind": self.kind, "metric": self.metric, "size": len(self), "width": self.index.d}
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic(path) as beside:
-            beside.write_bytes(faiss.serialize_index(self.index))  # `write_index` does not see a full disk's last bytes
-            about.update(sha256=sha256(beside), about=self.about, names=self.names)
-        write_json(_beside(path), about)
+        with atomic(path) as tmp:
+            tmp.write_bytes(faiss.serialize_index(self.index))  # `write_index` does not see a full disk's last bytes
+            sidecar.update(sha256=sha256(tmp), about=self.metadata, names=self.names)  # keys of the first version
+        write_json(_sidecar(path), sidecar)
 
     @classmethod
     def load(cls, path) -> Index:
@@ -120,28 +144,28 @@ class Index:
             A file is missing or damaged, or the two do not belong together.
         """
         path = Path(path)
-        for file in (path, _beside(path)):
+        for file in (path, _sidecar(path)):
             if not file.is_file():
                 raise UserError(f"{file} is not there: build the index again")
         try:
-            about = json.loads(_beside(path).read_text(encoding="utf-8"))
-            names, kind, metric, kept = about["names"], about["kind"], about["metric"], about["about"]
-            if about["sha256"] != sha256(path):
-                raise ValueError(f"it is not the file that {_beside(path).name} describes")
+            sidecar = json.loads(_sidecar(path).read_text(encoding="utf-8"))
+            names, kind, metric, metadata = sidecar["names"], sidecar["kind"], sidecar["metric"], sidecar["about"]
+            if sidecar["sha256"] != sha256(path):
+                raise ValueError(f"it is not the file that {_sidecar(path).name} describes")
             index = faiss.read_index(str(path))
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
             raise UserError(f"{path} is no index that can be read: build it again ({str(error)[:100]})") from error
         if index.ntotal != len(names) or kind not in KINDS or metric not in METRICS:
             raise UserError(f"{path} holds {index.ntotal} vectors and {len(names)} names: build it again")
-        return cls(index, names, kind, metric, kept)
+        return cls(index, names, kind, metric, metadata)
 
 
-def _beside(path: Path) -> Path:
+def _sidecar(path: Path) -> Path:
     return path.with_name(path.name + ".json")
 
 
 def _searchable(vectors: np.ndarray, metric: str, what: str) -> np.ndarray:
-    """(n, d) float32 as faiss compares them. A graph's search never ends on a NaN, and zeros are alike to nothing."""
+    """(n, d) float32 as faiss compares them. A graph's search never ends on a NaN, and zeros have no cosine."""
     vectors = finite.check(np.ascontiguousarray(vectors, np.float32), what, "mend the embeddings")
     if metric != "cosine":
         return vectors

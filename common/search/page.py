@@ -18,17 +18,27 @@ from common.files.errors import UserError
 HOST = "127.0.0.1"
 LOCAL_NAMES = {"127.0.0.1", "localhost"}
 THUMBNAIL = 256  # pixels, the longer side of a picture on the page
-MOST_PIXELS = 50_000_000  # of an upload: a small file can unpack to a huge picture
+MAX_PIXELS = 50_000_000  # of an upload: a small file can unpack to a huge picture
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # of an upload: no other of PIL's decoders sees it
-LONGEST = 300  # characters of a text: a search's time grows with them
+MAX_TEXT = 300  # characters of a text: a search's time grows with them
 COUNTS = (12, 24, 48, 96)
 TIMEOUT = 20  # seconds that a client may be silent in the middle of a request
-MOST_CLIENTS = 32  # answered at once; others wait their turn
+MAX_CLIENTS = 32  # answered at once; others wait their turn
 
 
 @dataclass(frozen=True)
 class Hit:
-    """One result: how well it fits, what is written under it, and its picture's place in the gallery (None: text)."""
+    """One result of a search.
+
+    Attributes
+    ----------
+    score : float
+        How well it fits.
+    caption : str
+        What is written under it.
+    picture : int or None
+        Index of its picture in the gallery; None: a text.
+    """
 
     score: float
     caption: str = ""
@@ -46,7 +56,7 @@ def create_app(
     search_image: Callable[[np.ndarray, int], Answer] | None = None,
     hint: str = "",
     examples: Sequence[str] = (),
-    most_bytes: int = 10 << 20,
+    max_bytes: int = 10 << 20,
 ):
     """The Flask application of a search page.
 
@@ -55,7 +65,7 @@ def create_app(
     title : str
         Heading of the page.
     gallery : sequence of path or (H, W, 3) uint8 array
-        The only pictures that are served, by their place in it.
+        The only pictures that are served, by their index in it.
     search_text : callable (text, k) -> list of `Hit`, or dict of heading to list of `Hit`
         A `UserError` it raises is shown on the page (an unknown word, with near ones).
     search_image : callable (picture, k) -> the same
@@ -64,7 +74,7 @@ def create_app(
         A line under the heading: what is searched.
     examples : sequence of str
         Texts to try, offered as links while nothing was searched.
-    most_bytes : int
+    max_bytes : int
         Largest upload.
 
     Returns
@@ -74,13 +84,13 @@ def create_app(
     from flask import Flask, Response, abort, render_template, request
 
     app = Flask(__name__)
-    app.config["MAX_CONTENT_LENGTH"] = most_bytes
+    app.config["MAX_CONTENT_LENGTH"] = max_bytes
     one_at_a_time = threading.Lock()  # networks are not made to be run from two threads at once
 
     def page(status: int = 200, **values):
         shown = {"title": title, "hint": hint, "examples": examples, "count": _count(request.args), "counts": COUNTS}
         shown.update(by_text=bool(search_text), by_image=bool(search_image), size=len(gallery))
-        shown.update(limit=f"{most_bytes / (1 << 20):.3g} MB", longest=LONGEST)
+        shown.update(limit=f"{max_bytes / (1 << 20):.3g} MB", longest=MAX_TEXT)
         shown.update(groups=None, text="", seed=None, asked="", error="")
         return render_template("search.html", **{**shown, **values}), status
 
@@ -122,8 +132,8 @@ def create_app(
             if picture is None:
                 return page(404, error=f"Picture {like} of the gallery cannot be read any more.")
             return results(search_image, picture, f"picture {like} of the gallery", seed=_inline(picture))
-        if len(text) > LONGEST:
-            return page(400, error=f"That text has {len(text):,} characters: the limit is {LONGEST}.")
+        if len(text) > MAX_TEXT:
+            return page(400, error=f"That text has {len(text):,} characters: the limit is {MAX_TEXT}.")
         if search_text and text:
             return results(search_text, text, f"“{text}”", text=text)
         if "q" in request.args:
@@ -144,22 +154,28 @@ def create_app(
             return page(400, error=str(error))
         return results(search_image, picture, file.filename, seed=_inline(picture), count=_count(request.form))
 
-    @app.get("/picture/<int:place>")
-    def picture(place: int):
-        found = _picture(gallery[place]) if place < len(gallery) else None
+    @app.get("/picture/<int:index>")
+    def picture(index: int):
+        found = _picture(gallery[index]) if index < len(gallery) else None
         if found is None:
             abort(404)
         return Response(_jpeg(found), mimetype="image/jpeg", headers={"Cache-Control": "max-age=600"})
 
     @app.errorhandler(413)
     def too_large(_):
-        return page(413, error=f"That file is too large: the limit is {most_bytes / (1 << 20):.3g} MB.")
+        return page(413, error=f"That file is too large: the limit is {max_bytes / (1 << 20):.3g} MB.")
 
     return app
 
 
 def serve(app, port: int = 8000) -> None:
-    """Answer on 127.0.0.1 until Ctrl-C; `port` 0 takes any free one.
+    """Answer on 127.0.0.1 until Ctrl-C.
+
+    Parameters
+    ----------
+    app : flask.Flask
+    port : int
+        0 takes any free one.
 
     Raises
     ------
@@ -175,7 +191,17 @@ def serve(app, port: int = 8000) -> None:
 
 
 def listen(app, port: int):
-    """A server for `app` on 127.0.0.1, a thread for each of `MOST_CLIENTS` clients, that is not started yet.
+    """A server on 127.0.0.1, with a thread for each of `MAX_CLIENTS` clients, that is not started yet.
+
+    Parameters
+    ----------
+    app : flask.Flask
+    port : int
+        0 takes any free one.
+
+    Returns
+    -------
+    werkzeug.serving.ThreadedWSGIServer
 
     Raises
     ------
@@ -188,7 +214,7 @@ def listen(app, port: int):
         timeout = TIMEOUT
 
     class Server(ThreadedWSGIServer):
-        room = threading.BoundedSemaphore(MOST_CLIENTS)
+        room = threading.BoundedSemaphore(MAX_CLIENTS)
 
         def process_request(self, request, client_address):
             self.room.acquire()
@@ -210,7 +236,17 @@ def listen(app, port: int):
 
 
 def uploaded(data: bytes, name: str) -> np.ndarray:
-    """The picture in an upload, (H, W, 3) uint8.
+    """The picture in an upload.
+
+    Parameters
+    ----------
+    data : bytes
+    name : str
+        What the error calls it.
+
+    Returns
+    -------
+    (H, W, 3) uint8 RGB
 
     Raises
     ------
@@ -220,14 +256,14 @@ def uploaded(data: bytes, name: str) -> np.ndarray:
     try:
         with images.opened(io.BytesIO(data), FORMATS) as picture:
             width, height = picture.size
-        large = width * height > MOST_PIXELS
+        large = width * height > MAX_PIXELS
         found = None if large else images.decode(data, name, formats=FORMATS)
     except (*images.BROKEN, UserError) as error:
         raise UserError(
             f"{name} is not a picture that can be read: use a JPEG, PNG, WebP, GIF, BMP or TIFF file"
         ) from error
     if large:
-        raise UserError(f"{name} has {width} x {height} pixels: the limit is {MOST_PIXELS / 1e6:.0f} million")
+        raise UserError(f"{name} has {width} x {height} pixels: the limit is {MAX_PIXELS / 1e6:.0f} million")
     return found
 
 

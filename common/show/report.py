@@ -28,24 +28,30 @@ def write(folder, title: str, sections: Sequence[tuple], settings: Mapping | Non
 
     Parameters
     ----------
+    folder : path
     title : str
-    sections : sequence of (heading, parts)
-        A part is a Path (a PNG or GIF, put into the page), a mapping of row name to mapping of column name to text
-        (a table), or a text (a paragraph).
+    sections : sequence of (heading, items)
+        An item is a Path (a PNG or GIF, put into the page), a mapping of row name to mapping of column name to text
+        (a table, see `common.show.tables.cells`), or a text (a paragraph).
     settings : mapping, optional
         Listed at the end.
 
     Returns
     -------
     Path
+
+    Raises
+    ------
+    UserError
+        It cannot be written.
     """
     body = [f"<h1>{html.escape(title)}</h1>"]
-    for heading, parts in sections:
+    for heading, items in sections:
         body.append(f"<h2>{html.escape(heading)}</h2>")
-        body += [_part(part, heading) for part in parts]
+        body += [_item(item, heading) for item in items]
     if settings:
-        items = "".join(f"<dt>{html.escape(str(k))}</dt><dd>{html.escape(str(v))}</dd>" for k, v in settings.items())
-        body.append(f"<h2>Settings</h2><dl>{items}</dl>")
+        listed = "".join(f"<dt>{html.escape(str(k))}</dt><dd>{html.escape(str(v))}</dd>" for k, v in settings.items())
+        body.append(f"<h2>Settings</h2><dl>{listed}</dl>")
     head = (
         f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{html.escape(title)}</title>'
     )
@@ -57,19 +63,19 @@ def write(folder, title: str, sections: Sequence[tuple], settings: Mapping | Non
     return path
 
 
-def _part(part, heading: str) -> str:
-    if isinstance(part, Path):
-        kind = part.suffix.lstrip(".")
-        data = base64.b64encode(part.read_bytes()).decode()
+def _item(item, heading: str) -> str:
+    if isinstance(item, Path):
+        kind = item.suffix.lstrip(".")
+        data = base64.b64encode(item.read_bytes()).decode()
         return f'<p><img alt="{html.escape(heading)}" src="data:image/{kind};base64,{data}"></p>'
-    if isinstance(part, Mapping):
-        columns = list(dict.fromkeys(name for row in part.values() for name in row))
+    if isinstance(item, Mapping):
+        columns = list(dict.fromkeys(name for row in item.values() for name in row))
         head = "".join(f"<th>{html.escape(name)}</th>" for name in ["", *columns])
         rows = "".join(
             f"<tr><td>{html.escape(name)}</td>"
             + "".join(f"<td>{html.escape(str(row.get(column, '')))}</td>" for column in columns)
             + "</tr>"
-            for name, row in part.items()
+            for name, row in item.items()
         )
         return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-    return f"<p>{html.escape(str(part))}</p>"
+    return f"<p>{html.escape(str(item))}</p>"

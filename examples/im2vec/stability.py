@@ -2,8 +2,8 @@
 
 The pictures of each class are split in two, vectors are made of each half by itself, and the cosines of all pairs of
 classes are correlated between the halves. On frozen features a head and class vectors are trained anew on each half;
-each is also tried on the other half's pictures, so a weight decay is chosen on training pictures alone. Where the whole
-network learns, it is too dear to train twice: f(x) is shared, and only the vectors are made anew.
+each is also tried on the other half's pictures, so a weight decay is chosen on training pictures alone. A network that
+learns as a whole takes too long to be trained twice: f(x) is shared, and only the vectors are made anew.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from common.data.samplers import Shuffled
 from common.data.splits import split_halves
 from common.files.disk import write_json
 from common.files.errors import reading
-from common.train import optimizer, trainer
+from common.train import optimizer, schedule
+from common.train.session import seed_everything
 from examples.im2vec import data, evaluation, model, objectives
 
 STABLE = 0.7  # by Spearman and Brown's formula, 2 r / (1 + r), vectors of all pictures then agree to 0.82
-MIN_CLASSES = 4  # classes: of three there are three cosines, and they agree by chance
-FACTORS = (1, 1.5, 2, 2.5, 3)  # of the default weight decay, tried in this order
+MIN_CLASSES = 4  # of three there are three cosines, and they agree by chance
 KEPT = 0.9  # fraction of the best accuracy that a larger decay must keep
-EPOCHS = 30  # at the most, of a training on a half
+MAX_EPOCHS = 30  # of a training on a half
 NAMES = {"class": "class vectors", "mean": "means of f(x)"}
 
 
@@ -42,7 +42,7 @@ def usable(labels: np.ndarray) -> np.ndarray:
     return np.flatnonzero(np.bincount(labels) > 1)
 
 
-def compare(rows: np.ndarray, labels: np.ndarray, halves: Sequence[np.ndarray], fit: Callable) -> dict[str, float]:
+def compare(rows: np.ndarray, labels: np.ndarray, split: Sequence[np.ndarray], fit: Callable) -> dict[str, float]:
     """How well the vectors of two halves agree.
 
     Parameters
@@ -50,7 +50,8 @@ def compare(rows: np.ndarray, labels: np.ndarray, halves: Sequence[np.ndarray], 
     rows : (n, width) float32
         Features, or f(x).
     labels : (n,) int
-    halves : two arrays of indices in `rows`
+    split : two arrays of int
+        Indices of the rows of either half.
     fit : callable (rows, labels, number of the half) -> (encode, objective)
         `encode` gives f(x) for rows.
 
@@ -63,14 +64,14 @@ def compare(rows: np.ndarray, labels: np.ndarray, halves: Sequence[np.ndarray], 
     """
     learned, means, right, classes = [], [], [], usable(labels)
     labels = np.searchsorted(classes, labels)
-    for number, (own, other) in enumerate((halves, halves[::-1])):
+    for number, (own, other) in enumerate((split, split[::-1])):
         encode, objective = fit(rows[own], labels[own], number)
-        found, unseen = encode(rows[own]), encode(rows[other])
+        seen, unseen = encode(rows[own]), encode(rows[other])
         vectors = objective.class_vectors()
-        if not all(np.isfinite(values).all() for values in (found, unseen, vectors)):
+        if not all(np.isfinite(values).all() for values in (seen, unseen, vectors)):
             return {"class": 0.0, "mean": 0.0, "accuracy": 0.0}  # the training diverged
         learned.append(evaluation.similarity(vectors))
-        means.append(evaluation.similarity(evaluation.class_means(found, labels[own], len(classes))))
+        means.append(evaluation.similarity(evaluation.class_means(seen, labels[own], len(classes))))
         scores = evaluation.scores(objective, unseen)
         right.append(metrics.accuracy_at_k(scores, labels[other], (1,))["accuracy"])
     return {"class": _agreement(learned), "mean": _agreement(means), "accuracy": float(np.mean(right))}
@@ -82,44 +83,36 @@ def _agreement(matrices: Sequence[np.ndarray]) -> float:
     return evaluation.stability(matrices)
 
 
-def decays(given: float | None, classes: int, objective: str, frozen: bool) -> list[float]:
-    """The weight decays to choose from: the one given, or the default and, on frozen features, larger ones."""
-    if given is not None or not frozen:
-        return [5e-4 if given is None else given]
-    default = 0.01 / classes**0.5 * (10 if objective == "softmax" else 1)  # its gradient is no mean over k + 1 terms
-    return [default * factor for factor in FACTORS]
-
-
 class Training:
     """The training of head and class vectors, or of class vectors alone, as train.py does it; `compare`'s `fit`.
 
     Parameters
     ----------
-    about : dict
+    metadata : dict
         Of the model, see `examples.im2vec.modelfile.Model`.
     classes : (m,) int
-        Which of the model's classes the pictures are of; labels are indices in it.
+        Which of the model's classes the pictures are of; labels are indices of it.
     options : pair of dict
         Options of SGD for the head and for the vectors.
     head : bool
         Whether there is a head to train: the rows are then features, else f(x).
-    epochs, batch_size, seed
-        Flags of train.py; `EPOCHS` at the most.
+    args : argparse.Namespace
+        Of train.py: ``epochs`` (of which `MAX_EPOCHS` are done at most), ``batch_size`` and ``seed``.
     """
 
-    def __init__(self, about, classes, options, head: bool, epochs: int, batch_size: int | None = None, seed: int = 0):
-        self.about, self.options, self.head = about, options, head
-        self.epochs, self.batch_size, self.seed = min(epochs, EPOCHS), batch_size, seed
-        groups = about["groups"]
+    def __init__(self, metadata: dict, classes: np.ndarray, options: Sequence[dict], head: bool, args):
+        self.metadata, self.options, self.head = metadata, options, head
+        self.epochs, self.batch_size, self.seed = min(args.epochs, MAX_EPOCHS), args.batch_size, args.seed
+        groups = metadata["groups"]
         self.groups = None if groups is None else np.unique(np.asarray(groups)[classes], return_inverse=True)[1]
 
     def __call__(self, rows: np.ndarray, labels: np.ndarray, number: int):
         """Train on `rows`; the values to start from differ with `number`."""
         mx.random.seed(self.seed + number)
-        about, options = self.about, self.options
-        dim = about["dim"] if self.head else rows.shape[1]
-        head = model.head(rows.shape[1], dim, about["objective"] == "negative") if self.head else None
-        objective = objectives.create(about["objective"], np.bincount(labels), dim, about["negatives"], self.groups)
+        name, negatives, options = self.metadata["objective"], self.metadata["negatives"], self.options
+        dim = self.metadata["dim"] if self.head else rows.shape[1]
+        head = model.head(rows.shape[1], dim, name == "negative") if self.head else None
+        objective = objectives.create(name, np.bincount(labels), dim, negatives, self.groups)
         objective.initialize()
         groups = [(objective.collect_params(), "sgd", options[1])]
         if head:
@@ -130,21 +123,21 @@ class Training:
         self._run(encode, objective, optimizer.trainer(groups, "local"), rows, labels, self.seed + number)
         return (lambda x: encode(mx.nd.array(x)).asnumpy()), objective
 
-    def _run(self, encode, objective, updater, rows, labels, seed):
+    def _run(self, encode, objective, trainer, rows, labels, seed):
         sampler = Shuffled(len(labels), data.batch_size(self.batch_size, len(labels)), seed)
         for epoch in range(self.epochs):
-            updater.optimizer.scale_rates(0.5 + 0.5 * np.cos(np.pi * epoch / self.epochs))
+            trainer.optimizer.scale_rates(schedule.half_cosine(epoch, self.epochs))
             for batch in FeatureSet(rows, labels, sampler=sampler).epoch(epoch):
-                trainer.seed_everything(seed, epoch, batch.number, 0)
+                seed_everything(seed, epoch, batch.number, 0)
                 x, y = mx.nd.array(batch.images), mx.nd.array(batch.labels, dtype="int32")
                 with autograd.record():
                     loss = objective(encode(x), y)
                 loss.backward()
-                updater.step(len(batch.labels) * objective.terms)
+                trainer.step(len(batch.labels) * objective.terms)
 
 
 def choose(rows, labels, decays: Sequence[float], fit_with: Callable, seed: int, log=print) -> dict | None:
-    """The smallest weight decay that makes the class vectors stable and keeps the accuracy; where none does, the first.
+    """The smallest weight decay whose class vectors are stable and keep the accuracy; where none does, the first.
 
     Parameters
     ----------
@@ -162,11 +155,11 @@ def choose(rows, labels, decays: Sequence[float], fit_with: Callable, seed: int,
     dict or None
         What `compare` gives, and ``decay``; None where there are too few classes for it.
     """
-    parts, tried = halves(labels, seed), []
-    if parts is None:
+    split, tried = halves(labels, seed), []
+    if split is None:
         return None
     for decay in decays:
-        tried.append({**compare(rows, labels, parts, fit_with(decay)), "decay": decay})
+        tried.append({**compare(rows, labels, split, fit_with(decay)), "decay": decay})
         log("weight decay {decay:.2g}: vectors of two halves of the pictures agree to {class:.2f}, means of f(x) to"
             " {mean:.2f}; accuracy {accuracy:.3f} on the other half".format(**tried[-1]))  # fmt: skip
         if tried[-1]["accuracy"] < KEPT * max(one["accuracy"] for one in tried):
@@ -176,20 +169,31 @@ def choose(rows, labels, decays: Sequence[float], fit_with: Callable, seed: int,
     return tried[0]
 
 
-def of_features(run, args, about: dict, rows: FeatureSet, decays: Sequence[float], options: Callable) -> dict | None:
-    """`choose` for a run on frozen features, kept in the run's folder: a resumed run finds it there.
+def choose_on_features(
+    run, args, metadata: dict, features: FeatureSet, decays: Sequence[float], options: Callable
+) -> dict | None:
+    """`choose` for a run on frozen features, kept in the run's folder, where a resumed run finds it.
 
     Parameters
     ----------
     run : common.run.Run
     args : argparse.Namespace
-        Of train.py, as are `decays` and ``options(decay)``, the options of SGD.
-    about : dict
+        Of train.py.
+    metadata : dict
         Of the model.
-    rows : FeatureSet
-        Features of all training pictures.
+    features : FeatureSet
+        Of all training pictures.
+    decays : sequence of float
+        See `choose`.
+    options : callable (decay) -> pair of dict
+        Options of SGD for the head and for the vectors.
+
+    Raises
+    ------
+    UserError
+        The kept choice cannot be read.
     """
-    file = run.folder / "stability.json"
+    file, labels = run.folder / "stability.json", features.labels
     if file.is_file():
         with reading(file, "remove it, and it is measured again"):
             return json.loads(file.read_text(encoding="utf-8"))
@@ -197,45 +201,55 @@ def of_features(run, args, about: dict, rows: FeatureSet, decays: Sequence[float
         decays = decays[:1]
 
     def fit_with(decay):
-        return Training(about, usable(rows.labels), options(decay), True, args.epochs, args.batch_size, args.seed)
+        return Training(metadata, usable(labels), options(decay), True, args)
 
-    found = choose(rows.features, rows.labels, decays, fit_with, args.seed, run.log)
-    write_json(file, found)
-    return found
+    agreement = choose(features.features, labels, decays, fit_with, args.seed, run.log)
+    write_json(file, agreement)
+    return agreement
 
 
-def of_vectors(args, about: dict, found: np.ndarray, labels: np.ndarray, options: Sequence[dict]) -> dict | None:
-    """`compare` for f(x) that is shared by both halves: the vectors f(x) `found` (n, d) of all training pictures."""
-    parts = halves(labels, args.seed)
-    if parts is None:
+def of_vectors(args, metadata: dict, vectors: np.ndarray, labels: np.ndarray, options: Sequence[dict]) -> dict | None:
+    """`compare` for f(x) that is shared by both halves.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        Of train.py.
+    metadata : dict
+        Of the model.
+    vectors : (n, d) float32
+        f(x) of all training pictures.
+    labels : (n,) int
+    options : pair of dict
+        Options of SGD for the head and for the vectors.
+    """
+    split = halves(labels, args.seed)
+    if split is None:
         return None
-    fit = Training(about, usable(labels), options, False, args.epochs, args.batch_size, args.seed)
-    return compare(found, labels, parts, fit)
+    return compare(vectors, labels, split, Training(metadata, usable(labels), options, False, args))
 
 
-def figures(found: dict | None) -> dict[str, float]:
+def metrics_of(agreement: dict | None) -> dict[str, float]:
     """For ``metrics.json``."""
-    return {} if found is None else {f"stability_{kind}": found[kind] for kind in NAMES}
+    return {} if agreement is None else {f"stability_{kind}": agreement[kind] for kind in NAMES}
 
 
-def shown(found: dict | None) -> str:
+def shown(agreement: dict | None) -> str:
     """Which vectors to show: ``class`` if stable or not measured, else ``mean`` if that is stable, or more so."""
-    if found is None or found["class"] >= STABLE:
+    if agreement is None or agreement["class"] >= STABLE:
         return "class"
-    return "mean" if found["mean"] >= STABLE or found["mean"] > found["class"] else "class"
+    return "mean" if agreement["mean"] >= STABLE or agreement["mean"] > agreement["class"] else "class"
 
 
-def sentence(found: dict | None) -> str:
+def sentence(agreement: dict | None) -> str:
     """What was found, in one line."""
-    if found is None:
+    if agreement is None:
+        wanted = f"{MIN_CLASSES} classes with two pictures"
+        return f"stability not measured, which takes {wanted}: the class vectors are shown"
+    told = ", ".join(f"{name} {agreement[kind]:.2f}" for kind, name in NAMES.items())
+    if max(agreement["class"], agreement["mean"]) < STABLE:
         return (
-            f"stability not measured, which takes {MIN_CLASSES} classes with two pictures: the class vectors are"
-            " shown"
+            f"warning: neither is stable between two halves of the pictures ({told}; {STABLE} is wanted): which"
+            f" classes are near is mostly chance; more pictures a class help; the {NAMES[shown(agreement)]} are shown"
         )
-    figures = ", ".join(f"{name} {found[kind]:.2f}" for kind, name in NAMES.items())
-    if max(found["class"], found["mean"]) < STABLE:
-        return (
-            f"warning: neither is stable between two halves of the pictures ({figures}; {STABLE} is wanted): which"
-            f" classes are near is mostly chance; more pictures a class help; the {NAMES[shown(found)]} are shown"
-        )
-    return f"stability between two halves of the pictures: {figures}; the {NAMES[shown(found)]} are shown"
+    return f"stability between two halves of the pictures: {told}; the {NAMES[shown(agreement)]} are shown"

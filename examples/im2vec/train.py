@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Learn a vector for each class of pictures, as word2vec does for words (Mikolov et al. 2013)."""
 
+import functools
 import pathlib
 import sys
 
@@ -71,151 +72,89 @@ def parse_args(argv=None):
     return args
 
 
-def sgd(args, classes, objective, frozen, decay):
-    """The options of SGD for the network and for the class vectors.
-
-    With negative sampling a picture meets few of many classes, so their vectors take larger steps. On frozen features
-    a softmax takes smaller ones: f(x) is long there (its square some 2 * dim), and larger steps diverge.
-    """
-    lr = args.lr or (0.01 if frozen and objective != "negative" else 0.1)
-    options = {"learning_rate": lr, "momentum": args.momentum, "wd": decay}
-    few = (classes / 10) ** 0.5 if objective == "negative" else 1
-    return options, {**options, "learning_rate": lr * few}
-
-
 def main(args):
     import mxnet as mx  # takes 2.6 s: after the flags were read
-    import numpy as np
     from mxnet import autograd
 
-    from common import devices, metrics
-    from common.data import walk
+    from common import devices
     from common.data.samplers import Shuffled
-    from common.files.disk import write_array
-    from common.run import Run
-    from common.train import optimizer, trainer
-    from examples.im2vec import data, evaluation, modelfile, stability, vectors, visualize
+    from common.train import optimizer, schedule
+    from common.train.session import Session
+    from examples.im2vec import data, evaluation, prepare, result, sgd, stability
 
     contexts = devices.contexts(args.gpus, args.num_cpus)
     kvstore = devices.kvstore(args.kvstore)
 
     # Data: pictures of the chosen classes, some of each held back.
-    before = evaluation.fitting(modelfile.describe(args.input), args) if args.input else None
-    path = {"cifar10": args.cifar10_dir, "cifar100": args.cifar100_dir}.get(args.dataset) or args.data_path
-    classes = before["classes"] if before else args.classes
-    dataset = data.load(args.dataset, path, classes, args.seed, args.on_error)
-    train_set, test_set = dataset.train, dataset.test
-    grouped = data.groups(dataset)
+    dataset = prepare.dataset(args)
+    train, test = dataset.train, dataset.test
 
-    # f(x) and the class vectors: read from --input, or new.
-    weights = args.params or ("imagenet" if args.use_pretrained else None)
+    # The network f(x) and the objective, which holds the class vectors: new, or those of --input.
     mx.random.seed(args.seed)
-    if before:
-        start = modelfile.load(args.input, contexts)
+    model = prepare.model(args, dataset, contexts)
+    net, objective, metadata = model.net, model.objective, model.metadata
+    for block in (net, objective):
+        block.hybridize(static_alloc=True, static_shape=True)
+    run = prepare.run(args, dataset, model, kvstore)
+
+    # Batches of pictures, or of their features, which a frozen backbone gives once for all.
+    batch_size = data.batch_size(args.batch_size, len(train), len(contexts), kvstore.num_workers)
+    sampler = Shuffled(len(train), batch_size, args.seed, kvstore.rank, kvstore.num_workers)
+    is_frozen = metadata["pretrained"] and args.backbone_lr == 0
+    if is_frozen:
+        encode, loader, eval_loaders = data.frozen(net, train, test, sampler, args)
     else:
-        about = {
-            "dataset": args.dataset,
-            "classes": train_set.class_names,
-            "counts": np.bincount(train_set.labels, minlength=len(train_set.class_names)).tolist(),
-            "groups": grouped and grouped[1],
-            "group_names": grouped and grouped[0],
-            "model": args.model,
-            "pretrained": bool(weights),
-            "size": args.image_size,
-            "preprocessing": None,
-            "dim": args.embed_dim,
-            "objective": args.objective,
-            "negatives": args.negatives,
-            "epochs": 0,
-        }
-        start = modelfile.build(about, weights, contexts)
-    net, objective, about = start.net, start.objective, start.metadata
-    frozen = about["pretrained"] and args.backbone_lr == 0
-    net.hybridize(static_alloc=True, static_shape=True)
-    objective.hybridize(static_alloc=True, static_shape=True)
+        encode, loader, eval_loaders = data.moving(net, train, test, sampler, args, kvstore.rank)
 
-    data_is = {
-        "training pictures": len(train_set), "classes": len(train_set.class_names), "held-back pictures": len(test_set),
-        "workers": kvstore.num_workers,
-    }  # fmt: skip
-    run = Run.start(args, "im2vec", kvstore.rank, data_is)
-    walk.write(train_set.skipped, run.folder / "skipped.txt")
-    run.log(f"{args.dataset}: {len(train_set)} pictures of {len(train_set.class_names)} classes, {len(test_set)} held"
-            f" back; {about['model']} at {net.size} px, objective {about['objective']}")  # fmt: skip
+    # The weight decay; on frozen features one with which the vectors do not depend on the choice of pictures.
+    setting = len(train.class_names), metadata["objective"], is_frozen
+    decays, agreement = sgd.decays(args.weight_decay, *setting), None
+    if is_frozen and kvstore.num_workers == 1:
+        options = functools.partial(sgd.options, args, *setting)
+        agreement = stability.choose_on_features(run, args, metadata, eval_loaders[0], decays, options)
+    decay = agreement["decay"] if agreement else decays[0]
 
-    # Batches of pictures, or of the features of a backbone that never changes.
-    batch_size = data.batch_size(args.batch_size, len(train_set), len(contexts), kvstore.num_workers)
-    sampler = Shuffled(len(train_set), batch_size, args.seed, kvstore.rank, kvstore.num_workers)
-    if frozen:
-        encode, loader, still = data.frozen(net, train_set, test_set, sampler, args)
-    else:
-        encode, loader, still = data.moving(net, train_set, test_set, sampler, args, kvstore.rank)
-
-    # How strong the weight decay is; on frozen features, whether the vectors are stable with it.
-    setting = len(train_set.class_names), about["objective"], frozen
-    decays, stable = stability.decays(args.weight_decay, *setting), None
-    if frozen and kvstore.num_workers == 1:
-        stable = stability.of_features(run, args, about, still[0], decays, lambda decay: sgd(args, *setting, decay))
-    decay = stable["decay"] if stable else decays[0]
-
-    # One step: f(x) of the batch, the objective, the update of both.
-    of_network, of_vectors = sgd(args, *setting, decay)
-    moving = net.head.collect_params() if frozen else net.collect_params()
-    if about["pretrained"]:
+    # SGD for the network, or for its last layer alone, and for the class vectors.
+    options = sgd.options(args, *setting, decay)
+    learned = net.head if is_frozen else net
+    if metadata["pretrained"]:
         net.backbone.collect_params().setattr("lr_mult", args.backbone_lr)
-    groups = [(moving, "sgd", of_network), (objective.collect_params(), "sgd", of_vectors)]
-    updater = optimizer.trainer(groups, kvstore)
+    groups = [(block.collect_params(), "sgd", own) for block, own in zip((learned, objective), options)]
+    trainer = optimizer.trainer(groups, kvstore)
 
-    def step(batch):
-        xs, ys = devices.split(batch.images, contexts), devices.split(batch.labels, contexts)
-        with autograd.record():
-            losses = [objective(encode(x), y) for x, y in zip(xs, ys)]
-        autograd.backward(losses)
-        # The mean over pictures and, as each is a step of its own in word2vec, over the terms of a picture's loss:
-        # a learning rate then suits every objective and number of negatives.
-        updater.step(len(batch.labels) * kvstore.num_workers * objective.terms)
-        return {"loss": losses}
-
-    def evaluate(epoch):
-        evaluation.keep_vectors(run, objective, epoch + 1)
-        return evaluation.accuracy(evaluation.scores(objective, evaluation.encode(encode, still[1])), test_set.labels)
-
-    if not run.resumed:
-        evaluation.keep_vectors(run, objective, 0)
-    figures = trainer.fit(
+    # Training.
+    session = Session(
         run,
-        epochs=args.epochs,
-        batches=loader.epoch,
-        batches_per_epoch=len(sampler),
-        step=step,
-        blocks={"head" if frozen else "net": net.head if frozen else net, "objective": objective},
-        trainers={"trainer": updater},
-        start_epoch=lambda epoch: updater.optimizer.scale_rates(0.5 + 0.5 * np.cos(np.pi * epoch / args.epochs)),
-        evaluate=evaluate,
+        blocks={"head" if is_frozen else "net": learned, "objective": objective},
+        trainers={"trainer": trainer},
         log_interval=args.log_interval,
         seed=args.seed,
         rank=kvstore.rank,
     )
+    if not run.resumed:
+        evaluation.keep_vectors(run, objective, 0)
+    for epoch in session.epochs(args.epochs):
+        trainer.optimizer.scale_rates(schedule.half_cosine(epoch, args.epochs))
+        for batch in session.batches(loader, epoch):
+            images, labels = devices.split(batch.images, contexts), devices.split(batch.labels, contexts)
+            with autograd.record():
+                losses = [objective(encode(x), y) for x, y in zip(images, labels)]
+            autograd.backward(losses)
+            # The mean over pictures and, as each is a step of its own in word2vec, over the terms of a picture's loss:
+            # a learning rate then suits every objective and number of negatives.
+            trainer.step(len(batch.labels) * kvstore.num_workers * objective.terms)
+            session.add(loss=losses)
+        evaluation.keep_vectors(run, objective, epoch + 1)
+        scores = evaluation.scores(objective, evaluation.encode(encode, eval_loaders[1]))
+        session.close_epoch(evaluation.accuracy(scores, test.labels))
 
-    # The model: class vectors, the mean of f(x) and one example of each class.
+    # The model, its vectors and their pictures.
     if kvstore.rank == 0:
-        about["epochs"] += args.epochs
-        found = evaluation.encode(encode, still[0])
-        if not frozen:
-            stable = stability.of_vectors(args, about, found, train_set.labels, (of_network, of_vectors))
-        about["stability"] = stable
-        start.means = evaluation.class_means(found, train_set.labels, len(train_set.class_names))
-        start.examples = evaluation.typical(evaluation.scores(objective, found), train_set)
-        guesses = evaluation.scores(objective, evaluation.encode(encode, still[1])).argmax(axis=1)
-        confused = metrics.confusion(test_set.labels, guesses, len(train_set.class_names))
-        write_array(run.folder / "confusion.npy", confused)
-        for place in filter(None, (run.folder / "model.params", args.output)):
-            run.log(f"model written to {modelfile.save(place, start)}")
-        run.finish({**figures, **stability.figures(stable)})
-        vectors.save(start, run.folder)
-        run.log(stability.sentence(stable))
-        if not args.no_plots:
-            visualize.draw(start, run.folder, run.folder, run.history(), log=run.log)
+        vectors, test_vectors = (evaluation.encode(encode, loader) for loader in eval_loaders)
+        if not is_frozen:
+            agreement = stability.of_vectors(args, metadata, vectors, train.labels, options)
+        metadata.update(epochs=metadata["epochs"] + args.epochs, stability=agreement)
+        result.save(run, model, dataset, vectors, test_vectors, session.metrics)
 
 
 if __name__ == "__main__":

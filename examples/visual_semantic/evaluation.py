@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import mxnet as mx
 import numpy as np
 
 from common import metrics
@@ -58,6 +59,36 @@ def figures(valid: np.ndarray, valid_labels, test: np.ndarray, test_labels, word
         if chosen.any():
             result[f"map_{kind}"] = float(found["average_precision"][chosen].mean())
             result[f"precision@{FOUND}_{kind}"] = float(found[f"precision@{FOUND}"][chosen].mean())
+    return result
+
+
+def validation(outputs: np.ndarray, labels: np.ndarray, loss, ctx=None, words: np.ndarray | None = None) -> dict:
+    """The metrics after an epoch, on held-back pictures of seen classes.
+
+    Parameters
+    ----------
+    outputs : (n, seen) or (n, dim) array
+        Logits; with `words`, embeddings.
+    labels : (n,) int array
+    loss : callable (outputs, labels) -> losses (n,)
+    ctx : mx.Context, optional
+        Of `loss`.
+    words : (seen, dim) array, optional
+        Unit vectors.
+
+    Returns
+    -------
+    dict of str to float
+        ``valid_loss``, ``accuracy``, ``score``, which orders epochs by accuracy and then by loss, and with `words`
+        ``cosine``, the mean one with a picture's own word.
+    """
+    values = loss(mx.nd.array(outputs, ctx=ctx), mx.nd.array(labels, ctx=ctx, dtype="int32"))
+    valid_loss = float(values.mean().asscalar())
+    scores = outputs if words is None else outputs @ words.T
+    accuracy = metrics.accuracy_at_k(scores, labels, (1,))["accuracy"]
+    result = {"valid_loss": valid_loss, "accuracy": accuracy, "score": accuracy + 1e-6 / (1 + valid_loss)}
+    if words is not None:
+        result["cosine"] = float(np.mean(scores[np.arange(len(scores)), labels]))
     return result
 
 

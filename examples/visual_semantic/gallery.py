@@ -65,7 +65,7 @@ class Searcher:
         pictures = ImageSet(list(paths), np.zeros(len(paths), np.int64), [""])
         names = [str(Path(path).resolve()) for path in paths]
         self.index = Index.build(
-            self._embed(pictures, self.num_workers), names, self.kind, about={"model": self._sum()}
+            self._embed(pictures, self.num_workers), names, self.kind, metadata={"model": self._sum()}
         )
         self.index.save(file or self.beside)
 
@@ -81,7 +81,7 @@ class Searcher:
         if not file.is_file():
             raise UserError(f"{file}: no gallery was indexed yet: give --gallery FOLDER")
         index = Index.load(file)
-        if index.about.get("model") != self._sum():
+        if index.metadata.get("model") != self._sum():
             raise UserError(f"{file} was made by another model than {self.params}: give --gallery FOLDER again")
         self.index = index
 
@@ -157,7 +157,7 @@ class Searcher:
 
     def _frequent(self, most: int) -> WordVectors:
         if self.known is None or len(self.known.vectors) < most:
-            self.known = WordVectors.read(words.file_of(self.word_vectors), most=most)
+            self.known = WordVectors.read(words.file_of(self.word_vectors), max_words=most)
         return self.known
 
     def _sum(self) -> str:

@@ -255,11 +255,14 @@ def _read(path) -> modelfile.ModelFile:
     if not path.is_file():
         raise UserError(f"{path}: no model there; train.py writes one")
     file = modelfile.load(path, KIND, FIELDS, REMEDY)
-    metadata, vectors = file.metadata, file.parameters.get("word_vectors")
+    metadata = file.metadata
     with reading(file.described_in, REMEDY):
+        if "word_vectors" not in file.parameters:
+            raise ValueError(f"{path.name} has no 'word_vectors'")
         shape = (len(metadata["seen"]) + len(metadata["unseen"]), metadata["dim"])
-        if vectors is None or vectors.shape != shape:  # before anything of that size is made
-            raise ValueError(f"its classes and 'dim' give {shape}, its word vectors are {vectors and vectors.shape}")
+        found = file.parameters["word_vectors"].shape
+        if found != shape:  # before anything of that size is made
+            raise ValueError(f"its classes and 'dim' give {shape}, its word vectors are {found}")
     return file
 
 
@@ -313,8 +316,7 @@ def load(path, ctx=None) -> VisualSemanticNet:
     file = _read(path)
     metadata = file.metadata
     with reading(file.described_in, REMEDY):
-        if metadata["model"] not in backbones.list_backbones():
-            raise ValueError(f"no network is called {metadata['model'][:40]!r}")
+        modelfile.check_network(metadata["model"])
         preprocessing = Preprocessing.from_dict(metadata["preprocessing"])
         backbone = backbones.create(metadata["model"], size=metadata["crop"], preprocessing=preprocessing)
         blank = np.zeros(file.parameters["word_vectors"].shape, np.float32)

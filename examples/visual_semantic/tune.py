@@ -48,34 +48,36 @@ def main(args):
     from common import devices
     from common.files.disk import write_json
     from common.run import Run
-    from examples.visual_semantic import data, stages
+    from examples.visual_semantic import data, network
+    from examples.visual_semantic.stage import Stage, Unrecorded
 
     args.stages = [args.stage]
     contexts, kvstore = devices.contexts(args.gpus, args.num_cpus), mx.kv.create("local")
-    parts = data.load(args)
+    splits = data.load(args)
     run = Run.start(args, "visual_semantic-tune")
-    net, still = train.build(args, parts, contexts)
+    net, eval_transform = network.build(args, splits, contexts)
     start = {name: p.data(contexts[0]).copy() for name, p in net._collect_params_with_prefix().items()}
     metadata = net.metadata
-    reader = data.Reader(net.backbone, still, contexts[0], args.num_workers)
-    rows = {}
+    reader = data.Reader(net.backbone, eval_transform, contexts[0], args.num_workers)
+    scores = {}
     for trial in trials(args):
         set_flags(args, trial)
         net.metadata = dict(metadata)
         for name, parameter in net._collect_params_with_prefix().items():
             parameter.set_data(start[name])
-        stage = stages.prepare(args.stage, args, net, parts, reader, contexts, kvstore)
-        figures = fit(stage, stages.settings(args, args.stage)[1], args.seed)
-        rows[trial] = figures["score"]
-        run.metrics(**named(trial), **figures)
-        run.log(f"{shown(trial)}: accuracy {figures['accuracy']:.4f}")
-    best = max(rows, key=rows.get)
+        materials = args.stage, args, net, splits, reader, contexts, kvstore
+        stage = Stage(*materials, open_session=lambda *_: Unrecorded(args.seed))
+        metrics = train.TRAIN[args.stage](args, net, stage)
+        scores[trial] = metrics["score"]
+        run.metrics(**named(trial), **metrics)
+        run.log(f"{shown(trial)}: accuracy {metrics['accuracy']:.4f}")
+    best = max(scores, key=scores.get)
     flags = {f"--lr-{args.stage}": best[0], "--wd": best[1]}
     flags.update(zip(("--rotation", "--zoom", "--lighting"), AUGMENTATION[best[2]]) if args.stage != "2a" else ())
-    run.log(table(rows))
+    run.log(table(scores))
     run.log("best: " + " ".join(f"{flag} {value:g}" for flag, value in flags.items()))
-    write_json(run.folder / "best.json", {"score": rows[best], "flags": flags})
-    run.finish({"score": rows[best], **named(best)})
+    write_json(run.folder / "best.json", {"score": scores[best], "flags": flags})
+    run.finish({"score": scores[best], **named(best)})
 
 
 def trials(args):
@@ -94,22 +96,6 @@ def set_flags(args, trial):
     lr, args.wd, kind = trial
     setattr(args, f"lr_{args.stage}", lr)
     args.rotation, args.zoom, args.lighting = AUGMENTATION[kind]
-
-
-def fit(stage, epochs, seed):
-    """Train for so many epochs, without checkpoints; the figures of the one with the highest score."""
-    from common.train import trainer
-
-    best = {}
-    for epoch in range(epochs):
-        stage.start_epoch(epoch)
-        for batch in stage.batches(epoch, 0):
-            trainer.seed_everything(seed, epoch, batch.number, 0)
-            stage.step(batch)
-        figures = stage.evaluate(epoch)
-        if not best or figures["score"] > best["score"]:
-            best = {**figures, "epoch": epoch + 1}
-    return best
 
 
 def named(trial):

@@ -119,7 +119,7 @@ def space(kind: str, file=DEFAULT) -> tuple[np.ndarray, np.ndarray] | None:
     """
     if kind == "raw":
         return None
-    rows = np.stack(list(WordVectors.read(file_of(file), most=FREQUENT).vectors.values())).astype(np.float64)
+    rows = np.stack(list(WordVectors.read(file_of(file), max_words=FREQUENT).vectors.values())).astype(np.float64)
     centre = rows.mean(axis=0)
     if kind == "centred":
         return centre, np.eye(rows.shape[1])

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from common.data.loader import Loader
 from common.data.samplers import LengthBuckets
+from common.data.sets import ImageSet
 from common.files.errors import UserError
 from common.text.vocabulary import Vocabulary, tokenise
 
 
 @dataclasses.dataclass
-class Part:
+class Split:
     """Pictures and sentences; those of equal labels belong together.
 
     Attributes
@@ -25,21 +28,26 @@ class Part:
     pictures : common.data.sets.ImageSet of n, or None where only features are known
     names : list of str, or None
         Of the labels, where they have names.
+    whole : common.data.sets.ImageSet, or None
+        What `pictures` were chosen from, at `indices`: its features are read once for all splits, whatever the seed.
+    indices : (n,) int, or None
     """
 
     features: np.ndarray | None
     image_labels: np.ndarray
     texts: list[str]
     sentence_labels: np.ndarray
-    pictures: object = None
+    pictures: ImageSet | None = None
     names: Sequence[str] | None = None
+    whole: ImageSet | None = None
+    indices: np.ndarray | None = None
 
     def summary(self) -> str:
         """How many pictures and captions there are: ``"20 pictures, 99 captions (4 to 5 a picture)"``."""
-        pictures, things = len(self.image_labels), np.unique(self.image_labels)
-        counts = np.bincount(self.sentence_labels, minlength=things.max() + 1)[things]
+        pictures, classes = len(self.image_labels), np.unique(self.image_labels)
+        counts = np.bincount(self.sentence_labels, minlength=classes.max() + 1)[classes]
         each = f"{counts.min()}" if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
-        of, one = (f" of {len(things)} things", "thing") if len(things) < pictures else ("", "picture")
+        of, one = (f" of {len(classes)} things", "thing") if len(classes) < pictures else ("", "picture")
         return f"{pictures} pictures{of}, {len(self.texts)} captions ({each} a {one})"
 
 
@@ -58,27 +66,55 @@ class Pairs:
     words: np.ndarray
     epoch: int
 
-    def split(self, parts: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Images and words in nearly equal parts, one for each device."""
-        return zip(np.array_split(self.images, parts), np.array_split(self.words, parts, axis=1))
+    def split(self, devices: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Images and words in nearly equal pieces, one for each device."""
+        return zip(np.array_split(self.images, devices), np.array_split(self.words, devices, axis=1))
 
 
-class Batches:
-    """The batches of all epochs in one row, cut into rounds: validation can follow after any number of updates.
-
-    A batch holds sentences of nearly one length, and of each picture (of emoji and glyphs: of each thing, whoever drew
-    it) at most one, so that no caption of a picture counts as its negative. With each sentence comes one of its
-    pictures.
+class Sentences:
+    """Sentences as word numbers.
 
     Parameters
     ----------
-    part : Part
-    vocabulary : Vocabulary
+    texts : sequence of str
+    vocabulary : common.text.vocabulary.Vocabulary
+
+    Attributes
+    ----------
+    lengths : (m,) int
+        Words in each, the end of the sentence counted as one.
+    """
+
+    def __init__(self, texts: Sequence[str], vocabulary: Vocabulary):
+        numbers = [vocabulary.encode(tokenise(text)) for text in texts]
+        self.lengths = np.array([len(sentence) for sentence in numbers])
+        self._words, self._starts = np.concatenate(numbers), np.cumsum(self.lengths) - self.lengths
+
+    def batch(self, indices: np.ndarray) -> np.ndarray:
+        """Word numbers of some sentences, (length of the longest, n), -1 after the end of a shorter one."""
+        lengths = self.lengths[indices]
+        steps = np.arange(lengths.max())[:, None]
+        return np.where(steps < lengths, self._words[self._starts[indices] + np.minimum(steps, lengths - 1)], -1)
+
+
+class PairSampler:
+    """Which sentences, and which of their pictures, make each batch.
+
+    A batch holds sentences of nearly one length, and of each picture (of emoji and glyphs: of each thing, whoever drew
+    it) at most one, so that no caption of a picture counts as its negative. With each sentence comes one of its
+    pictures. The batches of all epochs stand in one row, cut into rounds: evaluation can follow after any number of
+    updates.
+
+    Parameters
+    ----------
+    split : Split
+    lengths : (m,) int
+        Words in each sentence, see `Sentences`.
     batch_size, epochs, seed : int
         A batch larger than the data is the data: the attribute `batch_size` says what it came to.
-    every : int
+    round_batches : int
         Batches in a round; the last one may be shorter.
-    longest : int
+    max_words : int
         Sentences of more words are left out.
     same_image : bool
         Allow several sentences of one picture (or thing) in a batch, each a negative of the other, as in 2014.
@@ -86,78 +122,96 @@ class Batches:
         Which of the workers this is; each takes its own batches.
     devices : int
         Among how many a batch is divided: it has a sentence for each at least.
+
+    Attributes
+    ----------
+    updates : int
+        Batches in all epochs.
+    rounds : int
+        Rounds in all epochs.
+
+    Raises
+    ------
+    UserError
+        There is too little for a batch of two for each worker and device.
     """
 
     def __init__(
-        self, part: Part, vocabulary: Vocabulary, batch_size: int, epochs: int, seed: int, every: int = 100,
-        longest: int = 150, same_image: bool = False, rank: int = 0, num_workers: int = 1,
-        devices: int = 1,
+        self, split: Split, lengths: np.ndarray, batch_size: int, epochs: int, seed: int, *, round_batches: int = 100,
+        max_words: int = 150, same_image: bool = False, rank: int = 0, num_workers: int = 1, devices: int = 1,
     ):  # fmt: skip
-        self.part, self.seed, self.every, self.rank, self.num_workers = part, seed, every, rank, num_workers
-        words = [vocabulary.encode(tokenise(text)) for text in part.texts]
-        self.words, lengths = np.concatenate(words), np.array([len(sentence) for sentence in words])
-        self.starts, self.lengths = np.cumsum(lengths) - lengths, lengths
-        self.kept = np.flatnonzero(lengths <= longest + 1)  # one more for the end of the sentence
-        groups = None if same_image else part.sentence_labels[self.kept]
-        most = len(self.kept if groups is None else np.unique(groups))
-        if most < 2:
+        self._labels, self.seed, self.rank, self.num_workers = split.sentence_labels, seed, rank, num_workers
+        self._kept = np.flatnonzero(lengths <= max_words + 1)  # one more for the end of the sentence
+        groups = None if same_image else split.sentence_labels[self._kept]
+        distinct = len(self._kept if groups is None else np.unique(groups))
+        short = f"{len(self._kept)} sentences of at most {max_words} words"
+        if distinct < 2:
             raise UserError(
-                f"{len(self.kept)} sentences of at most {longest} words, of {most} pictures, make no batch of 2:"
-                f" give more data or raise --maxlen_w {longest}"
+                f"{short}, of {distinct} pictures, make no batch of 2: give more data or raise --maxlen_w {max_words}"
             )
         if batch_size < 2:
             raise UserError(f"--batch_size {batch_size}: a pair is ranked against others of its batch: give 2 or more")
-        self.batch_size = min(batch_size, most)
+        self.batch_size = min(batch_size, distinct)
         if self.batch_size < devices:
             raise UserError(f"a batch of {self.batch_size} is too small for {devices} devices: name fewer of them")
-        least = max(2, devices, self.batch_size // 8)
-        self.sampler = LengthBuckets(lengths[self.kept], self.batch_size, groups, seed, least)
-        self.ends = np.cumsum([len(self.sampler.epoch(epoch)) // num_workers for epoch in range(epochs)])
-        if not self.ends[-1]:
+        min_size = max(2, devices, self.batch_size // 8)
+        self._buckets = LengthBuckets(lengths[self._kept], self.batch_size, groups, seed, min_size)
+        self._ends = np.cumsum([len(self._buckets.epoch(epoch)) // num_workers for epoch in range(epochs)])
+        self.updates, self.round_batches = int(self._ends[-1]), round_batches
+        self.rounds = -(-self.updates // round_batches)
+        if not self.updates:
             raise UserError(
-                f"{len(self.kept)} sentences of at most {longest} words make fewer than {num_workers} batches of"
-                f" {least}, one a worker: lower --batch_size {batch_size} or raise --maxlen_w {longest}"
+                f"{short} make fewer than {num_workers} batches of {min_size}, one a worker: lower --batch_size"
+                f" {batch_size} or raise --maxlen_w {max_words}"
             )
-        self.by_label = np.argsort(part.image_labels, kind="stable")  # the pictures of a label side by side
-        self.sorted_labels = part.image_labels[self.by_label]
+        self._by_label = np.argsort(split.image_labels, kind="stable")  # the pictures of a label side by side
+        self._sorted_labels = split.image_labels[self._by_label]
 
     def __len__(self) -> int:
-        return int(self.ends[-1])
+        """The batches of a round that is not the last one."""
+        return self.round_batches
 
-    @property
-    def rounds(self) -> int:
-        """How many rounds there are."""
-        return -(-len(self) // self.every)
-
-    def _chosen(self, number: int) -> tuple[int, np.ndarray]:
-        """Epoch and sentences of batch `number`."""
-        epoch = int(np.searchsorted(self.ends, number, "right"))
-        place = number - (self.ends[epoch - 1] if epoch else 0)
-        return epoch, self.kept[self.sampler.epoch(epoch)[place * self.num_workers + self.rank]]
-
-    def _numbers(self, round_: int) -> range:
-        return range(round_ * self.every, min((round_ + 1) * self.every, len(self)))
-
-    def epoch(self, round_: int) -> list[np.ndarray]:
-        """The pictures of each batch of a round: what `common.data.loader.Loader` asks a sampler for."""
-        return [self._pictures(number, self._chosen(number)[1]) for number in self._numbers(round_)]
+    def pairs(self, round_: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Of each batch of a round its epoch, and the indices of its sentences and of their pictures."""
+        for number in range(round_ * self.round_batches, min((round_ + 1) * self.round_batches, self.updates)):
+            epoch = int(np.searchsorted(self._ends, number, "right"))
+            index = number - (self._ends[epoch - 1] if epoch else 0)
+            sentences = self._kept[self._buckets.epoch(epoch)[index * self.num_workers + self.rank]]
+            yield epoch, sentences, self._pictures(number, sentences)
 
     def _pictures(self, number: int, sentences: np.ndarray) -> np.ndarray:
         """One picture for each sentence, drawn from those of its label."""
-        labels = self.part.sentence_labels[sentences]
-        low, high = (np.searchsorted(self.sorted_labels, labels, side) for side in ("left", "right"))
-        return self.by_label[np.random.default_rng([self.seed, number, self.rank]).integers(low, high)]
+        labels = self._labels[sentences]
+        low, high = (np.searchsorted(self._sorted_labels, labels, side) for side in ("left", "right"))
+        return self._by_label[np.random.default_rng([self.seed, number, self.rank]).integers(low, high)]
 
-    def _words(self, sentences: np.ndarray) -> np.ndarray:
-        """Word numbers of sentences, (length of the longest, n), -1 after the end of a shorter one."""
-        lengths = self.lengths[sentences]
-        steps = np.arange(lengths.max())[:, None]
-        return np.where(steps < lengths, self.words[self.starts[sentences] + np.minimum(steps, lengths - 1)], -1)
+    def epoch(self, round_: int) -> list[np.ndarray]:
+        """The pictures of each batch of a round: what `common.data.loader.Loader` asks a sampler for."""
+        return [pictures for _, _, pictures in self.pairs(round_)]
 
-    def read(self, round_: int, first: int = 0, loader=None) -> Iterator[Pairs]:
-        """The batches of a round from number `first` on; the pictures themselves, if `loader` reads them."""
-        pictures = (batch.images for batch in loader.epoch(round_, first)) if loader else None
-        for number in self._numbers(round_)[first:]:
-            epoch, chosen = self._chosen(number)
-            images = next(pictures) if loader else self.part.features[self._pictures(number, chosen)]
-            yield Pairs(images, self._words(chosen), epoch)
+
+class PairLoader:
+    """The batches of each round, with the interface of `common.data.loader.Loader`.
+
+    Parameters
+    ----------
+    split : Split
+    sentences : Sentences
+        Of the split.
+    sampler : PairSampler
+    pictures : common.data.loader.Loader, optional
+        Reads the sampler's pictures themselves, where the network that gives their features is trained too.
+    """
+
+    def __init__(self, split: Split, sentences: Sentences, sampler: PairSampler, pictures: Loader | None = None):
+        self.split, self.sentences, self.sampler, self.pictures = split, sentences, sampler, pictures
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def epoch(self, round_: int, start: int = 0) -> Iterator[Pairs]:
+        """The batches of a round from number `start` on."""
+        decoded = (batch.images for batch in self.pictures.epoch(round_, start)) if self.pictures else None
+        for epoch, sentences, chosen in itertools.islice(self.sampler.pairs(round_), start, None):
+            images = next(decoded) if decoded else self.split.features[chosen]
+            yield Pairs(images, self.sentences.batch(sentences), epoch)

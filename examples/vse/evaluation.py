@@ -8,7 +8,7 @@ from common import metrics
 from common.run import Run
 from common.show import plots, report, tables
 from examples.vse import pictures
-from examples.vse.data import Part
+from examples.vse.data import Split
 from examples.vse.model import VSE
 
 FOLD = 1000  # pictures, of which COCO's 1k protocol takes five times as many
@@ -16,29 +16,29 @@ SHOWN = {"recall@1": "R@1", "recall@5": "R@5", "recall@10": "R@10", "median_rank
 WAYS = {"i2t": "picture to sentence", "t2i": "sentence to picture"}
 
 
-class Examined:
-    """A part, the features of its pictures read when they are first needed.
+class EvaluationSet:
+    """A split that a model is asked about.
 
     Parameters
     ----------
-    part : Part
-    about : dict
-        Of the model, see `prepare.about`.
+    split : Split
+        Without features where the model has a backbone of its own, which then reads the pictures each time.
     num_workers : int
+        Threads that decode these.
     ctx : mx.Context, optional
     """
 
-    def __init__(self, part: Part, about: dict, num_workers: int = 2, ctx=None):
-        self.part, self.about, self.num_workers, self.ctx = part, about, num_workers, ctx
+    def __init__(self, split: Split, num_workers: int = 2, ctx=None):
+        self.split, self.num_workers, self.ctx = split, num_workers, ctx
 
     def encode(self, net: VSE) -> tuple[np.ndarray, np.ndarray]:
         """Embeddings of the pictures and of the sentences."""
-        features = self.part.features
+        features = self.split.features
         if features is None:  # the network that gives them is trained too
-            features = pictures.Reader(self.about, net, self.num_workers, self.ctx)(self.part.pictures)
-        return net.encode_images(features), net.encode_sentences(self.part.texts)
+            features = pictures.Reader(net.metadata, net, self.num_workers, self.ctx)(self.split.pictures)
+        return net.encode_images(features), net.encode_sentences(self.split.texts)
 
-    def figures(self, net: VSE) -> dict[str, float]:
+    def metrics(self, net: VSE) -> dict[str, float]:
         """Recall@1, 5 and 10, median and mean rank both ways, and rsum, see `common.metrics.image_sentence`."""
         return self.judge(*self.encode(net), net.metadata["measure"])
 
@@ -47,14 +47,14 @@ class Examined:
     ) -> dict[str, float]:
         """The same of embeddings; `folds`: the mean over five folds of 1,000 pictures (COCO's 1k protocol)."""
         judge = metrics.five_folds if folds else metrics.image_sentence
-        return judge(images, sentences, self.part.image_labels, self.part.sentence_labels, measure, ties=ties)
+        return judge(images, sentences, self.split.image_labels, self.split.sentence_labels, measure, ties=ties)
 
     def rows(self, name: str, images, sentences, measure: str, ties: str = "against") -> dict[str, dict[str, float]]:
         """All metrics of embeddings, by a title that begins with `name`: `ties` as published stand beside ours."""
         ways = {name: {}, f"{name}, five folds": {"folds": True}}
         if ties == "published":
             ways.update({f"{title}, ties as published": {**way, "ties": ties} for title, way in ways.items()})
-        folds = has_folds(self.part)
+        folds = has_folds(self.split)
         return {
             title: self.judge(images, sentences, measure, **way)
             for title, way in ways.items()
@@ -62,16 +62,17 @@ class Examined:
         }
 
 
-def has_folds(part: Part) -> bool:
+def has_folds(split: Split) -> bool:
     """Whether there are pictures for five folds."""
-    return len(np.unique(part.image_labels)) >= 5 * FOLD
+    return len(np.unique(split.image_labels)) >= 5 * FOLD
 
 
-def chance(part: Part, seed: int = 0) -> dict[str, float]:
+def chance(split: Split, seed: int = 0) -> dict[str, float]:
     """The metrics of random embeddings."""
     rng = np.random.default_rng(seed)
-    images, sentences = (metrics.unit(rng.standard_normal((n, 64))) for n in (len(part.image_labels), len(part.texts)))
-    return metrics.image_sentence(images, sentences, part.image_labels, part.sentence_labels)
+    counts = len(split.image_labels), len(split.texts)
+    images, sentences = (metrics.unit(rng.standard_normal((count, 64))) for count in counts)
+    return metrics.image_sentence(images, sentences, split.image_labels, split.sentence_labels)
 
 
 def line(found: dict[str, float]) -> str:
@@ -101,7 +102,7 @@ def table(rows: dict[str, dict[str, float]]) -> str:
     return tables.table(table_of(rows), absent="")
 
 
-def finish(run: Run, rows: dict[str, dict[str, float]], net: VSE, test: Examined, draw: bool) -> None:
+def finish(run: Run, rows: dict[str, dict[str, float]], net: VSE, test: EvaluationSet, draw: bool) -> None:
     """Judge the best model on test, write its metrics beside the others' in `rows`, draw, and make the page."""
     from examples.vse.gallery import Gallery
 
@@ -114,7 +115,7 @@ def finish(run: Run, rows: dict[str, dict[str, float]], net: VSE, test: Examined
     sections = [("Test", [table_of(rows)])]
     curves = plots.curves(run.history(), run.plots / "training.png", ["loss", "rsum", "t2i_median_rank"], "round")
     sections.append(("Training", [curves]))
-    gallery = Gallery(net, test.part, images, sentences)
+    gallery = Gallery(net, test.split, images, sentences)
     sections += gallery.sections(run.plots)
     page = report.write(run.folder, f"Sentences and pictures: {run.args.dataset}", sections, vars(run.args))
     run.log(f"wrote {page}")

@@ -7,7 +7,7 @@ import numpy as np
 from common import metrics
 from common.files.errors import UserError
 from common.show import plots
-from examples.vse.data import Part
+from examples.vse.data import Split
 from examples.vse.model import VSE
 
 Found = "list[tuple[float, int]]"  # score and place, the best first
@@ -19,14 +19,14 @@ class Gallery:
     Parameters
     ----------
     net : VSE
-    part : Part
+    split : Split
         What is searched.
     images, sentences : (n, dim) and (m, dim) arrays
         Its embeddings.
     """
 
-    def __init__(self, net: VSE, part: Part, images: np.ndarray, sentences: np.ndarray):
-        self.net, self.part, self.images, self.sentences = net, part, images, sentences
+    def __init__(self, net: VSE, split: Split, images: np.ndarray, sentences: np.ndarray):
+        self.net, self.split, self.images, self.sentences = net, split, images, sentences
         self.score = metrics.MEASURES[net.metadata["measure"]]
 
     def pictures_for(self, text: str, k: int) -> Found:
@@ -45,7 +45,7 @@ class Gallery:
     def sentences_for(self, image: np.ndarray, k: int) -> Found:
         """The `k` sentences that fit an image's embedding (dim,) best, each text once."""
         found = _best(self.score(image[None], self.sentences)[0], len(self.sentences))
-        by_text = {self.part.texts[place]: (score, place) for score, place in reversed(found)}
+        by_text = {self.split.texts[place]: (score, place) for score, place in reversed(found)}
         return sorted(by_text.values(), key=lambda pair: -pair[0])[:k]
 
     def pictures_like(self, image: np.ndarray, k: int) -> Found:
@@ -54,13 +54,13 @@ class Gallery:
 
     def read(self, place: int):
         """Picture `place` (H, W, 3); None where there are only features."""
-        return None if self.part.pictures is None else self.part.pictures.read(place)
+        return None if self.split.pictures is None else self.split.pictures.read(place)
 
     def title(self, place: int) -> str:
         """A word on picture `place`: its file, or its number and its first sentence."""
-        pictures = self.part.pictures
-        own = np.flatnonzero(self.part.sentence_labels == self.part.image_labels[place])
-        text = self.part.texts[own[0]] if len(own) else ""
+        pictures = self.split.pictures
+        own = np.flatnonzero(self.split.sentence_labels == self.split.image_labels[place])
+        text = self.split.texts[own[0]] if len(own) else ""
         if pictures is not None and not pictures.in_memory:
             return f"{pictures.images[place]}  {text}".rstrip()
         return f"picture {place}  {text}".rstrip()
@@ -68,11 +68,11 @@ class Gallery:
     def sections(self, folder, rows: int = 8, k: int = 7, seed: int = 0) -> list[tuple]:
         """Sections of a report: some sentences with their pictures, some pictures with their sentences."""
         rng = np.random.default_rng(seed)
-        texts = rng.choice(len(self.part.texts), min(rows, len(self.part.texts)), replace=False)
+        texts = rng.choice(len(self.split.texts), min(rows, len(self.split.texts)), replace=False)
         images = rng.choice(len(self.images), min(rows, len(self.images)), replace=False)
         headings = "A sentence and its best pictures", "A picture and its best sentences"
         by_text, by_image = [self.text_row(i, k) for i in texts], [self.image_row(i, k) for i in images]
-        if self.part.pictures is None:  # what there is to see of a picture are its sentences
+        if self.split.pictures is None:  # what there is to see of a picture are its sentences
             return [
                 (heading, [{row[0][1]: {f"{i + 1}.": cell[1] for i, cell in enumerate(row[1:])} for row in rows}])
                 for heading, rows in zip(headings, (by_text, by_image))
@@ -83,30 +83,30 @@ class Gallery:
         ]
 
     def text_row(self, text: int, k: int) -> list[tuple]:
-        """A row of `common.show.plots.sheet`: sentence number `text` of the part, and the pictures found for it."""
-        row = [(None, self.part.texts[text], None)]
+        """A row of `common.show.plots.sheet`: sentence number `text` of the split, and the pictures found for it."""
+        row = [(None, self.split.texts[text], None)]
         scores = self.score(self.images, self.sentences[text : text + 1])[:, 0]
         for _, place in _best(scores, k):
-            right = bool(self.part.image_labels[place] == self.part.sentence_labels[text])
+            right = bool(self.split.image_labels[place] == self.split.sentence_labels[text])
             colour = plots.RIGHT if right else plots.WRONG
             row.append((self.read(place), self.mark(right, place), colour))
         return row
 
     def mark(self, right: bool, place: int) -> str:
         """What stands at a picture in a row: nothing, as its frame tells; without pictures a sentence of it."""
-        return f"{'✓ ' * right}{self.title(place)}" if self.part.pictures is None else ""
+        return f"{'✓ ' * right}{self.title(place)}" if self.split.pictures is None else ""
 
     def image_row(self, image: int, k: int) -> list[tuple]:
-        """A row: picture number `image` of the part, and the sentences found for it."""
+        """A row: picture number `image` of the split, and the sentences found for it."""
         row = [(self.read(image), self.mark(False, image), plots.QUERY)]
         for _, place in self.sentences_for(self.images[image], k):
-            right = int(self.part.image_labels[image]) in self.labels_of(self.part.texts[place])
-            row.append((None, f"{'✓ ' * right}{self.part.texts[place]}", None))
+            right = int(self.split.image_labels[image]) in self.labels_of(self.split.texts[place])
+            row.append((None, f"{'✓ ' * right}{self.split.texts[place]}", None))
         return row
 
     def labels_of(self, text: str) -> set[int]:
         """The labels of all sentences of these very words."""
-        return {int(label) for t, label in zip(self.part.texts, self.part.sentence_labels) if t == text}
+        return {int(label) for t, label in zip(self.split.texts, self.split.sentence_labels) if t == text}
 
 
 def _best(scores: np.ndarray, k: int) -> Found:

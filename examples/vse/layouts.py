@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from common.files import finite
 from common.files.errors import UserError, near, reading
 from common.files.paths import data_dir
 from common.text.vocabulary import tokenise
-from examples.vse.data import Part
+from examples.vse.data import Split
 
 THINGS = ("emoji", "glyphs")
 NAMES = ("f8k", "f30k", "coco", *THINGS)
@@ -35,21 +35,18 @@ USUAL = 0.9  # share of the pictures that must have the same number of captions 
 SHOWN = 3  # names in a message
 NOT_FINITE = "mend these features, or make them again"
 
-Reader = Callable[["object"], np.ndarray]  # ImageSet -> (n, width) float32
-
 
 def load(
     name: str,
     path=None,
-    read: Reader | None = None,
     seed: int = 123,
     captions: Sequence = (),
     images=None,
     parts: Sequence[str] = PARTS,
     each: int | None = None,
     on_error: str = "stop",
-) -> dict[str, Part]:
-    """The parts of a data set.
+) -> dict[str, Split]:
+    """The parts of a data set: their features, or the pictures that these are to be read from, see `pictures`.
 
     Parameters
     ----------
@@ -58,8 +55,6 @@ def load(
     path : optional
         Folder of the data; default is where ``./get_data.sh`` puts it. Recognised by what it holds: ``dataset.json``
         (Karpathy), ``NAME_train_ims.npy`` (Kiros), ``train_ims.npy`` (vsepp).
-    read : callable (ImageSet) -> (n, width) float32, optional
-        Features of pictures, where the layout has pictures; None leaves them out (the network is trained too).
     seed : int
         Draws the things of emoji and glyphs that are held out.
     captions, images : list of path, path
@@ -84,9 +79,9 @@ def load(
         if each:
             raise UserError("--captions-per-image is for folders of .npy features: here the data says whose each is")
     if captions:
-        return raw([Path(file) for file in captions], images, read, parts, on_error)
+        return raw([Path(file) for file in captions], images, parts, on_error)
     if name in THINGS:
-        return things(name, path, read, seed, parts, on_error)
+        return things(name, path, seed, parts, on_error)
     made = karpathy(folder, parts) if stem is None else {part: kiros(folder, stem, part, each) for part in parts}
     widths = {part: found.features.shape[1] for part, found in made.items()}
     if len(set(widths.values())) > 1:
@@ -117,7 +112,7 @@ def _find(name: str, path) -> tuple[Path, str | None]:
     )
 
 
-def kiros(folder: Path, stem: str, part: str, each: int | None = None) -> Part:
+def kiros(folder: Path, stem: str, part: str, each: int | None = None) -> Split:
     """``STEM_PART_caps.txt`` and ``_ims.npy``: features once an image, or once a caption (each image's in a row)."""
     lines, arrays = folder / f"{stem}{part}_caps.txt", folder / f"{stem}{part}_ims.npy"
     for file in (arrays, lines):
@@ -136,7 +131,7 @@ def kiros(folder: Path, stem: str, part: str, each: int | None = None) -> Part:
         firsts = first_rows(features, texts, each, arrays)
         chosen = _floats(features[firsts] if len(firsts) < len(features) else features, arrays)
     captions = np.diff([*firsts, len(features)]) * (len(texts) // len(features))
-    return Part(chosen, np.arange(len(firsts)), texts, np.repeat(np.arange(len(firsts)), captions))
+    return Split(chosen, np.arange(len(firsts)), texts, np.repeat(np.arange(len(firsts)), captions))
 
 
 def _floats(features: np.ndarray, file) -> np.ndarray:
@@ -199,7 +194,7 @@ def _differs(features: np.ndarray) -> np.ndarray:
     return new
 
 
-def karpathy(folder: Path, parts: Sequence[str] = PARTS) -> dict[str, Part]:
+def karpathy(folder: Path, parts: Sequence[str] = PARTS) -> dict[str, Split]:
     """``dataset.json`` and ``vgg_feats.mat``; COCO's ``restval`` is trained on."""
     import scipy.io
 
@@ -225,7 +220,7 @@ def karpathy(folder: Path, parts: Sequence[str] = PARTS) -> dict[str, Part]:
             continue
         if not chosen:
             raise UserError(f"{folder}/dataset.json has no image of the split {wanted[0]}")
-        made[part] = _part(_floats(features[chosen], mat), [texts[i] for i in chosen])
+        made[part] = _split(_floats(features[chosen], mat), [texts[i] for i in chosen])
     others = Counter(split for split in splits if not any(split in wanted for wanted in SPLITS.values()))
     if others:
         told = ", ".join(f"{split!r} {count}" for split, count in others.items())
@@ -233,14 +228,14 @@ def karpathy(folder: Path, parts: Sequence[str] = PARTS) -> dict[str, Part]:
     return made
 
 
-def _part(features, texts: list[list[str]], pictures=None) -> Part:
+def _split(features, texts: list[list[str]], pictures=None) -> Split:
     labels = np.repeat(np.arange(len(texts)), [len(group) for group in texts])
-    return Part(features, np.arange(len(texts)), [text for group in texts for text in group], labels, pictures)
+    return Split(features, np.arange(len(texts)), [text for group in texts for text in group], labels, pictures)
 
 
 def raw(
-    captions: list[Path], images, read: Reader | None, wanted: Sequence[str] = PARTS, on_error: str = "stop"
-) -> dict[str, Part]:
+    captions: list[Path], images, wanted: Sequence[str] = PARTS, on_error: str = "stop"
+) -> dict[str, Split]:
     """Captions with a folder of pictures: Flickr8k's token file, or COCO's JSON files.
 
     The parts are those of the split lists beside the first file (``*trainImages.txt``, ``*devImages.txt``,
@@ -271,7 +266,7 @@ def raw(
         if not len(pictures):
             raise UserError(f"{images}: no picture of the {part} list can be read")
         said = [texts[name] for name in pictures.class_names]
-        parts[part] = _part(read(pictures) if read else None, said, pictures)
+        parts[part] = _split(None, said, pictures)
     return parts
 
 
@@ -371,8 +366,8 @@ def _coco_split(texts: dict, last: dict) -> dict[str, list[str]]:
 
 
 def things(
-    name: str, path, read: Reader | None, seed: int, wanted: Sequence[str] = PARTS, on_error: str = "stop"
-) -> dict[str, Part]:
+    name: str, path, seed: int, wanted: Sequence[str] = PARTS, on_error: str = "stop"
+) -> dict[str, Split]:
     """Emoji or glyphs: 200 things for test and 200 for dev, none of which is trained on."""
     from common.data.imageset import readable
     from common.data.sets import emoji, glyphs
@@ -386,7 +381,6 @@ def things(
     for thing in set(whole.class_names) - set(left.class_names):  # no picture of it can be read
         del captions[thing]
     whole = left
-    features = read(whole) if read else None
     parts = {}
     split = split_things(captions, seed, words_seen=name == "glyphs")
     for part in wanted:
@@ -395,8 +389,8 @@ def things(
         labels = np.array([number.get(thing, -1) for thing in whole.class_names])[whole.labels]
         mine = np.flatnonzero(labels >= 0)
         texts = [captions[thing] for thing in names]
-        made = _part(None if features is None else features[mine], texts, whole.subset(mine))
-        made.image_labels, made.names = labels[mine], names
+        made = _split(None, texts, whole.subset(mine))
+        made.image_labels, made.names, made.whole, made.indices = labels[mine], names, whole, mine
         parts[part] = made
     return parts
 

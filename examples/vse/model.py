@@ -270,6 +270,7 @@ def build(metadata: dict, vocabulary: Vocabulary, parameters: dict, ctx=None) ->
     """
     backbone = None
     if metadata.get("preprocessing"):
+        modelfile.check_network(metadata["model"])
         preprocessing = Preprocessing.from_dict(metadata["preprocessing"])
         backbone = backbones.create(metadata["model"], size=metadata["image_size"], preprocessing=preprocessing)
     net = VSE(metadata, vocabulary, backbone)

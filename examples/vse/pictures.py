@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from common.data.loader import Loader
 from common.data.sets import ImageSet
 from common.data.transforms import Eval, Train
 from common.files.paths import data_root
+from examples.vse.data import Split
 
 
 class Reader:
@@ -19,7 +20,7 @@ class Reader:
 
     Parameters
     ----------
-    about : dict
+    metadata : dict
         ``model``, ``params``, ``image_size``, ``dataset`` and ``int8``, as the model is saved with.
     net : model.VSE, optional
         Whose own backbone is to read, where it was trained too; what it reads is not kept.
@@ -29,43 +30,58 @@ class Reader:
         Keep the features under ``data/features`` for the next time.
     """
 
-    def __init__(self, about: dict, net=None, num_workers: int = 2, ctx=None, keep: bool = True):
-        self.about, self.num_workers, self.ctx, self.keep = about, num_workers, ctx, keep
+    def __init__(self, metadata: dict, net=None, num_workers: int = 2, ctx=None, keep: bool = True):
+        self.metadata, self.num_workers, self.ctx, self.keep = metadata, num_workers, ctx, keep
         self.own = net.backbone if net is not None else None
         self.backbone = self.own
 
     def __call__(self, pictures: ImageSet) -> np.ndarray:
         """(n, width) float32."""
         if self.backbone is None:
-            weights, size = self.about["params"] or "imagenet", self.about["image_size"]
-            self.backbone = backbones.create(self.about["model"], weights, self.ctx, size=size)
-        options = {"num_workers": self.num_workers, "ctx": self.ctx, "transform": eval_transform(self.about)}
+            weights, size = self.metadata["params"] or "imagenet", self.metadata["image_size"]
+            self.backbone = backbones.create(self.metadata["model"], weights, self.ctx, size=size)
+        options = {"num_workers": self.num_workers, "ctx": self.ctx, "transform": eval_transform(self.metadata)}
         if self.own is not None or not self.keep:
             return features.extract(self.backbone, pictures, **options)
-        return features.cached(data_root() / "features", self.backbone, pictures, int8=self.about["int8"], **options)
+        return features.cached(data_root() / "features", self.backbone, pictures, int8=self.metadata["int8"], **options)
 
 
-def eval_transform(about: dict) -> Eval:
-    """The middle of a photograph; the whole of a thing, which is drawn to the edges."""
-    size = about["image_size"]
-    return Eval(round(size * 8 / 7), size, keep_aspect=True) if about["photographs"] else Eval(size, size)
+def read_features(splits: Mapping[str, Split], read: Reader) -> None:
+    """Give each of `splits` the features of its pictures; a set that they were chosen from is read once, as a whole."""
+    of_whole: dict[int, np.ndarray] = {}
+    for split in splits.values():
+        if split.whole is not None:
+            if id(split.whole) not in of_whole:
+                of_whole[id(split.whole)] = read(split.whole)
+            split.features = of_whole[id(split.whole)][split.indices]
+        elif split.pictures is not None:
+            split.features = read(split.pictures)
 
 
-def train_transform(about: dict) -> Train:
-    """A random part of a photograph, mirrored half of the time; a thing at most a little larger ("arrow left")."""
-    size = about["image_size"]
-    if about["photographs"]:
+def eval_transform(metadata: dict) -> Eval:
+    """The middle of a photograph; the whole of an emoji or glyph, which is drawn to the edges."""
+    size = metadata["image_size"]
+    return Eval(round(size * 8 / 7), size, keep_aspect=True) if metadata["photographs"] else Eval(size, size)
+
+
+def train_transform(metadata: dict) -> Train:
+    """A random part of a photograph, mirrored half of the time; an emoji or glyph is enlarged a little at most.
+
+    A mirrored "arrow left" would be another.
+    """
+    size = metadata["image_size"]
+    if metadata["photographs"]:
         return Train(round(size * 8 / 7), size, keep_aspect=True)
     return Train(size, size, mirror=False, zoom=0.1)
 
 
-def loader(pictures: ImageSet, about: dict, batches, num_workers: int, seed: int, rank: int) -> Loader:
-    """The pictures of `batches` (`data.Batches`), decoded ahead."""
-    return Loader(pictures, train_transform(about), batches, num_workers, seed, rank)
+def loader(pictures: ImageSet, metadata: dict, sampler, num_workers: int, seed: int, rank: int) -> Loader:
+    """The pictures of a sampler (`data.PairSampler`), decoded ahead."""
+    return Loader(pictures, train_transform(metadata), sampler, num_workers, seed, rank)
 
 
 def files(paths: Sequence) -> ImageSet:
-    """Pictures in files, each a thing of its own."""
+    """Pictures in files, each a class of its own."""
     return ImageSet(list(paths), np.arange(len(paths)), [str(path) for path in paths])
 
 

@@ -1,4 +1,4 @@
-"""What a training starts from: the settings that are saved with the model, and the network."""
+"""What a program starts from: the data, the network (new, from ``--start`` or saved) and the run's folder."""
 
 from __future__ import annotations
 
@@ -7,38 +7,65 @@ from pathlib import Path
 
 import mxnet as mx
 
-from common import backbones
+from common import backbones, devices
+from common.data import walk
 from common.files.errors import UserError
+from common.run import Run
 from common.text.vectors import WordVectors
 from common.text.vocabulary import Vocabulary, tokenise
-from examples.vse import layouts, model
+from examples.vse import evaluation, layouts, model, pictures
+from examples.vse.data import PairSampler, Split
 
 SIZES = ("dim", "dim_word", "encoder", "bidirectional", "measure")
-PHOTOGRAPHS = "vgg19"  # reads them by default
-DRAWINGS = "efficientnet_lite0"  # and this emoji and glyphs: a package registry ships its parameters
+PHOTOGRAPHS = "vgg19"  # the default backbone of photographs
+DRAWINGS = "efficientnet_lite0"  # and of emoji and glyphs: a package registry ships its parameters
 DRAWN = {"emoji": 128, "glyphs": 64}  # pixels at which they are read: twice those that they have
 
 
-def about(args) -> dict:
-    """The settings of the flags, and where the data was: with the model, all that is needed to use it."""
-    pictures = layouts.has_pictures(args.dataset, args.captions)
+def metadata(args) -> dict:
+    """What is saved with the model: the flags that it is built from, and where its data was.
+
+    Raises
+    ------
+    UserError
+        ``--saveto`` is in no folder.
+    """
     if args.saveto and not Path(args.saveto).absolute().parent.is_dir():
         raise UserError(f"--saveto {args.saveto}: there is no such folder to write into")
-    kept = {name: getattr(args, name) for name in SIZES}
-    kept.update({name: getattr(args, name) for name in ("dataset", "seed", "int8", "on_error")})
-    name = (args.model or (PHOTOGRAPHS if args.captions else DRAWINGS)) if pictures else None
+    has_pictures = layouts.has_pictures(args.dataset, args.captions)
+    kept = {name: getattr(args, name) for name in (*SIZES, "dataset", "seed", "int8", "on_error")}
+    name = (args.model or (PHOTOGRAPHS if args.captions else DRAWINGS)) if has_pictures else None
     kept.update(model=name, photographs=bool(args.captions))
     kept["captions_per_image"] = args.captions_per_image
     for path in ("data_path", "images", "params"):
         kept[path] = os.path.abspath(getattr(args, path)) if getattr(args, path) else None
     kept["captions"] = [os.path.abspath(file) for file in args.captions]
-    if pictures:
+    if has_pictures:
         size = None if args.captions else DRAWN[args.dataset]
         kept["image_size"] = args.image_size or size or backbones.input_size(name)
     return kept
 
 
-def network(args, about: dict, train, contexts) -> model.VSE:
+def splits(args, metadata: dict, ctx) -> dict[str, Split]:
+    """``train``, ``dev`` and ``test``, with features; with ``--finetune`` the pictures themselves.
+
+    Raises
+    ------
+    UserError
+        The data is not there or not as it should be, or has no pictures for ``--finetune``.
+    """
+    found = layouts.load(
+        args.dataset, args.data_path, args.seed, args.captions, args.images, each=args.captions_per_image,
+        on_error=args.on_error,
+    )  # fmt: skip
+    if not args.finetune:
+        pictures.read_features(found, pictures.Reader(metadata, num_workers=args.num_workers, ctx=ctx))
+    elif found["train"].pictures is None:
+        raise UserError(f"--finetune needs pictures, and {args.dataset} here is features: use --captions and --images")
+    return found
+
+
+def network(args, metadata: dict, train: Split, contexts) -> model.VSE:
     """A network to be trained: new, or from ``--start``.
 
     Raises
@@ -48,7 +75,7 @@ def network(args, about: dict, train, contexts) -> model.VSE:
     """
     backbone = None
     if args.finetune:
-        backbone = backbones.create(about["model"], args.params or "imagenet", contexts, size=about["image_size"])
+        backbone = backbones.create(metadata["model"], args.params or "imagenet", contexts, size=metadata["image_size"])
         backbone.freeze_batch_norm()
         for parameter in backbone.normalize.collect_params().values():
             parameter.grad_req = "null"
@@ -57,34 +84,34 @@ def network(args, about: dict, train, contexts) -> model.VSE:
     width = backbone.width if backbone else train.features.shape[1]
     if args.dim_image not in (None, width):
         raise UserError(f"--dim_image {args.dim_image}: the features have {width} numbers: leave the flag out")
-    about["dim_image"] = width
+    metadata = {**metadata, "dim_image": width}
     start = model.load(args.start) if args.start else None
     if start:
-        _check(start, about, args.start)
-        about["tokens"] = start.metadata.get("tokens", "words")
+        _check(start, metadata, args.start)
+        metadata["tokens"] = start.metadata.get("tokens", "words")
     vocabulary = start.vocabulary if start else Vocabulary.build(map(tokenise, train.texts))
-    net = model.VSE(about, vocabulary, backbone)
+    net = model.VSE(metadata, vocabulary, backbone)
     for branch in (net.images, net.sentences):
         branch.initialize(ctx=contexts)
     if start:
-        _take(net, start)
+        _copy(start, net)
     elif args.word_vectors:
         start_words(net, args.word_vectors)
     return net
 
 
-def _check(start: model.VSE, about: dict, path) -> None:
+def _check(start: model.VSE, metadata: dict, path) -> None:
     width = start.metadata["dim_image"]
-    if width != about["dim_image"]:
-        raise UserError(f"--start {path} takes features of {width} numbers, these have {about['dim_image']}")
+    if width != metadata["dim_image"]:
+        raise UserError(f"--start {path} takes features of {width} numbers, these have {metadata['dim_image']}")
     for name in SIZES:
-        if start.metadata[name] != about[name]:
+        if start.metadata[name] != metadata[name]:
             flag = {"bidirectional": "--bidirectional"}.get(name, f"--{name} {start.metadata[name]}")
             raise UserError(f"--start {path} was trained with {name} {start.metadata[name]}: say so by {flag}")
 
 
-def _take(net: model.VSE, start: model.VSE) -> None:
-    """Put the values of `start` into `net`, which may have a backbone besides."""
+def _copy(start: model.VSE, net: model.VSE) -> None:
+    """Put the parameters of `start` into `net`, which may have a backbone besides."""
     values = start._collect_params_with_prefix()
     for name, parameter in net._collect_params_with_prefix().items():
         if name in values:
@@ -105,3 +132,53 @@ def start_words(net: model.VSE, path) -> int:
     values[known] = vectors.matrix([words[number] for number in known])
     parameter.set_data(mx.nd.array(values))
     return len(known)
+
+
+def run(args, splits: dict[str, Split], net: model.VSE, sampler: PairSampler, kvstore) -> Run:
+    """The run's folder: what it is trained on stands in its log, with the pictures that were left out."""
+    counts = {
+        f"{name} {what}": len(values)
+        for name, split in splits.items()
+        for what, values in (("sentences", split.texts), ("pictures", split.image_labels))
+    }
+    found = Run.start(args, "vse", kvstore.rank, {**counts, "workers": kvstore.num_workers})
+    skipped = [one for split in splits.values() if split.pictures is not None for one in split.pictures.skipped]
+    walk.write(list(dict.fromkeys(skipped)), found.folder / "skipped.txt")
+    for name, split in splits.items():
+        found.log(f"{args.dataset}, {name}: {split.summary()}")
+    size = sampler.batch_size
+    if size < args.batch_size:
+        found.log(f"--batch_size {args.batch_size} is more than there is to train on: {size} in a batch")
+    found.log(f"{len(net.vocabulary)} words; {sampler.updates} updates in {args.max_epochs} epochs")
+    return found
+
+
+def saved(args) -> tuple[model.VSE, evaluation.EvaluationSet]:
+    """The model that the flags of `flags.USE` name, and the split that it is asked about.
+
+    What no flag says of the data is as in the model's training.
+
+    Raises
+    ------
+    UserError
+        The model or the data cannot be read, or the model takes features and the data are pictures.
+    """
+    ctx = devices.contexts(args.gpus)[0]
+    net = model.load(args.params, ctx)
+    metadata = net.metadata
+    own = not (args.dataset or args.captions or args.data_path)
+    name = args.dataset or metadata["dataset"]
+    path = metadata.get("data_path") if own else args.data_path
+    captions = metadata.get("captions", []) if own else args.captions
+    images = args.images or (metadata.get("images") if own else None)
+    if layouts.has_pictures(name, captions) and not metadata["model"]:
+        raise UserError(
+            f"{args.params} takes features from files, not the pictures of --data {name}: give the data it is for"
+        )
+    each = args.captions_per_image or (metadata.get("captions_per_image") if own else None)
+    on_error = metadata.get("on_error", "stop") if own else "stop"  # what its training left out is left out here
+    seed = metadata.get("seed", 123)
+    found = layouts.load(name, path, seed, captions, images, [args.part], each, on_error)
+    if net.backbone is None:
+        pictures.read_features(found, pictures.Reader(metadata, num_workers=args.num_workers, ctx=ctx))
+    return net, evaluation.EvaluationSet(found[args.part], args.num_workers, ctx)

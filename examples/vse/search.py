@@ -7,11 +7,11 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repository: runs without an install
 
 from common import cli
-from examples.vse.evaluate import USE, open_model
+from examples.vse import flags
 
 FLAGS = {
     "search": [
-        ("params", cli.Kind(metavar="MODEL"), cli.REQUIRED, "the model.params of a run, or an .npz of the 2014 code"),
+        flags.MODEL,
         ("--text", cli.many(cli.Kind(metavar="TEXT")), [], "sentences: their best pictures"),
         ("--image", cli.many(cli.PATH), [], "pictures, or numbers of pictures in the data: their best sentences"),
         ("--gallery", cli.many(cli.PATH), [], "search your pictures, not the data's"),
@@ -20,7 +20,7 @@ FLAGS = {
         *cli.PAGE,
         cli.ON_ERROR,
     ],
-    **USE,
+    **flags.USE,
 }
 
 
@@ -52,25 +52,24 @@ def open_gallery(args):
     import numpy as np
 
     from common.data import images
-    from examples.vse import data, gallery, pictures
+    from examples.vse import data, gallery, pictures, prepare
 
-    net, examined = open_model(args)
-    part, about = examined.part, net.metadata
-    reader = None
-    if about["model"]:
+    net, searched = prepare.saved(args)
+    reader, split = None, searched.split
+    if net.metadata["model"]:
         own = net if net.backbone is not None else None
-        reader = pictures.Reader(about, own, args.num_workers, net.ctx, keep=False)
+        reader = pictures.Reader(net.metadata, own, args.num_workers, net.ctx, keep=False)
     if args.gallery or args.sentences:
-        features, labels, shown = part.features, part.image_labels, part.pictures
-        texts, of_texts = part.texts, part.sentence_labels
+        features, labels, shown = split.features, split.image_labels, split.pictures
+        texts, sentence_labels = split.texts, split.sentence_labels
         if args.gallery:
             shown = pictures.files(images.readable(images.find(args.gallery), args.on_error, args.num_workers))
             features, labels = need(reader, args.params)(shown), -2 - shown.labels
         if args.sentences:
             texts = read_sentences(args.sentences)
-            of_texts = np.full(len(texts), -1)  # of no picture that is known
-        examined.part = data.Part(features, labels, texts, of_texts, shown)
-    return gallery.Gallery(net, examined.part, *examined.encode(net)), reader
+            sentence_labels = np.full(len(texts), -1)  # of no picture that is known
+        searched.split = data.Split(features, labels, texts, sentence_labels, shown)
+    return gallery.Gallery(net, searched.split, *searched.encode(net)), reader
 
 
 def read_sentences(path):
@@ -112,8 +111,8 @@ def answer_image(gallery, reader, image, k):
     print(image)
     row = [(picture, "query" if picture is not None else str(image), plots.QUERY)]
     for score, place in gallery.sentences_for(vector, k):
-        print(f"  {score:.3f}  {gallery.part.texts[place]}")
-        row.append((None, gallery.part.texts[place], None))
+        print(f"  {score:.3f}  {gallery.split.texts[place]}")
+        row.append((None, gallery.split.texts[place], None))
     return row
 
 
@@ -138,9 +137,9 @@ def app(gallery, reader):
     from common.search.page import Hit
     from examples.vse import pictures
 
-    shown = gallery.part.pictures
+    shown = gallery.split.pictures
     titles = [gallery.title(place) for place in range(len(gallery.images))]
-    texts = gallery.part.texts
+    texts = gallery.split.texts
 
     def hit(score, place):
         return Hit(score, titles[place].split("  ", 1)[-1], place if shown is not None else None)

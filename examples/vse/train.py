@@ -7,32 +7,17 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repository: runs without an install
 
 from common import cli, resume
+from examples.vse import flags
 
-DATA = ("f8k", "f30k", "coco", "emoji", "glyphs")
 PRESETS = {  # the settings of the document's three tables
     "f8k": {"dataset": "f8k", "lrate": 0.001, "batch_size": 128, "validFreq": 100, "dim": 1000, "dim_word": 1000},
     "f30k": {"dataset": "f30k", "lrate": 0.01, "batch_size": 200, "validFreq": 100, "dim": 1000, "dim_word": 1000},
     "coco": {"dataset": "coco", "lrate": 0.01, "batch_size": 300, "validFreq": 100, "dim": 1000, "dim_word": 1000},
 }
-
-
-def dataset(default=None):
-    """The row of the flag that names the data, with its two names."""
-    text = f"data set: {', '.join(DATA)}, or the start of the file names in --data-path"
-    return "--data --dataset", cli.NAME, default, text
-
-
-FILES = [  # which pictures and sentences: of evaluate.py and search.py too
-    ("--captions", cli.many(cli.FILE), [], "Flickr8k's token file by its split lists, or COCO's .json; see --images"),
-    ("--images", cli.DIR, None, "pictures of --captions; read once by --model"),
-    ("--captions-per-image", cli.positive_int, None, "of a picture in .npy features; default is what the rows tell"),
-]
-RANKING = cli.choice("against", "published")
-TIES = ("--ties", RANKING, "against", "a wrong answer of the same score is first; published: as first programs sorted")
 FLAGS = {
     "data": [
-        dataset("f8k"),
-        *FILES,
+        flags.dataset("f8k"),
+        *flags.FILES,
         cli.DATA_PATH,
         *cli.READING,
         ("--maxlen_w --maxlen-w", cli.whole(1, 10_000), 150, "longer sentences (in words) are left out"),
@@ -72,7 +57,7 @@ FLAGS = {
         ("--saveto", cli.FILE, None, "file of the best model; default is model.params of the run"),
         ("--dispFreq", cli.positive_int, 10, "updates between log lines"),
         ("--validFreq", cli.positive_int, 100, "updates between evaluations on dev"),
-        TIES,
+        flags.TIES,
         cli.NO_PLOTS,
     ],
     "devices": cli.DEVICES,
@@ -97,102 +82,79 @@ def main(args):
     from mxnet import autograd
 
     from common import devices
-    from common.data import walk
-    from common.files.errors import UserError
-    from common.run import Run
-    from common.train import optimizer, trainer
-    from examples.vse import data, evaluation, layouts, model, pictures, prepare
+    from common.train import optimizer
+    from common.train.session import Session
+    from examples.vse import data, evaluation, model, pictures, prepare
     from examples.vse.losses import RankingLoss
 
-    # Devices and workers.
     contexts = devices.contexts(args.gpus, args.num_cpus)
     kvstore = devices.kvstore(args.kvstore)
 
-    # Data: features of the pictures (read once) or the pictures themselves, their sentences, the words of these.
-    about = prepare.about(args)
-    read = None if args.finetune else pictures.Reader(about, num_workers=args.num_workers, ctx=contexts[0])
-    parts = layouts.load(
-        args.dataset, args.data_path, read, args.seed, args.captions, args.images, each=args.captions_per_image,
-        on_error=args.on_error,
-    )  # fmt: skip
-    train, dev, test = parts["train"], parts["dev"], parts["test"]
-    if args.finetune and train.pictures is None:
-        raise UserError(f"--finetune needs pictures, and {args.dataset} here is features: use --captions and --images")
+    # Data: sentences, and features of their pictures, or with --finetune the pictures themselves.
+    metadata = prepare.metadata(args)
+    splits = prepare.splits(args, metadata, contexts[0])
+    train = splits["train"]
 
     # Network: a linear layer on the features, a recurrent network on the words.
     mx.random.seed(args.seed)
-    net = prepare.network(args, about, train, contexts)
+    net = prepare.network(args, metadata, train, contexts)
     net.hybridize(static_alloc=True)
+
+    # Loss: all negatives of the batch, or (after some epochs of these) the hardest of each picture and sentence.
     losses = {kind: RankingLoss(args.margin, kind == "max", args.measure) for kind in ("sum", "max")}
     for loss in losses.values():
         loss.hybridize(static_alloc=True)
 
-    # Batches of pairs whose sentences are of nearly one length.
-    batches = data.Batches(
-        train, net.vocabulary, args.batch_size, args.max_epochs, args.seed, args.validFreq, args.maxlen_w,
-        args.allow_same_image, kvstore.rank, kvstore.num_workers, len(contexts),
+    # Batches of pairs whose sentences are of nearly one length, in rounds between evaluations.
+    sentences = data.Sentences(train.texts, net.vocabulary)
+    sampler = data.PairSampler(
+        train, sentences.lengths, args.batch_size, args.max_epochs, args.seed, round_batches=args.validFreq,
+        max_words=args.maxlen_w, same_image=args.allow_same_image, rank=kvstore.rank, num_workers=kvstore.num_workers,
+        devices=len(contexts),
     )  # fmt: skip
-    loader = None
+    read = None
     if args.finetune:
-        loader = pictures.loader(train.pictures, about, batches, args.num_workers, args.seed, kvstore.rank)
+        read = pictures.loader(train.pictures, net.metadata, sampler, args.num_workers, args.seed, kvstore.rank)
+    loader = data.PairLoader(train, sentences, sampler, read)
 
+    # Adam for all parameters, the gradients of each device clipped together.
     parameters = [p for p in net.collect_params().values() if p.grad_req != "null"]
-    updater = optimizer.trainer([(parameters, "adam", {"learning_rate": args.lrate})], kvstore)
+    trainer = optimizer.trainer([(parameters, "adam", {"learning_rate": args.lrate})], kvstore)
     gradients = [[p.grad(ctx) for p in parameters] for ctx in contexts]
 
-    def step(batch):
-        loss = losses["max" if args.loss == "max" and batch.epoch >= args.warmup else "sum"]
-        values = []
-        with autograd.record():
-            for ctx, (images, words) in zip(contexts, batch.split(len(contexts))):
-                values.append(loss(*net(devices.put(images, ctx), words)))
-        net.backward(values)
-        updater.allreduce_grads()
-        if args.grad_clip:
-            for of_device in gradients:
-                model.clip_global_norm(of_device, args.grad_clip)
-        updater.update(1)
-        return {"loss": [value * (len(contexts) / batch.words.shape[1]) for value in values]}
+    # Evaluation: recall@k both ways; the best round is chosen on dev.
+    run = prepare.run(args, splits, net, sampler, kvstore)
+    dev, test = (evaluation.EvaluationSet(splits[name], args.num_workers, contexts[0]) for name in ("dev", "test"))
+    rows = {"chance": evaluation.chance(splits["test"]), "before training": test.metrics(net)}
+    best_file = pathlib.Path(args.saveto or run.folder / "model.params")
 
-    data_is = {f"{name} {what}": len(values) for name, part in parts.items()
-               for what, values in (("sentences", part.texts), ("pictures", part.image_labels))}  # fmt: skip
-    run = Run.start(args, "vse", kvstore.rank, {**data_is, "workers": kvstore.num_workers})
-    skipped = [one for part in parts.values() if part.pictures is not None for one in part.pictures.skipped]
-    walk.write(list(dict.fromkeys(skipped)), run.folder / "skipped.txt")
-    for name, part in parts.items():
-        run.log(f"{args.dataset}, {name}: {part.summary()}")
-    if batches.batch_size < args.batch_size:
-        run.log(f"--batch_size {args.batch_size} is more than there is to train on: {batches.batch_size} in a batch")
-    run.log(f"{len(net.vocabulary)} words; {len(batches)} updates in {args.max_epochs} epochs")
-    of_dev, of_test = (evaluation.Examined(part, about, args.num_workers, contexts[0]) for part in (dev, test))
-    rows = {"chance": evaluation.chance(test), "before training": of_test.figures(net)}
-    saveto = pathlib.Path(args.saveto or run.folder / "model.params")
-
-    def save_best(figures):
+    def save(metrics):
         if kvstore.rank == 0:
-            model.save(net, saveto, metrics=figures)
+            model.save(net, best_file, metrics=metrics)
 
-    best = trainer.fit(
-        run,
-        epochs=batches.rounds,  # the loop's epochs are the rounds between evaluations
-        unit="round",
-        batches=lambda round_, first: batches.read(round_, first, loader),
-        batches_per_epoch=args.validFreq,
-        step=step,
-        blocks={"net": net},
-        trainers={"trainer": updater},
-        evaluate=lambda _: of_dev.figures(net),
-        on_best=save_best,
-        monitor="rsum",
-        rate="lrate",
-        patience=args.early_stop,
-        log_interval=args.dispFreq,
-        seed=args.seed,
-        rank=kvstore.rank,
-    )
+    session = Session(
+        run, blocks={"net": net}, trainers={"trainer": trainer}, best="rsum", patience=args.early_stop,
+        log_interval=args.dispFreq, seed=args.seed, rank=kvstore.rank, unit="round", rate="lrate",
+    )  # fmt: skip
+    for round_ in session.epochs(sampler.rounds):
+        for batch in session.batches(loader, round_):
+            loss = losses["max" if args.loss == "max" and batch.epoch >= args.warmup else "sum"]
+            values = []
+            with autograd.record():
+                for ctx, (images, words) in zip(contexts, batch.split(len(contexts))):
+                    values.append(loss(*net(devices.put(images, ctx), words)))
+            net.backward(values)
+            trainer.allreduce_grads()
+            if args.grad_clip:
+                for of_device in gradients:
+                    model.clip_global_norm(of_device, args.grad_clip)
+            trainer.update(1)
+            session.add(loss=[value * (len(contexts) / batch.words.shape[1]) for value in values])
+        session.close_epoch(dev.metrics(net), save=save)
+
     if kvstore.rank == 0:
-        run.log("dev:  " + evaluation.line(best))
-        evaluation.finish(run, rows, model.load(saveto, contexts[0]), of_test, draw=not args.no_plots)
+        run.log("dev:  " + evaluation.line(session.metrics))
+        evaluation.finish(run, rows, model.load(best_file, contexts[0]), test, draw=not args.no_plots)
 
 
 if __name__ == "__main__":

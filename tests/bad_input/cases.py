@@ -292,81 +292,60 @@ def _broken(program, ways: dict, argv: str, file: str, whole: str, says="", besi
 
 
 def models() -> Iterator[Case]:
-    """Model files and the cards beside them."""
-    params = {**makers.ANY, **makers.PARAMS}
+    """Model files; those of before, and the .json beside some of them."""
     picture = "{good}/pictures/a/0.png"
-    for program, argv, whole in (
-        (
-            "examples.embedding_learning.embed",
-            f"{picture} --output {{out}}/x.npy --params {{in}}/m.params",
-            "glyphs_conv4",
-        ),
-        (
-            "examples.embedding_learning.search",
-            f"{picture} --gallery {{good}}/pictures --params {{in}}/m.params",
-            "glyphs_conv4",
-        ),
-        ("examples.visual_semantic.search", "--text king --params {in}/m.params", "emoji"),
-        ("examples.visual_semantic.export", "--params {in}/m.params --output {out}/x", "emoji"),
-        ("examples.visual_semantic.evaluate", "--params {in}/m.params", "emoji"),
+    embed = "examples.embedding_learning.embed", f"{picture} --output {{out}}/x.npy --params {{in}}/m.params"
+    find = "examples.embedding_learning.search", f"{picture} --gallery {{good}}/pictures --params {{in}}/m.params"
+    search = "examples.visual_semantic.search", "--text king --params {in}/m.params"
+    export = "examples.visual_semantic.export", "--params {in}/m.params --output {out}/x"
+    evaluate = "examples.visual_semantic.evaluate", "--params {in}/m.params"
+    rank = "examples.vse.evaluate", "{in}/m.params --data f8k --data-path {good}/f8k"
+    ask = "examples.vse.search", "{in}/m.params --text dog --data f8k --data-path {good}/f8k"
+    start = (
+        "examples.vse.train",
+        "--start {in}/m.params --data f8k --data-path {good}/f8k --run-dir {out}/r"
+        " --dim 3 --dim_word 2 --dim_image 4 --encoder gru",
+    )
+    draw = "examples.im2vec.visualize", "--input {in}/m.params --output {out}/v"
+    resume = (
+        "examples.im2vec.train",
+        "--resume --input {in}/m.params --output {out}/n.params --run-dir {out}/r"
+        " --dataset cifar10 --data-path {good}/cifar10",
+    )
+    predict = "examples.transfer.predict", f"{picture} --params {{in}}/m.params"
+    of_embedding = {**makers.OF_NETWORK, **makers.OF_EMBEDDING}
+    of_words = {**makers.OF_NETWORK, **makers.OF_WORDS}
+    # Today's: broken as any file, as a file of arrays, as a model file, and in the metadata of each example.
+    for programs, whole, other, metadata in (
+        ((embed, find), "embedding", "words", {**of_embedding, **makers.OF_PICTURES}),
+        ((search, export, evaluate), "words", "embedding", {**of_words, **makers.OF_PICTURES}),
+        ((rank, ask, start), "vse", "im2vec", makers.OF_SENTENCES),
+        ((draw, resume), "im2vec", "vse", makers.OF_CLASSES),
+        ((predict,), "classifier", "vse", makers.OF_CLASSIFIER),
     ):
-        card = f"{whole}.json -> m.json"
-        yield from _broken(program, params, argv, "m.params", f"{whole}.params", says="m.", beside=[card])
-        other = "conv4" if whole == "glyphs_conv4" else "glyphs_conv4"
-        yield Case(
-            program,
-            "m.params: of another network",
-            tuple(argv.split()),
-            "m.",
-            "m.params",
-            f"{other}.params",
-            bytes,
-            (card,),
-        )
-        of_example = (
-            {
-                "embed_dim of 10^12": makers.changed(embed_dim=10**12),
-                "embed_dim a text": makers.changed(embed_dim="8"),
-                "another embed_dim": makers.changed(embed_dim=9),
-            }
-            if whole == "glyphs_conv4"
-            else {
-                "dim of 10^12": makers.changed(dim=10**12),
-                "another dim": makers.changed(dim=9),
-                "hidden -1": makers.changed(hidden=-1),
-                "dropout a text": makers.changed(dropout="x"),
-                "seen a text": makers.changed(seen="abc"),
-                "no unseen": makers.changed(unseen=...),
-                "seen twice": makers.changed(seen=["a", "a"]),
-            }
-        )
-        cards = {**makers.JSON, **makers.CARD, **of_example, "missing": None}
-        if program.endswith((".evaluate", "learning.search")):  # read by the same function as the other's
-            cards = {name: cards[name] for name in ("list", "null", "cut", "missing", "no such model")}
-        yield from _broken(
-            program, cards, argv, "m.json", f"{whole}.json", says="m.", beside=[f"{whole}.params -> m.params"]
-        )
-    for program, argv in (
-        ("examples.vse.evaluate", "{in}/m.params --data f8k --data-path {good}/f8k"),
-        ("examples.vse.search", "{in}/m.params --text dog --data f8k --data-path {good}/f8k"),
-        (
-            "examples.vse.train",
-            "--start {in}/m.params --data f8k --data-path {good}/f8k --run-dir {out}/r"
-            " --dim 3 --dim_word 2 --dim_image 4 --encoder gru",
-        ),
-    ):
-        yield from _broken(program, params, argv, "m.params", "vse.params", says="m.params")
-        yield from _broken(program, {"of another example": bytes}, argv, "m.params", "im2vec.params", says="m.params")
-    for program, argv in (
-        ("examples.im2vec.visualize", "--input {in}/m.params --output {out}/v"),
-        (
-            "examples.im2vec.train",
-            "--resume --input {in}/m.params --output {out}/n.params --run-dir {out}/r"
-            " --dataset cifar10 --data-path {good}/cifar10",
-        ),
-    ):
-        yield from _broken(program, params, argv, "m.params", "im2vec.params", says="m.params")
-        yield from _broken(program, {"of another example": bytes}, argv, "m.params", "vse.params", says="m.params")
+        ways = {**makers.ANY, **makers.PARAMS, **makers.MODEL}
+        ways.update({name: makers.described(**values) for name, values in metadata.items()})
+        for program, argv in programs:
+            yield from _broken(program, ways, argv, "m.params", f"{whole}.params", says="m.params")
+            another = {"of another example": bytes}
+            yield from _broken(program, another, argv, "m.params", f"{other}.params", says="m.params")
+            some = ("missing", "cut", "tail", "huge", "a flipped byte", "a newer version")  # of one reader the rest
+            ways = {name: ways[name] for name in some}
+    # Those of before: parameters with a .json beside them, parameters and metadata in one file, and .npz.
+    for (program, argv), whole, values in ((embed, "glyphs_conv4", of_embedding), (search, "emoji", of_words)):
+        sidecar, params = f"{whole}.json -> m.json", f"{whole}.params -> m.params"
+        ways = {**makers.ANY, **makers.PARAMS}
+        yield from _broken(program, ways, argv, "m.params", f"{whole}.params", "m.", [sidecar], "m.params of before")
+        other = {"of another network": bytes}
+        yield from _broken(program, other, argv, "m.params", "conv4.params", "m.", [sidecar], "m.params of before")
+        ways = {**makers.JSON, **{name: makers.changed(**one) for name, one in values.items()}, "missing": None}
+        yield from _broken(program, ways, argv, "m.json", f"{whole}.json", says="m.", beside=[params])
+    for (program, argv), whole, other in ((rank, "old_vse", "old_im2vec"), (draw, "old_im2vec", "old_vse")):
+        ways = {**makers.ANY, **makers.PARAMS}
+        title = "m.params of before"
+        yield from _broken(program, ways, argv, "m.params", f"{whole}.params", "m.params", title=title)
+        another = {"of another example": bytes}
+        yield from _broken(program, another, argv, "m.params", f"{other}.params", "m.params", title=title)
     yield from _broken(
         "examples.transfer.predict", makers.NPZ, f"{picture} --params {{in}}/c.npz", "c.npz", "classifier.npz"
     )
@@ -416,7 +395,7 @@ def pictures() -> Iterator[Case]:
         ("examples.embedding_learning.embed", "{in}/p.png --output {out}/x.npy"),
         ("examples.embedding_learning.search", "{in}/p.png --gallery {good}/pictures"),
         ("examples.visual_semantic.search", "--image {in}/p.png --gallery {good}/pictures --index {out}/i"),
-        ("examples.transfer.predict", "{in}/p.png --params {good}/classifier.npz"),
+        ("examples.transfer.predict", "{in}/p.png --params {good}/classifier.params"),
     ):
         yield from _broken(program, makers.PICTURE, argv, "p.png", "pictures/a/0.png")
     lists = {
@@ -621,7 +600,7 @@ def readers() -> Iterator[Case]:
     }
     yield from _broken("common.backbones.convert.pickles:read_array_pickle", pickles, "{in}/net.pkl", "net.pkl", "")
     yield from _broken(
-        "common.text:Vocabulary.load",
+        "common.text.vocabulary:Vocabulary.load",
         {name: makers.JSON[name] for name in ("empty", "list", "null", "cut")},
         "{in}/words.json",
         "words.json",

@@ -9,6 +9,7 @@ import json
 import pickle
 import shutil
 import struct
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -55,25 +56,31 @@ def _features(folder: Path, rng) -> None:
 
 
 def _models(folder: Path) -> None:
+    """A model of each example, as it is written and, with ``old`` in its name or as shipped, as it was before."""
     import mxnet as mx
 
     from common import backbones
     from common.backbones.preprocessing import IMAGENET
     from common.backbones.pretrained import save_preprocessing
     from common.text.vocabulary import Vocabulary
+    from examples.embedding_learning import model as embedding
     from examples.im2vec import modelfile
     from examples.transfer import model as transfer_model
+    from examples.visual_semantic import model as visual_semantic
     from examples.vse import model as vse_model
 
     for example, name in (("embedding_learning", "glyphs_conv4"), ("visual_semantic", "emoji")):
         for suffix in (".params", ".json"):
             shutil.copyfile(REPO / "examples" / example / "pretrained" / (name + suffix), folder / (name + suffix))
+    net, _ = embedding.load(folder / "glyphs_conv4.params")
+    embedding.save(net, folder / "embedding.params", crop=32, resize=32, keep_aspect=False)
+    visual_semantic.save(visual_semantic.load(folder / "emoji.params"), folder / "words.params", dtype="float16")
     net = backbones.network("conv4")
     net.initialize()
     net(mx.nd.zeros((1, 3, 32, 32)))
     net.save_parameters(str(folder / "conv4.params"))
     save_preprocessing(folder / "conv4.params", dataclasses.replace(IMAGENET, size=32))
-    about = {
+    metadata = {
         "dim_image": 4,
         "dim": 3,
         "dim_word": 2,
@@ -83,10 +90,10 @@ def _models(folder: Path) -> None:
         "model": None,
         "dataset": "f8k",
     }
-    vse = vse_model.VSE(about, Vocabulary(["dog", "cat"], [2, 1]))
+    vse = vse_model.VSE(metadata, Vocabulary(["dog", "cat"], [2, 1]))
     vse.initialize()
     vse_model.save(vse, folder / "vse.params")
-    about = {
+    metadata = {
         "dataset": "cifar10",
         "classes": ["a", "b"],
         "counts": [3, 4],
@@ -101,14 +108,31 @@ def _models(folder: Path) -> None:
         "negatives": 2,
         "epochs": 1,
     }
-    im2vec = modelfile.build(about)
+    im2vec = modelfile.build(metadata)
     im2vec.means, im2vec.examples = np.zeros((2, 4), np.float32), np.zeros((2, 32, 32, 3), np.uint8)
     im2vec.net(mx.nd.zeros((1, 32, 32, 3)))
     modelfile.save(folder / "im2vec.params", im2vec)
+    _as_before(folder / "vse.params", folder / "old_vse.params", "vse 2")
+    _as_before(folder / "im2vec.params", folder / "old_im2vec.params", "im2vec 1")
     of = {"name": "conv4", "weights": str(folder / "conv4.params"), "interpolation": "nearest", "seed": 1}
     ones = np.ones(512, np.float32)
-    weight, bias = np.ones((2, 512), np.float32), np.zeros(2, np.float32)
-    transfer_model.Classifier("svm", np.array(["a", "b"]), ones, ones, weight, bias, of).save(folder / "classifier.npz")
+    arrays = {"mean": ones, "scale": ones, "weight": np.ones((2, 512), np.float32), "bias": np.zeros(2, np.float32)}
+    classes = np.array(["a", "b"])
+    transfer_model.Classifier("svm", classes, **arrays, backbone=of).save(folder / "classifier.params")
+    text = json.dumps({"kind": "svm", "backbone": of, "k": 5})
+    np.savez(folder / "classifier.npz", about=np.array(text), classes=classes, **arrays)
+
+
+def _as_before(path: Path, target: Path, kind: str) -> None:
+    """A model file of vse or im2vec in the layout that they had before it had a version."""
+    import mxnet as mx
+
+    arrays = mx.nd.load(str(path))
+    metadata = {**json.loads(arrays["meta:json"].asnumpy().tobytes()), "format": kind}
+    old = {name if ":" in name else f"net:{name}": value for name, value in arrays.items()}
+    old = {name.removeprefix("array:"): value for name, value in old.items() if not name.startswith("meta:")}
+    old["about"] = mx.nd.array(np.frombuffer(json.dumps(metadata).encode(), np.uint8), dtype="uint8")
+    mx.nd.save(str(target), old)
 
 
 def _data_sets(folder: Path, rng) -> None:
@@ -198,13 +222,94 @@ JSON = {
     "size of zero": changed(size=0),
     "size of 10^12": changed(size=10**12),
 }
-CARD = {
-    "no model": changed(model=...),
-    "model a number": changed(model=3),
-    "no such model": changed(model="nothing"),
-    "no crop": changed(crop=...),
-    "crop of 0": changed(crop=0),
-    "crop a text": changed(crop="x"),
+OF_NETWORK = {  # values of the metadata that no network can be built from
+    "no model": {"model": ...},
+    "model a number": {"model": 3},
+    "no such model": {"model": "nothing"},
+    "no crop": {"crop": ...},
+    "crop of 0": {"crop": 0},
+    "crop a text": {"crop": "x"},
+}
+OF_EMBEDDING = {
+    "embed_dim of 10^12": {"embed_dim": 10**12},
+    "embed_dim a text": {"embed_dim": "8"},
+    "another embed_dim": {"embed_dim": 9},
+}
+OF_WORDS = {
+    "dim of 10^12": {"dim": 10**12},
+    "another dim": {"dim": 9},
+    "hidden -1": {"hidden": -1},
+    "dropout a text": {"dropout": "x"},
+    "seen a text": {"seen": "abc"},
+    "no unseen": {"unseen": ...},
+    "seen twice": {"seen": ["a", "a"]},
+}
+OF_PICTURES = {
+    "no preprocessing": {"preprocessing": ...},
+    "preprocessing empty": {"preprocessing": {}},
+    "mean of two": {"preprocessing": {"mean": [1, 2], "scale": [1, 1, 1]}},
+    "scale of zero": {"preprocessing": {"mean": [1, 2, 3], "scale": [1, 0, 1]}},
+}
+OF_SENTENCES = {
+    "no encoder": {"encoder": ...},
+    "another encoder": {"encoder": "cnn"},
+    "dim of 10^12": {"dim": 10**12},
+    "another dim": {"dim": 9},
+    "no vocabulary": {"vocabulary": ...},
+    "vocabulary of another kind": {"vocabulary": {"words": 3}},
+    "preprocessing without a model": {"preprocessing": {"mean": [1, 2, 3], "scale": [1, 1, 1]}},
+}
+OF_CLASSES = {
+    "no classes": {"classes": ...},
+    "three classes": {"classes": ["a", "b", "c"]},
+    "dim of 10^12": {"dim": 10**12},
+    "another dim": {"dim": 9},
+    "no such model": {"model": "nothing"},
+    "no such objective": {"objective": "guess"},
+    "groups beyond": {"groups": [0, 7], "group_names": ["x"]},
+}
+OF_CLASSIFIER = {
+    "no classifier": {"classifier": ...},
+    "another classifier": {"classifier": "forest"},
+    "no classes": {"classes": ...},
+    "three classes": {"classes": ["a", "b", "c"]},
+    "classes of numbers": {"classes": [1, 2]},
+    "k a text": {"k": "5"},
+    "network without weights": {"backbone": {"name": "conv4"}},
+}
+
+
+def described(**values):
+    """A way to break a model file: other metadata, with a digest that fits; ``...`` takes a key away."""
+
+    def change(whole: bytes) -> bytes:
+        import mxnet as mx
+
+        from common.backbones import modelfile
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "m.params"
+            path.write_bytes(whole)
+            arrays = mx.nd.load(str(path))
+            metadata = {**json.loads(arrays["meta:json"].asnumpy().tobytes()), **values}
+            parameters = {name: value for name, value in arrays.items() if ":" not in name}
+            more = {name[6:]: value for name, value in arrays.items() if name.startswith("array:")}
+            kept = {key: value for key, value in metadata.items() if value is not ...}
+            modelfile.save(path, kept["kind"], parameters, kept, more)
+            return path.read_bytes()
+
+    return change
+
+
+MODEL = {  # a model file: what it says of itself
+    "a flipped byte": lambda whole: (
+        whole[: -len(whole) // 3] + bytes([whole[-len(whole) // 3] ^ 64]) + whole[1 - len(whole) // 3 :]
+    ),
+    "a newer version": lambda whole: whole.replace(b'"format_version": 1', b'"format_version": 9'),
+    "no version": lambda whole: whole.replace(b'"format_version"', b'"formal_version"'),
+    "metadata no JSON": lambda whole: whole.replace(b'"format_version": 1', b'"format_version"= 1'),
+    "no digest": lambda whole: whole.replace(b"meta:sha256", b"meta:sha257"),
+    "no metadata": lambda whole: whole.replace(b"meta:json", b"meta:jsun"),
 }
 
 

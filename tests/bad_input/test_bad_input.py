@@ -83,6 +83,11 @@ def test_bad_input(case, good, tmp_path, monkeypatch, capfd):
     ("program", "argv"),
     [
         ("examples.embedding_learning.embed", "{good}/pictures/a/0.png --output {out}/x.npy"),
+        (
+            "examples.embedding_learning.embed",
+            "{good}/pictures/a/0.png --output {out}/x.npy --params {good}/embedding.params",
+        ),
+        ("examples.transfer.predict", "{good}/pictures/a/0.png --params {good}/classifier.params"),
         ("examples.transfer.predict", "{good}/pictures/a/0.png --params {good}/classifier.npz"),
         ("examples.transfer.train", "--features {good}/x_data.npy --classifier knn --folds 2 --run-dir {out}/r"),
         ("examples.transfer.train", "--features {good}/x.csv --classifier knn --folds 2 --run-dir {out}/s"),
@@ -95,7 +100,10 @@ def test_bad_input(case, good, tmp_path, monkeypatch, capfd):
             "-data {good}/pixels.npy -labels {good}/labels.npy -he 8 -w 8 -tm conv4 -weights None -dir {out}",
         ),
         ("examples.vse.evaluate", "{good}/vse.params --data f8k --data-path {good}/f8k"),
+        ("examples.vse.evaluate", "{good}/old_vse.params --data f8k --data-path {good}/f8k"),
         ("examples.im2vec.modelfile:load", "{good}/im2vec.params"),
+        ("examples.im2vec.modelfile:load", "{good}/old_im2vec.params"),
+        ("examples.visual_semantic.model:load", "{good}/words.params"),
         ("examples.visual_semantic.split_awa2", "--copy --data-path {good}/awa2 --output {out}/split"),
     ],
 )

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import pytest
 
@@ -15,24 +16,47 @@ from common import cli
 from common.files.errors import UserError
 from common.files.paths import REPO
 
+SHARED = {
+    "data": cli.data("glyphs", ["cub200", "glyphs"]),
+    "network": cli.network("conv4"),
+    "run": cli.run("embedding_learning"),
+    "devices": cli.DEVICES,
+}
+OWN = {
+    "loss": [
+        ("--nu", cli.non_negative_float, 0.0, "weight, in %% of the loss"),
+        ("--steps", cli.float_list, [12, 14], "epochs"),
+        ("--own", cli.positive_int, 3, "default is three"),
+        ("--kind -k --kinds", cli.choice("a", "b|c"), None, "of %(choices)s"),
+        ("--names", cli.many(cli.NAME, "*"), [], "any number"),
+        ("--keep", cli.on_off, True, "keeps them"),
+        ("--flag", cli.switch, False, "turns it on"),
+    ],
+}
 
-def shared(**options):
-    p = cli.parser("What it does.\n\nMore that --help leaves out.")
-    defaults = {"dataset": "glyphs", "datasets": ["cub200", "glyphs"], "model": "conv4"}
-    cli.add_shared(p, "embedding_learning", **{**defaults, **options})
-    return p
+
+def shared(**more):
+    return cli.parser("What it does.\n\nMore that --help leaves out.", {**SHARED, **more})
 
 
-def test_help_shows_every_default_also_zero_and_empty():
-    p = shared(seed=0)
-    p.add_argument("--nu", type=cli.non_negative_float, default=0.0, help="weight, in %% of the loss")
-    p.add_argument("--steps", type=cli.float_list, default=[12, 14], help="epochs")
-    p.add_argument("--own", default=3, help="default is three")
-    p.add_argument("--flag", action="store_true", help="turns it on")
-    text = " ".join(p.format_help().split())
+def refused(p, arguments, capsys):
+    """The line that the parser ends with."""
+    with pytest.raises(SystemExit) as ended:
+        p.parse_args(arguments)
+    line = capsys.readouterr().err
+    assert ended.value.code == 2 and line.startswith("error: ") and line.count("\n") == 1 and "see --help" in line
+    return line
+
+
+def test_help_shows_headings_and_every_default_also_zero_and_empty():
+    text = shared(**OWN).format_help()
+    headings = [line for line in text.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    assert headings == ["options:", "data:", "network:", "run:", "devices:", "loss:"]
+    text = " ".join(text.split())
     for shown in (
-        "data set: cub200, glyphs (default: glyphs)", "random seed (default: 0)", "in % of the loss (default: 0.0)",
+        "data set: cub200, glyphs (default: glyphs)", "random seed (default: 123)", "in % of the loss (default: 0.0)",
         "epochs (default: 12,14)", "empty means CPU (default: empty)", "default is three -", "turns it on",
+        "of a, b|c",
     ):  # fmt: skip
         assert shown in text
     assert "What it does." in text and "More that" not in text
@@ -41,14 +65,53 @@ def test_help_shows_every_default_also_zero_and_empty():
 
 
 def test_shared_flags_of_every_example():
-    args = shared(int8=True).parse_args([])
-    assert vars(args) == {
+    assert vars(shared().parse_args([])) == {
         "dataset": "glyphs", "data_path": None, "model": "conv4", "params": None, "run_dir": None, "resume": False,
-        "num_workers": 2, "gpus": [], "num_cpus": 1, "kvstore": "device", "seed": 123, "int8": False,
-        "on_error": "stop",
+        "num_workers": 2, "gpus": [], "num_cpus": 1, "kvstore": "device", "seed": 123, "on_error": "stop",
     }  # fmt: skip
-    kept = vars(shared(skip=("--resume", "--seed")).parse_args([]))
-    assert "resume" not in kept and "seed" not in kept and "int8" not in kept
+
+
+def test_the_type_of_a_row_says_how_its_flag_is_read(capsys):
+    p = shared(**OWN)
+    given = p.parse_args(["-k", "b|c", "--names", "x", "y", "--no-keep", "--flag"])
+    assert (given.kinds, given.names, given.keep, given.flag) == ("b|c", ["x", "y"], False, True)
+    assert p.parse_args(["--names"]).names == [] and p.parse_args([]).keep is True
+    assert "invalid choice: 'b'" in refused(p, ["--kind", "b"], capsys)
+
+
+def test_positional_and_required_rows(capsys):
+    rows = [("files", cli.many(cli.PATH), cli.REQUIRED, "which"), ("--output", cli.FILE, cli.REQUIRED, "where")]
+    p = cli.parser("-", {"files": rows})
+    args = p.parse_args(["a", "b", "--output", "c"])
+    assert (args.files, args.output) == (["a", "b"], "c")
+    assert "required: PATH" in refused(p, ["--output", "c"], capsys)
+    assert "required: --output" in refused(p, ["a"], capsys)
+
+
+def test_alternatives_exclude_each_other(capsys):
+    rows = [("--copy", cli.switch, False, "copies"), ("--move", cli.switch, False, "moves")]
+    p = cli.parser("-", {"what": [cli.Alternatives(rows, required=True)]})
+    assert p.parse_args(["--move"]).move
+    assert "--copy" in refused(p, ["--copy", "--move"], capsys)
+    assert "--copy --move" in refused(p, [], capsys)
+    assert cli.parser("-", {"what": [cli.Alternatives(rows)]}).parse_args([]).copy is False
+
+
+def test_one_flag_of_two_names_is_given_one_value(capsys):
+    p = cli.parser("-", {"network": [("--weights --params", cli.WEIGHTS, "imagenet", "of the network")]})
+    assert p.parse_args([]).weights == "imagenet" and p.parse_args(["--params", "a"]).weights == "a"
+    assert p.parse_args(["--weights", "a", "--weights", "b"]).weights == "b"
+    assert "--weights a and --params b: give one" in refused(p, ["--weights", "a", "--params", "b"], capsys)
+
+
+def test_a_table_for_a_readme():
+    assert cli.table(OWN).splitlines() == [
+        "| flag | default | meaning |", "| --- | --- | --- |", "| **loss** | | |",
+        "| `--nu` | `0.0` | weight, in % of the loss |", "| `--steps` | `12,14` | epochs |",
+        "| `--own` |  | default is three |", "| `--kind`, `-k`, `--kinds` |  | of a, b\\|c |",
+        "| `--names` | empty | any number |", "| `--keep`, `--no-keep` | `True` | keeps them |",
+        "| `--flag` |  | turns it on |",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("arguments", "text"), [
@@ -63,12 +126,7 @@ def test_shared_flags_of_every_example():
     (["stray"], "stray"),
 ])  # fmt: skip
 def test_wrong_flags_are_one_line_and_status_2(arguments, text, capsys):
-    with pytest.raises(SystemExit) as ended:
-        shared().parse_args(arguments)
-    shown = capsys.readouterr().err
-    assert ended.value.code == 2
-    assert shown.startswith("error: ") and shown.count("\n") == 1
-    assert text in shown and "see --help" in shown
+    assert text in refused(shared(), arguments, capsys)
 
 
 def test_lists():
@@ -117,10 +175,8 @@ BAD_VALUES = [  # each was a traceback, a hang or gigabytes of memory
 def test_values_beyond_reason_are_refused_at_once(example, flag, value, capsys):
     """Before the heavy imports: the parser alone says it."""
     train = importlib.import_module(f"examples.{example}.train")
-    with pytest.raises(SystemExit) as ended:
-        train.parse_args([flag, value])
-    shown = capsys.readouterr().err
-    assert ended.value.code == 2 and shown.count("\n") == 1 and f"{flag}" in shown and f"{value}" in shown
+    shown = refused(types.SimpleNamespace(parse_args=train.parse_args), [flag, value], capsys)
+    assert flag in shown and value in shown
 
 
 def ends_with(main):

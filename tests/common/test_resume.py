@@ -1,6 +1,5 @@
 """A resumed run has its own flags; what is given beside them must agree, or may change and is then kept."""
 
-import argparse
 import json
 import os
 import subprocess
@@ -17,19 +16,25 @@ PROGRAMS = {
     "embedding_learning": "embedding_learning/train.py", "vse": "vse/train.py", "im2vec": "im2vec/train.py",
     "visual_semantic": "visual_semantic/train.py", "transfer": "transfer/train.py",
 }  # fmt: skip
+FLAGS = {
+    "data": cli.data("glyphs", ["glyphs", "emoji"]),
+    "network": cli.network("conv4"),
+    "optimisation": [
+        ("--lr", cli.rate, 0.1, "learning rate"),
+        ("--epochs", cli.positive_int, 20, "epochs"),
+        ("--steps", cli.float_list, [12, 14], "where the rate changes"),
+        ("--files", cli.many(cli.FILE), [], "files"),
+        ("--pretrained", cli.switch, False, "start from those"),
+        cli.NO_PLOTS,
+        ("--keep-all", cli.on_off, True, "keep every checkpoint"),
+    ],
+    "run": cli.run("toy"),
+    "devices": cli.DEVICES,
+}
 
 
 def parser():
-    p = cli.parser("A program.")
-    cli.add_shared(p, "toy", dataset="glyphs", datasets=["glyphs", "emoji"], model="conv4")
-    p.add_argument("--lr", type=cli.positive_float, default=0.1)
-    p.add_argument("--epochs", type=cli.positive_int, default=20)
-    p.add_argument("--steps", type=cli.float_list, default=[12, 14])
-    p.add_argument("--files", nargs="+", default=[], metavar="FILE")
-    p.add_argument("--pretrained", action="store_true")
-    p.add_argument("--no-plots", action="store_true")
-    p.add_argument("--keep-all", action=argparse.BooleanOptionalAction, default=True)
-    return p
+    return cli.parser("A program.", FLAGS)
 
 
 def parse(*argv, free=None):

@@ -145,7 +145,7 @@ def test_arguments_are_kept_with_what_the_figures_depend_on(tmp_path):
     Run(tmp_path, arguments(data_path=Path("some/where"), steps=[1, 2]))
     kept = json.loads((tmp_path / "args.json").read_text())
     assert kept["args"]["data_path"] == "some/where" and kept["args"]["steps"] == [1, 2]
-    assert set(kept["environment"]) == {"command", "python", "machine", "threads", "cores", "packages"}
+    assert set(kept["environment"]) == {"version", "command", "python", "machine", "threads", "cores", "packages"}
     assert kept["environment"]["packages"]["mxnet"].startswith("1.9")
     assert kept["environment"]["threads"].isdigit()
 

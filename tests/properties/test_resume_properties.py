@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,16 +17,22 @@ VALUES = {
     "dataset": st.sampled_from(["glyphs", "emoji"]), "model": st.text(min_size=1, max_size=5),
 }  # fmt: skip
 MAY_CHANGE = ("epochs", "num-workers")
+FLAGS = {
+    "data": cli.data("glyphs", ["glyphs", "emoji"]),
+    "network": cli.network("conv4"),
+    "optimisation": [
+        ("--lr", cli.rate, 0.1, "learning rate"),
+        ("--epochs", cli.positive_int, 20, "epochs"),
+        ("--steps", cli.float_list, [12, 14], "where the rate changes"),
+        ("--keep-all", cli.on_off, True, "keep every checkpoint"),
+    ],
+    "run": cli.run("toy"),
+    "devices": cli.DEVICES,
+}
 
 
 def parser():
-    p = cli.parser("A program.")
-    cli.add_shared(p, "toy", dataset="glyphs", datasets=["glyphs", "emoji"], model="conv4")
-    p.add_argument("--lr", type=cli.positive_float, default=0.1)
-    p.add_argument("--epochs", type=cli.positive_int, default=20)
-    p.add_argument("--steps", type=cli.float_list, default=[12, 14])
-    p.add_argument("--keep-all", action=argparse.BooleanOptionalAction, default=True)
-    return p
+    return cli.parser("A program.", FLAGS)
 
 
 def written(values: dict) -> list[str]:

@@ -147,7 +147,7 @@ def test_buckets_take_each_sentence_once_and_each_group_once_a_batch(drawn, size
 @given(sentences(), st.integers(2, 7), seeds)
 def test_buckets_without_spread_differ_in_length_no_more_than_the_order_does(drawn, size, seed):
     lengths, _ = drawn
-    batches = LengthBuckets(lengths, size, None, seed, least=1, spread=0.0).epoch(0)
+    batches = LengthBuckets(lengths, size, None, seed, min_size=1, spread=0.0).epoch(0)
     spans = sorted((lengths[batch].min(), lengths[batch].max()) for batch in batches)
     assert all(before[1] <= after[0] for before, after in zip(spans, spans[1:]))
 

@@ -5,22 +5,50 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from common.data.imageset import Dataset, ImageSet, readable
+from common.data.imageset import Dataset, ImageSet, Whole, readable
 from common.data.sets import cars196, cifar, cub200, emoji, folder, glyphs, omniglot, sop
 from common.data.splits import split_domains, split_seen, split_unseen
 from common.data.walk import shown
 from common.files.errors import UserError, near
 from common.files.paths import data_dir
+from common.files.sources import SOURCES
 
-__all__ = ["NAMES", "Dataset", "ImageSet", "load"]
+__all__ = ["LOADERS", "NAMES", "Dataset", "ImageSet", "Whole", "load"]
 
+
+def _omniglot(place: Path, on_error: str, say: Callable[[str], None]) -> Whole:
+    whole, alphabets = omniglot.load(place, on_error, say)
+    return Whole(whole, alphabets, held=4)
+
+
+def _emoji(place: Path, on_error: str, say: Callable[[str], None]) -> Whole:
+    whole, rows, captions = emoji.load(place)
+    superclasses = {row["code"]: row["subcategory"] for row in rows}
+    return Whole(readable(whole, on_error, say), superclasses, captions, held=1)
+
+
+def _glyphs(place: Path, on_error: str, say: Callable[[str], None]) -> Whole:
+    whole = glyphs.load(place)
+    return Whole(whole, captions={character: [glyphs.name(character)] for character in whole.class_names}, held=3)
+
+
+def _folder(place: Path, on_error: str, say: Callable[[str], None]) -> Whole:
+    return Whole(folder.load(place, on_error, say))
+
+
+LOADERS: dict[str, Callable[[Path, str, Callable[[str], None]], Whole]] = {  # sets that are split here
+    "omniglot": _omniglot,
+    "emoji": _emoji,
+    "glyphs": _glyphs,
+    "folder": _folder,
+}
 OFFICIAL = ("cub200", "cars196", "sop")  # split by class once and for all
+NAMES = (*OFFICIAL, "cifar10", "cifar100", *LOADERS)
 FEWEST = 4  # classes of which two can be held back and two be told apart in training
 HOW = {  # to get the sets that `get_data.sh` cannot
     "cars196": "Cars196 has no official host, give the place of its folder by --data-path",
     "folder": "--data-path takes a folder with a folder of pictures for each class",
 }
-NAMES = ("cub200", "cars196", "sop", "cifar10", "cifar100", "omniglot", "emoji", "glyphs", "folder")
 
 
 def load(
@@ -28,7 +56,7 @@ def load(
     path=None,
     protocol: str | None = "unseen",
     seed: int = 123,
-    test_share: float = 0.2,
+    test_fraction: float = 0.2,
     unseen: list[str] | None = None,
     keep_whole: bool = False,
     on_error: str = "stop",
@@ -47,10 +75,11 @@ def load(
         ``unseen``: no test class is trained on. Official split where there is one (cub200, cars196, sop); the classes
         in `unseen`; else half of the classes, drawn with `seed`. ``seen``: the same classes, pictures held back:
         the official split (cifar10, cifar100), the last artist (emoji), the last three faces (glyphs), else
-        `test_share` of each class, drawn with `seed`. None: ``unseen``, but ``seen`` for a folder of two or three
+        `test_fraction` of each class, drawn with `seed`. None: ``unseen``, but ``seen`` for a folder of two or three
         classes where none is named in `unseen`.
     seed : int
-    test_share : float
+    test_fraction : float
+        Of each class's pictures.
     unseen : list of str, optional
         Names of the test classes; for omniglot, of alphabets.
     keep_whole : bool
@@ -61,6 +90,10 @@ def load(
         Is given a line on what a folder holds and what was left out of it.
     remedy : str
         What the calling program has where the data is not there.
+
+    Returns
+    -------
+    Dataset
 
     Raises
     ------
@@ -75,49 +108,39 @@ def load(
         raise UserError(f"--unseen {unseen[0]} has no effect here, {why}: leave it out")
     if name == "folder" and path is None:
         raise UserError("--dataset folder needs --data-path, a folder with a folder of pictures for each class")
-    place = Path(path) if path else data_dir(name)
-    if name != "glyphs" and not place.exists():
-        raise UserError(f"{shown(place)} is not there: {HOW.get(name, f'./get_data.sh {name} gets it')}; {remedy}")
+    root = Path(path) if path else data_dir(name)
+    if name != "glyphs" and not root.exists():
+        how = f"./get_data.sh {name} gets it" if name in SOURCES else HOW.get(name, "--data-path takes its folder")
+        raise UserError(f"{shown(root)} is not there: {how}; {remedy}")
     if name in OFFICIAL:
-        train, test = (readable(part, on_error, say) for part in _official(name, place, keep_whole))
+        train, test = (readable(split, on_error, say) for split in _official(name, root, keep_whole))
         if protocol == "seen":
-            train, test = split_seen(train, test_share, seed)
+            train, test = split_seen(train, test_fraction, seed)
         return Dataset(name, train, test, protocol=protocol)
     if name in ("cifar10", "cifar100"):
-        train, test, superclasses = cifar.load(name, place)
+        train, test, superclasses = cifar.load(name, root)
         if protocol == "unseen":
             train, _ = split_unseen(train, unseen, seed)
             test = test.select([n for n in test.class_names if n not in train.class_names])
         return Dataset(name, train, test, superclasses, protocol=protocol)
-    superclasses = captions = None
-    if name == "glyphs":
-        whole = glyphs.load(path)
-        captions = {character: [glyphs.name(character)] for character in whole.class_names}
-        held = 3
-    elif name == "emoji":
-        whole, rows, captions = emoji.load(place)
-        whole = readable(whole, on_error, say)
-        superclasses = {row["code"]: row["subcategory"] for row in rows}
-        held = 1
-    elif name == "omniglot":
-        whole, superclasses = omniglot.load(place, on_error, say)
-        unseen = _alphabets(unseen, superclasses)
-        held = 4
-    else:
-        whole, held = folder.load(place, on_error, say), 0
-        if free and unseen is None and len(whole.class_names) < FEWEST:
-            protocol = "seen"
+    whole = LOADERS[name](root, on_error, say)
+    if name == "omniglot":
+        unseen = _alphabets(unseen, whole.superclasses)
+    if name == "folder" and free and unseen is None and len(whole.images.class_names) < FEWEST:
+        protocol = "seen"
     if protocol == "unseen":
-        train, test = split_unseen(whole, unseen, seed)
+        train, test = split_unseen(whole.images, unseen, seed)
+    elif whole.held:
+        train, test = split_domains(whole.images, whole.held)
     else:
-        train, test = split_domains(whole, held) if held else split_seen(whole, test_share, seed)
-    return Dataset(name, train, test, superclasses, captions, protocol)
+        train, test = split_seen(whole.images, test_fraction, seed)
+    return Dataset(name, train, test, whole.superclasses, whole.captions, protocol)
 
 
-def _official(name: str, place: Path, keep_whole: bool) -> tuple[ImageSet, ImageSet]:
+def _official(name: str, root: Path, keep_whole: bool) -> tuple[ImageSet, ImageSet]:
     if name == "cub200":
-        return cub200.load(place, keep_whole)
-    return {"cars196": cars196, "sop": sop}[name].load(place)
+        return cub200.load(root, keep_whole)
+    return {"cars196": cars196, "sop": sop}[name].load(root)
 
 
 def _alphabets(unseen: list[str] | None, superclasses: dict[str, str]) -> list[str]:

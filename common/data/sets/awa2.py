@@ -40,9 +40,9 @@ def root_of(path) -> Path:
         Neither is there.
     """
     root = Path(path)
-    for place in (root, root / "Animals_with_Attributes2"):
-        if (place / "classes.txt").is_file():
-            return place
+    for candidate in (root, root / "Animals_with_Attributes2"):
+        if (candidate / "classes.txt").is_file():
+            return candidate
     raise UserError(f"{root} holds no AwA2 (classes.txt, JPEGImages): ./get_data.sh awa2, or give --data-path")
 
 
@@ -84,6 +84,10 @@ def split_names(path, split: str = "standard") -> tuple[list[str], list[str]]:
         ``standard`` is what ``trainclasses.txt`` and ``testclasses.txt`` say; ``proposed`` is `PROPOSED` against the
         rest, as far as ``classes.txt`` has them.
 
+    Returns
+    -------
+    seen, unseen : list of str
+
     Raises
     ------
     UserError
@@ -96,11 +100,11 @@ def split_names(path, split: str = "standard") -> tuple[list[str], list[str]]:
         if missing and (len(missing) == len(PROPOSED) or not set(names) <= set(CLASSES)):
             raise UserError(f"{root}/classes.txt has no {missing[0]!r}: --split proposed is for AwA2 itself")
         return [n for n in names if n not in PROPOSED], [n for n in PROPOSED if n in names]
-    seen, unseen = (class_names(root / f"{part}classes.txt") for part in ("train", "test"))
-    for part, listed in (("train", seen), ("test", unseen)):
+    seen, unseen = (class_names(root / f"{kind}classes.txt") for kind in ("train", "test"))
+    for kind, listed in (("train", seen), ("test", unseen)):
         wrong = next((name for name in listed if name not in names), None)
         if wrong:
-            raise UserError(f"{root}/{part}classes.txt: {wrong!r} is not in classes.txt{near(wrong, names)}")
+            raise UserError(f"{root}/{kind}classes.txt: {wrong!r} is not in classes.txt{near(wrong, names)}")
     both = sorted(set(seen) & set(unseen))
     if both:
         raise UserError(f"{root}: {both[0]!r} is in trainclasses.txt and in testclasses.txt: it must be in one")
@@ -108,9 +112,19 @@ def split_names(path, split: str = "standard") -> tuple[list[str], list[str]]:
 
 
 def load(path, on_error: str = "stop") -> ImageSet:
-    """All pictures, the classes in the order of ``classes.txt``; `on_error` as in `folder.load`.
+    """All pictures, the classes in the order of ``classes.txt``.
 
     Where that file names all of AwA2's classes, some of them may be absent: a sample of the set; see `remark`.
+
+    Parameters
+    ----------
+    path : path
+    on_error : {"stop", "skip"}
+        As in `common.data.sets.folder.load`.
+
+    Returns
+    -------
+    ImageSet
 
     Raises
     ------
@@ -122,8 +136,8 @@ def load(path, on_error: str = "stop") -> ImageSet:
     absent = [name for name in names if not (root / "JPEGImages" / name).is_dir()]
     moved = absent and (root / "split.csv").is_file()
     if absent and (moved or not is_real(names) or len(absent) == len(names)):
-        place = " (split_awa2.py --move took it away: --undo brings it back)" if moved else ""
-        raise UserError(f"{root}/JPEGImages/{absent[0]} is not there{place}; ./get_data.sh awa2 gets the set")
+        why = " (split_awa2.py --move took it away: --undo brings it back)" if moved else ""
+        raise UserError(f"{root}/JPEGImages/{absent[0]} is not there{why}; ./get_data.sh awa2 gets the set")
     whole = folder.collect(root, [(name, root / "JPEGImages" / name) for name in names if name not in absent], on_error)
     empty = next((name for name in names if name not in (*absent, *whole.class_names)), None)
     if empty and not is_real(names):
@@ -132,7 +146,19 @@ def load(path, on_error: str = "stop") -> ImageSet:
 
 
 def load_split(path, split: str = "standard", on_error: str = "stop") -> tuple[ImageSet, list[str], list[str]]:
-    """`load`, and `split_names` without the classes that a sample of the set has not."""
+    """`load`, and `split_names` without the classes that a sample of the set has not.
+
+    Parameters
+    ----------
+    path : path
+    split : {"standard", "proposed"}
+    on_error : {"stop", "skip"}
+
+    Returns
+    -------
+    whole : ImageSet
+    seen, unseen : list of str
+    """
     whole = load(path, on_error)
     seen, unseen = split_names(path, split)
     there = set(whole.class_names)
@@ -140,7 +166,20 @@ def load_split(path, split: str = "standard", on_error: str = "stop") -> tuple[I
 
 
 def remark(names: Sequence[str], pictures: int) -> str:
-    """What to say of pictures of these classes: that they are not all of AwA2; "" for the whole set and for others."""
+    """A remark for the log where pictures are not all of AwA2.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of the classes.
+    pictures : int
+        How many there are.
+
+    Returns
+    -------
+    str
+        Empty for the whole set, and for other pictures laid out like it.
+    """
     if not set(names) <= set(CLASSES) or (len(names) == len(CLASSES) and pictures == PICTURES):
         return ""
     what = "a subset of AwA2" if pictures < PICTURES else "not the published AwA2"

@@ -13,7 +13,17 @@ from common.files.errors import UserError, reading
 
 
 def load(path) -> tuple[ImageSet, ImageSet]:
-    """Cars196 (Krause et al. 2013), ``cars_annos.mat`` beside ``car_ims/``: the first 98 classes train."""
+    """Cars196 (Krause et al. 2013), ``cars_annos.mat`` beside ``car_ims/``: the first 98 classes train.
+
+    Returns
+    -------
+    train, test : ImageSet
+
+    Raises
+    ------
+    UserError
+        The set is not there or is damaged.
+    """
     from scipy.io import loadmat
 
     root = Path(path)

@@ -11,23 +11,32 @@ from common.data.imageset import ImageSet
 from common.files.errors import UserError, reading
 
 PIXELS = 3 * 32 * 32
-MOST = 1 << 28  # bytes of a file in the archive; the largest has 154 MB
+MAX_BYTES = 1 << 28  # bytes of a file in the archive; the largest has 154 MB
 LAYOUT = {  # name: (folder in the archive, training files, label bytes before the pixels)
     "cifar10": ("cifar-10-batches-bin", [f"data_batch_{i}.bin" for i in range(1, 6)], "test_batch.bin", 1),
     "cifar100": ("cifar-100-binary", ["train.bin"], "test.bin", 2),
 }
 
 
-def load(name: str, path, coarse: bool = False) -> tuple[ImageSet, ImageSet, dict[str, str] | None]:
-    """Training set, test set, and the superclass of each class (CIFAR-100).
+def load(name: str, path) -> tuple[ImageSet, ImageSet, dict[str, str] | None]:
+    """The official training and test sets.
 
     Parameters
     ----------
     name : {"cifar10", "cifar100"}
-    path
+    path : path
         The folder of the ``.bin`` files, one that holds it, or the ``.tar.gz`` itself.
-    coarse : bool
-        Use CIFAR-100's twenty superclasses as classes.
+
+    Returns
+    -------
+    train, test : ImageSet
+    superclasses : dict of str to str or None
+        Of each class of CIFAR-100.
+
+    Raises
+    ------
+    UserError
+        The set is not there, damaged, or its pickled version.
     """
     folder, train_files, test_file, label_bytes = LAYOUT[name]
     files = _files(name, Path(path), folder)
@@ -44,18 +53,15 @@ def load(name: str, path, coarse: bool = False) -> tuple[ImageSet, ImageSet, dic
         _check_labels(test[1][:, 0], groups, path)
         group_of = dict(zip(train[1][:, 1].tolist(), train[1][:, 0].tolist()))
         superclasses = {class_names[fine]: groups[group] for fine, group in sorted(group_of.items())}
-        if coarse:
-            class_names, superclasses = groups, None
-    column = 0 if coarse or name == "cifar10" else 1
-    parts = [ImageSet(pixels, labels[:, column].astype(np.int64), class_names) for pixels, labels in (train, test)]
-    return parts[0], parts[1], superclasses
+    train, test = (ImageSet(pixels, labels[:, -1].astype(np.int64), class_names) for pixels, labels in (train, test))
+    return train, test, superclasses
 
 
 def _files(name: str, path: Path, folder: str):
     """A function that gives the bytes of one of the archive's files."""
     if path.is_file():
         with reading(path, f"get the binary version of {name} again"), tarfile.open(path) as archive:
-            plain = (member for member in archive if member.isfile() and member.size <= MOST)
+            plain = (member for member in archive if member.isfile() and member.size <= MAX_BYTES)
             members = {Path(m.name).name: archive.extractfile(m).read() for m in plain if folder in m.name}
 
         def from_archive(file):
@@ -64,13 +70,13 @@ def _files(name: str, path: Path, folder: str):
             return members[file]
 
         return from_archive
-    place = path / folder if (path / folder).is_dir() else path
+    root = path / folder if (path / folder).is_dir() else path
 
     def from_folder(file):
         try:
-            return (place / file).read_bytes()
+            return (root / file).read_bytes()
         except OSError as error:
-            raise UserError(f"{place / file}: {error.strerror}; ./get_data.sh {name} gets it") from error
+            raise UserError(f"{root / file}: {error.strerror}; ./get_data.sh {name} gets it") from error
 
     return from_folder
 

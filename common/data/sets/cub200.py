@@ -17,10 +17,19 @@ def load(path, keep_whole: bool = False) -> tuple[ImageSet, ImageSet]:
 
     Parameters
     ----------
-    path
+    path : path
         The folder ``CUB_200_2011``, or the one that holds it.
     keep_whole : bool
         Do not cut to the boxes.
+
+    Returns
+    -------
+    train, test : ImageSet
+
+    Raises
+    ------
+    UserError
+        The set is not there or is damaged.
     """
     root = Path(path)
     root = root / "CUB_200_2011" if (root / "CUB_200_2011").is_dir() else root

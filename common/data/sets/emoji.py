@@ -19,7 +19,22 @@ ARTISTS = ("noto", "twemoji", "fluent", "openmoji")
 
 
 def load(path) -> tuple[ImageSet, list[dict], dict[str, list[str]]]:
-    """All pictures, the rows of ``classes.csv``, and the captions of each code."""
+    """All pictures, with what is known of each class.
+
+    Returns
+    -------
+    whole : ImageSet
+        Domains are the artists.
+    rows : list of dict
+        Of ``classes.csv``, a class each: code, name, category and subcategory.
+    captions : dict of str to list of str
+        By code.
+
+    Raises
+    ------
+    UserError
+        The set is not there or is damaged.
+    """
     root = Path(path)
     if not (root / "classes.csv").is_file():
         raise UserError(f"{root} holds no emoji (classes.csv): ./get_data.sh emoji, or give --data-path")

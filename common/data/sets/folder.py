@@ -1,4 +1,4 @@
-"""One's own pictures: ``root/CLASS/*.jpg``. Omniglot (``root/ALPHABET/CHARACTER/*.png``) is read here too."""
+"""One's own pictures: ``root/CLASS/*.jpg``."""
 
 from __future__ import annotations
 
@@ -23,6 +23,10 @@ def load(path, on_error: str = "stop", say: Callable[[str], None] = print) -> Im
     say : callable (str)
         Is given one line: how many pictures and classes there are, and what was left out.
 
+    Returns
+    -------
+    ImageSet
+
     Raises
     ------
     UserError
@@ -38,7 +42,19 @@ def load(path, on_error: str = "stop", say: Callable[[str], None] = print) -> Im
 
 
 def classes(root: Path, skipped: list) -> list[tuple[str, Path]]:
-    """Names and places of the class folders in `root`; what else is there goes to `skipped`, see `common.data.walk`."""
+    """The class folders in a folder.
+
+    Parameters
+    ----------
+    root : Path
+    skipped : list of (Path, str)
+        Takes what else is there, and why, see `common.data.walk`.
+
+    Returns
+    -------
+    list of (str, Path)
+        Names and folders.
+    """
     found = []
     for entry in walk.entries(root, skipped):
         if not entry.is_dir():
@@ -50,12 +66,24 @@ def classes(root: Path, skipped: list) -> list[tuple[str, Path]]:
     return found
 
 
-def pictures(place: Path, skipped: list) -> list[Path]:
-    """The pictures of the class folder `place` in name order; what else is there, or below, goes to `skipped`."""
-    found = list(walk.walk(place, skipped))
-    skipped += [(file, walk.DEEPER) for file in found if file.parent != place]
-    own = [file for file in found if file.parent == place]
-    skipped += [] if own else [(place, walk.EMPTY)]
+def pictures(folder: Path, skipped: list) -> list[Path]:
+    """The pictures of a class folder.
+
+    Parameters
+    ----------
+    folder : Path
+    skipped : list of (Path, str)
+        Takes what else is there, or below, and why.
+
+    Returns
+    -------
+    list of Path
+        In name order.
+    """
+    found = list(walk.walk(folder, skipped))
+    skipped += [(file, walk.DEEPER) for file in found if file.parent != folder]
+    own = [file for file in found if file.parent == folder]
+    skipped += [] if own else [(folder, walk.EMPTY)]
     return own
 
 
@@ -63,14 +91,32 @@ def collect(
     root: Path, named: list[tuple[str, Path]], on_error: str = "stop", say: Callable[[str], None] = print,
     skipped: list | None = None,
 ) -> ImageSet:  # fmt: skip
-    """The pictures of the named folders; folders without a picture are left out. Arguments as those of `load`.
+    """The pictures of class folders; folders without a picture are left out.
 
-    With `skipped`, what was left out before, the line is said also where nothing was.
+    Parameters
+    ----------
+    root : Path
+        What the line and the errors call the whole.
+    named : list of (str, Path)
+        Names of the classes, and their folders.
+    on_error, say
+        As in `load`.
+    skipped : list of (Path, str), optional
+        What was left out before. Where it is given, the line is said even if nothing was left out.
+
+    Returns
+    -------
+    ImageSet
+
+    Raises
+    ------
+    UserError
+        Fewer than two folders hold a picture.
     """
     always, skipped = skipped is not None, skipped if skipped is not None else []
     paths, labels, names = [], [], []
-    for name, place in named:
-        own = pictures(place, skipped)
+    for name, folder in named:
+        own = pictures(folder, skipped)
         if own:
             paths += own
             labels += [len(names)] * len(own)

@@ -54,17 +54,35 @@ def name(character: str) -> str:
 
 
 def load(path=None, image_size: int = READ) -> ImageSet:
-    """All 2,051 x 12 pictures; drawn on the first call and kept in `path` (default ``data/glyphs``)."""
+    """All 2,051 x 12 pictures; drawn on the first call and kept.
+
+    Parameters
+    ----------
+    path : path, optional
+        Folder that keeps them; default ``data/glyphs``.
+    image_size : int
+        Side in pixels.
+
+    Returns
+    -------
+    ImageSet
+        Domains are the faces.
+
+    Raises
+    ------
+    UserError
+        The folder cannot be written.
+    """
     folder = Path(path) if path else data_dir("glyphs")
     file = folder / f"glyphs-{image_size}.npz"
     chosen = characters()
     pictures = _kept(file, (len(chosen) * len(FACES), image_size, image_size))
     if pictures is None:
-        pictures = _draw(chosen, image_size)
+        pictures = draw(chosen, image_size)
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        with atomic(file, "give another --data-path") as beside:
-            np.savez_compressed(beside, pictures=pictures)
+        with atomic(file, "give another --data-path") as tmp:
+            np.savez_compressed(tmp, pictures=pictures)
     return ImageSet(
         images=np.repeat(pictures[..., None], 3, axis=-1),
         labels=np.repeat(np.arange(len(chosen)), len(FACES)),
@@ -84,8 +102,20 @@ def _kept(file: Path, shape: tuple[int, int, int]) -> np.ndarray | None:
     return pictures if (pictures.shape, pictures.dtype) == (shape, np.uint8) else None
 
 
-def _draw(chosen: list[str], size: int) -> np.ndarray:
-    """Draw every character in every face: (characters * faces, size, size) uint8, ink dark on white."""
+def draw(chosen: list[str], size: int) -> np.ndarray:
+    """Draw characters in every face, each turned, shifted and scaled at random but always the same.
+
+    Parameters
+    ----------
+    chosen : list of str
+    size : int
+        Side in pixels.
+
+    Returns
+    -------
+    (characters * faces, size, size) uint8
+        Dark on white, the faces of a character side by side.
+    """
     fonts = [ImageFont.truetype(str(face_file(face)), 40) for face in FACES]
     rng = np.random.default_rng(DRAWING_SEED)
     result = np.empty((len(chosen) * len(FACES), size, size), np.uint8)

@@ -8,7 +8,13 @@ from common.files.errors import UserError
 
 
 def table(path: Path) -> list[list[str]]:
-    """The words of each line that has some."""
+    """The words of each line that has some.
+
+    Raises
+    ------
+    UserError
+        The file is not there.
+    """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
@@ -17,7 +23,21 @@ def table(path: Path) -> list[list[str]]:
 
 
 def check_labels(root: Path, labels, classes: int) -> None:
-    """Refuse labels (n,) that are not 0 to `classes` - 1."""
+    """Refuse labels that no class has.
+
+    Parameters
+    ----------
+    root : Path
+        Of the set, for the message.
+    labels : (n,) int
+    classes : int
+        How many there are.
+
+    Raises
+    ------
+    UserError
+        A label is not 0 to `classes` - 1, or there is none.
+    """
     if not len(labels) or min(labels) < 0 or max(labels) >= classes:
         span = f"{min(labels) + 1} to {max(labels) + 1}" if len(labels) else "none"
         raise UserError(f"{root}: pictures of classes {span}, names of {classes}: get the set again")

@@ -20,7 +20,7 @@ from common.files import outside
 from common.files.errors import UserError, reading
 
 SIDE = 64
-MOST = 1 << 26  # bytes of one file in a package
+MAX_BYTES = 1 << 26  # bytes of one file in a package
 QUALITY = 92  # of the JPEGs
 ALWAYS = {"1f402", "1f418"}  # ox and elephant: animals that AwA2 has too
 ARTISTS = {  # set -> package, where its pictures lie
@@ -88,7 +88,20 @@ def make(packages: dict[str, Path], folder: Path) -> list[str]:
 
 
 def chosen(rows: list[dict], names: dict[str, dict[str, str]]) -> dict[str, dict]:
-    """The classes by code: what all four drew, flags aside, and of these three in four."""
+    """The classes: what all four artists drew, flags aside, and of these three in four.
+
+    Parameters
+    ----------
+    rows : list of dict
+        Of ``emoji-datasource-google``'s file of words.
+    names : dict of artist to dict
+        As `picture_names` gives them.
+
+    Returns
+    -------
+    dict of str to dict
+        The row of each code.
+    """
     drawn = [
         (plain(row["unified"]), row)
         for row in rows
@@ -98,7 +111,20 @@ def chosen(rows: list[dict], names: dict[str, dict[str, str]]) -> dict[str, dict
 
 
 def descriptions(words: dict, labels: dict[str, dict], classes: dict[str, dict]) -> dict[str, list[str]]:
-    """Five texts of each code: the name, then keywords from four sources."""
+    """Five texts of each code: the name, then keywords from four sources.
+
+    Parameters
+    ----------
+    words : dict of package to its words
+        As `words_of` gives them.
+    labels : dict of code to row of ``emojibase-data``
+    classes : dict of code to row
+        As `chosen` gives them.
+
+    Returns
+    -------
+    dict of code to list of five str
+    """
     emojilib = {"-".join(f"{ord(c):04x}" for c in emoji): text for emoji, text in words["emojilib"].items()}
     emojilib = {plain(code): text for code, text in emojilib.items()}
     openmoji = {plain(row["hexcode"]): row["tags"] for row in words["openmoji"]}
@@ -125,16 +151,42 @@ def spoken(*texts: str) -> str:
 
 
 def picture_names(package: Path, folder: str) -> dict[str, str]:
-    """Code -> member of the archive, of the pictures in `folder`; the first where two have one code."""
+    """The pictures of an archive by their code; the first where two have one.
+
+    Parameters
+    ----------
+    package : Path
+    folder : str
+        Where they lie in the archive.
+
+    Returns
+    -------
+    dict of code to name of a member
+    """
     with reading(package, "get the npm package again"), open_package(package) as archive:
         inside = [name for name in archive.getnames() if name.startswith(folder)]
     return {plain(Path(name).stem): name for name in reversed(inside)}
 
 
 def members(package: Path, names: set[str]) -> dict[str, bytes]:
-    """Contents of some members; nothing is unpacked to disk."""
+    """Contents of some members of an archive; nothing is unpacked to disk.
+
+    Parameters
+    ----------
+    package : Path
+    names : set of str
+
+    Returns
+    -------
+    dict of name to bytes
+
+    Raises
+    ------
+    UserError
+        The archive is damaged, or has not one of them.
+    """
     with reading(package, "get the npm package again"), open_package(package) as archive:
-        plain = (member for member in archive if member.isfile() and member.size <= MOST)
+        plain = (member for member in archive if member.isfile() and member.size <= MAX_BYTES)
         found = {member.name: archive.extractfile(member).read() for member in plain if member.name in names}
     if len(found) < len(names):
         raise UserError(f"{package.name} holds no {sorted(names - set(found))[0]}: the package is another version")
@@ -142,13 +194,39 @@ def members(package: Path, names: set[str]) -> dict[str, bytes]:
 
 
 def words_of(name: str, package: Path, file: str):
-    """The content of a package's JSON file of words: a list, but emojilib's goes from emoji to words."""
-    with reading(package, f"{file} of the version named in common/sources.py is wanted"):
+    """The content of a package's JSON file of words.
+
+    Parameters
+    ----------
+    name : str
+        Of the package.
+    package : Path
+        Its archive.
+    file : str
+        The file in it.
+
+    Returns
+    -------
+    list of dict
+        emojilib's is a dict of emoji to words.
+
+    Raises
+    ------
+    UserError
+        The archive or the file is damaged, or of another version.
+    """
+    with reading(package, f"{file} of the version named in common/files/sources.py is wanted"):
         return outside.parse_json(members(package, {file})[file], dict if name == "emojilib" else list)
 
 
 def open_package(package: Path) -> tarfile.TarFile:
-    """The package's archive."""
+    """The package's archive.
+
+    Raises
+    ------
+    UserError
+        It is none.
+    """
     try:
         return tarfile.open(package)
     except (OSError, tarfile.TarError) as error:

@@ -13,14 +13,30 @@ from common.data.imageset import ImageSet
 from common.data.sets import folder
 from common.files.errors import UserError, reading
 
-MOST_DRAWERS = 1000  # Omniglot has 20
+MAX_DRAWERS = 1000  # Omniglot has 20
 
 
 def load(path, on_error: str = "stop", say: Callable[[str], None] = print) -> tuple[ImageSet, dict[str, str]]:
-    """All drawings under ``ALPHABET/CHARACTER/*.png`` and the alphabet of each class ``ALPHABET/CHARACTER``.
+    """All drawings under ``ALPHABET/CHARACTER/*.png``.
 
-    `path` is a folder of alphabets, or one with folders such as ``images_background`` that hold them. The others are
-    as in `folder.load`.
+    Parameters
+    ----------
+    path : path
+        A folder of alphabets, or one with folders such as ``images_background`` that hold them.
+    on_error, say
+        As in `common.data.sets.folder.load`.
+
+    Returns
+    -------
+    whole : ImageSet
+        Classes are called ``ALPHABET/CHARACTER``; domains are the drawers.
+    alphabets : dict of str to str
+        Of each class.
+
+    Raises
+    ------
+    UserError
+        The set is not there, or a file is not called as in it.
     """
     root = Path(path)
     if not root.is_dir():
@@ -39,6 +55,6 @@ def _drawer(file: Path) -> int:
     """Who drew it, from 0: Omniglot calls its files CHARACTER_DRAWER.png."""
     with reading(file, "Omniglot's files are called NUMBER_NUMBER.png"):
         number = int(file.stem.split("_")[-1])
-        if not 1 <= number <= MOST_DRAWERS:
+        if not 1 <= number <= MAX_DRAWERS:
             raise ValueError(f"drawer {number}")
         return number - 1

@@ -12,7 +12,17 @@ from common.files.errors import UserError, reading
 
 
 def load(path) -> tuple[ImageSet, ImageSet]:
-    """Stanford Online Products (Song et al. 2016), by ``Ebay_train.txt`` and ``Ebay_test.txt``."""
+    """Stanford Online Products (Song et al. 2016), by ``Ebay_train.txt`` and ``Ebay_test.txt``.
+
+    Returns
+    -------
+    train, test : ImageSet
+
+    Raises
+    ------
+    UserError
+        The set is not there or is damaged.
+    """
     root = Path(path)
     root = root / "Stanford_Online_Products" if (root / "Stanford_Online_Products").is_dir() else root
     if not (root / "Ebay_train.txt").is_file():

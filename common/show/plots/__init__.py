@@ -1,6 +1,6 @@
 """The pictures of a run. Every function writes a PNG or GIF to the path given and returns it.
 
-`charts` draws figures, `matrices` what belongs to pairs of classes, `maps` embeddings in the plane, and `sheets`
+`charts` draws metrics, `matrices` what belongs to pairs of classes, `maps` embeddings in the plane, and `sheets`
 pictures side by side.
 """
 

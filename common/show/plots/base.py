@@ -23,38 +23,65 @@ CLASSES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f
 
 
 def write(figure, path) -> Path:
-    """Save a figure as PNG, its folder made, and close it."""
+    """Save a figure as PNG, its folder made, and close it.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+    path : path
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    UserError
+        It cannot be written.
+    """
     path = Path(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with atomic(path) as beside:
-            figure.savefig(beside, dpi=DPI, bbox_inches="tight", facecolor="white")
+        with atomic(path) as tmp:
+            figure.savefig(tmp, dpi=DPI, bbox_inches="tight", facecolor="white")
     finally:
         plt.close(figure)
     return path
 
 
 def gif(frames: Sequence[np.ndarray], path, pause: int = 250, last: int = 2000) -> Path:
-    """A film of `frames`, each (H, W, 3) uint8 of one size, that starts again at its end.
+    """A film that starts again at its end.
 
     Parameters
     ----------
+    frames : sequence of (H, W, 3) uint8
+        Of one size.
+    path : path
     pause, last : int
         Milliseconds that a frame is shown, and the last one.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    UserError
+        It cannot be written.
     """
     path = Path(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     pictures = [Image.fromarray(frame).quantize(128) for frame in frames]
     durations = [pause] * (len(pictures) - 1) + [last]
-    with atomic(path) as beside:
-        pictures[0].save(beside, save_all=True, append_images=pictures[1:], duration=durations, loop=0)
+    with atomic(path) as tmp:
+        pictures[0].save(tmp, save_all=True, append_images=pictures[1:], duration=durations, loop=0)
     return path
 
 
 def canvas(figure) -> np.ndarray:
-    """What `figure` looks like at its full size, (H, W, 3) uint8, for a film; closes it."""
+    """The pixels of a figure at its full size, (H, W, 3) uint8, for a film; closes it."""
     figure.set_dpi(DPI)
     figure.canvas.draw()
     pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
@@ -62,16 +89,39 @@ def canvas(figure) -> np.ndarray:
     return pixels
 
 
-def shorten(text: str, most: int) -> str:
-    """`text` on one line, cut to `most` characters; what the font has no shape for becomes a box."""
+def shorten(text: str, max_length: int) -> str:
+    """A text on one line, cut where it is too long; characters that the font lacks become boxes.
+
+    Parameters
+    ----------
+    text : str
+    max_length : int
+        Characters.
+
+    Returns
+    -------
+    str
+        Dollar signs escaped, which matplotlib takes for formulas.
+    """
     text = " ".join(str(text).split())
-    text = text if len(text) <= most else text[: most - 1] + "…"
+    text = text if len(text) <= max_length else text[: max_length - 1] + "…"
     return "".join(letter if ord(letter) in _drawable() else "□" for letter in text).replace("$", r"\$")
 
 
-def shorten_lines(text: str, most: int) -> str:
-    """`shorten` of each line of `text`."""
-    return "\n".join(shorten(line, most) for line in str(text).split("\n"))
+def shorten_lines(text: str, max_length: int) -> str:
+    """`shorten` of each line of a text.
+
+    Parameters
+    ----------
+    text : str
+    max_length : int
+        Characters of a line.
+
+    Returns
+    -------
+    str
+    """
+    return "\n".join(shorten(line, max_length) for line in str(text).split("\n"))
 
 
 @functools.cache

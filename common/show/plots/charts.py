@@ -1,4 +1,4 @@
-"""Figures of a run as lines and bars."""
+"""Metrics of a run as lines and bars."""
 
 from __future__ import annotations
 
@@ -12,7 +12,22 @@ from common.show.plots.base import CLASSES, write
 
 
 def curves(rows: Sequence[dict], path, names: Sequence[str], unit: str = "epoch") -> Path:
-    """One panel for each of `names` over the epochs (called `unit`), from the rows of ``metrics.jsonl``."""
+    """Metrics over the epochs, a panel for each.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        Of ``metrics.jsonl``.
+    path : path
+    names : sequence of str
+        Of the metrics; those that no row has are left out.
+    unit : str
+        What an epoch is called.
+
+    Returns
+    -------
+    Path
+    """
     rows = [row for row in rows if row.get("batch") == 0]  # one row an epoch; the others are inside epochs
     names = [name for name in names if any(name in row for row in rows)]
     figure, axes = plt.subplots(1, max(len(names), 1), figsize=(4 * max(len(names), 1), 2.8), squeeze=False)
@@ -28,7 +43,21 @@ def curves(rows: Sequence[dict], path, names: Sequence[str], unit: str = "epoch"
 
 
 def range_test(rates: Sequence[float], losses: Sequence[float], suggestion: float, path, title: str = "") -> Path:
-    """Loss over learning rate, and the rate suggested."""
+    """Loss over learning rate, and the rate suggested.
+
+    Parameters
+    ----------
+    rates, losses : sequence of float
+        Of each step; the losses smoothed.
+    suggestion : float
+        A learning rate.
+    path : path
+    title : str
+
+    Returns
+    -------
+    Path
+    """
     figure, axis = plt.subplots(figsize=(5.5, 3.4))
     axis.semilogx(rates, losses, color="#2166ac")
     axis.axvline(suggestion, color="#b2182b", linestyle="--", label=f"suggested: {suggestion:.2g}")
@@ -40,16 +69,27 @@ def range_test(rates: Sequence[float], losses: Sequence[float], suggestion: floa
 
 
 def bars(rows: Mapping[str, Mapping[str, float]], path, title: str = "") -> Path:
-    """Methods compared: a group of bars for each figure, a colour for each method, the values written on them."""
-    figures = list(dict.fromkeys(name for row in rows.values() for name in row))
+    """Methods compared: a group of bars for each metric, a colour for each method, the values written on them.
+
+    Parameters
+    ----------
+    rows : mapping of method to mapping of metric to value
+    path : path
+    title : str
+
+    Returns
+    -------
+    Path
+    """
+    names = list(dict.fromkeys(name for row in rows.values() for name in row))
     width = 0.8 / len(rows)
-    figure, axis = plt.subplots(figsize=(max(4.5, 0.62 * len(figures) * len(rows) + 1), 3.4))
-    for place, (method, row) in enumerate(rows.items()):
-        heights = [row.get(name, np.nan) for name in figures]
-        at = np.arange(len(figures)) + (place - (len(rows) - 1) / 2) * width
-        drawn = axis.bar(at, heights, width * 0.94, label=method, color=CLASSES[place % len(CLASSES)])
+    figure, axis = plt.subplots(figsize=(max(4.5, 0.62 * len(names) * len(rows) + 1), 3.4))
+    for number, (method, row) in enumerate(rows.items()):
+        heights = [row.get(name, np.nan) for name in names]
+        at = np.arange(len(names)) + (number - (len(rows) - 1) / 2) * width
+        drawn = axis.bar(at, heights, width * 0.94, label=method, color=CLASSES[number % len(CLASSES)])
         axis.bar_label(drawn, [f"{height:.3g}" if np.isfinite(height) else "" for height in heights], fontsize=7)
-    axis.set_xticks(range(len(figures)), figures)
+    axis.set_xticks(range(len(names)), names)
     axis.set_title(title)
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))

@@ -46,13 +46,13 @@ def tsne(
     chosen = sample_evenly(image_set.labels, max_pictures, seed)
     if unplaceable(embeddings[chosen], fewest=1):
         return None
-    places = unit_square(neighbour_map(embeddings[chosen], seed))
+    coords = unit_square(neighbour_map(embeddings[chosen], seed))
     figure, axis = plt.subplots(figsize=(11, 11))
     colours = plt.get_cmap("hsv")(np.linspace(0, 0.95, len(image_set.class_names)))
-    for place, index in zip(places, chosen):
+    for xy, index in zip(coords, chosen):
         picture = OffsetImage(resize(image_set.read(index), (side, side)), zoom=0.72)
         frame = {"edgecolor": colours[image_set.labels[index]], "linewidth": 1.4}
-        axis.add_artist(AnnotationBbox(picture, place, pad=0.08, bboxprops=frame))
+        axis.add_artist(AnnotationBbox(picture, xy, pad=0.08, bboxprops=frame))
     axis.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xticks=[], yticks=[])
     classes = len(np.unique(image_set.labels[chosen]))
     axis.set_title(f"t-SNE of {len(chosen)} embeddings; the frame's colour is the class (of {classes})")
@@ -104,9 +104,9 @@ def unplaceable(vectors: np.ndarray, fewest: int = FEWEST) -> str:
     return "" if np.ptp(vectors, axis=0).max() > FLAT else "all lie on one point"
 
 
-def unit_square(places: np.ndarray) -> np.ndarray:
+def unit_square(coords: np.ndarray) -> np.ndarray:
     """Coordinates (n, 2) moved and scaled into 0..1, each axis by itself."""
-    return (places - places.min(axis=0)) / np.maximum(np.ptp(places, axis=0), 1e-9)
+    return (coords - coords.min(axis=0)) / np.maximum(np.ptp(coords, axis=0), 1e-9)
 
 
 def sample_evenly(labels: np.ndarray, max_pictures: int, seed: int) -> np.ndarray:
@@ -214,14 +214,14 @@ def film(
     ----------
     frames : sequence of (n, d) arrays
         The same things, an epoch each.
-    draw : callable (places, number, limits) -> (H, W, 3) uint8
-        Draws frame `number` of the things at `places` (n, 2); `limits` are the smallest and the largest coordinates,
+    draw : callable (coords, number, limits) -> (H, W, 3) uint8
+        Draws frame `number` of the things at `coords` (n, 2); `limits` are the smallest and the largest coordinates,
         two (2,) arrays, that occur in any frame.
     path : path
     plane : (d,) and (d, 2) arrays
         Origin and axes.
     fixed : (m, 2) array, optional
-        Places that must lie within the limits too.
+        Coordinates that must lie within the limits too.
     pause, last : int
         Milliseconds that a frame is shown, and the last one.
 
@@ -230,10 +230,10 @@ def film(
     Path
     """
     origin, axes = plane
-    places = [(frame - origin) @ axes for frame in frames]
-    every = np.concatenate(places if fixed is None else [*places, fixed])
+    coords = [(frame - origin) @ axes for frame in frames]
+    every = np.concatenate(coords if fixed is None else [*coords, fixed])
     limits = every.min(axis=0), every.max(axis=0)
-    return gif([draw(at, number, limits) for number, at in enumerate(places)], path, pause, last)
+    return gif([draw(at, number, limits) for number, at in enumerate(coords)], path, pause, last)
 
 
 def pca_film(
@@ -272,23 +272,23 @@ def pca_film(
     anchors = None if anchors is None else (anchors - centre) @ axes
     titles = titles or [f"epoch {number}" for number in range(1, len(frames) + 1)]
 
-    def draw(places, number, limits):
+    def draw(coords, number, limits):
         low, high = limits
         margin = 0.06 * (high - low) + 1e-9
         window = low - margin, high + margin
-        return canvas(_scatter(places, labels, names, anchors, titles[number], fractions, window))
+        return canvas(_scatter(coords, labels, names, anchors, titles[number], fractions, window))
 
     return film(frames, draw, path, (centre, axes), anchors, pause, 3 * pause)
 
 
-def _scatter(places, labels, names, anchors, title, fractions, limits=None):
-    """A figure of `places` (n, 2) coloured by class, and the classes' `anchors` (classes, 2) as triangles."""
+def _scatter(coords, labels, names, anchors, title, fractions, limits=None):
+    """A figure of `coords` (n, 2) coloured by class, and the classes' `anchors` (classes, 2) as triangles."""
     figure, axis = plt.subplots(figsize=(7.5, 5.5), layout="constrained")
-    size = 14 if len(places) > 100 else 45
+    size = 14 if len(coords) > 100 else 45
     for label, name in enumerate(names):
         colour = CLASSES[label % len(CLASSES)]
         axis.scatter(
-            *places[labels == label].T, s=size, alpha=0.55, color=colour, linewidths=0, label=shorten(name, 24)
+            *coords[labels == label].T, s=size, alpha=0.55, color=colour, linewidths=0, label=shorten(name, 24)
         )
         if anchors is not None:
             axis.scatter(*anchors[label], s=150, marker="^", color=colour, edgecolors="black", zorder=3)

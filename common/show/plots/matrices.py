@@ -16,27 +16,35 @@ WRITTEN = 20  # classes up to which the numbers are written in
 
 
 def confusion(counts: np.ndarray, names: Sequence[str], path, title: str = "Confusion") -> Path:
-    """The share of each class (row) taken for each other (column), as a heat map.
+    """The fraction of each class (row) taken for each other (column), as a heat map.
 
     Parameters
     ----------
     counts : (n, n) array
-        As `common.metrics.confusion` gives it. Up to 20 classes the shares are written in; names are always shown.
+        As `common.metrics.confusion` gives it.
+    names : sequence of n str
+        Of the classes. Up to `WRITTEN` of them the fractions are written in; names are always shown.
+    path : path
+    title : str
+
+    Returns
+    -------
+    Path
     """
     counts = np.asarray(counts, float)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    fractions = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     n, names = len(names), [shorten(name, 24) for name in names]
     side, size = float(np.clip(0.15 * n + 3, 4.5, 20)), 9 if n <= WRITTEN else 6
     figure, axis = plt.subplots(figsize=(side + 1, side))
-    image = axis.imshow(shares, cmap="viridis", vmin=0, vmax=1)
+    image = axis.imshow(fractions, cmap="viridis", vmin=0, vmax=1)
     axis.set_xticks(range(n), names, rotation=90, fontsize=size)
     axis.set_yticks(range(n), names, fontsize=size)
     axis.tick_params(length=0)
     axis.set(xlabel="taken for", ylabel="is", title=title)
     if n <= WRITTEN:
-        for i, j in zip(*np.nonzero(shares >= 0.005)):
-            colour = "black" if shares[i, j] > 0.6 else "white"
-            axis.text(j, i, f"{100 * shares[i, j]:.0f}", ha="center", va="center", color=colour, fontsize=7)
+        for i, j in zip(*np.nonzero(fractions >= 0.005)):
+            colour = "black" if fractions[i, j] > 0.6 else "white"
+            axis.text(j, i, f"{100 * fractions[i, j]:.0f}", ha="center", va="center", color=colour, fontsize=7)
     label = "share of the row" + " (numbers: in %)" * (n <= WRITTEN)
     figure.colorbar(image, ax=axis, fraction=0.04, pad=0.02, label=label)
     return write(figure, path)
@@ -68,10 +76,17 @@ def cosines(
     ----------
     values : (n, n) array
         Row i and column i belong to name i; need not be symmetric (pictures of a class to the word of another).
+    names : sequence of n str
+    path : path
+    title : str
     order_by : (n, n) array, optional
         The symmetric cosines whose tree gives the order; default is `values`.
     axes : (str, str)
         What rows and columns are.
+
+    Returns
+    -------
+    Path
     """
     values = np.asarray(values)
     order = hierarchy.leaves_list(tree(values if order_by is None else order_by))
@@ -93,7 +108,19 @@ def cosines(
 
 
 def dendrogram(similar: np.ndarray, names: Sequence[str], path) -> Path:
-    """The `tree` of (n, n) cosines; branches of one colour join below two thirds of its height."""
+    """The `tree` of cosines; branches of one colour join below two thirds of its height.
+
+    Parameters
+    ----------
+    similar : (n, n) array
+        Cosines.
+    names : sequence of n str
+    path : path
+
+    Returns
+    -------
+    Path
+    """
     links = tree(similar)
     figure, axis = plt.subplots(figsize=(8, np.clip(0.19 * len(names) + 1, 2.5, 40)))
     hierarchy.dendrogram(

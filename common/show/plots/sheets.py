@@ -10,14 +10,23 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from common.data.images import resize
-from common.data.sets import ImageSet
+from common.data.imageset import ImageSet
 from common.show.plots.base import QUERY, RIGHT, WRONG, shorten, shorten_lines, write
 
 
 def sheet(rows: Sequence[Sequence[tuple]], path, title: str = "") -> Path:
-    """Rows of pictures, each a tuple of picture (H, W, 3), caption, and colour of its frame (None: no frame).
+    """Rows of pictures.
 
-    Where there is no picture (None) the caption stands in its place.
+    Parameters
+    ----------
+    rows : sequence of sequences of (picture, caption, colour)
+        Picture (H, W, 3) uint8, or None: the caption stands there instead; colour of its frame, or None: no frame.
+    path : path
+    title : str
+
+    Returns
+    -------
+    Path
     """
     columns = max(len(row) for row in rows)
     lines = max((str(caption).count("\n") + 1 for row in rows for _, caption, _ in row[1:] if caption), default=0)
@@ -46,14 +55,28 @@ def _titled(figure, title: str) -> None:
         figure.suptitle(textwrap.fill(title, max(20, int(figure.get_figwidth() * 13))), fontsize=11)
 
 
-def _wrapped(text: str, width: int = 12, most: int = 48) -> str:
-    return textwrap.fill(shorten(text, most), width)
+def _wrapped(text: str, width: int = 12, max_length: int = 48) -> str:
+    return textwrap.fill(shorten(text, max_length), width)
 
 
 def contact_sheet(
     pictures: Sequence[np.ndarray], captions: Sequence[str], path, title: str = "", columns: int = 6
 ) -> Path:
-    """Pictures (H, W, 3) in a grid, each under its caption (each line cut to what fits)."""
+    """Pictures in a grid, each under its caption.
+
+    Parameters
+    ----------
+    pictures : sequence of (H, W, 3) uint8
+    captions : sequence of str
+        Each line is cut to what fits.
+    path : path
+    title : str
+    columns : int
+
+    Returns
+    -------
+    Path
+    """
     cells = [(picture, shorten_lines(caption, 16)) for picture, caption in zip(pictures, captions)]
     columns = min(columns, len(cells))
     rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
@@ -85,8 +108,18 @@ def retrieval_sheet(
     ----------
     embeddings : (n, d) array
         Of the pictures in `image_set`.
+    image_set : ImageSet
+    path : path
+    queries : int
+        How many are drawn, with `seed`.
+    k : int
+    seed : int
     gallery : (ImageSet, (m, d) array), optional
         Where to search: pictures of the same classes and their embeddings; default the queries themselves.
+
+    Returns
+    -------
+    Path
     """
     from common.metrics import unit
 
@@ -109,15 +142,20 @@ def retrieval_sheet(
     return sheet(rows, path, "Each row: a query and its nearest pictures (green: same class, red: another)")
 
 
-def mistakes(image_set: ImageSet, scores: np.ndarray, names: Sequence[str], path, most: int = 24) -> Path | None:
-    """The pictures most surely taken for what they are not: the guess is furthest ahead of the right class.
+def mistakes(
+    image_set: ImageSet, scores: np.ndarray, names: Sequence[str], path, max_pictures: int = 24
+) -> Path | None:
+    """The most confident mistakes: the prediction's score is furthest ahead of the right class's.
 
     Parameters
     ----------
+    image_set : ImageSet
     scores : (n, classes) array
         Of each picture of `image_set` for each class.
     names : list of str
         Of the classes.
+    path : path
+    max_pictures : int
 
     Returns
     -------
@@ -125,29 +163,36 @@ def mistakes(image_set: ImageSet, scores: np.ndarray, names: Sequence[str], path
         None where every picture is right.
     """
     rows, labels = np.arange(len(image_set)), image_set.labels
-    guesses = scores.argmax(axis=1)
-    ahead = np.where(guesses == labels, -np.inf, scores[rows, guesses] - scores[rows, labels])
-    worst = [int(i) for i in np.argsort(-ahead, kind="stable")[:most] if guesses[i] != labels[i]]
+    predictions = scores.argmax(axis=1)
+    ahead = np.where(predictions == labels, -np.inf, scores[rows, predictions] - scores[rows, labels])
+    order = np.argsort(-ahead, kind="stable")[:max_pictures]
+    worst = [int(i) for i in order if predictions[i] != labels[i]]
     if not worst:
         return None
-    captions = [f"{names[labels[i]]}\nas {names[guesses[i]]}\n{ahead[i]:.2f} ahead" for i in worst]
+    captions = [f"{names[labels[i]]}\nas {names[predictions[i]]}\n{ahead[i]:.2f} ahead" for i in worst]
     pictures = [image_set.read(i) for i in worst]
-    wrong = int(np.sum(guesses != labels))
+    wrong = int(np.sum(predictions != labels))
     title = f"The {len(worst)} surest of {wrong} mistakes"
     return contact_sheet(pictures, captions, path, title)
 
 
-def overlay(picture: np.ndarray, heat: np.ndarray, share: float = 0.45) -> np.ndarray:
-    """`heat` (h, w), 0..1, grown to the picture's size and laid over it in colours: (H, W, 3) uint8.
+def overlay(picture: np.ndarray, heat: np.ndarray, opacity: float = 0.45) -> np.ndarray:
+    """A heat map, grown to a picture's size and laid over it in colours.
 
     Parameters
     ----------
     picture : (H, W, 3) uint8
-    share : float
-        How much of the colour comes from the heat.
+    heat : (h, w) array
+        0..1.
+    opacity : float
+        Of the heat, 0..1.
+
+    Returns
+    -------
+    (H, W, 3) uint8
     """
     height, width = picture.shape[:2]
     grown = resize(np.ascontiguousarray(heat, np.float32), (width, height)).clip(0, 1)
     colours = plt.get_cmap("inferno")(grown)[..., :3] * 255
     grey = picture.mean(axis=2, keepdims=True)  # the picture's own colours would be taken for heat
-    return ((1 - share) * grey + share * colours).round().astype(np.uint8)
+    return ((1 - opacity) * grey + opacity * colours).round().astype(np.uint8)

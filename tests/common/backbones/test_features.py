@@ -8,6 +8,8 @@ import pytest
 import common  # noqa: F401
 from common import backbones
 from common.backbones import features
+from common.data.features import FeatureSet
+from common.data.samplers import Sequential
 from common.data.sets import ImageSet
 from common.files import disk
 from common.files.errors import UserError
@@ -37,6 +39,15 @@ def test_extract_equals_one_picture_at_a_time_whatever_the_last_batch(backbone):
     one = [backbone(mx.nd.array(image[None], dtype="uint8")).asnumpy()[0] for image in image_set.images]
     assert found.shape == (7, 512) and found.dtype == np.float32
     np.testing.assert_allclose(found, one, rtol=1e-4, atol=1e-4 * np.abs(one).max())
+
+
+@pytest.mark.parametrize(("fill", "sizes"), [(True, [3, 3, 3]), (False, [3, 3, 1])])
+def test_a_network_is_run_over_rows_in_order(fill, sizes):
+    rows, asked = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32), []
+    loader = FeatureSet(rows, np.zeros(7, np.int64), sampler=Sequential(7, 3))
+    found = features.encode(lambda x: asked.append(len(x)) or 2 * x, loader.epoch(), fill=fill)
+    np.testing.assert_array_equal(found, 2 * rows)
+    assert asked == sizes and features.encode(None, []).shape == (0, 0)
 
 
 def test_int8_features_point_the_same_way(backbone):

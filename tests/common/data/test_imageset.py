@@ -1,4 +1,7 @@
-"""What every data set gives: pictures, labels, parts and splits."""
+"""What every data set gives: pictures, labels and splits."""
+
+import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -47,6 +50,25 @@ def test_an_array_is_its_own_reading():
     held = ImageSet(pixels, np.arange(4), list("abcd"))
     assert held.in_memory and held.array(8) is pixels and held.array(4).shape == (4, 4, 4, 3)
     np.testing.assert_array_equal(held.read(2, min_side=1), pixels[2])
+
+
+def test_sets_are_joined_with_what_they_have_in_common(files):
+    bad = (Path("bad.png"), "broken")
+    first, second = (dataclasses.replace(files.subset(chosen), skipped=[bad]) for chosen in ([4, 1], [0]))
+    whole = ImageSet.concat([first, second])
+    assert [path.stem for path in whole.images] == ["4", "1", "0"] and whole.skipped == [bad]
+    for name in ("labels", "boxes", "domains"):
+        np.testing.assert_array_equal(getattr(whole, name), getattr(files, name)[[4, 1, 0]])
+    assert whole.class_names == files.class_names and whole.domain_names == files.domain_names
+    plain = dataclasses.replace(second, boxes=None, domains=None, domain_names=None)
+    mixed = ImageSet.concat([first, plain])
+    assert mixed.boxes is mixed.domains is mixed.domain_names is None
+
+
+def test_joined_pixels_stay_in_memory():
+    held = ImageSet(np.arange(12, dtype=np.uint8).reshape(4, 1, 1, 3), np.arange(4), list("abcd"))
+    whole = ImageSet.concat([held.subset([2, 3]), held.subset([])])
+    assert whole.in_memory and whole.images[:, 0, 0, 0].tolist() == [6, 9] and whole.labels.tolist() == [2, 3]
 
 
 @pytest.mark.parametrize("chosen", [[4, 1], np.array([False, True, False, False, True, False])])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from common.data import sets
-from common.data.loader import Loader
+from common.data.loader import Loader, ahead
 from common.data.samplers import Sequential, Shuffled
 from common.data.sets import ImageSet
 from common.data.transforms import Eval, Train
@@ -54,3 +54,22 @@ def test_unreadable_picture_is_named(tmp_path):
     bad = ImageSet([tmp_path / "broken.jpg"], np.zeros(1, np.int64), ["x"])
     with pytest.raises(UserError, match=r"broken.jpg"):
         list(Loader(bad, Eval(32, 32), Sequential(1, 1)).epoch())
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 3])
+def test_results_come_in_order_and_not_far_ahead(num_workers):
+    asked = []
+    results = ahead(lambda i: asked.append(i) or i * i, range(40), num_workers, depth=4)
+    assert [next(results) for _ in range(10)] == [i * i for i in range(10)]
+    assert sorted(asked) == list(range(len(asked))) and len(asked) <= 10 + 4
+    assert list(results) == [i * i for i in range(10, 40)]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_failure_comes_at_its_turn_and_ends_the_threads(num_workers):
+    before = threading.active_count()
+    results = ahead(lambda i: 6 // (i - 3), range(9), num_workers, depth=4)
+    assert [next(results) for _ in range(3)] == [-2, -3, -6]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+    assert threading.active_count() == before

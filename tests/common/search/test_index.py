@@ -53,10 +53,10 @@ def test_k_beyond_the_size_and_a_single_query(vectors):
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
 def test_save_and_load(tmp_path, vectors, kind, metric):
     names = [f"bild {i} é😀.png" for i in range(len(vectors))]
-    built = Index.build(vectors, names, kind, metric, about={"model": "conv4"})
+    built = Index.build(vectors, names, kind, metric, metadata={"model": "conv4"})
     built.save(tmp_path / "sub" / "gallery.index")
     loaded = Index.load(tmp_path / "sub" / "gallery.index")
-    assert (loaded.names, loaded.kind, loaded.metric, loaded.about) == (names, kind, metric, {"model": "conv4"})
+    assert (loaded.names, loaded.kind, loaded.metric, loaded.metadata) == (names, kind, metric, {"model": "conv4"})
     for ours, theirs in zip(built.query(vectors[:5], 4), loaded.query(vectors[:5], 4)):
         np.testing.assert_array_equal(ours, theirs)
     assert sorted(path.name for path in (tmp_path / "sub").iterdir()) == ["gallery.index", "gallery.index.json"]

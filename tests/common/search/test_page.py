@@ -50,7 +50,7 @@ def client(gallery, asked):
         asked.append((picture.shape, k))
         return {"Pictures": [Hit(0.9, "a dog", 2)], "Words": [Hit(0.8, "dog")], "None": []}
 
-    return create_app("Fake search", gallery, by_text, by_image, most_bytes=100_000, examples=["a & b"]).test_client()
+    return create_app("Fake search", gallery, by_text, by_image, max_bytes=100_000, examples=["a & b"]).test_client()
 
 
 def send(client, data: bytes, name="query.png", **fields):
@@ -108,7 +108,7 @@ def test_a_bad_upload_is_said(client, asked, data, status, message):
 
 
 def test_a_small_file_of_a_huge_picture(monkeypatch):
-    monkeypatch.setattr(serve, "MOST_PIXELS", 100)
+    monkeypatch.setattr(serve, "MAX_PIXELS", 100)
     with pytest.raises(UserError, match="11 x 10 pixels: the limit"):
         serve.uploaded(png(np.zeros((10, 11, 3), np.uint8)), "big.png")
 
@@ -201,7 +201,7 @@ def server(gallery, monkeypatch):
             raise UserError("no vector for 'elefant'")
         return [Hit(0.5, text, i) for i in range(len(gallery))]
 
-    app = create_app("Many", gallery, by_text, lambda picture, k: [Hit(0.5, "x", 1)] * 3, most_bytes=100_000)
+    app = create_app("Many", gallery, by_text, lambda picture, k: [Hit(0.5, "x", 1)] * 3, max_bytes=100_000)
     made = serve.listen(app, 0)
     thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
@@ -275,9 +275,9 @@ def test_a_client_that_stalls_is_let_go(server, sent):
 
 
 def test_no_more_clients_at_once_than_there_is_room(server, monkeypatch):
-    stalled = [socket.create_connection(("127.0.0.1", server.server_port)) for _ in range(serve.MOST_CLIENTS + 8)]
+    stalled = [socket.create_connection(("127.0.0.1", server.server_port)) for _ in range(serve.MAX_CLIENTS + 8)]
     assert ask(server, "GET", "/")[0] == 200  # after its turn came
-    assert threading.active_count() < serve.MOST_CLIENTS + 20
+    assert threading.active_count() < serve.MAX_CLIENTS + 20
     for client in stalled:
         client.close()
 

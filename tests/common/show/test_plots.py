@@ -174,7 +174,7 @@ def test_heat_over_a_picture(rng):
     red = laid[..., 0] - laid[..., 2]
     y, x = np.unravel_index(red.argmax(), red.shape)
     assert 8 <= y < 22 and 38 <= x < 52  # the hot cell's part of the picture
-    assert np.array_equal(plots.overlay(picture, heat, share=0)[..., 0], picture.mean(axis=2).round())
+    assert np.array_equal(plots.overlay(picture, heat, opacity=0)[..., 0], picture.mean(axis=2).round())
 
 
 @pytest.mark.parametrize("write", [

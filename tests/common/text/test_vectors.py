@@ -50,9 +50,9 @@ def test_unknown_word_names_near_ones_of_the_whole_file(tmp_path, kind):
 
 @pytest.mark.parametrize("kind", ["vec", "txt", "bin"])
 def test_only_the_first_words(tmp_path, kind):
-    vectors = WordVectors.read(_write(tmp_path / f"words.{kind}", kind), most=2)
+    vectors = WordVectors.read(_write(tmp_path / f"words.{kind}", kind), max_words=2)
     assert list(vectors.vectors) == ["dog", "polar"]
-    assert "bear" in WordVectors.read(tmp_path / f"words.{kind}", most=99)
+    assert "bear" in WordVectors.read(tmp_path / f"words.{kind}", max_words=99)
 
 
 def test_damaged_and_missing_files(tmp_path):
@@ -143,7 +143,7 @@ def test_a_folder_without_vectors_is_named(tmp_path):
 def test_vocabulary_counts_encodes_and_survives_a_file(tmp_path):
     sentences = [tokenise(text) for text in ("A dog's ball .", "A cat!", "a CAT, a bird")]
     assert sentences[0] == ["a", "dog's", "ball"]
-    vocabulary = Vocabulary.build(sentences, least=2)
+    vocabulary = Vocabulary.build(sentences, min_count=2)
     assert vocabulary.words == ["<eos>", "UNK", "a", "cat"]
     assert vocabulary.counts == [0, 0, 4, 2]
     assert vocabulary.encode(["a", "zebra", "cat"]).tolist() == [2, 1, 3, 0]
@@ -154,7 +154,7 @@ def test_vocabulary_counts_encodes_and_survives_a_file(tmp_path):
 def test_length_buckets_near_lengths_and_one_sentence_a_group():
     rng = np.random.default_rng(0)
     lengths, groups = rng.integers(3, 30, 1000), np.repeat(np.arange(200), 5)
-    sampler = LengthBuckets(lengths, 32, groups, seed=1, least=1)
+    sampler = LengthBuckets(lengths, 32, groups, seed=1, min_size=1)
     batches = sampler.epoch(0)
     assert sorted(np.concatenate(batches)) == list(range(1000))
     for batch in batches:
@@ -164,7 +164,7 @@ def test_length_buckets_near_lengths_and_one_sentence_a_group():
     assert any(lengths[a].max() > lengths[b].min() for a, b in zip(batches, batches[1:]))
     sharp = LengthBuckets(lengths, 50, seed=1, spread=0).epoch(0)
     assert max(np.ptp(lengths[batch]) for batch in sharp) <= 2  # 37 sentences of each length
-    again = LengthBuckets(lengths, 32, groups, seed=1, least=1).epoch(0)
+    again = LengthBuckets(lengths, 32, groups, seed=1, min_size=1).epoch(0)
     assert all((a == b).all() for a, b in zip(batches, again))
     assert any(len(a) != len(b) or (a != b).any() for a, b in zip(batches, sampler.epoch(1)))
-    assert min(map(len, LengthBuckets(lengths, 32, groups, seed=1, least=20).epoch(0))) >= 20
+    assert min(map(len, LengthBuckets(lengths, 32, groups, seed=1, min_size=20).epoch(0))) >= 20

@@ -157,3 +157,9 @@ def test_one_cycle_rises_then_falls():
     assert factors[0] == pytest.approx(0.04) and factors[25] == pytest.approx(1) and factors[100] == pytest.approx(1e-5)
     assert factors[12] < factors[13] and all(a > b for a, b in zip(factors[25:], factors[26:]))
     assert factors[62] == pytest.approx((1 + np.cos(np.pi * 37 / 75)) / 2, abs=1e-4)
+
+
+def test_half_a_cosine_falls_over_all_epochs():
+    factors = [schedule.half_cosine(epoch, 8) for epoch in range(9)]
+    assert factors[0] == 1 and factors[4] == pytest.approx(0.5) and factors[8] == pytest.approx(0)
+    assert factors == sorted(factors, reverse=True)

@@ -8,11 +8,13 @@ import sys
 import time
 from types import SimpleNamespace
 
+import mxnet as mx
 import numpy as np
 import pytest
 
 import common  # noqa: F401
 from common import cli
+from common.backbones import modelfile as common_modelfile
 from common.files.errors import UserError
 from common.files.paths import REPO
 from examples.im2vec import data, modelfile, train, visualize
@@ -104,14 +106,18 @@ def test_resume_input_output_continues_a_and_leaves_it_untouched(cifar100, first
 @pytest.mark.slow
 def test_a_stopped_run_goes_on_bit_for_bit(cifar100, first, tmp_path, monkeypatch):
     """The same run, killed in its second epoch and resumed, gives the same model."""
-    from common.train import trainer
+    from common.train.session import Session
 
-    def stop(*args, **kwargs):
-        raise KeyboardInterrupt
+    batches = Session.batches
+
+    def stopped(session, loader, epoch):
+        for number, batch in enumerate(batches(session, loader, epoch)):
+            if (epoch, number) == (1, 3):
+                raise KeyboardInterrupt
+            yield batch
 
     with monkeypatch.context() as patch:
-        seed = trainer.seed_everything
-        patch.setattr(trainer, "seed_everything", lambda s, e, b, r: stop() if (e, b) == (1, 3) else seed(s, e, b, r))
+        patch.setattr(Session, "batches", stopped)
         with pytest.raises(KeyboardInterrupt):
             run(cifar100, tmp_path, "--classes", "lion", "tiger", "wolf", "--no-plots")
     run(cifar100, tmp_path, "--classes", "lion", "tiger", "wolf", "--no-plots", "--resume")
@@ -182,6 +188,37 @@ def test_other_objectives_learn_on_two_devices(cifar100, tmp_path, objective):
     assert model.examples.shape == (5, 32, 32, 3)
 
 
+@pytest.mark.parametrize("objective", ["negative", "softmax", "hierarchical"])
+def test_a_model_of_before_is_read(tmp_path, objective):
+    """Written as it was before model files: prefixes for network and objective, the metadata in an array."""
+    metadata = {
+        "dataset": "cifar10", "classes": ["a", "b", "c"], "counts": [3, 4, 5], "groups": [0, 0, 1],
+        "group_names": ["x", "y"], "model": "conv4", "pretrained": False, "size": 16, "preprocessing": None, "dim": 4,
+        "objective": objective, "negatives": 2, "epochs": 1,
+    }  # fmt: skip
+    made = modelfile.build(metadata)
+    made.means, made.examples = np.ones((3, 4), np.float32), np.full((3, 16, 16, 3), 7, np.uint8)
+    text = json.dumps({"format": "im2vec 1", **made.metadata}).encode()
+    arrays = {f"net:{name}": value for name, value in common_modelfile.values(made.net).items()}
+    arrays.update({f"objective:{name}": value for name, value in common_modelfile.values(made.objective).items()})
+    arrays["about"] = mx.nd.array(np.frombuffer(text, np.uint8), dtype="uint8")
+    arrays.update(means=mx.nd.array(made.means), examples=mx.nd.array(made.examples, dtype="uint8"))
+    mx.nd.save(str(tmp_path / "old.params"), arrays)
+    read = modelfile.load(tmp_path / "old")
+    modelfile.save(tmp_path / "new", read)
+    for one in (read, modelfile.load(tmp_path / "new")):
+        assert one.metadata == made.metadata and one.metadata["preprocessing"]["size"] == 32
+        np.testing.assert_array_equal(one.objective.class_vectors(), made.objective.class_vectors())
+        np.testing.assert_array_equal(one.means, made.means)
+        np.testing.assert_array_equal(one.examples, made.examples)
+        pictures = mx.nd.ones((2, 16, 16, 3))
+        np.testing.assert_array_equal(one.net(pictures).asnumpy(), made.net(pictures).asnumpy())
+    del arrays["means"]
+    mx.nd.save(str(tmp_path / "old.params"), arrays)
+    with pytest.raises(UserError, match="it has no 'means'.: it is not a model that train.py wrote"):
+        modelfile.load(tmp_path / "old")
+
+
 def test_model_file_runs_nothing_and_tells_what_it_is_not(tmp_path):
     (tmp_path / "a.params").write_bytes(b"not a model")
     with pytest.raises(UserError, match="is not a model that train.py wrote"):
@@ -218,13 +255,13 @@ def test_wrong_flags_end_with_one_line_and_status_2(flags, message, capsys):
      (["--objective", "softmax", "--lr", "0.2"], 100, True, (0.2, 0.2), 0.01)],
 )  # fmt: skip
 def test_rate_and_decay_fit_the_number_of_classes(flags, classes, frozen, rates, decay):
-    from examples.im2vec import stability
+    from examples.im2vec import sgd
 
     args = train.parse_args(flags)
-    decays = stability.decays(args.weight_decay, classes, args.objective, frozen)
+    decays = sgd.decays(args.weight_decay, classes, args.objective, frozen)
     assert decays[0] == pytest.approx(decay) and decays == sorted(decays)
     assert (len(decays) > 1) == (frozen and "--weight-decay" not in flags)
-    found = train.sgd(args, classes, args.objective, frozen, decays[0])
+    found = sgd.options(args, classes, args.objective, frozen, decays[0])
     assert found == tuple({"learning_rate": pytest.approx(r), "momentum": 0.9, "wd": decays[0]} for r in rates)
 
 

@@ -14,7 +14,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from common import backbones
 from common.files.errors import UserError
-from examples.transfer import evaluation, finetune, model, outputs, predict, train
+from examples.transfer import data, evaluation, finetune, model, networks, outputs, predict, train
 
 
 @pytest.fixture
@@ -54,8 +54,9 @@ def fit_folder(folder, run_dir, *flags):
 def test_classifiers_learn_and_read_back(tmp_path, clusters, kind):
     features, labels, new, expected = clusters
     fitted = model.fit(kind, features, labels, ["x", "y", "z"], {"name": None})
-    fitted.save(tmp_path / "c.npz")
-    again = model.load(tmp_path / "c.npz")
+    fitted.save(tmp_path / "c.params")
+    again = model.load(tmp_path / "c.params")
+    assert again.classes.tolist() == ["x", "y", "z"] and (again.k, again.backbone) == (fitted.k, fitted.backbone)
     assert again.predict(new).tolist() == expected.tolist()
     np.testing.assert_array_equal(again.scores(features), fitted.scores(features))
     if kind != "svm":
@@ -84,6 +85,35 @@ def test_neighbours_are_scikit_learns(clusters):
     fitted = model.fit("knn", features, labels, range(3), {}, k=7)
     peer = KNeighborsClassifier(7).fit((features - fitted.mean) / fitted.scale, labels)
     np.testing.assert_allclose(fitted.scores(new), peer.predict_proba((new - fitted.mean) / fitted.scale), atol=1e-6)
+
+
+def old_npz(path, fitted, **backbone):
+    """A classifier.npz as it was written before model files."""
+    text = json.dumps({"kind": fitted.kind, "backbone": {**fitted.backbone, **backbone}, "k": fitted.k})
+    arrays = {name: getattr(fitted, name) for name in ("classes", "mean", "scale", "weight", "bias")}
+    np.savez(path, about=np.array(text), **arrays)
+
+
+def test_classifiers_of_before_are_read(tmp_path, clusters):
+    features, labels, _, _ = clusters
+    fitted = model.fit("svm", features, labels, ["x", "y", "z"], {"name": None})
+    old_npz(tmp_path / "classifier.npz", fitted)
+    again = model.load(tmp_path / "classifier.npz")
+    assert again.classes.tolist() == ["x", "y", "z"] and again.kind == "svm" and not again.parameters
+    np.testing.assert_array_equal(again.scores(features), fitted.scores(features))
+
+    of = {"name": "conv4", "weights": "backbone.params", "interpolation": "nearest", "seed": 1}
+    old_npz(tmp_path / "classifier.npz", fitted, **of)
+    with pytest.raises(UserError, match="backbone.params is not .*the files that train.py --fine-tune wrote are want"):
+        model.load(tmp_path / "classifier.npz")
+    net = backbones.create("conv4")
+    net.initialize()
+    net.save_parameters(str(tmp_path / "backbone.params"))
+    (tmp_path / "backbone.json").write_text(json.dumps(net.preprocessing.to_dict()))
+    again = model.load(tmp_path / "classifier.npz")
+    tuned = networks.tuned("conv4", again.preprocessing, again.parameters)
+    pictures = mx.nd.random.uniform(0, 255, (2, 32, 32, 3))
+    np.testing.assert_array_equal(tuned(pictures).asnumpy(), net(pictures).asnumpy())
 
 
 def test_no_code_in_a_file_of_a_classifier_is_run(tmp_path):
@@ -116,11 +146,11 @@ def test_pictures_to_classifier_to_prediction(folder, tmp_path, capsys):
     fit_folder(folder, tmp_path / "run")
     figures = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert figures["accuracy"] == 1 and figures["test_pictures"] == 6 and len(figures["fold_accuracy"]) == 2
-    for name in ("report.html", "classifier.npz", "plots/confusion.png", "plots/features.png", "args.json"):
+    for name in ("report.html", "model.params", "plots/confusion.png", "plots/features.png", "args.json"):
         assert (tmp_path / "run" / name).is_file()
     capsys.readouterr()
     pictures = sorted(folder.glob("*/*.png"))
-    flags = [*map(str, pictures), "--params", str(tmp_path / "run" / "classifier.npz"), "--batch-size", "7"]
+    flags = [*map(str, pictures), "--params", str(tmp_path / "run" / "model.params"), "--batch-size", "7"]
     predict.main(predict.parse_args(flags))
     rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
     assert [row["path"] for row in rows] == [str(path) for path in pictures]
@@ -138,7 +168,7 @@ def test_features_of_a_file(tmp_path, clusters, kind):
     run("--features", tmp_path / "x.csv", "--classifier", kind, "--folds", 2, "--run-dir", tmp_path / "run")
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["accuracy"] > 0.9
     with pytest.raises(UserError, match="train.py --model NAME notes their network"):
-        predict.main(predict.parse_args(["x.png", "--params", str(tmp_path / "run" / "classifier.npz")]))
+        predict.main(predict.parse_args(["x.png", "--params", str(tmp_path / "run" / "model.params")]))
 
 
 @pytest.mark.slow
@@ -149,7 +179,7 @@ def test_fine_tuning_changes_the_last_block_alone_and_resumes_exactly(folder, tm
     mx.random.seed(123)
     plain = backbones.create("conv4")
     plain.initialize(mx.init.MSRAPrelu())
-    tuned = mx.nd.load(str(tmp_path / "run" / "backbone.params"))
+    tuned = model.load(tmp_path / "run" / "model.params").parameters
     early, _ = plain.early_late()
     early = {parameter.name for parameter in early}
     changed = {p.name for key, p in plain._collect_params_with_prefix().items() if (tuned[key] != p.data()).sum() > 0}
@@ -158,16 +188,16 @@ def test_fine_tuning_changes_the_last_block_alone_and_resumes_exactly(folder, tm
     stopped = tmp_path / "stopped"  # as it was after its first epoch
     shutil.copytree(tmp_path / "run", stopped)
     shutil.rmtree(stopped / "checkpoints" / "epoch-0002-batch-000000")
-    for name in ("backbone.params", "finetuned_data.npy", "finetuned_labels.npy", "classifier.npz", "metrics.json"):
+    for name in ("model.params", "finetuned_data.npy", "finetuned_labels.npy", "metrics.json"):
         (stopped / name).unlink()
     with pytest.raises(UserError, match="--lr 0.01: .* was begun with --lr 0.001"):
         fit_folder(folder, stopped, "--fine-tune", "--lr", "1e-2", "--resume")
     run("--resume", "--run-dir", stopped)
-    for name in ("backbone.params", "finetuned_data.npy", "metrics.json"):
+    for name in ("model.params", "finetuned_data.npy", "metrics.json"):
         assert (stopped / name).read_bytes() == (tmp_path / "run" / name).read_bytes(), name
 
     capsys.readouterr()
-    flags = [str(folder / "red" / "0.png"), "--params", str(stopped / "classifier.npz")]
+    flags = [str(folder / "red" / "0.png"), "--params", str(stopped / "model.params")]
     predict.main(predict.parse_args(flags))
     assert ",red," in capsys.readouterr().out
 
@@ -178,7 +208,7 @@ def test_data_sets_in_memory_serve_too(tmp_path):
         run(*flags, "--folds", "50", "--run-dir", tmp_path / "none")
     assert not (tmp_path / "none").exists()
     args = train.parse_args(flags)
-    whole, learned, held = train.pictures(args)
+    whole, learned, held = data.pictures(args)
     assert len(whole) == len(learned) + len(held) and len(held) * 3 == len(learned)
 
 

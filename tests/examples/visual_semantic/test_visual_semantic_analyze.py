@@ -27,8 +27,7 @@ def run_folder(coloured, tmp_path_factory):
     (run / "metrics.json").write_text(json.dumps({"harmonic": 0.75}))
     for stage in ("stage1", "stage2a", "stage2b"):
         (run / stage).mkdir()
-        for suffix in (".params", ".json"):
-            shutil.copy(coloured.params.with_suffix(suffix), run / stage / f"model{suffix}")
+        shutil.copy(coloured.params, run / stage / "model.params")
     net = model.load(coloured.params)
     arrays = {key: p.data().copy() for key, p in net._collect_params_with_prefix().items()}
     for stage in ("stage2a", "stage2b"):

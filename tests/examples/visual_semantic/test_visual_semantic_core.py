@@ -10,6 +10,7 @@ import pytest
 from mxnet import autograd
 from sklearn.linear_model import Ridge
 
+from common.backbones import modelfile
 from common.data.sets import ImageSet
 from common.export import onnx
 from common.files.errors import UserError
@@ -142,8 +143,8 @@ def test_the_gradient_of_the_head_is_right(net):
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 0), ("float16", 5e-3)])
 def test_a_saved_model_comes_back(net, tmp_path, dtype, tolerance):
-    card = {"crop": 32, "resize": 36, "keep_aspect": False, "stage": "2a", "classifies": True}
-    model.save(net, tmp_path / "m.params", dtype, **card)
+    metadata = {"crop": 32, "resize": 36, "keep_aspect": False, "stage": "2a", "classifies": True}
+    model.save(net, tmp_path / "m.params", dtype, **metadata)
     again = model.load(tmp_path / "m.params")
     assert again.class_names == ["cat", "dog", "ox"] and again.metadata["resize"] == 36
     for one, other in ((again.embed, net.embed), (again.classify, net.classify)):
@@ -153,6 +154,30 @@ def test_a_saved_model_comes_back(net, tmp_path, dtype, tolerance):
         net.classify(PICTURES).asnumpy(),  # class activation: the classifier weighs the means of the maps
         net.classifier(net.backbone(PICTURES)).asnumpy(), rtol=1e-5, atol=1e-6,
     )  # fmt: skip
+
+
+def old_files(net, path, **metadata):
+    """A model as it was written before model files: parameters, and a .json beside them."""
+    mx.nd.save(str(path), modelfile.values(net))
+    described = {"model": "conv4", "dim": net.dim, "hidden": 0, "dropout": 0.0, "seen": net.seen, "unseen": net.unseen}
+    of_pictures = {"crop": 32, "resize": 36, "keep_aspect": False, **net.backbone.preprocessing.to_dict()}
+    path.with_suffix(".json").write_text(json.dumps({**described, **of_pictures, **metadata}))
+
+
+def test_a_model_of_before_is_read_and_saved_in_one_file(net, tmp_path):
+    old_files(net, tmp_path / "old.params", stage="2a", figures={"accuracy": 0.5})
+    read = model.load(tmp_path / "old.params")
+    assert read.metadata["metrics"] == {"accuracy": 0.5} and read.metadata["resize"] == 36
+    model.save(read, tmp_path / "new.params")
+    again = model.load(tmp_path / "new.params")
+    assert again.metadata == read.metadata and not (tmp_path / "new.json").exists()
+    for one in (read, again):
+        np.testing.assert_array_equal(one.embed(PICTURES).asnumpy(), net.embed(PICTURES).asnumpy())
+    for name in ("old.params", "new.params"):
+        assert model.is_model(tmp_path / name)
+        model.restore(net, tmp_path / name)
+        assert net.metadata == read.metadata
+    net.metadata = {}
 
 
 def test_models_that_do_not_fit_are_refused(net, tmp_path):
@@ -168,9 +193,13 @@ def test_models_that_do_not_fit_are_refused(net, tmp_path):
         model.restore(words_differ, file)
     with pytest.raises(UserError, match="no model there"):
         model.load(tmp_path / "none.params")
-    (tmp_path / "m.json").write_text(json.dumps({"seen": ["a"]}))
+    old_files(net, tmp_path / "old.params")
+    (tmp_path / "old.json").write_text(json.dumps({"seen": ["a"]}))
     with pytest.raises(UserError, match="it has no .model.*: give another --params, a model that train.py wrote"):
-        model.load(file)
+        model.load(tmp_path / "old.params")
+    old_files(net, tmp_path / "old.params", dim=1000)
+    with pytest.raises(UserError, match=r"old.json .*its classes and 'dim' give \(3, 1000\)"):
+        model.load(tmp_path / "old.params")
     parts = argparse.Namespace(seen=["cat", "dog"], unseen=["fox"])
     with pytest.raises(UserError, match="'fox' is unseen in the data only"):
         model.check_classes(net, parts, "m.params")

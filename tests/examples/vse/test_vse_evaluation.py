@@ -11,7 +11,7 @@ from examples.vse import data, evaluation, gallery, model
 
 def part_of(count, captions=5):
     labels = np.repeat(np.arange(count), captions)
-    return data.Part(None, np.arange(count), [f"w{i} x" for i in labels], labels)
+    return data.Split(None, np.arange(count), [f"w{i} x" for i in labels], labels)
 
 
 def test_chance_is_that_of_random_ranks():
@@ -25,7 +25,7 @@ def test_five_folds_where_there_are_five_thousand_pictures():
     part = part_of(5000, captions=1)
     images = metrics.unit(rng.normal(size=(5000, 4)))
     sentences = metrics.unit(images + 0.1 * rng.normal(size=(5000, 4)))
-    examined = evaluation.Examined(part, {})
+    examined = evaluation.EvaluationSet(part)
     assert evaluation.has_folds(part) and not evaluation.has_folds(part_of(4999, 1))
     whole, folds = (examined.judge(images, sentences, "cosine", folds) for folds in (False, True))
     assert folds == metrics.five_folds(images, sentences, part.image_labels, part.sentence_labels)
@@ -59,9 +59,9 @@ def test_a_gallery_finds_the_best(searched):
     assert [place for _, place in searched.pictures_for("w4 w9", 6)] == np.argsort(-scores, kind="stable")[:6].tolist()
     of_image = searched.score(searched.images[:1], searched.sentences)[0]
     found = searched.sentences_for(searched.images[0], 10)
-    texts = [searched.part.texts[place] for _, place in found]
+    texts = [searched.split.texts[place] for _, place in found]
     assert len(set(texts)) == 10 and found[0][0] == pytest.approx(of_image.max())
-    ordered = [searched.part.texts[i] for i in np.argsort(-of_image, kind="stable")]
+    ordered = [searched.split.texts[i] for i in np.argsort(-of_image, kind="stable")]
     assert texts == list(dict.fromkeys(ordered))[:10]
     with pytest.raises(UserError, match="knows no word of 'zebra'"):
         searched.pictures_for("zebra", 3)

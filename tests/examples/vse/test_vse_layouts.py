@@ -10,7 +10,7 @@ from PIL import Image
 from common.data import images
 from common.files.errors import UserError
 from common.text.vocabulary import Vocabulary, tokenise
-from examples.vse import data, layouts
+from examples.vse import data, layouts, pictures
 
 SIZES = {"train": 6, "dev": 3, "test": 4}
 
@@ -168,6 +168,13 @@ def numbered(pictures):
     return np.array([[int(path.stem.split("_")[-1])] for path in pictures.images], np.float32)
 
 
+def with_numbers(name, **options):
+    """The splits of a data set with pictures, whose features are the numbers of their files."""
+    splits = layouts.load(name, **options)
+    pictures.read_features(splits, numbered)
+    return splits
+
+
 def test_flickr_token_file(tmp_path):
     names = [f"{i}.jpg" for i in range(6)]
     tokens = tmp_path / "Flickr8k.token.txt"
@@ -175,15 +182,15 @@ def test_flickr_token_file(tmp_path):
     for part, chosen in (("train", names[:3]), ("dev", names[3:4]), ("test", names[4:])):
         (tmp_path / f"Flickr_8k.{part}Images.txt").write_text("\n".join(chosen))
     write_pictures(tmp_path / "pictures", names)
-    parts = layouts.load("f8k", None, numbered, captions=[tokens], images=tmp_path / "pictures")
+    parts = with_numbers("f8k", captions=[tokens], images=tmp_path / "pictures")
     np.testing.assert_array_equal(parts["test"].features, [[4], [5]])
     assert parts["test"].texts[2] == "Text 0 of 5.jpg" and len(parts["train"].pictures) == 3
     (tmp_path / "pictures" / "4.jpg").unlink()
     with pytest.raises(UserError, match="4.jpg is not there: give the folder of the pictures by --images"):
-        layouts.load("f8k", None, numbered, captions=[tokens], images=tmp_path / "pictures")
+        with_numbers("f8k", captions=[tokens], images=tmp_path / "pictures")
     tokens.write_text("no tab\n")
     with pytest.raises(UserError, match="line 1: expected IMAGE#N, a tab and a text"):
-        layouts.load("f8k", None, numbered, captions=[tokens], images=tmp_path / "pictures")
+        with_numbers("f8k", captions=[tokens], images=tmp_path / "pictures")
 
 
 def test_odd_lists_are_told_in_one_line(tmp_path, capsys):
@@ -197,10 +204,7 @@ def test_odd_lists_are_told_in_one_line(tmp_path, capsys):
     def load(train, dev="5.jpg\n", test="6.jpg\n"):
         for part, text in (("train", train), ("dev", dev), ("test", test)):
             (tmp_path / f"{part}Images.txt").write_text(text)
-        return layouts.load("f8k", None, numbered_or_zero, captions=[tokens], images=tmp_path / "pictures")
-
-    def numbered_or_zero(pictures):
-        return np.zeros((len(pictures), 1), np.float32)
+        return layouts.load("f8k", captions=[tokens], images=tmp_path / "pictures")
 
     parts = load("\ufeffa b.jpg\n0.jpg 1.jpg\n2.jqg\n1.jpg\n3.jpg4.jpg\n\n", "5.jpg")
     assert [path.name for path in parts["train"].pictures.images] == ["a b.jpg", "0.jpg", "1.jpg"]
@@ -240,13 +244,13 @@ def test_coco_json(tmp_path):
         files.append(tmp_path / f"captions_{part}.json")
         files[-1].write_text(json.dumps(content))
         write_pictures(tmp_path / "coco" / part, names.values())
-    parts = layouts.load("coco", None, numbered, captions=files, images=tmp_path / "coco")
+    parts = with_numbers("coco", captions=files, images=tmp_path / "coco")
     np.testing.assert_array_equal(parts["dev"].features, [[8], [9]])  # an eighth of the validation pictures each
     np.testing.assert_array_equal(parts["test"].features, [[10], [11]])
     np.testing.assert_array_equal(parts["train"].features[:, 0], [*range(8), *range(12, 24)])
     assert parts["dev"].texts[0] == "About 108."
     with pytest.raises(UserError, match="have pictures in common: give each file once"):
-        layouts.load("coco", None, numbered, captions=[*files, files[1]], images=tmp_path / "coco")
+        with_numbers("coco", captions=[*files, files[1]], images=tmp_path / "coco")
 
 
 @pytest.mark.parametrize("flags, message", [
@@ -295,6 +299,20 @@ def test_things_held_out(emoji_folder):
     assert layouts.load("emoji", emoji_folder, seed=1)["test"].names != test.names
 
 
+def test_features_of_a_whole_set_are_read_once(emoji_folder):
+    """For all splits, whatever the seed: each picture has its own."""
+    splits, read = layouts.load("emoji", emoji_folder), []
+
+    def of_file(image_set):
+        read.append(len(image_set))
+        return np.array([[hash(path)] for path in image_set.images])
+
+    pictures.read_features(splits, of_file)
+    assert read == [sum(len(split.pictures) for split in splits.values())]
+    for split in splits.values():
+        assert split.features[:, 0].tolist() == [hash(path) for path in split.pictures.images]
+
+
 def test_words_of_held_out_glyphs_are_trained_on():
     parts = layouts.load("glyphs")
     seen = {word for text in parts["train"].texts for word in tokenise(text)}
@@ -310,22 +328,24 @@ def pairs():
     texts = [" ".join(f"w{j}" for j in rng.integers(0, 9, rng.integers(1, 6))) for _ in range(300)]
     labels = np.repeat(np.arange(60), 5)
     image_labels = np.repeat(np.arange(60), 2)  # two pictures of each thing
-    return data.Part(np.arange(120, dtype=np.float32)[:, None], image_labels, texts, labels)
+    return data.Split(np.arange(120, dtype=np.float32)[:, None], image_labels, texts, labels)
 
 
-def make(part, **options):
-    vocabulary = Vocabulary.build(map(tokenise, part.texts))
-    return vocabulary, data.Batches(part, vocabulary, 16, 3, 5, every=7, **options)
+def loader_of(split, batch_size=16, epochs=3, **options):
+    sentences = data.Sentences(split.texts, Vocabulary.build(map(tokenise, split.texts)))
+    sampler = data.PairSampler(split, sentences.lengths, batch_size, epochs, 5, **{"round_batches": 7, **options})
+    return data.PairLoader(split, sentences, sampler)
 
 
 @pytest.mark.parametrize("same_image", [False, True])
 def test_batches(pairs, same_image):
-    vocabulary, batches = make(pairs, same_image=same_image)
-    by_words = {}
+    loader = loader_of(pairs, same_image=same_image)
+    sampler, vocabulary, by_words = loader.sampler, Vocabulary.build(map(tokenise, pairs.texts)), {}
     for text, label in zip(pairs.texts, pairs.sentence_labels):
         by_words.setdefault(tuple(vocabulary.encode(tokenise(text))), set()).add(label)
-    read = [list(batches.read(r)) for r in range(batches.rounds)]
-    assert [len(r) for r in read[:-1]] == [7] * (batches.rounds - 1) and sum(map(len, read)) == len(batches)
+    read = [list(loader.epoch(r)) for r in range(sampler.rounds)]
+    assert [len(r) for r in read[:-1]] == [len(loader)] * (sampler.rounds - 1) == [7] * (sampler.rounds - 1)
+    assert sum(map(len, read)) == sampler.updates
     crowded, pictures = False, set()
     for batch in (b for r in read for b in r):
         sentences = [words[words >= 0] for words in batch.words.T]
@@ -338,29 +358,29 @@ def test_batches(pairs, same_image):
     assert crowded == same_image and len(pictures) == 120
     epochs = [b.epoch for r in read for b in r]
     assert epochs == sorted(epochs) and set(epochs) == {0, 1, 2}
-    again = list(make(pairs, same_image=same_image)[1].read(1, 3))  # from the middle of a round
+    again = list(loader_of(pairs, same_image=same_image).epoch(1, 3))  # from the middle of a round
     for ours, theirs in zip(again, read[1][3:]):
         np.testing.assert_array_equal(ours.images, theirs.images)
         np.testing.assert_array_equal(ours.words, theirs.words)
 
 
 def test_a_batch_larger_than_the_data_is_the_data(pairs):
-    some = data.Part(pairs.features, pairs.image_labels, pairs.texts[:30], pairs.sentence_labels[:30])
-    vocabulary = Vocabulary.build(map(tokenise, some.texts))
-    batches = data.Batches(some, vocabulary, 128, 2, 5)
-    assert batches.batch_size == 6 and {b.words.shape[1] for b in batches.read(0)} == {6}
-    assert data.Batches(some, vocabulary, 128, 2, 5, same_image=True).batch_size == 30
-    batches = data.Batches(some, vocabulary, 4, 2, 5, devices=3)  # of 30 sentences the last two make no batch
-    assert {b.words.shape[1] for r in range(batches.rounds) for b in batches.read(r)} <= {3, 4}
+    some = data.Split(pairs.features, pairs.image_labels, pairs.texts[:30], pairs.sentence_labels[:30])
+    loader = loader_of(some, 128, 2)
+    assert loader.sampler.batch_size == 6 and {b.words.shape[1] for b in loader.epoch(0)} == {6}
+    assert loader_of(some, 128, 2, same_image=True).sampler.batch_size == 30
+    loader = loader_of(some, 4, 2, devices=3)  # of 30 sentences the last two make no batch
+    assert {b.words.shape[1] for r in range(loader.sampler.rounds) for b in loader.epoch(r)} <= {3, 4}
     with pytest.raises(UserError, match="a batch of 6 is too small for 7 devices"):
-        data.Batches(some, vocabulary, 128, 2, 5, devices=7)
+        loader_of(some, 128, 2, devices=7)
 
 
 def test_workers_share_the_batches(pairs):
-    whole, first, second = (make(pairs, **w)[1] for w in ({}, *({"rank": r, "num_workers": 2} for r in (0, 1))))
-    assert len(first) == len(second) and abs(len(whole) - 2 * len(first)) <= 3
-    alone = list(whole.read(0))
-    for ours, theirs in zip(alone, [b for both in zip(first.read(0), second.read(0)) for b in both]):
+    whole, first, second = (loader_of(pairs, **w) for w in ({}, *({"rank": r, "num_workers": 2} for r in (0, 1))))
+    all_, half, other = (loader.sampler.updates for loader in (whole, first, second))
+    assert half == other and abs(all_ - 2 * half) <= 3
+    alone = list(whole.epoch(0))
+    for ours, theirs in zip(alone, [b for both in zip(first.epoch(0), second.epoch(0)) for b in both]):
         np.testing.assert_array_equal(ours.words, theirs.words)
 
 
@@ -372,13 +392,12 @@ def test_devices_share_a_batch():
 
 
 def test_long_sentences_are_left_out(pairs):
-    _, batches = make(pairs, longest=2)
-    assert max(b.words.shape[0] for b in batches.read(0)) == 3
+    assert max(b.words.shape[0] for b in loader_of(pairs, max_words=2).epoch(0)) == 3
     with pytest.raises(
         UserError,
         match="0 sentences of at most 1 words, of 0 pictures, make no batch of 2: give more data or raise --maxlen_w 1",
     ):
-        make(data.Part(pairs.features, pairs.image_labels, ["a b"] * 300, pairs.sentence_labels), longest=1)
+        loader_of(data.Split(pairs.features, pairs.image_labels, ["a b"] * 300, pairs.sentence_labels), max_words=1)
 
 
 def test_the_captions_of_a_picture_that_cannot_be_read_go_with_it(tmp_path):
@@ -391,14 +410,14 @@ def test_the_captions_of_a_picture_that_cannot_be_read_go_with_it(tmp_path):
     bad = tmp_path / "pictures" / "1.jpg"
     bad.write_bytes(b"no picture")
     flags = {"captions": [tokens], "images": tmp_path / "pictures", "on_error": "skip"}
-    train = layouts.load("f8k", None, numbered, **flags)["train"]
+    train = with_numbers("f8k", **flags)["train"]
     np.testing.assert_array_equal(train.features, [[0], [2]])
     assert train.texts == [f"Text {k} of {i}.jpg" for i in (0, 2) for k in range(2)]
     assert train.sentence_labels.tolist() == [0, 0, 1, 1] and train.image_labels.tolist() == [0, 1]
     assert [path for path, _ in train.pictures.skipped] == [bad]
     (tmp_path / "pictures" / "3.jpg").write_bytes(b"no picture")
     with pytest.raises(UserError, match="no picture of the dev list can be read"):
-        layouts.load("f8k", None, numbered, **flags)
+        with_numbers("f8k", **flags)
 
 
 def test_a_thing_whose_pictures_cannot_be_read_goes_with_its_captions(emoji_folder, monkeypatch):

@@ -1,10 +1,14 @@
 """The sentence branch against Gluon's recurrent operator and against loops in NumPy; saving and loading."""
 
+import json
+
 import mxnet as mx
 import numpy as np
 import pytest
 from mxnet import autograd, gluon
 
+from common import backbones
+from common.backbones import modelfile
 from common.files.errors import UserError
 from common.text.vocabulary import Vocabulary
 from examples.vse import model, recurrent
@@ -161,6 +165,32 @@ def test_a_saved_model_encodes_alike(tmp_path, encoder, bidirectional):
     np.testing.assert_array_equal(net.encode_images(np.ones((2, 5))), again.encode_images(np.ones((2, 5))))
     with pytest.raises(UserError, match="takes 5 numbers an image, not 7"):
         again.encode_images(np.ones((2, 7)))
+
+
+@pytest.mark.parametrize("backbone", [None, "conv4"])
+def test_a_model_of_before_is_read(tmp_path, backbone):
+    """Written as it was before model files: the network's names with a prefix, the metadata in an array."""
+    net, of_pictures = network(), {}
+    if backbone:
+        cut = backbones.create(backbone, size=16)
+        sizes = {"dim_image": cut.width, "model": backbone, "image_size": 16}
+        net = model.VSE({**net.metadata, **sizes}, net.vocabulary, cut)
+        net.initialize()
+        one = cut.preprocessing
+        of_pictures["preprocessing"] = [one.mean, one.scale, one.bgr, one.size]
+    metadata = {"format": "vse 2", **net.metadata, "vocabulary": net.vocabulary.to_dict(), "figures": {"rsum": 1}}
+    metadata.update(of_pictures)
+    arrays = {f"net:{name}": value for name, value in modelfile.values(net).items()}
+    arrays["about"] = mx.nd.array(np.frombuffer(json.dumps(metadata).encode(), np.uint8), dtype="uint8")
+    mx.nd.save(str(tmp_path / "old.params"), arrays)
+    read = model.load(tmp_path / "old.params")
+    assert read.metadata["metrics"] == {"rsum": 1}
+    model.save(read, tmp_path / "new.params")
+    for one in (read, model.load(tmp_path / "new.params")):
+        np.testing.assert_array_equal(one.encode_sentences(["w1 w5"]), net.encode_sentences(["w1 w5"]))
+        if backbone:
+            pictures = mx.nd.ones((2, 16, 16, 3))
+            np.testing.assert_array_equal(one.backbone(pictures).asnumpy(), net.backbone(pictures).asnumpy())
 
 
 def test_what_is_no_model_is_said(tmp_path):

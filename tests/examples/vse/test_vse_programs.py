@@ -9,7 +9,7 @@ from PIL import Image
 
 from common import backbones
 from common.files.errors import UserError
-from examples.vse import evaluate, layouts, model, prepare, search, train
+from examples.vse import evaluate, flags, layouts, model, prepare, search, train
 from examples.vse.losses import RankingLoss
 
 SMALL = ["--dim", "24", "--dim_word", "12", "--batch_size", "32", "--max_epochs", "4"]
@@ -296,15 +296,15 @@ def test_the_documents_flags_have_its_defaults():
         "lrate": 2e-4, "early_stop": 20, "loss": "sum", "measure": "cosine",
     }  # fmt: skip
     assert {name: getattr(args, name) for name in wanted} == wanted
-    for flags, model_, size in (
+    for given, name, size in (
         (["--captions", "t", "--images", "d"], "vgg19", 224),
         (["--data", "emoji"], "efficientnet_lite0", 128),
         (["--data", "glyphs"], "efficientnet_lite0", 64),
         (["--data", "glyphs", "--model", "conv4", "--image-size", "32"], "conv4", 32),
     ):
-        about = prepare.about(train.parse_args(flags))
-        assert (about["model"], about["image_size"]) == (model_, size)
-    assert prepare.about(args)["model"] is None  # features from files
+        metadata = prepare.metadata(train.parse_args(given))
+        assert (metadata["model"], metadata["image_size"]) == (name, size)
+    assert prepare.metadata(args)["model"] is None  # features from files
     for name in ("max_epochs", "batch_size", "dim_image", "dim_word", "maxlen_w", "grad_clip", "early_stop"):
         for flag in (f"--{name}", f"--{name.replace('_', '-')}"):
             assert getattr(train.parse_args([flag, "7"]), name) == 7
@@ -316,4 +316,4 @@ def test_presets_are_the_documents_tables(name, lrate, batch_size):
     assert (args.dataset, args.lrate, args.batch_size, args.validFreq) == (name, lrate, batch_size, 100)
     assert args.dim == args.dim_word == 1000
     assert train.parse_args(["--preset", name, "--dim", "64"]).dim == 64  # a flag changes it
-    assert set(train.DATA) == set(layouts.NAMES)
+    assert set(flags.DATA) == set(layouts.NAMES)

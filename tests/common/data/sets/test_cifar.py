@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from common.data import sets
-from common.data.sets import cifar
 from common.files.errors import UserError
 
 
@@ -66,15 +65,6 @@ def test_the_python_archive_is_refused_unread(tmp_path):
         archive.add(tmp_path / "data_batch_1", "cifar-10-batches-py/data_batch_1")
     with pytest.raises(UserError, match="has no batches.meta.txt: it is not the binary version of cifar10"):
         sets.load("cifar10", tmp_path / "cifar-10-python.tar.gz")
-
-
-def test_coarse_classes_are_the_superclasses(tmp_path):
-    (tmp_path / "fine_label_names.txt").write_text("apple\nbear\npear\n")
-    (tmp_path / "coarse_label_names.txt").write_text("fruit\nlarge\n")
-    for name in ("train.bin", "test.bin"):
-        write_cifar(tmp_path, name, np.array([[0, 0], [1, 1], [0, 2]]), np.random.default_rng(0))
-    train, _, superclasses = cifar.load("cifar100", tmp_path, coarse=True)
-    assert train.class_names == ["fruit", "large"] and train.labels.tolist() == [0, 1, 0] and superclasses is None
 
 
 def test_labels_without_a_name_are_refused(tmp_path):

@@ -49,7 +49,7 @@ def test_drawings_are_kept_and_drawn_anew_when_damaged(tmp_path, monkeypatch):
     first = glyphs.load(tmp_path)
     (file,) = tmp_path.iterdir()
     with monkeypatch.context() as patch:
-        patch.setattr(glyphs, "_draw", lambda *args: pytest.fail("it was drawn again"))
+        patch.setattr(glyphs, "draw", lambda *args: pytest.fail("it was drawn again"))
         np.testing.assert_array_equal(glyphs.load(tmp_path).images, first.images)
     whole = file.read_bytes()
     middle = len(whole) // 2

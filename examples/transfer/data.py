@@ -1,0 +1,173 @@
+"""What a classifier learns from: features made before, or the pictures of a data set; and the reading of features."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from common import devices
+from common.backbones import features
+from common.backbones.quantize import CALIBRATION, quantize
+from common.data import sets
+from common.data.imageset import ImageSet
+from common.data.splits import split_stratified
+from common.files.errors import UserError
+from examples.transfer import inputs, outputs
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Features or pictures, and which of them are learned from.
+
+    Attributes
+    ----------
+    features : (n, width) float32 or None
+        Made before; None where pictures are read.
+    image_set : ImageSet or None
+        All n pictures, where there are any.
+    labels : (n,) int64
+        Indices into `class_names`.
+    class_names : (classes,) array
+    train, test : (m,) int64 arrays
+        Indices of what is learned from, and of what is held back.
+    """
+
+    features: np.ndarray | None
+    image_set: ImageSet | None
+    labels: np.ndarray
+    class_names: np.ndarray
+    train: np.ndarray
+    test: np.ndarray
+
+    def counts(self) -> dict[str, int]:
+        """What the data is known by when a run is resumed."""
+        numbers = len(self.train), len(self.test), len(self.class_names)
+        return dict(zip(("pictures to learn from", "pictures held back", "classes"), numbers))
+
+
+def load(args) -> Data:
+    """The data that the flags of train.py ask for.
+
+    Raises
+    ------
+    UserError
+        It is not there, or too small to learn from it and to cross-validate.
+    """
+    if args.features:
+        vectors, names = outputs.load(args.features)
+        classes, labels = np.unique(names, return_inverse=True)
+        found = Data(vectors, None, labels, classes, *split_stratified(labels, args.test_share, args.seed))
+    else:
+        whole, train, test = pictures(args)
+        found = Data(None, whole, whole.labels, np.array(whole.class_names), train, test)
+    count = len(found.class_names)
+    fewest = np.bincount(found.labels[found.train], minlength=count).min()
+    if count < 2 or (args.folds > 1 and fewest < args.folds):
+        raise UserError(
+            f"{count} classes, the smallest of {fewest} pictures to learn from: at least 2 classes are needed,"
+            f" and {args.folds} pictures of each for --folds {args.folds} (--folds 1 leaves the cross-validation out)"
+        )
+    return found
+
+
+def pictures(args) -> tuple[ImageSet, np.ndarray, np.ndarray]:
+    """All pictures of the data set as one ImageSet, and the indices of those to learn from and of those held back."""
+    data = sets.load(args.dataset, args.data_path, "seen", args.seed, args.test_share, on_error=args.on_error)
+    whole = ImageSet.concat([data.train, data.test])
+    indices = np.arange(len(whole))
+    return whole, indices[: len(data.train)], indices[len(data.train) :]
+
+
+def read_features(args, net, image_set: ImageSet, run, name: str) -> np.ndarray:
+    """Features (n, width) of all pictures, kept as `name` in the run folder; a resumed run goes on where it was.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        Of train.py.
+    net : common.backbones.Backbone
+    image_set : ImageSet
+    run : common.run.Run
+    name : str
+
+    Raises
+    ------
+    UserError
+        A picture cannot be read.
+    """
+    (file, _) = outputs.paths(run.folder, name, "npy")
+    if run.resumed and file.is_file():
+        return outputs.load(file)[0]
+    source = inputs.from_dataset(image_set)
+    _stop_at(source.check())
+    size = net.input_size
+    output = outputs.Output(run.folder, name, "npy", net.width, source.key(), run.resumed)
+    if args.int8:
+        net = quantize(net, inputs.spread(source, CALIBRATION, size, args.interpolation))
+    else:
+        net.hybridize(static_alloc=True, static_shape=True)
+    batches = inputs.batches(
+        source, size, args.batch_size, args.interpolation, start=output.seen, num_workers=args.num_workers
+    )
+    for vectors, batch in features.stream(batches, net, devices.contexts(args.gpus)[0]):
+        _stop_at(batch.failed)
+        output.add(vectors, {})
+    return outputs.load(output.finish(source.labels, source.rows)[0])[0]
+
+
+def _stop_at(failed: dict[int, str]) -> None:
+    if failed:
+        raise UserError(next(iter(failed.values())))
+
+
+class Batches:
+    """Batches of pictures in a new order each epoch, with the interface of `common.data.loader.Loader`.
+
+    A batch is (images, labels, weights), made divisible by the devices: its last row is repeated with a weight of 0,
+    and the others' weights keep the mean of the losses.
+
+    Parameters
+    ----------
+    image_set : ImageSet
+    chosen : (m,) array of int
+        Pictures to learn from; each worker takes an equal part of them.
+    size : int
+        Side in pixels of what the network sees.
+    args : argparse.Namespace
+        Of train.py.
+    count : int
+        Devices among which a batch is divided.
+    rank, num_workers : int
+        Which of the workers this is, and how many there are.
+    """
+
+    def __init__(
+        self, image_set: ImageSet, chosen, size: int, args, count: int = 1, rank: int = 0, num_workers: int = 1
+    ):
+        self._image_set, self._chosen, self._size, self._args = image_set, chosen, size, args
+        self._count, self._rank, self._num_workers = count, rank, num_workers
+        self._own = -(-len(chosen) // num_workers)  # as many pictures, and so steps, for each worker
+
+    def __len__(self) -> int:
+        return -(-self._own // self._args.batch_size)
+
+    def epoch(self, epoch: int, start: int = 0):
+        """The batches of `epoch` from number `start` on."""
+        args = self._args
+        order = np.random.default_rng([args.seed, epoch]).permutation(self._chosen)
+        order = np.resize(order, self._own * self._num_workers)[self._rank :: self._num_workers]
+        batches = inputs.batches(
+            inputs.Chosen(inputs.from_dataset(self._image_set), order), self._size, args.batch_size,
+            args.interpolation, start=start * args.batch_size, num_workers=args.num_workers,
+        )  # fmt: skip
+        for batch in batches:
+            _stop_at(batch.failed)
+            indices = order[batch.first : batch.first + len(batch.images)]
+            yield self._filled(batch.images, self._image_set.labels[indices])
+
+    def _filled(self, images, labels):
+        n, m = len(labels), -(-len(labels) // self._count) * self._count
+        rows = np.minimum(np.arange(m), n - 1)
+        weights = np.where(np.arange(m) < n, m / n, 0).astype(np.float32).reshape(-1, 1)
+        return images[rows], labels[rows], weights

@@ -1,0 +1,51 @@
+"""The network that the flags of train.py ask for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mxnet as mx
+
+from common import backbones
+from common.data.transforms import Eval
+from common.files.errors import UserError
+from examples.visual_semantic import data, model, words
+from examples.visual_semantic.stage import is_frozen
+
+
+def build(args, splits: data.Parts, contexts: list[mx.Context]) -> tuple[model.VisualSemanticNet, Eval]:
+    """A network to be trained, and the transform of the pictures that it is evaluated on.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        Of train.py.
+    splits : data.Parts
+        Its classes are the network's.
+    contexts : list of mx.Context
+
+    Raises
+    ------
+    UserError
+        The backbone is frozen and random, a file cannot be used, or a class has no word vector.
+    """
+    weights = args.params or ("imagenet" if args.use_pretrained else None)
+    ours = weights if weights and model.is_model(weights) else None  # a model of an earlier run
+    keeps_values = is_frozen(args, args.stages[0]) or args.freeze_batch_norm
+    if keeps_values and not weights and not args.resume:
+        raise UserError("a frozen backbone keeps what it learned before, and it learned nothing: add --use-pretrained")
+    size = args.image_size or backbones.input_size(args.model)
+    vectors = words.vectors(splits.class_names, args.word_vectors, words.pairs(args.words))
+    space = words.space(args.word_space, args.word_vectors)
+    mx.random.seed(args.seed)
+    net = model.create(
+        args.model, None if ours else weights, splits.seen, splits.unseen, vectors, contexts, size, args.hidden,
+        args.dropout, space,
+    )  # fmt: skip
+    if ours:
+        model.restore(net, ours)
+        net.backbone.source = f"file {Path(ours).name}"
+    if args.freeze_batch_norm:
+        net.backbone.freeze_batch_norm()
+    net.hybridize(static_alloc=True, static_shape=True)
+    return net, data.eval_transform(args.resize or round(size * 8 / 7), size, args.keep_aspect)

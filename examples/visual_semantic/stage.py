@@ -1,0 +1,151 @@
+"""What a stage of training works with: batches, devices, optimizer, evaluation, and who keeps its books."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from mxnet import gluon
+
+from common import devices
+from common.data.loader import Batch, Loader
+from common.data.samplers import Shuffled
+from common.train import optimizer
+from common.train.session import seed_everything
+from examples.visual_semantic import data, evaluation
+
+
+class Unrecorded:
+    """Stands in for a `common.train.session.Session` where no run folder keeps the books.
+
+    Parameters
+    ----------
+    seed : int, optional
+        With the epoch and the batch number it determines every random number; default: they are whatever comes next.
+
+    Attributes
+    ----------
+    metrics : dict
+        Of the epoch with the highest score, and its number as ``epoch``.
+    """
+
+    def __init__(self, seed: int | None = None):
+        self.seed = seed
+        self.metrics: dict = {}
+        self._epochs_done = 0
+
+    def epochs(self, count: int) -> Iterator[int]:
+        """All of `count` epochs."""
+        return iter(range(count))
+
+    def batches(self, loader, epoch: int) -> Iterator[Batch]:
+        """The batches of an epoch."""
+        for batch in loader.epoch(epoch):
+            if self.seed is not None:
+                seed_everything(self.seed, epoch, batch.number, rank=0)
+            yield batch
+
+    def add(self, **losses) -> None:
+        """Losses are not kept."""
+
+    def close_epoch(self, metrics: dict, save=None) -> None:
+        """Keep the metrics if their score is the highest so far; nothing is saved."""
+        self._epochs_done += 1
+        if metrics and (not self.metrics or metrics["score"] > self.metrics["score"]):
+            self.metrics = {**metrics, "epoch": self._epochs_done}
+
+
+class Stage:
+    """What one stage of training works with.
+
+    Parameters
+    ----------
+    name : {"1", "2a", "2b"}
+    args : argparse.Namespace
+        Of train.py.
+    net : examples.visual_semantic.model.VisualSemanticNet
+        A head that was not trained yet is fitted to the scale of the features.
+    splits : data.Parts
+    reader : data.Reader
+        Gives the features of a frozen backbone.
+    contexts : list of mx.Context
+    kvstore : mx.kv.KVStore
+    open_session : callable (stage, trainer) -> Session
+        Who keeps the books; default is `Unrecorded`.
+    save : callable (metrics), optional
+        Writes the model after the best epoch so far.
+    evaluates : bool
+        Whether an epoch ends with an evaluation on the held-back pictures.
+
+    Attributes
+    ----------
+    is_frozen : bool
+        Whether the backbone stays as it is: its features, read once, then stand in for the pictures.
+    loader
+        Has ``epoch(number, start)`` and a length, see `common.data.loader.Loader`.
+    num_workers : int
+        Processes over which each update is summed.
+    """
+
+    def __init__(
+        self, name: str, args, net, splits, reader, contexts, kvstore, open_session: Callable | None = None,
+        save: Callable | None = None, evaluates: bool = True,
+    ):  # fmt: skip
+        self.name, self.args, self.net, self.reader = name, args, net, reader
+        self.contexts, self.kvstore, self.num_workers = contexts, kvstore, kvstore.num_workers
+        self.save, self.evaluates = save, evaluates
+        self.open_session = open_session or (lambda stage, trainer: Unrecorded())
+        self.is_frozen = is_frozen(args, name)
+        if name != "1" and net.metadata.get("stage") not in ("2a", "2b"):
+            net.encoder.standardise(reader.features(splits.train).features)
+        pick = reader.features if self.is_frozen else lambda image_set: image_set
+        train_set, self.valid_set = pick(splits.train), pick(splits.valid)
+        sampler = Shuffled(len(train_set.labels), args.batch_size, args.seed, kvstore.rank, kvstore.num_workers)
+        if self.is_frozen:
+            self.loader = train_set.sampled(sampler)
+        else:
+            transform = data.train_transform(args, reader.transform)
+            self.loader = Loader(train_set, transform, sampler, args.num_workers, args.seed, kvstore.rank)
+
+    def adam(self, lr: float, layer: gluon.Block) -> gluon.Trainer:
+        """Adam over a new layer and, unless it is frozen, the backbone, at ``--backbone-lr`` of the rate if trained.
+
+        Parameters
+        ----------
+        lr : float
+            Learning rate of `layer`.
+        layer : gluon.Block
+        """
+        args, options = self.args, {"wd": self.args.wd, "epsilon": 1e-7}
+        groups = [(layer.collect_params(), "adam", {"learning_rate": lr, **options})]
+        if not self.is_frozen:
+            factor = args.backbone_lr if args.use_pretrained or args.params else 1
+            groups.append((self.net.backbone.collect_params(), "adam", {"learning_rate": lr * factor, **options}))
+        # A local kvstore can be bound to one Trainer only, so each stage has its own.
+        return optimizer.trainer(groups, self.kvstore if "dist" in self.kvstore.type else args.kvstore)
+
+    def session(self, trainer: gluon.Trainer):
+        """The session that keeps the books of training with `trainer`."""
+        return self.open_session(self, trainer)
+
+    def split(self, batch: Batch) -> tuple[list, list]:
+        """Pictures (or features) and labels of a batch, an equal part for each device."""
+        return devices.split(batch.images, self.contexts), devices.split(batch.labels, self.contexts)
+
+    def evaluate(self, forward: Callable, loss: gluon.Block) -> dict:
+        """Metrics on the held-back pictures, see `evaluation.validation`; none where the stage does not evaluate.
+
+        Parameters
+        ----------
+        forward : callable (pictures or features) -> logits or embeddings
+        loss : callable (outputs, labels) -> losses
+        """
+        if not self.evaluates:
+            return {}
+        words = None if self.name == "1" else self.net.words[: len(self.net.seen)]
+        outputs = self.reader.apply(forward, self.valid_set)
+        return evaluation.validation(outputs, self.valid_set.labels, loss, self.contexts[0], words)
+
+
+def is_frozen(args, name: str) -> bool:
+    """Whether the backbone stays as it is: always in 2a, in the others with ``--backbone-lr 0``."""
+    return name == "2a" or args.backbone_lr == 0

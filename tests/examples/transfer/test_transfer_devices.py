@@ -1,0 +1,107 @@
+"""Fine-tuning over several devices and workers: the same training, only shared out."""
+
+import json
+import subprocess
+import sys
+
+import mxnet as mx
+import numpy as np
+import pytest
+from PIL import Image
+
+from common.files.paths import REPO
+from examples.transfer import finetune, train
+
+SCRIPT = REPO / "examples" / "transfer" / "train.py"
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Red, green and blue pictures, eight of each, with noise."""
+    root, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    for channel, name in enumerate(("red", "green", "blue")):
+        (root / name).mkdir()
+        for i in range(8):
+            picture = rng.integers(0, 120, (20, 30, 3))
+            picture[..., channel] += 100
+            Image.fromarray(picture.astype(np.uint8)).save(root / name / f"{i}.png")
+    return root
+
+
+def flags(pictures, folder, *more):
+    return [
+        "--data-path", str(pictures), "--model", "conv4", "--weights", "None", "--folds", "1", "--test-share", "0.25",
+        "--batch-size", "5", "--run-dir", str(folder), "--fine-tune", "--epochs", "1", "--lr", "1e-3", *more,
+    ]  # fmt: skip
+
+
+def trained(folder):
+    return {name: array.asnumpy() for name, array in mx.nd.load(str(folder / "backbone.params")).items()}
+
+
+def loss(folder):
+    rows = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    return [row["loss"] for row in rows]
+
+
+def test_a_batch_is_made_divisible_and_its_loss_stays_the_mean():
+    images, labels = np.arange(5.0).reshape(5, 1), np.array([0, 1, 2, 0, 1])
+    images, labels, weights = finetune.filled(images, labels, 3)
+    assert images.ravel().tolist() == [0, 1, 2, 3, 4, 4] and labels.tolist() == [0, 1, 2, 0, 1, 1]
+    losses = np.array([5.0, 1.0, 2.0, 3.0, 4.0, 4.0])
+    assert (losses * weights.ravel()).mean() == pytest.approx(3.0)
+    same, _, weights = finetune.filled(images, labels, 2)
+    assert (same == images).all() and (weights == 1).all()
+
+
+@pytest.mark.slow
+def test_several_devices_train_as_one(pictures, tmp_path):
+    """Eighteen pictures in batches of five: none divides by two, and the last leaves one of four devices idle."""
+    for count in (1, 2, 4):
+        train.main(train.parse_args(flags(pictures, tmp_path / str(count), "--num-cpus", str(count))))
+    one = trained(tmp_path / "1")
+    for count in (2, 4):
+        several = trained(tmp_path / str(count))
+        assert one.keys() == several.keys()
+        for name, array in one.items():
+            np.testing.assert_allclose(several[name], array, rtol=1e-3, atol=2e-5, err_msg=name)
+        np.testing.assert_allclose(loss(tmp_path / str(count)), loss(tmp_path / "1"), rtol=1e-4)
+    devices = list((tmp_path / "4" / "checkpoints").glob("*/net-*.params"))
+    assert len(devices) == 4
+
+
+@pytest.mark.slow
+def test_workers_share_the_pictures_out(pictures, tmp_path):
+    """Two workers of three pictures a step take the steps of one worker with six."""
+    launch = [sys.executable, "-m", "common.launch", "-n", "2", "-s", "1", "--", sys.executable, str(SCRIPT)]
+    shared = flags(pictures, tmp_path / "run", "--kvstore", "dist_sync", "--batch-size", "3")
+    done = subprocess.run([*launch, *shared], cwd=REPO, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    one, other = ({p.name: mx.nd.load(str(p)) for p in folder.glob("checkpoints/*/net-0.params")}
+                  for folder in (tmp_path / "run", tmp_path / "run" / "worker-1"))  # fmt: skip
+    for name, array in one["net-0.params"].items():
+        assert (array == other["net-0.params"][name]).asnumpy().all(), name
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["accuracy"] > 0.5
+    assert not (tmp_path / "run" / "worker-1" / "metrics.json").exists()
+    train.main(train.parse_args(flags(pictures, tmp_path / "alone", "--batch-size", "6")))
+    for name, array in trained(tmp_path / "alone").items():
+        np.testing.assert_allclose(trained(tmp_path / "run")[name], array, rtol=1e-3, atol=2e-5, err_msg=name)
+
+
+@pytest.mark.parametrize(("given", "message"), [
+    (["--weights", "a", "--params", "b"], "--weights a and --params b: give one of them"),
+    (["--params", "b", "--weights", "imagenet"], "--params b and --weights imagenet: give one of them"),
+    (["--kvstore", "dist_sync"], "--kvstore dist_sync shares out --fine-tune"),
+])  # fmt: skip
+def test_flags_that_do_not_go_together(given, message, capsys):
+    with pytest.raises(SystemExit) as ended:
+        train.parse_args(["--dataset", "glyphs", *given])
+    shown = capsys.readouterr().err
+    assert ended.value.code == 2 and message in shown and shown.count("\n") == 1
+
+
+def test_params_is_another_name_of_weights(tmp_path):
+    file = tmp_path / "x.params"
+    file.touch()
+    for given in (["--params", str(file)], ["--weights", str(file)], ["--params", str(file), "--weights", str(file)]):
+        assert train.parse_args(["--dataset", "glyphs", *given]).weights == str(file)
