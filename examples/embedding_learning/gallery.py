@@ -35,8 +35,8 @@ def write(output: Path, paths: Sequence[Path], vectors: np.ndarray) -> None:
     Parameters
     ----------
     output : Path
-        ``NAME.npy``: the array, and the paths in ``NAME.txt``, one a line. ``NAME.csv``: a table with the header ``path``,
-        ``e0``, ``e1``, ...
+        ``NAME.npy``: the array, and the paths in ``NAME.txt``, one a line. ``NAME.csv``: a table with the header
+        ``path``, ``e0``, ``e1``, ...
     paths : sequence of Path
     vectors : (n, d) float32
     """
