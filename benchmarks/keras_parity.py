@@ -84,7 +84,7 @@ def compare(name, python, seed):
     import mxnet as mx
     import numpy as np
     from common import backbones
-    from common.backbones import convert, pretrained
+    from common.backbones import convert, entries
 
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
@@ -93,9 +93,9 @@ def compare(name, python, seed):
         command = [python, __file__, "--keras-side", name, str(folder), "--seed", str(seed)]
         subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
         net = backbones.network(name)
-        convert.keras(net, convert.read_keras(folder / "net.h5"))
+        convert.load(net, name, folder / "net.h5")
         net.save_parameters(str(folder / "net.params"))
-        backbone = backbones.create(name, str(folder / "net.params"), preprocessing=pretrained.KERAS[name])
+        backbone = backbones.create(name, str(folder / "net.params"), preprocessing=entries.find(name).preprocessing)
         ours = backbone(mx.nd.array(pictures, dtype="uint8")).asnumpy()
         theirs = np.load(folder / "features.npy")
     return float(np.abs(ours - theirs).max() / np.abs(theirs).max()), ours, theirs

@@ -24,7 +24,7 @@ def parse_args(argv=None):
 
 
 def main(args):
-    from common.files.fetch import ensure
+    from common.get_data import ensure
     from common.text.vectors import WordVectors
     from common.text.vocabulary import tokenise
     from examples.vse import layouts

@@ -393,7 +393,7 @@ def data(dataset: str | None, datasets: Sequence[str]) -> list[tuple]:
 
 
 def network(model: str) -> list[tuple]:
-    """The flags of a network, by default `model`; see ``common.backbones.names()``."""
+    """The flags of a network, by default `model`; see ``common.backbones.list_backbones()``."""
     return [("--model", NAME, model, "network; a wrong name lists the near ones"), PARAMS]
 
 

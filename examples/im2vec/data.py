@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common import get_data
 from common.backbones import features
 from common.data import sets
 from common.data.features import FeatureSet
@@ -15,7 +16,6 @@ from common.data.loader import Loader
 from common.data.samplers import Sequential
 from common.data.sets import Dataset, ImageSet
 from common.data.transforms import Eval, Train
-from common.files import fetch
 from common.files.errors import UserError, near
 from common.files.paths import data_dir, data_root
 
@@ -46,7 +46,7 @@ def load(
     place = Path(path) if path else data_dir(name)
     if name in DOWNLOADED and not place.exists():
         try:
-            fetch.ensure(name, folder=place)
+            get_data.ensure(name, folder=place)
         except UserError as error:
             raise UserError(f"{error}; --dataset glyphs needs no download") from error
     if name == "folder" and path and not place.exists():

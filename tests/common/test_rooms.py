@@ -34,7 +34,7 @@ def test_every_module_is_in_a_room_or_beside_them():
     assert beside <= {"__init__", *BESIDE, *PROGRAMS}
 
 
-@pytest.mark.parametrize("module", [str(m) for m in MODULES if m.stem not in {*PROGRAMS, "fetch"}])
+@pytest.mark.parametrize("module", [str(m) for m in MODULES if m.stem not in PROGRAMS])
 def test_imports_go_one_way(module):
     room = Path(module).parts[0] if "/" in module else ""
     here = LEVEL.get(room)

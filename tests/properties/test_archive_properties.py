@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from common.files.errors import UserError
-from common.files.fetch import extract
+from common.files.unpack import extract
 
 parts = st.sampled_from(["a", "b", "c.txt", "..", ".", "", "~", "é", "C:", "x\\..\\y", " ", "n" * 300, "-rf"])
 names = st.builds(

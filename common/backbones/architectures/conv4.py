@@ -19,7 +19,8 @@ class Conv4(HybridBlock):
                     nn.Activation("relu"),
                     nn.MaxPool2D(2),
                 )
-            self.features.add(nn.Flatten())  # places matter for characters: no average over them
+            self.features.add(nn.Flatten())  # no global average: where a stroke lies tells characters apart
 
     def hybrid_forward(self, F, x):
+        """(n, 3, H, W) -> (n, 128 * (H // 16) * (W // 16))."""
         return self.features(x)

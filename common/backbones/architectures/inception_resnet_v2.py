@@ -16,7 +16,14 @@ from common.backbones.architectures.keras_applications import (
 
 
 class ScaledSum(HybridBlock):
-    """``x + scale * body(x)``, then ReLU where `active`."""
+    """``x + scale * body(x)``, then ReLU where `active` (section 3.3 of the paper).
+
+    Parameters
+    ----------
+    body : HybridBlock
+    scale : float
+    active : bool
+    """
 
     def __init__(self, body: HybridBlock, scale: float, active: bool = True):
         super().__init__()
@@ -25,6 +32,7 @@ class ScaledSum(HybridBlock):
             self.body = body
 
     def hybrid_forward(self, F, x):
+        """(n, channels, h, w) -> the same shape."""
         total = x + self.scale * self.body(x)
         return F.relu(total) if self.active else total
 
@@ -42,7 +50,17 @@ KINDS = {  # channels, scale of the sum, the branches' units
 
 
 def block(kind: str, number: int, last: bool = False) -> ScaledSum:
-    """Inception branches, brought back to the number of channels and added to what came in."""
+    """Inception branches, brought back to the number of channels by a 1x1 convolution and added to the input.
+
+    Parameters
+    ----------
+    kind : str
+        A key of `KINDS`.
+    number : int
+        Keras's number of it, from 1.
+    last : bool
+        The last of block8 is neither scaled nor followed by a ReLU.
+    """
     channels, scale, parts = KINDS[kind]
     mixed = branches(*(chain(*part) for part in parts))
     up = conv(channels, 1, name=f"{kind}_{number}_conv", bias=True)

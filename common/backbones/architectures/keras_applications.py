@@ -18,7 +18,13 @@ from common.backbones.architectures.efficientnet_lite import ReLU6
 
 
 class Network(HybridBlock):
-    """`features`, which end in pooling, and `output`, the classifier."""
+    """`features`, which end in global pooling, and `output`, the classifier.
+
+    Parameters
+    ----------
+    *layers : HybridBlock
+    classes : int
+    """
 
     def __init__(self, *layers: HybridBlock, classes: int = 1000):
         super().__init__()
@@ -27,11 +33,24 @@ class Network(HybridBlock):
             self.output = named(nn.Dense(classes), "predictions")
 
     def hybrid_forward(self, F, x):
+        """(n, 3, H, W) -> logits (n, classes)."""
         return self.output(self.features(x))
 
 
 def named(layer: HybridBlock, keras: str | None) -> HybridBlock:
-    """`layer`, with its name in Keras."""
+    """Give a layer its name in Keras.
+
+    Parameters
+    ----------
+    layer : HybridBlock
+    keras : str or None
+        Kept as its attribute `keras`; None where Keras numbers the layer.
+
+    Returns
+    -------
+    HybridBlock
+        `layer`.
+    """
     layer.keras = keras
     return layer
 
@@ -51,30 +70,65 @@ def branches(*parts: HybridBlock) -> HybridConcurrent:
 
 
 def conv(filters: int, kernel, stride: int = 1, same: bool = True, name: str | None = None, bias: bool = False):
-    """A convolution; "same" is for stride 1 and odd kernels, where both sides are padded alike."""
+    """A convolution.
+
+    Parameters
+    ----------
+    filters : int
+    kernel : int or (int, int)
+        Height and width.
+    stride : int
+    same : bool
+        Padding that keeps the size; with stride 1 and odd kernels it is TensorFlow's.
+    name : str, optional
+        Of the layer in Keras.
+    bias : bool
+    """
     kernel = (kernel, kernel) if isinstance(kernel, int) else kernel
     pad = tuple(k // 2 for k in kernel) if same else 0
     return named(nn.Conv2D(filters, kernel, stride, pad, use_bias=bias), name)
 
 
 def norm(name: str | None = None, scale: bool = True, epsilon: float = 1e-3) -> nn.BatchNorm:
-    """Batch norm with Keras's usual epsilon."""
+    """Batch norm with Keras's usual epsilon.
+
+    Parameters
+    ----------
+    name : str, optional
+        Of the layer in Keras.
+    scale : bool
+        With a learned scale.
+    epsilon : float
+    """
     return named(nn.BatchNorm(scale=scale, epsilon=epsilon, momentum=0.99), name)
 
 
 def unit(filters: int, kernel, stride: int = 1, same: bool = True, name: str | None = None) -> nn.HybridSequential:
-    """Convolution, batch norm without scale, ReLU: the brick of the Inception networks."""
+    """Convolution, batch norm without scale, ReLU: the unit of the Inception networks.
+
+    Parameters
+    ----------
+    filters, kernel, stride, same, name
+        See `conv`.
+    """
     after = name and f"{name}_bn"
     return sequence(conv(filters, kernel, stride, same, name), norm(after, scale=False), nn.Activation("relu"))
 
 
 def mean3() -> nn.AvgPool2D:
-    """The mean of 3 x 3 places, without those outside of the picture."""
+    """The mean of 3 x 3 pixels, without those outside of the picture."""
     return nn.AvgPool2D(3, 1, 1, count_include_pad=False)
 
 
 class Sum(HybridBlock):
-    """``shortcut(x) + body(x)``, the shortcut being x itself where there is none; ReLU after it where `active`."""
+    """``shortcut(x) + body(x)``, with x itself where there is no shortcut, then ReLU where `active`.
+
+    Parameters
+    ----------
+    body : HybridBlock
+    shortcut : HybridBlock, optional
+    active : bool
+    """
 
     def __init__(self, body: HybridBlock, shortcut: HybridBlock | None = None, active: bool = False):
         super().__init__()
@@ -83,6 +137,7 @@ class Sum(HybridBlock):
             self.shortcut, self.body = shortcut, body
 
     def hybrid_forward(self, F, x):
+        """(n, channels, h, w) -> maps of the shape that `body` gives."""
         total = self.body(x) + (x if self.shortcut is None else self.shortcut(x))
         return F.relu(total) if self.active else total
 
@@ -105,25 +160,25 @@ def vgg(depth: int) -> HybridBlock:
 def resnet50() -> HybridBlock:
     """ResNet50 (He et al. 2015): strides in the first 1x1 convolution, and biases."""
 
-    def part(name, filters, kernel, stride=1):
+    def conv_norm(name, filters, kernel, stride=1):
         return [conv(filters, kernel, stride, name=f"{name}_conv", bias=True), norm(f"{name}_bn", epsilon=1.001e-5)]
 
-    layers = [*part("conv1", 64, 7, 2), nn.Activation("relu"), nn.MaxPool2D(3, 2, 1)]
+    layers = [*conv_norm("conv1", 64, 7, 2), nn.Activation("relu"), nn.MaxPool2D(3, 2, 1)]
     for stage, (repeats, filters) in enumerate(((3, 64), (4, 128), (6, 256), (3, 512)), 2):
         for i in range(repeats):
             name = f"conv{stage}_block{i + 1}"
             stride = 2 if i == 0 and stage > 2 else 1
-            shortcut = None if i else sequence(*part(f"{name}_0", 4 * filters, 1, stride))
+            shortcut = None if i else sequence(*conv_norm(f"{name}_0", 4 * filters, 1, stride))
             body = sequence(
-                *part(f"{name}_1", filters, 1, stride), nn.Activation("relu"),
-                *part(f"{name}_2", filters, 3), nn.Activation("relu"), *part(f"{name}_3", 4 * filters, 1),
+                *conv_norm(f"{name}_1", filters, 1, stride), nn.Activation("relu"),
+                *conv_norm(f"{name}_2", filters, 3), nn.Activation("relu"), *conv_norm(f"{name}_3", 4 * filters, 1),
             )  # fmt: skip
             layers.append(Sum(body, shortcut, active=True))
     return Network(*layers)
 
 
 def mobilenet() -> HybridBlock:
-    """MobileNet (Howard et al. 2017). Runs turned, as EfficientNet-Lite does and for the same reason.
+    """MobileNet (Howard et al. 2017). Runs rotated by 180 degrees, for EfficientNet-Lite's reason.
 
     Equal to Keras at sides that are multiples of 32; where a layer has an odd side, Keras drops a row instead.
     """
@@ -137,12 +192,20 @@ def mobilenet() -> HybridBlock:
         before = filters
     net = Network(*layers)
     net.output.keras = "conv_preds"
-    net.turned = True
+    net.rotated = True
     return net
 
 
 class Separable(HybridBlock):
-    """A depthwise 3x3 convolution, then a 1x1 one: one layer in Keras, with two kernels."""
+    """A depthwise 3x3 convolution, then a 1x1 one: one layer in Keras, with two kernels.
+
+    Parameters
+    ----------
+    before, filters : int
+        Channels of the input and of the output.
+    name : str
+        Of the layer in Keras.
+    """
 
     def __init__(self, before: int, filters: int, name: str):
         super().__init__()
@@ -152,6 +215,7 @@ class Separable(HybridBlock):
             self.point = nn.Conv2D(filters, 1, use_bias=False, in_channels=before)
 
     def hybrid_forward(self, F, x):
+        """(n, before, h, w) -> (n, filters, h, w)."""
         return self.point(self.deep(x))
 
 

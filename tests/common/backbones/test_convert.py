@@ -17,6 +17,8 @@ import pytest
 
 from common import backbones
 from common.backbones import convert
+from common.backbones.architectures import keras_applications
+from common.backbones.convert import keras, pickles, torch
 from common.files.errors import UserError
 
 DATA = Path(__file__).resolve().parents[2] / "data"
@@ -31,7 +33,7 @@ class Harmful:
 @pytest.mark.parametrize("name", ["tiny_zip.pth", "tiny_legacy.pth"])
 def test_pth_is_read_without_torch(name):
     """Written by torch.save, in the format of today and the one of before 1.6."""
-    found = convert.read_torch(DATA / name)
+    found = torch.read_torch(DATA / name)
     whole = np.arange(12, dtype=np.float32).reshape(3, 4)
     np.testing.assert_array_equal(found["weight"], whole)
     np.testing.assert_array_equal(found["turned"], whole.T)
@@ -45,16 +47,16 @@ def test_safetensors_are_read(tmp_path):
 
     arrays = {"weight": np.arange(6, dtype=np.float32).reshape(2, 3)}
     save_file(arrays, tmp_path / "net.safetensors")
-    np.testing.assert_array_equal(convert.read_torch(tmp_path / "net.safetensors")["weight"], arrays["weight"])
+    np.testing.assert_array_equal(torch.read_torch(tmp_path / "net.safetensors")["weight"], arrays["weight"])
 
 
 def test_code_in_a_pickle_is_refused(tmp_path):
     path = tmp_path / "harmful.pth"
     path.write_bytes(pickle.dumps(Harmful()))
     with pytest.raises(UserError, match="system, which no file of parameters needs"):
-        convert.read_torch(path)
+        torch.read_torch(path)
     with pytest.raises(UserError, match="system, which no file of parameters needs"):
-        convert.read_array_pickle(path)
+        pickles.read_array_pickle(path)
 
 
 def test_a_damaged_file_is_one_line(tmp_path):
@@ -63,7 +65,7 @@ def test_a_damaged_file_is_one_line(tmp_path):
         path = tmp_path / "cut.pth"
         path.write_bytes(whole[:length])
         with pytest.raises(UserError, match="cut.pth") as error:
-            convert.read_torch(path)
+            torch.read_torch(path)
         assert "\n" not in str(error.value)
 
 
@@ -84,7 +86,7 @@ def tensor(shape, span, dtype="F32"):
     safetensors(tensor([8], [0, 8], "F8_E4M3"), bytes(8)),
 ])  # fmt: skip
 def test_a_broken_safetensors_file_is_one_line(tmp_path, content):
-    one_line(convert.read_torch, tmp_path / "net.safetensors", content)
+    one_line(torch.read_torch, tmp_path / "net.safetensors", content)
 
 
 @pytest.mark.parametrize("name", ["net.safetensors", "net.pth", "net.h5"])
@@ -93,7 +95,7 @@ def test_six_gigabytes_of_zeros_are_refused_unread(tmp_path, name):
         file.truncate(6 << 30)  # a hole: it takes no room
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(UserError, match=name):
-        (convert.read_keras if name.endswith(".h5") else convert.read_torch)(tmp_path / name)
+        (keras.read_keras if name.endswith(".h5") else torch.read_torch)(tmp_path / name)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 20  # kilobytes
 
 
@@ -106,7 +108,7 @@ def one_line(read, path, content):
 
 def test_safetensors_of_bfloat16_come_as_float32(tmp_path):
     (tmp_path / "net.safetensors").write_bytes(safetensors(tensor([2], [0, 4], "BF16"), b"\x80\x3f\x20\xc0"))
-    found = convert.read_torch(tmp_path / "net.safetensors")["weight"]
+    found = torch.read_torch(tmp_path / "net.safetensors")["weight"]
     assert found.dtype == np.float32 and found.tolist() == [1, -2.5]
 
 
@@ -130,7 +132,7 @@ def pth(members: dict[str, bytes]) -> bytes:
 
 def test_the_state_that_these_tests_break_is_read(tmp_path):
     (tmp_path / "net.pth").write_bytes(pth({"a/data.pkl": state(), "a/data/0": np.float32([3, 4]).tobytes()}))
-    assert convert.read_torch(tmp_path / "net.pth")["w"].tolist() == [3, 4]
+    assert torch.read_torch(tmp_path / "net.pth")["w"].tolist() == [3, 4]
 
 
 @pytest.mark.parametrize("members", [
@@ -143,7 +145,7 @@ def test_the_state_that_these_tests_break_is_read(tmp_path):
     {"a/data.pkl": state(), "a/data/0": bytes(200_000_000)},  # 200 MB of zeros in 200 kB
 ])  # fmt: skip
 def test_a_broken_pth_is_one_line(tmp_path, members):
-    one_line(convert.read_torch, tmp_path / "net.pth", pth(members))
+    one_line(torch.read_torch, tmp_path / "net.pth", pth(members))
 
 
 def test_a_legacy_pth_that_claims_more_than_it_holds_is_one_line(tmp_path):
@@ -151,7 +153,7 @@ def test_a_legacy_pth_that_claims_more_than_it_holds_is_one_line(tmp_path):
     count = whole.rindex((12).to_bytes(8, "little"))
     for claimed in (-5, 2**60, 13):
         content = whole[:count] + claimed.to_bytes(8, "little", signed=True) + whole[count + 8 :]
-        one_line(convert.read_torch, tmp_path / "net.pth", content)
+        one_line(torch.read_torch, tmp_path / "net.pth", content)
 
 
 def keras_file(path, layers, whole_model):
@@ -185,7 +187,7 @@ def test_keras_layouts_become_gluons(tmp_path, whole_model):
     net = backbones.network("keras-mobilenet")
     convert.load(net, "keras-mobilenet", tmp_path / "net.h5")
     values = {name: p.data().asnumpy() for name, p in net._collect_params_with_prefix().items()}
-    first = layers["conv1"][0].transpose(3, 2, 0, 1)[:, :, ::-1, ::-1]  # this network runs turned
+    first = layers["conv1"][0].transpose(3, 2, 0, 1)[:, :, ::-1, ::-1]  # this network runs rotated
     np.testing.assert_allclose(values["features.0.weight"], first, rtol=1e-6)
     deep = layers["conv_dw_1"][0].transpose(2, 3, 0, 1)[:, :, ::-1, ::-1]
     np.testing.assert_allclose(values["features.3.weight"], deep, rtol=1e-6)
@@ -194,8 +196,12 @@ def test_keras_layouts_become_gluons(tmp_path, whole_model):
 
 
 def test_layers_that_keras_numbered_come_in_its_order():
-    names = ["conv2d_10", "conv2d_9", "conv2d", "conv2d_transpose_1", "batch_normalization_1"]
-    assert convert._numbered("conv2d", names) == ["conv2d", "conv2d_9", "conv2d_10"]
+    """Keras numbers on within a process, and a file's groups are sorted by name: conv2d_10 comes before conv2d_9."""
+    net = keras_applications.Network(*(keras_applications.conv(1, 1) for _ in range(3)))
+    layers = {f"conv2d{tail}": [np.full((1, 1, 1, 1), value)] for tail, value in (("_10", 3), ("_9", 2), ("", 1))}
+    layers["conv2d_transpose_1"] = layers["batch_normalization_1"] = [np.zeros((1, 1, 1, 1))]
+    keras.fill_layers(net, layers, classifier=False)
+    assert [layer.weight.data().asscalar() for layer in net.features[:3]] == [1, 2, 3]
 
 
 def test_a_file_of_another_network_is_refused(tmp_path):
@@ -208,7 +214,7 @@ def test_a_file_of_another_network_is_refused(tmp_path):
         backbones.create("resnet50_v2", str(tmp_path / "net.h5"))
     (tmp_path / "text.h5").write_text("no")
     with pytest.raises(UserError, match="text.h5 is not as it should be .*a whole Keras .h5 file"):
-        convert.read_keras(tmp_path / "text.h5")
+        keras.read_keras(tmp_path / "text.h5")
 
 
 def broken_keras(kind, file):
@@ -242,7 +248,7 @@ def test_a_keras_file_of_odd_structure_is_one_line(tmp_path, kind):
         file["x"] = np.zeros(3)
     with h5py.File(tmp_path / "net.h5", "w") as file:
         broken_keras(kind, file)
-    one_line(convert.read_keras, tmp_path / "net.h5", (tmp_path / "net.h5").read_bytes())
+    one_line(keras.read_keras, tmp_path / "net.h5", (tmp_path / "net.h5").read_bytes())
 
 
 def test_parameters_that_are_not_finite_are_refused(tmp_path):

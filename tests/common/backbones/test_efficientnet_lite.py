@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from mxnet.gluon import nn
 
-from common.backbones.architectures import efficientnet_lite
-from common.backbones.architectures.efficientnet_lite import InvertedBottleneck, _round8
+from common import backbones
+from common.backbones.architectures.efficientnet_lite import InvertedBottleneck, round_filters
 
 
 @pytest.mark.parametrize(("name", "published"), [
@@ -14,14 +14,14 @@ from common.backbones.architectures.efficientnet_lite import InvertedBottleneck,
 ])  # fmt: skip
 def test_as_many_weights_as_published(name, published):
     """timm's table of results, tf_efficientnet_lite0 to 2: 4.65, 5.42 and 6.09 million."""
-    parameters = efficientnet_lite.create(name).collect_params()
+    parameters = backbones.network(name).collect_params()
     learned = [p for key, p in parameters.items() if not key.endswith(("running_mean", "running_var"))]
     assert sum(int(np.prod(p.shape)) for p in learned) == published
 
 
 @pytest.mark.parametrize(("filters", "rounded"), [(17.6, 16), (26.4, 24), (35.2, 32), (44.0, 48), (3, 8), (12, 16)])
 def test_filters_are_rounded_as_the_paper_does(filters, rounded):
-    assert _round8(filters) == rounded
+    assert round_filters(filters) == rounded
     assert rounded % 8 == 0 and rounded >= 0.9 * filters
 
 
@@ -31,20 +31,20 @@ def tensorflow_same(x, kernel, stride):
     out = -(-size // stride)
     pad = max((out - 1) * stride + k - size, 0)
     padded = np.pad(x, (pad // 2, pad - pad // 2))
-    places = range(0, out * stride, stride)
-    return np.array([[(padded[i : i + k, j : j + k] * kernel).sum() for j in places] for i in places])
+    starts = range(0, out * stride, stride)
+    return np.array([[(padded[i : i + k, j : j + k] * kernel).sum() for j in starts] for i in starts])
 
 
 @pytest.mark.parametrize("size", [7, 8, 9, 10])
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2)])
-def test_running_turned_pads_as_tensorflow(size, kernel, stride):
+def test_running_rotated_pads_as_tensorflow(size, kernel, stride):
     rng = np.random.default_rng(0)
     x, weight = rng.normal(size=(size, size)), rng.normal(size=(kernel, kernel))
     conv = nn.Conv2D(1, kernel, stride, kernel // 2, use_bias=False, in_channels=1)
     conv.initialize()
     conv.weight.set_data(mx.nd.array(weight[None, None, ::-1, ::-1].copy()))
-    turned = conv(mx.nd.array(x[None, None, ::-1, ::-1].copy())).asnumpy()[0, 0, ::-1, ::-1]
-    np.testing.assert_allclose(turned, tensorflow_same(x, weight, stride), rtol=1e-4, atol=1e-5)
+    rotated = conv(mx.nd.array(x[None, None, ::-1, ::-1].copy())).asnumpy()[0, 0, ::-1, ::-1]
+    np.testing.assert_allclose(rotated, tensorflow_same(x, weight, stride), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("channels", "filters", "stride", "residual"), [

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.record_keras_vectors import EVERY, layer_weights, two_pictures
 from common import backbones
-from common.backbones import convert
+from common.backbones.convert import keras
 
 RECORDED = np.load(Path(__file__).resolve().parents[2] / "data" / "keras_features.npz")
 NETWORKS = [name for name in RECORDED.files if "/" not in name]
@@ -20,7 +20,7 @@ NETWORKS = [name for name in RECORDED.files if "/" not in name]
 def test_features_equal_kerass(name, tmp_path, monkeypatch):
     shapes = json.loads(str(RECORDED[f"{name}/layers"]))
     layers = {layer: layer_weights(found, number) for number, (layer, found) in enumerate(shapes.items())}
-    monkeypatch.setattr(convert, "read_keras", lambda path: layers)  # up to 575 MB need not go through a file
+    monkeypatch.setattr(keras, "read_keras", lambda path: layers)  # up to 575 MB need not go through a file
     (tmp_path / "net.h5").touch()
     backbone = backbones.create(name, str(tmp_path / "net.h5"))
     found = backbone(mx.nd.array(two_pictures(backbone.input_size), dtype="uint8")).asnumpy()[:, ::EVERY]

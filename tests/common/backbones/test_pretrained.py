@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from common.backbones import pretrained
+from common import backbones
+from common.backbones import entries, pretrained
 from common.backbones.preprocessing import CAFFE, IMAGENET, Preprocessing
 from common.files import fetch
 from common.files.errors import UserError
@@ -37,8 +38,9 @@ def no_store(monkeypatch):
 
 
 def test_sizes_the_parameters_were_trained_on():
-    sizes = {name: p.size for name, p in {**pretrained.PACKAGED, **pretrained.KERAS}.items()}
-    assert sizes == {
+    names = backbones.list_backbones(pretrained=True)
+    sizes = {name: entries.find(name).weights.preprocessing.size for name in names}
+    assert {name: size for name, size in sizes.items() if not entries.find(name).weights.name.startswith("torch")} == {
         "squeezenet1.1": 224, "efficientnet_lite0": 224, "efficientnet_lite1": 240, "efficientnet_lite2": 260,
         "keras-vgg16": 224, "keras-vgg19": 224, "keras-resnet50": 224, "keras-mobilenet": 224,
         "keras-xception": 299, "keras-inceptionv3": 299, "keras-inceptionresnetv2": 299,
@@ -53,8 +55,8 @@ def test_a_named_file(tmp_path):
         ("a.params", "squeezenet1.1", CAFFE),  # as the packaged parameters want it
         ("a.pth", "squeezenet1.1", IMAGENET),  # torchvision's own
         ("a.safetensors", "resnet18_v1b", IMAGENET),
-        ("a.pth", "efficientnet_lite1", pretrained.PACKAGED["efficientnet_lite1"]),
-        ("a.h5", "keras-xception", pretrained.KERAS["keras-xception"]),
+        ("a.pth", "efficientnet_lite1", entries.find("efficientnet_lite1").weights.preprocessing),
+        ("a.h5", "keras-xception", entries.find("keras-xception").weights.preprocessing),
     ):
         (tmp_path / name).touch()
         found = pretrained.find(network, str(tmp_path / name))
@@ -62,15 +64,15 @@ def test_a_named_file(tmp_path):
         assert found.source == f"file {name}"
 
 
-def test_the_card_beside_a_file_decides(tmp_path):
+def test_the_json_of_a_file_decides(tmp_path):
     path = tmp_path / "net.params"
     path.touch()
     own = Preprocessing((1.0, 2.0, 3.0), (0.5, 0.25, 0.125), bgr=True, size=96)
-    pretrained.save_beside(path, own)
+    pretrained.save_preprocessing(path, own)
     assert pretrained.find("resnet50_v2", str(path)).preprocessing == own
-    card = json.loads((tmp_path / "net.json").read_text())
-    (tmp_path / "net.json").write_text(json.dumps({**card, "figures": {"recall@1": 0.7}, "model": "conv4"}))
-    assert pretrained.find("resnet50_v2", str(path)).preprocessing == own  # a card may say more
+    config = json.loads((tmp_path / "net.json").read_text())
+    (tmp_path / "net.json").write_text(json.dumps({**config, "figures": {"recall@1": 0.7}, "model": "conv4"}))
+    assert pretrained.find("resnet50_v2", str(path)).preprocessing == own  # it may say more
     (tmp_path / "net.json").write_text(json.dumps({"model": "conv4"}))
     assert pretrained.find("resnet50_v2", str(path)).preprocessing == IMAGENET  # or nothing of this
 
@@ -87,7 +89,7 @@ def test_the_cache_comes_first(cache, no_store):
 def test_what_is_packaged_is_fetched(cache, no_store, monkeypatch, name):
     with pytest.raises(UserError, match=f"cannot get {name}"):
         pretrained.find(name, "imagenet")
-    monkeypatch.setattr(fetch, "ensure", lambda wanted: (cache / f"{wanted}.params").touch())
+    monkeypatch.setattr(fetch, "ensure", lambda _, source, folder, *more: (folder / source.check).touch())
     assert pretrained.find(name, "imagenet").path == cache / f"{name}.params"
 
 

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from common import backbones
-from common.backbones import convert
+from common.backbones.convert import torch
 from common.files.errors import UserError
-from common.files.sources import SOURCES
 
 LOGITS = {
     "resnet18_v1b": [0.5478194, 0.800312, -0.07210362, 0.8122686],
@@ -33,15 +32,10 @@ def test_logits_equal_torchvisions(name):
     net(x)  # decides the shapes
     shapes = [parameter.shape for parameter in net._collect_params_with_prefix().values()]
     arrays = {f"{i}.weight": values(i, shape) for i, shape in enumerate(shapes)}
-    convert.torchvision(net, {**arrays, "bn1.num_batches_tracked": np.array(7)})
+    torch.fill_torchvision(net, {**arrays, "bn1.num_batches_tracked": np.array(7)})
     np.testing.assert_allclose(net(x)[0, :4].asnumpy(), LOGITS[name], rtol=1e-4, atol=1e-5)
-
-
-def test_every_network_named_exists():
-    names = backbones.names()
-    assert all(source.convert in names for source in SOURCES.values() if source.convert)
 
 
 def test_parameters_of_another_network_are_refused():
     with pytest.raises(UserError, match="the file has 1 arrays"):
-        convert.torchvision(backbones.network("resnet18_v1b"), {"conv1.weight": np.zeros((64, 3, 7, 7))})
+        torch.fill_torchvision(backbones.network("resnet18_v1b"), {"conv1.weight": np.zeros((64, 3, 7, 7))})

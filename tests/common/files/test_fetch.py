@@ -1,14 +1,11 @@
-"""Fetching from a server that does everything wrong, and archives that mean harm."""
+"""Fetching from a server that does everything wrong."""
 
 import contextlib
 import hashlib
 import http.server
-import io
 import os
 import socket
-import subprocess
 import sys
-import tarfile
 import threading
 import zipfile
 from pathlib import Path
@@ -17,7 +14,8 @@ import pytest
 
 from common.files import fetch
 from common.files.errors import UserError
-from common.files.sources import SOURCES, Source
+from common.files.sources import Source
+from tests.common.files.test_unpack import packed
 
 CONTENT = bytes(range(256)) * 4000
 SUM = hashlib.md5(CONTENT).hexdigest()
@@ -118,80 +116,12 @@ def test_ensure_unpacks_once(server, tmp_path, monkeypatch):
     content = (tmp_path / "file.bin").read_bytes()
     monkeypatch.setattr(sys.modules[__name__], "CONTENT", content)
     value = hashlib.sha256(content).hexdigest()[:10]  # the first digits are enough
-    monkeypatch.setitem(
-        SOURCES, "tiny", Source(((server.url("good"), "sha256", value),), "tiny", "", "", "set/list.txt")
-    )
+    source = Source(((server.url("good"), "sha256", value),), "tiny", "", "", "set/list.txt")
     for _ in range(2):
-        folder = fetch.ensure("tiny", tmp_path)
+        folder = fetch.ensure("tiny", source, tmp_path / "tiny")
         assert (folder / "set/list.txt").read_text() == "hello"
         assert os.listdir(folder) == ["set"]
     assert len(server.seen) == 1
-
-
-def evil_zip(path, name, link=False):
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("good.txt", "x")
-        info = zipfile.ZipInfo(name)
-        if link:
-            info.external_attr = 0o120777 << 16
-        archive.writestr(info, "/etc/passwd")
-
-
-def evil_tar(path, name, kind=tarfile.REGTYPE):
-    with tarfile.open(path, "w:gz") as archive:
-        info = tarfile.TarInfo(name)
-        info.type, info.linkname = kind, "/etc/passwd"
-        archive.addfile(info, io.BytesIO(b""))
-
-
-@pytest.mark.parametrize("make", [
-    lambda p: evil_zip(p, "../outside.txt"),
-    lambda p: evil_zip(p, "/outside.txt"),
-    lambda p: evil_zip(p, "link", link=True),
-    lambda p: evil_tar(p, "a/../../outside.txt"),
-    lambda p: evil_tar(p, "link", tarfile.SYMTYPE),
-    lambda p: evil_tar(p, "link", tarfile.LNKTYPE),
-    lambda p: evil_tar(p, "pipe", tarfile.FIFOTYPE),
-])  # fmt: skip
-def test_members_that_mean_harm_are_refused(tmp_path, make):
-    inside = tmp_path / "inside"
-    inside.mkdir()
-    make(tmp_path / "archive")
-    with pytest.raises(UserError, match="nothing was unpacked"):
-        fetch.extract(tmp_path / "archive", inside)
-    assert os.listdir(inside) == [] and sorted(os.listdir(tmp_path)) == ["archive", "inside"]
-
-
-def test_a_damaged_archive_is_named(tmp_path):
-    (tmp_path / "bad.tgz").write_bytes(b"\x1f\x8b broken")
-    with pytest.raises(UserError, match=r"bad.tgz cannot be unpacked"):
-        fetch.extract(tmp_path / "bad.tgz", tmp_path)
-
-
-def command(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "common.files.fetch", *arguments], cwd=REPO, capture_output=True, text=True
-    )
-
-
-def test_command_line():
-    listed = command("--list")
-    assert listed.returncode == 0
-    for name in (
-        "cub200",
-        "cifar10",
-        "cifar100",
-        "omniglot",
-        "sop",
-        "awa2",
-        "squeezenet1.1",
-        "efficientnet_lite2",
-        "glove50",
-    ):
-        assert f"\n{name} " in "\n" + listed.stdout
-    wrong = command("cub20")
-    assert wrong.returncode == 2 and wrong.stderr.count("\n") == 1 and "did you mean cub200" in wrong.stderr
-    assert command().returncode == 2
 
 
 def test_unreachable_address_is_one_line_with_the_way_out(tmp_path, monkeypatch):
@@ -213,38 +143,22 @@ def test_a_name_that_cannot_be_resolved_is_not_waited_for(tmp_path, monkeypatch)
         fetch.fetch("http://no.such.host.invalid/x.zip", tmp_path / "x.zip", "", "")
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"cannot make .*give another --dir"):
-        fetch.ensure("cub200", tmp_path / "file")
-
-
-def test_weights_for_other_readers_stay_as_they_are(server, tmp_path, monkeypatch):
+def test_a_file_that_is_no_archive_stays_as_it_is(server, tmp_path):
     source = Source(((server.url("good"), "md5", SUM),), "weights", "", "", "file.bin", unpack=False)
-    monkeypatch.setitem(SOURCES, "tiny", source)
-    assert (fetch.ensure("tiny", tmp_path) / "file.bin").read_bytes() == CONTENT
+    assert (fetch.ensure("tiny", source, tmp_path) / "file.bin").read_bytes() == CONTENT
 
 
-def test_a_package_from_the_mirror_is_verified_and_no_manager_means_one_line(server, tmp_path, monkeypatch):
+def test_a_package_from_the_mirror_is_verified_and_no_manager_means_one_line(server, tmp_path):
     file = ("file.bin", "md5", SUM)
     (tmp_path / "out").mkdir()
     mirror = server.url("good").rsplit("/", 1)[0]
-    made = fetch._packed("tiny", "tiny==1", ["no-such-program"], file, tmp_path / "out", mirror)
+    made = fetch.fetch_package("tiny", "tiny==1", ["no-such-program"], file, tmp_path / "out", mirror)
     assert made.read_bytes() == CONTENT
     for bad in (None, server.url("wrong").rsplit("/", 1)[0], str(tmp_path / "nowhere")):
         made.unlink(missing_ok=True)
         with pytest.raises(UserError, match="cannot get tiny==1 .*there is no no-such-program here.*--mirror") as error:
-            fetch._packed("tiny", "tiny==1", ["no-such-program"], file, tmp_path / "out", bad)
+            fetch.fetch_package("tiny", "tiny==1", ["no-such-program"], file, tmp_path / "out", bad)
         assert "\n" not in str(error.value)
-
-
-def test_help_and_list_need_nothing_but_the_interpreter():
-    """-I -S: no site-packages, so that every import of another's package fails."""
-    for flag, shown in (("--help", "usage: get_data.sh"), ("--list", "\ncub200 ")):
-        program = f"import sys; sys.path.insert(0, {str(REPO)!r}); sys.argv = ['x', {flag!r}];"
-        program += "import runpy; runpy.run_module('common.files.fetch', run_name='__main__')"
-        done = subprocess.run([sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True)
-        assert done.returncode == 0 and shown in done.stdout, done.stderr
 
 
 class Answer:
@@ -270,7 +184,7 @@ class Answer:
 def answered(monkeypatch, answer, seconds=1.0):
     """Have `answer` come from any address, a piece every `seconds`, without waiting for it."""
     clock = iter(range(10**9))
-    monkeypatch.setattr(fetch, "_open", lambda request: answer())
+    monkeypatch.setattr(fetch, "open_address", lambda request: answer())
     monkeypatch.setattr(fetch.time, "monotonic", lambda: next(clock) * seconds)
     monkeypatch.setattr(fetch.time, "sleep", lambda seconds: None)
 
@@ -322,7 +236,7 @@ def test_a_length_that_cannot_be_is_refused_at_once(tmp_path, monkeypatch, lengt
 
 
 def test_an_answer_without_end_is_given_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(fetch, "MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(fetch, "MAX_BYTES", 1 << 20)
     answered(monkeypatch, lambda: Answer([bytes(1 << 16)] * 1000), seconds=0)
     with pytest.raises(UserError, match="does not end after 1048576 bytes"):
         fetch.fetch("http://127.0.0.1/x.bin", tmp_path / "x.bin", "md5", SUM)
@@ -338,25 +252,6 @@ def test_an_answer_that_goes_on_elsewhere_is_refused(tmp_path, monkeypatch):
         fetch.fetch("http://127.0.0.1/x.bin", tmp_path / "x.bin", "md5", SUM)
 
 
-def packed(name, folder):
-    """A whole archive called `name`."""
-    path, body = folder / name, bytes(range(256)) * 40
-    if name.endswith(".zip"):
-        with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("a", body)
-    elif name.endswith(".h5"):
-        import h5py
-
-        with h5py.File(path, "w") as file:
-            file["a"] = list(body)
-    else:
-        with tarfile.open(path, "w:gz") as archive:
-            info = tarfile.TarInfo("a")
-            info.size = len(body)
-            archive.addfile(info, io.BytesIO(body))
-    return path.read_bytes()
-
-
 @pytest.mark.parametrize("name", ["x.zip", "x.tar.gz", "x.tgz", "x.h5"])
 def test_a_cut_reply_without_checksum_or_length_does_not_get_its_name(tmp_path, monkeypatch, name):
     whole = packed(name, tmp_path)
@@ -368,59 +263,3 @@ def test_a_cut_reply_without_checksum_or_length_does_not_get_its_name(tmp_path, 
         assert os.listdir(tmp_path) == []
     answered(monkeypatch, lambda: Answer([whole]))
     assert fetch.fetch(f"http://127.0.0.1/{name}", tmp_path / name, "", "").read_bytes() == whole
-
-
-def refused(archive, folder, reason):
-    inside = folder / "inside"
-    inside.mkdir(exist_ok=True)
-    with pytest.raises(UserError, match=reason) as error:
-        fetch.extract(archive, inside)
-    assert "\n" not in str(error.value) and os.listdir(inside) == []
-
-
-def test_an_archive_that_grows_beyond_measure_is_not_unpacked(tmp_path):
-    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("zeros", bytes(40_000_000))
-    with tarfile.open(tmp_path / "a.tgz", "w:gz") as archive:
-        info = tarfile.TarInfo("zeros")
-        info.size = 40_000_000
-        archive.addfile(info, io.BytesIO(bytes(info.size)))
-    for name in ("a.zip", "a.tgz"):
-        refused(tmp_path / name, tmp_path, f"{name}: 1 members of 40000000 bytes .*nothing was unpacked")
-
-
-def test_an_archive_of_too_many_members_is_not_unpacked(tmp_path, monkeypatch):
-    monkeypatch.setattr(fetch, "MOST_MEMBERS", 10)
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        for i in range(11):
-            archive.writestr(str(i), "")
-    refused(tmp_path / "a.zip", tmp_path, "11 members of 0 bytes and more")
-
-
-def patched(path, places: dict[bytes, tuple[int, int]]):
-    """Write a number of two bytes at a distance from each signature in the archive."""
-    content = bytearray(path.read_bytes())
-    for signature, (distance, value) in places.items():
-        start = content.index(signature) + distance
-        content[start : start + 2] = value.to_bytes(2, "little")
-    path.write_bytes(content)
-
-
-@pytest.mark.parametrize(("places", "reason"), [
-    ({b"PK\x03\x04": (6, 1), b"PK\x01\x02": (8, 1)}, "member 'a' is encrypted, which is not read"),
-    ({b"PK\x03\x04": (8, 97), b"PK\x01\x02": (10, 97)}, "member 'a' is packed by method 97, which is not read"),
-    ({b"PK\x03\x04": (14, 7)}, "cannot be unpacked|nothing was"),
-])  # fmt: skip
-def test_a_zip_that_cannot_be_read_is_one_line(tmp_path, places, reason):
-    packed("a.zip", tmp_path)
-    patched(tmp_path / "a.zip", places)
-    if b"PK\x01\x02" not in places:  # the sum in the list of members, which is the one compared
-        patched(tmp_path / "a.zip", {b"PK\x01\x02": (16, 7)})
-    refused(tmp_path / "a.zip", tmp_path, reason)
-
-
-def test_unpacking_a_tar_warns_of_nothing(tmp_path, recwarn):
-    packed("a.tgz", tmp_path)
-    (tmp_path / "inside").mkdir()
-    fetch.extract(tmp_path / "a.tgz", tmp_path / "inside")
-    assert os.listdir(tmp_path / "inside") == ["a"] and not recwarn.list

