@@ -105,7 +105,7 @@ def number(value, least: float = -math.inf, most: float = math.inf) -> bool:
 
 
 def check_fields(content: Mapping, wanted: Mapping) -> None:
-    """See that a card has what is needed to build a network.
+    """See that metadata has what is needed to build a network.
 
     Parameters
     ----------
