@@ -78,7 +78,7 @@ def compare(args, backbone, parts, vectors, space, kvstore):
     seen, fit, valid, test = len(parts.seen), parts.train, parts.valid, parts.test
 
     def figures(of_valid, of_test, words):
-        return evaluation.figures(of_valid, valid.labels, of_test, test.labels, words, seen)
+        return evaluation.recognition(of_valid, valid.labels, of_test, test.labels, words, seen)
 
     plain = metrics.unit(vectors)
     ridge = evaluation.ridge(fit.features, fit.labels, valid.features, valid.labels, plain, seen)

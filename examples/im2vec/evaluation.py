@@ -28,22 +28,23 @@ FIXED = (  # what a model file decides: flag, its key there, the flag's default
 )
 
 
-def fitting(about: dict, args) -> dict:
+def fitting(metadata: dict, args) -> dict:
     """The description of the model in ``--input``, after a check that the flags do not ask for another."""
-    if about["dataset"] != args.dataset:
-        raise UserError(f"--input {args.input} was trained on {about['dataset']}: add --dataset {about['dataset']}")
-    if args.classes and sorted(args.classes) != sorted(about["classes"]):
-        raise UserError(f"--input {args.input} has other classes ({_some(about['classes'])}): leave out --classes")
+    dataset = metadata["dataset"]
+    if dataset != args.dataset:
+        raise UserError(f"--input {args.input} was trained on {dataset}: add --dataset {dataset}")
+    if args.classes and sorted(args.classes) != sorted(metadata["classes"]):
+        raise UserError(f"--input {args.input} has other classes ({_some(metadata['classes'])}): leave out --classes")
     for flag, key, default in FIXED:
         wanted = getattr(args, flag)
-        if wanted not in (default, about[key]):
+        if wanted not in (default, metadata[key]):
             name = flag.replace("_", "-")
-            raise UserError(f"--input {args.input} is of --{name} {about[key]}: leave out --{name} {wanted}")
-    return about
+            raise UserError(f"--input {args.input} is of --{name} {metadata[key]}: leave out --{name} {wanted}")
+    return metadata
 
 
-def _some(names: Sequence[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+def _some(names: Sequence[str], max_names: int = 5) -> str:
+    return ", ".join(names[:max_names]) + (f" and {len(names) - max_names} more" if len(names) > max_names else "")
 
 
 def encode(network, loader) -> np.ndarray:
@@ -57,7 +58,7 @@ def scores(objective, found: np.ndarray) -> np.ndarray:
 
 
 def accuracy(of_classes: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """The share of pictures whose class has the highest score, and is among the five highest; a tie counts as wrong."""
+    """Top-1 and top-5 accuracy; a class that ties with the right one counts before it."""
     return accuracy_at_k(of_classes, labels, (1, 5))
 
 
@@ -152,8 +153,8 @@ def nearest(similar: np.ndarray, names: Sequence[str], k: int = 5) -> dict[str, 
 def analogy(expression: str, vectors: np.ndarray, names: Sequence[str], k: int = 5) -> list[tuple[str, float]]:
     """The classes nearest to a sum such as ``"lion - tiger + wolf"``, those named in it left out, with their cosine.
 
-    Names with blanks are matched whole: the longest name at each place counts. As in word2vec the vectors are taken at
-    length one (here after the mean of all was taken off).
+    Names with blanks are matched whole: the longest name at each position counts. As in word2vec the vectors are
+    normalised to length one, here after the mean of all was subtracted.
 
     Raises
     ------

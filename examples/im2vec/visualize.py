@@ -84,14 +84,14 @@ def draw(model, folder, run_dir=None, history=(), kind=None, analogies=(), k=5, 
 
     varied = np.ptp(table, axis=0).any()
     axes, fractions = plots.principal(directions)
-    places = directions @ axes
-    share = f"; the two axes hold {fractions.sum():.0%} of the variance" if varied else ""
+    coords = directions @ axes
+    explained = f"; the two axes hold {fractions.sum():.0%} of the variance" if varied else ""
     drawn = {
         "similarity": plots.cosines(shown, shown_names, plots_dir / "similarity.png"),
         "tree": plots.dendrogram(shown, shown_names, plots_dir / "dendrogram.png"),
         "pca": pictures.class_map(
-            plots.unit_square(places), model.examples, names, plots_dir / "pca.png",
-            f"PCA of {len(names)} {called}{share}",
+            plots.unit_square(coords), model.examples, names, plots_dir / "pca.png",
+            f"PCA of {len(names)} {called}{explained}",
         ),
         "tsne": neighbourhood(table, model, called, plots_dir / "tsne.png", log),
     }  # fmt: skip
@@ -120,9 +120,9 @@ def draw(model, folder, run_dir=None, history=(), kind=None, analogies=(), k=5, 
         film = pictures.film(learned, model.examples, names, plots_dir / "training.gif")
         sections.append(("Through training", ["The learned class vectors, a frame an epoch.", film]))
     left_out = ("classes", "counts", "groups", "stability")
-    about = {key: value for key, value in model.metadata.items() if key not in left_out}
+    metadata = {key: value for key, value in model.metadata.items() if key not in left_out}
     title = f"im2vec: {len(names)} classes of {model.metadata['dataset']}"
-    page = report.write(folder, title, sections, {**about, "vectors": ", ".join(path.name for path in written)})
+    page = report.write(folder, title, sections, {**metadata, "vectors": ", ".join(path.name for path in written)})
     log(f"pictures in {plots_dir}, report {page}")
 
 
@@ -142,7 +142,7 @@ def neighbourhood(table, model, called, path, log):
     return pictures.class_map(coords, model.examples, names, path, title)
 
 
-def outline(table, about):
+def outline(table, metadata):
     """What heat map and tree show: all classes, or with more than `MANY` the mean of each group, or the first ones.
 
     Returns
@@ -156,12 +156,12 @@ def outline(table, about):
 
     from examples.im2vec import evaluation
 
-    names, groups = about["classes"], about["groups"]
+    names, groups = metadata["classes"], metadata["groups"]
     if len(names) <= MANY:
         return evaluation.similarity(table), names, f"all {len(names)} classes"
     if groups:
-        means = evaluation.class_means(evaluation.directions(table), np.asarray(groups), len(about["group_names"]))
-        return evaluation.similarity(means), about["group_names"], f"the means of {len(means)} groups of classes"
+        means = evaluation.class_means(evaluation.directions(table), np.asarray(groups), len(metadata["group_names"]))
+        return evaluation.similarity(means), metadata["group_names"], f"the means of {len(means)} groups of classes"
     return evaluation.similarity(table)[:MANY, :MANY], names[:MANY], f"the first {MANY} of {len(names)} classes"
 
 

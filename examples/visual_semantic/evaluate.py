@@ -50,7 +50,7 @@ def main(args):
     read, seen = reader(net, args, context), len(parts.seen)
 
     def figures(vectors):
-        return evaluation.figures(
+        return evaluation.recognition(
             vectors[0], parts.valid.labels, vectors[1], parts.test.labels, net.words, seen, args.handicap
         )
 

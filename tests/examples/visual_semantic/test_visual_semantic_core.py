@@ -81,13 +81,13 @@ def test_two_ways_together_are_half_way():
 def test_figures_of_a_perfect_and_of_a_biased_embedding():
     words_, labels = np.eye(6), np.repeat(np.arange(6), 4)
     vectors, known = words_[labels], labels < 4
-    perfect = evaluation.figures(vectors[known], labels[known], vectors[~known], labels[~known], words_, 4)
+    perfect = evaluation.recognition(vectors[known], labels[known], vectors[~known], labels[~known], words_, 4)
     assert all(perfect[name] == 1 for name in ("accuracy", "zero_shot", "seen", "unseen", "harmonic", "ausuc"))
     assert perfect["map_seen"] == perfect["map_unseen"] == 1 and perfect["precision@10_unseen"] == 0.4
     biased = unit(vectors + 2 * words_[0] * ~known[:, None])  # unseen pictures look like the first seen class
-    figures = evaluation.figures(vectors[known], labels[known], biased[~known], labels[~known], words_, 4)
+    figures = evaluation.recognition(vectors[known], labels[known], biased[~known], labels[~known], words_, 4)
     assert (figures["zero_shot"], figures["unseen"], figures["harmonic"]) == (1, 0, 0)
-    mended = evaluation.figures(vectors[known], labels[known], biased[~known], labels[~known], words_, 4, handicap=0.9)
+    mended = evaluation.recognition(vectors[known], labels[known], biased[~known], labels[~known], words_, 4, 0.9)
     assert mended["harmonic"] == 1  # calibrated stacking
     assert evaluation.chance(8, 2)["zero_shot"] == 0.5
 
