@@ -19,32 +19,6 @@ from common.text.vectors import WordVectors
 from common.text.vocabulary import tokenise
 
 EXAMPLE_SIDE = 32  # pixels of the example picture of a class in a model file
-FIXED = (  # what a model file decides: flag, its key there, the flag's default
-    ("model", "model", "resnet20"),
-    ("objective", "objective", "negative"),
-    ("negatives", "negatives", 10),
-    ("embed_dim", "dim", None),
-    ("image_size", "size", None),
-)
-
-
-def fitting(metadata: dict, args) -> dict:
-    """The description of the model in ``--input``, after a check that the flags do not ask for another."""
-    dataset = metadata["dataset"]
-    if dataset != args.dataset:
-        raise UserError(f"--input {args.input} was trained on {dataset}: add --dataset {dataset}")
-    if args.classes and sorted(args.classes) != sorted(metadata["classes"]):
-        raise UserError(f"--input {args.input} has other classes ({_some(metadata['classes'])}): leave out --classes")
-    for flag, key, default in FIXED:
-        wanted = getattr(args, flag)
-        if wanted not in (default, metadata[key]):
-            name = flag.replace("_", "-")
-            raise UserError(f"--input {args.input} is of --{name} {metadata[key]}: leave out --{name} {wanted}")
-    return metadata
-
-
-def _some(names: Sequence[str], max_names: int = 5) -> str:
-    return ", ".join(names[:max_names]) + (f" and {len(names) - max_names} more" if len(names) > max_names else "")
 
 
 def encode(network, loader) -> np.ndarray:

@@ -27,7 +27,7 @@ READ_BATCH = 64  # pictures
 
 
 @dataclasses.dataclass(frozen=True)
-class Parts:
+class Splits:
     """The three splits of a data set. In all of them a label is an index in `class_names`: seen classes first.
 
     Attributes
@@ -52,7 +52,7 @@ class Parts:
         return self.seen + self.unseen
 
 
-def load(args) -> Parts:
+def load(args) -> Splits:
     """The data that the flags ask for: ``--dataset --data-path --split --unseen --valid-share --seed``.
 
     Raises
@@ -61,14 +61,14 @@ def load(args) -> Parts:
         The data is not there or not as it should be.
     """
     on_error = getattr(args, "on_error", "stop")  # programs without the flag stop
-    root = Path(args.data_path) if args.data_path else data_dir(args.dataset)
+    place = Path(args.data_path) if args.data_path else data_dir(args.dataset)
     if args.dataset == "awa2":
-        stopped = split_awa2.interrupted(root)
+        stopped = split_awa2.interrupted(place)
         if stopped:
             raise UserError(stopped)
-        if (root / "train").is_dir():  # what split_awa2.py made
-            return _from_folders(root, args.unseen, args.split, on_error)
-    whole, seen, unseen = _whole(args, root, on_error)
+        if (place / "train").is_dir():  # what split_awa2.py made
+            return _from_folders(place, args.unseen, args.split, on_error)
+    whole, seen, unseen = _whole(args, place, on_error)
     if args.unseen is not None:
         wrong = [name for name in args.unseen if name not in whole.class_names]
         if wrong:
@@ -84,52 +84,52 @@ def load(args) -> Parts:
     whole = whole.select(seen + unseen)
     known, test = whole.subset(whole.labels < len(seen)), whole.subset(whole.labels >= len(seen))
     held = held_back(known.labels, args.valid_share, args.seed, seen)
-    return Parts(known.subset(~held), known.subset(held), test, seen, unseen)
+    return Splits(known.subset(~held), known.subset(held), test, seen, unseen)
 
 
-def _whole(args, root: Path, on_error: str) -> tuple[ImageSet, list[str] | None, list[str] | None]:
+def _whole(args, place: Path, on_error: str) -> tuple[ImageSet, list[str] | None, list[str] | None]:
     """All pictures, and the names of seen and unseen classes where the data set fixes them."""
     if args.dataset == "awa2":
-        if not root.exists():
-            raise UserError(f"{root} is not there: ./get_data.sh awa2 gets it (13 GB); {REMEDY}")
-        return awa2.load_split(root, args.split, on_error)
+        if not place.exists():
+            raise UserError(f"{place} is not there: ./get_data.sh awa2 gets it (13 GB); {REMEDY}")
+        return awa2.load_split(place, args.split, on_error)
     if args.dataset == "folder":
         if args.data_path is None:
             raise UserError("--dataset folder needs --data-path, a folder with a folder of pictures for each class")
-        return folder.load(root, on_error), None, None
+        return folder.load(place, on_error), None, None
     whole = sets.load(args.dataset, args.data_path, "seen", on_error=on_error, remedy=REMEDY).train
     unseen = UNSEEN.get(args.dataset)
     return whole, [name for name in whole.class_names if name not in unseen] if unseen else None, unseen
 
 
-def remark(args, parts: Parts) -> str:
+def remark(args, splits: Splits) -> str:
     """What to say of the data before it is used: that it is a sample of AwA2; "" where there is nothing to say."""
-    pictures = len(parts.train) + len(parts.valid) + len(parts.test)
-    return awa2.remark(parts.class_names, pictures) if args.dataset == "awa2" else ""
+    pictures = len(splits.train) + len(splits.valid) + len(splits.test)
+    return awa2.remark(splits.class_names, pictures) if args.dataset == "awa2" else ""
 
 
-def _from_folders(root: Path, unseen: list[str] | None, split: str, on_error: str) -> Parts:
+def _from_folders(place: Path, unseen: list[str] | None, split: str, on_error: str) -> Splits:
     """The folders ``train``, ``valid`` and ``test`` that ``split_awa2.py`` made."""
     if unseen is not None:
-        raise UserError(f"{root} is split already: --unseen is for sets that are not (split_awa2.py --undo)")
-    there = [part for part in FOLDERS if (root / part).is_dir()]
-    folders = [(part, child) for part in there for child in sorted((root / part).iterdir())]
+        raise UserError(f"{place} is split already: --unseen is for sets that are not (split_awa2.py --undo)")
+    there = [part for part in FOLDERS if (place / part).is_dir()]
+    folders = [(part, child) for part in there for child in sorted((place / part).iterdir())]
     named = [(f"{part}/{child.name}", child) for part, child in folders if child.is_dir()]
-    found = folder.collect(root, named, on_error)
+    found = folder.collect(place, named, on_error)
     part_of, class_of = zip(*(name.split("/", 1) for name in found.class_names))
     seen, new = ([name for name, part in zip(class_of, part_of) if part == kind] for kind in ("train", "test"))
     if split == "proposed" and set(new) != set(awa2.PROPOSED) & {*seen, *new}:
-        raise UserError(f"{root} was split with other unseen classes: split_awa2.py --undo, then --split proposed")
+        raise UserError(f"{place} was split with other unseen classes: split_awa2.py --undo, then --split proposed")
     names = seen + new
     wrong = next((n for n, part in zip(class_of, part_of) if part == "valid" and n not in seen), None)
     if wrong or len(set(names)) < len(names):
-        raise UserError(f"{root}: the classes of train and valid must be the same, and those of test others")
+        raise UserError(f"{place}: the classes of train and valid must be the same, and those of test others")
     found = dataclasses.replace(found, class_names=names)
     parts = []
     for kind in FOLDERS:
         chosen = found.subset(np.array([part == kind for part in part_of])[found.labels])
         parts.append(dataclasses.replace(chosen, labels=np.array([names.index(n) for n in class_of])[chosen.labels]))
-    return Parts(*parts, seen, new)
+    return Splits(*parts, seen, new)
 
 
 def eval_transform(resize: int, crop: int, keep_aspect: bool = False) -> Eval:

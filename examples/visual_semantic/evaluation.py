@@ -18,7 +18,9 @@ SHOWN = ("accuracy", "zero_shot", "zero_shot_accuracy@5", "zero_shot_accuracy@10
          "ausuc", "map_unseen")  # fmt: skip
 
 
-def recognition(valid: np.ndarray, valid_labels, test: np.ndarray, test_labels, words, seen: int, handicap=0.0) -> dict:
+def word_metrics(
+    valid: np.ndarray, valid_labels, test: np.ndarray, test_labels, words: np.ndarray, seen: int, handicap=0.0
+) -> dict:
     """All metrics of one way to put pictures among words.
 
     Parameters
@@ -92,18 +94,25 @@ def validation(outputs: np.ndarray, labels: np.ndarray, loss, ctx=None, words: n
     return result
 
 
-def of(net, parts, reader, handicap: float = 0.0) -> dict:
-    """`recognition` by a model on the held-back and the unseen pictures of `parts`, read through `reader`."""
-    valid, test = (reader.apply(net.embed, part) for part in (parts.valid, parts.test))
-    return recognition(valid, parts.valid.labels, test, parts.test.labels, net.words, len(parts.seen), handicap)
+def evaluate(net, splits, reader) -> dict:
+    """`word_metrics` of a model on the held-back and the unseen pictures.
+
+    Parameters
+    ----------
+    net : examples.visual_semantic.model.VisualSemanticNet
+    splits : data.Splits
+    reader : data.Reader
+    """
+    valid, test = (reader.apply(net.embed, split) for split in (splits.valid, splits.test))
+    return word_metrics(valid, splits.valid.labels, test, splits.test.labels, net.words, len(splits.seen))
 
 
 def chance(seen: int, unseen: int) -> dict:
-    """What guessing gives."""
+    """The metrics of guessing among so many seen and unseen classes."""
     result = {"accuracy": 1 / seen, "seen": 1 / (seen + unseen)}
     if unseen:
-        guess = 1 / (seen + unseen)
-        result.update({"zero_shot": 1 / unseen, "unseen": guess, "harmonic": guess})
+        fraction = 1 / (seen + unseen)
+        result.update({"zero_shot": 1 / unseen, "unseen": fraction, "harmonic": fraction})
         ks = [k for k in KS if k < max(unseen, 2)]
         result.update({f"zero_shot_{metrics.accuracy_key(k)}": k / unseen for k in ks})
     return result
@@ -149,7 +158,7 @@ def ridge(train, train_labels, valid, valid_labels, words: np.ndarray, seen: int
 
 
 def conse(logits: np.ndarray, words: np.ndarray, max_classes: int = CONSE) -> np.ndarray:
-    """Convex combination of semantic embeddings (ConSE, Norouzi et al. 2014): class probabilities as a word vector.
+    """Convex combination of semantic embeddings (ConSE, Norouzi et al. 2014): a classifier's logits as a word vector.
 
     Parameters
     ----------
@@ -167,8 +176,8 @@ def conse(logits: np.ndarray, words: np.ndarray, max_classes: int = CONSE) -> np
     probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     if max_classes < probabilities.shape[1]:
-        smallest = np.partition(probabilities, -max_classes, axis=1)[:, -max_classes]
-        probabilities = np.where(probabilities >= smallest[:, None], probabilities, 0)
+        min_kept = np.partition(probabilities, -max_classes, axis=1)[:, -max_classes]
+        probabilities = np.where(probabilities >= min_kept[:, None], probabilities, 0)
     return metrics.unit(probabilities @ words)
 
 
