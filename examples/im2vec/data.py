@@ -43,14 +43,14 @@ def load(
     UserError
         Data that cannot be had, or a class that is not there; the message has the near names.
     """
-    place = Path(path) if path else data_dir(name)
-    if name in DOWNLOADED and not place.exists():
+    folder = Path(path) if path else data_dir(name)
+    if name in DOWNLOADED and not folder.exists():
         try:
-            get_data.ensure(name, folder=place)
+            get_data.ensure(name, folder=folder)
         except UserError as error:
             raise UserError(f"{error}; --dataset glyphs needs no download") from error
-    if name == "folder" and path and not place.exists():
-        raise UserError(f"{place} is not there: --data-path takes a folder with a folder of pictures for each class")
+    if name == "folder" and path and not folder.exists():
+        raise UserError(f"{folder} is not there: --data-path takes a folder with a folder of pictures for each class")
     whole = sets.load(name, path, protocol="seen", seed=seed, on_error=on_error)
     if name == "emoji":  # its classes are called by code point
         whole = _renamed(whole, {code: captions[0] for code, captions in whole.captions.items()})

@@ -32,7 +32,7 @@ def scores(objective, found: np.ndarray) -> np.ndarray:
 
 
 def accuracy(of_classes: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """The share of pictures whose class has the highest score, and is among the five highest; a tie counts as wrong."""
+    """Top-1 and top-5 accuracy; a class that ties with the right one counts before it."""
     return accuracy_at_k(of_classes, labels, (1, 5))
 
 
@@ -127,8 +127,8 @@ def nearest(similar: np.ndarray, names: Sequence[str], k: int = 5) -> dict[str, 
 def analogy(expression: str, vectors: np.ndarray, names: Sequence[str], k: int = 5) -> list[tuple[str, float]]:
     """The classes nearest to a sum such as ``"lion - tiger + wolf"``, those named in it left out, with their cosine.
 
-    Names with blanks are matched whole: the longest name at each place counts. As in word2vec the vectors are taken at
-    length one (here after the mean of all was taken off).
+    Names with blanks are matched whole: the longest name at each position counts. As in word2vec the vectors are
+    normalised to length one, here after the mean of all was subtracted.
 
     Raises
     ------

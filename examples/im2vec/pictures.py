@@ -18,11 +18,11 @@ FILM_SIDE = 560  # pixels
 FEWEST = 3  # classes that a map by neighbourhood says something of
 
 
-def class_map(places: np.ndarray, examples: np.ndarray, names: Sequence[str], path, title: str) -> Path:
-    """The example picture of each class at its place in the plane, named where that can be read."""
+def class_map(coords: np.ndarray, examples: np.ndarray, names: Sequence[str], path, title: str) -> Path:
+    """The example picture of each class at its coordinates in the plane, named where that can be read."""
     side, named = 1400, len(names) <= LABELLED
     thumb = int(np.clip(side / (2.2 * np.sqrt(len(names))), 14, 110))
-    canvas, corners = _canvas(places, examples, side, thumb, named)
+    canvas, corners = _canvas(coords, examples, side, thumb, named)
     figure, axis = plt.subplots(figsize=(11, 11))
     axis.imshow(canvas)
     for (y, x), name in zip(corners, names if named else ()):
@@ -34,12 +34,12 @@ def class_map(places: np.ndarray, examples: np.ndarray, names: Sequence[str], pa
     return plots.write(figure, path)
 
 
-def _canvas(places, examples, side: int, thumb: int, named: bool) -> tuple[np.ndarray, np.ndarray]:
-    """A white square with the pictures at their places (0..1, y upwards), and each one's top left corner (y, x)."""
+def _canvas(coords, examples, side: int, thumb: int, named: bool) -> tuple[np.ndarray, np.ndarray]:
+    """A white square with the pictures at `coords` (0..1, y upwards), and each one's top left corner (y, x)."""
     canvas = np.full((side, side, 3), 255, np.uint8)
     height = thumb + (0.035 * side if named else 0)  # with the name below
     room = np.array([side - height, side - thumb]) * 0.94  # a margin for names wider than their picture
-    corners = np.stack([1 - places[:, 1], places[:, 0]], axis=1) * room + 0.03 * side
+    corners = np.stack([1 - coords[:, 1], coords[:, 0]], axis=1) * room + 0.03 * side
     if named:
         corners = _apart(corners, np.array([height, thumb * 1.3]), side - np.array([height, thumb]))
     corners = corners.astype(int)
@@ -81,9 +81,9 @@ def film(frames: Sequence[np.ndarray], examples: np.ndarray, names: Sequence[str
     thumb = int(np.clip(FILM_SIDE / (2.2 * np.sqrt(len(names))), 9, 40))
     font = ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"), 11)
 
-    def draw(places, epoch, limits):
+    def draw(coords, epoch, limits):
         low, high = limits
-        at = (places - low) / np.maximum(high - low, 1e-9)
+        at = (coords - low) / np.maximum(high - low, 1e-9)
         canvas, corners = _canvas(at, examples, FILM_SIDE, thumb, named=False)
         picture = Image.fromarray(canvas)
         pen = ImageDraw.Draw(picture)

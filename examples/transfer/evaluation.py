@@ -38,7 +38,7 @@ def cross_validate(fit: Callable, vectors, labels, chosen, folds: int, seed: int
     return [accuracy(fit(vectors, learned), vectors[left], labels[left]) for learned, left in pairs]
 
 
-def report(run: Run, classifier: Classifier, vectors, labels, image_set: ImageSet | None, figures: dict) -> Path:
+def report(run: Run, classifier: Classifier, vectors, labels, image_set: ImageSet | None, metrics: dict) -> Path:
     """Write confusions, a map of the features, the worst mistakes, and ``report.html`` with all of them.
 
     Parameters
@@ -47,7 +47,7 @@ def report(run: Run, classifier: Classifier, vectors, labels, image_set: ImageSe
         Of the pictures held back.
     image_set : ImageSet or None
         These pictures, where they are there to be shown.
-    figures : dict
+    metrics : dict
         As in ``metrics.json``.
     """
     classes, scores = classifier.classes.tolist(), classifier.scores(vectors)
@@ -59,11 +59,11 @@ def report(run: Run, classifier: Classifier, vectors, labels, image_set: ImageSe
     ]
     if image_set:
         shown.append(("Mistakes", plots.mistakes(image_set, scores, classes, run.plots / "mistakes.png")))
-    rows = {"held-back pictures": {"accuracy": f"{figures['accuracy']:.4f}"}}
-    if "before_fine_tuning_accuracy" in figures:
-        rows = {"before fine-tuning": {"accuracy": f"{figures['before_fine_tuning_accuracy']:.4f}"}, **rows}
-    if "fold_accuracy" in figures:
-        rows = {"mean of the folds": {"accuracy": f"{np.mean(figures['fold_accuracy']):.4f}"}, **rows}
+    rows = {"held-back pictures": {"accuracy": f"{metrics['accuracy']:.4f}"}}
+    if "before_fine_tuning_accuracy" in metrics:
+        rows = {"before fine-tuning": {"accuracy": f"{metrics['before_fine_tuning_accuracy']:.4f}"}, **rows}
+    if "fold_accuracy" in metrics:
+        rows = {"mean of the folds": {"accuracy": f"{np.mean(metrics['fold_accuracy']):.4f}"}, **rows}
     sections = [("Accuracy", [rows]), *((heading, [path]) for heading, path in shown if path)]
     title = f"{classifier.kind} on features of {run.args.model or run.args.features}"
     return page.write(run.folder, title, sections, vars(run.args))
@@ -80,11 +80,11 @@ def scatter(vectors: np.ndarray, labels: np.ndarray, classes: Sequence[str], pat
     x = ((vectors[chosen] - mean) / scale).astype(np.float32)
     if plots.unplaceable(x, FEWEST):
         return None
-    places = plots.neighbour_map(x, seed, max_perplexity=30.0)
+    coords = plots.neighbour_map(x, seed, max_perplexity=30.0)
     figure, axis = plt.subplots(figsize=(8, 6), layout="constrained")
     colours = plt.get_cmap("tab20" if len(classes) > 10 else "tab10").colors
     for number, name in enumerate(classes):
-        own = places[labels[chosen] == number]
+        own = coords[labels[chosen] == number]
         axis.scatter(*own.T, s=14, color=colours[number % len(colours)], linewidths=0, label=name)
     axis.set(xticks=[], yticks=[], title=f"t-SNE of the features of {len(x)} held-back pictures")
     if len(classes) <= len(colours):

@@ -85,7 +85,7 @@ class Files:
         return [walk.shown(path) for path in self.paths]
 
     def key(self) -> str:
-        """A name for these pictures and labels, by place, size, time of change and label."""
+        """A name for these pictures and labels, by path, size, time of change and label."""
         total = hashlib.sha256()
         for path, label in zip(self.paths, self.labels):
             state = path.stat() if _is_file(path) else None
@@ -229,7 +229,7 @@ class Pictures:
         return self.rows
 
     def key(self) -> str:
-        """A name for the pixels in memory, or the files by place, size and time of change."""
+        """A name for the pixels in memory, or the files by path, size and time of change."""
         total = hashlib.sha256("\n".join(self.labels.tolist()).encode())
         if self.images.in_memory:
             total.update(np.ascontiguousarray(self.images.images))
@@ -320,7 +320,7 @@ def from_folder(path) -> Files:
     if not root.is_dir():
         raise UserError(f"--folder {root} is no folder: one with a folder of pictures for each class is needed")
     skipped: list = []
-    found = [(name, file) for name, place in folder.classes(root, skipped) for file in folder.pictures(place, skipped)]
+    found = [(name, file) for name, path in folder.classes(root, skipped) for file in folder.pictures(path, skipped)]
     left_out = walk.summary(skipped, root)
     if not found:
         raise UserError(f"--folder {root} holds no ROOT/CLASS/PICTURE.jpg; {left_out}")
@@ -423,11 +423,11 @@ def spread(source, count: int, size: int, interpolation: str, skip=()) -> np.nda
     They set the ranges of an INT8 network. `skip` holds the numbers of pictures known to fail.
     """
     good = [i for i in range(len(source)) if i not in skip]
-    places = np.unique(np.linspace(0, len(good) - 1, count).astype(int)) if good else []
+    indices = np.unique(np.linspace(0, len(good) - 1, count).astype(int)) if good else []
     found = []
-    for place in places:
+    for index in indices:
         try:
-            found.append(source.read(good[place], size, interpolation))
+            found.append(source.read(good[index], size, interpolation))
         except UserError:  # told where all pictures are read
             continue
     return np.array(found, np.uint8)

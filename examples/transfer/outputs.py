@@ -88,7 +88,7 @@ class Output:
             self.save()
 
     def save(self) -> None:
-        """Make what was added safe."""
+        """Flush the vectors to the disk, and then say in ``state.json`` how many there are."""
         with writing(self.part / "vectors"):
             self.file.flush()
             os.fsync(self.file.fileno())
@@ -115,19 +115,19 @@ class Output:
         if names is not None:
             names = [name for i, name in enumerate(names) if i not in self.failed]
         targets = paths(self.folder, self.name, self.format, names is not None)
-        beside = [self.part / target.name for target in targets]
-        WRITERS[self.format](beside, self._blocks(), labels, self.width, names)
+        tmp = [self.part / target.name for target in targets]
+        WRITERS[self.format](tmp, self._blocks(), labels, self.width, names)
         list_of_failed = self.folder / f"{self.name}_failed.csv"
         if self.failed:
             targets.append(list_of_failed)
-            beside.append(self.part / list_of_failed.name)
-            with open(beside[-1], "w", newline="", encoding="utf-8") as file:
+            tmp.append(self.part / list_of_failed.name)
+            with open(tmp[-1], "w", newline="", encoding="utf-8") as file:
                 csv.writer(file).writerows(
                     [["row", "reason"], *((rows[i], self.failed[i]) for i in sorted(self.failed))]
                 )
         else:
             list_of_failed.unlink(missing_ok=True)  # of an earlier run
-        for source, target in zip(beside, targets):
+        for source, target in zip(tmp, targets):
             flush(source)
             os.replace(source, target)
         if self.format == "npy" and names is None:
@@ -194,8 +194,8 @@ def _parquet(files: list[Path], blocks, labels: np.ndarray, width: int, names: l
     start = 0
     with parquet.ParquetWriter(files[0], schema) as writer:
         for block in blocks:
-            place = slice(start, start + len(block))
-            firsts = [pa.array(labels[place])] if names is None else [pa.array(labels[place]), pa.array(names[place])]
+            rows = slice(start, start + len(block))
+            firsts = [pa.array(labels[rows])] if names is None else [pa.array(labels[rows]), pa.array(names[rows])]
             columns = [*firsts, *map(pa.array, np.ascontiguousarray(block.T))]
             writer.write_table(pa.table(columns, schema=schema))
             start += len(block)
@@ -227,10 +227,10 @@ def load(path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _load_npy(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    beside = path.with_name(path.name[: -len("_data.npy")] + "_labels.npy")
-    if not beside.is_file():
-        raise UserError(f"--features {path}: its labels {beside.name} are not beside it")
-    vectors, labels = (outside.load_npy(file) for file in (path, beside))
+    of_labels = path.with_name(path.name[: -len("_data.npy")] + "_labels.npy")
+    if not of_labels.is_file():
+        raise UserError(f"--features {path}: its labels {of_labels.name} are not beside it")
+    vectors, labels = (outside.load_npy(file) for file in (path, of_labels))
     return _floats(vectors), np.array(labels).reshape(-1)
 
 

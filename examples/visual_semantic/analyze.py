@@ -60,8 +60,8 @@ def main(args):
     if not sections:
         raise UserError(f"{run}: no stage is finished (stage1/model.params, ...): continue train.py with --resume")
     if (run / "metrics.json").is_file():
-        figures = outside.read_json(run / "metrics.json", remedy)
-        rows = {name: {"": f"{value:.3f}"} for name, value in figures.items() if isinstance(value, float)}
+        metrics = outside.read_json(run / "metrics.json", remedy)
+        rows = {name: {"": f"{value:.3f}"} for name, value in metrics.items() if isinstance(value, float)}
         sections.insert(0, ("Figures", [rows]))
     page = report.write(folder, f"Visual-semantic embedding of {trained['dataset']}", sections, trained)
     print(f"pictures in {folder / 'plots'}, report {page}")

@@ -1,4 +1,4 @@
-"""Searching: pictures and words among each other, by their places in one space."""
+"""Searching: pictures and words among each other, by their vectors in one space."""
 
 from __future__ import annotations
 
@@ -85,10 +85,10 @@ class Searcher:
             raise UserError(f"{file} was made by another model than {self.params}: give --gallery FOLDER again")
         self.index = index
 
-    def read_vocabulary(self, most: int) -> None:
-        """Let pictures be named by the `most` most frequent words of the file that are spelled with letters alone."""
-        known = self._frequent(most)
-        spelled = [word for word in list(known.vectors)[:most] if word.isalpha()]
+    def read_vocabulary(self, max_words: int) -> None:
+        """Let pictures be named by the most frequent words of the file, those that are spelled with letters alone."""
+        known = self._frequent(max_words)
+        spelled = [word for word in list(known.vectors)[:max_words] if word.isalpha()]
         self.vocabulary = Index.build(self.net.embed_words(known.matrix(spelled)), spelled, self.kind)
 
     def keep_words(self) -> None:
@@ -109,9 +109,9 @@ class Searcher:
         return self._embed(ImageSet(images, np.zeros(len(pictures), np.int64), [""]), 0)
 
     def pictures(self, vectors: np.ndarray, k: int) -> list[list[tuple[float, int]]]:
-        """The `k` pictures of the gallery nearest to each of `vectors`: cosine, and place in ``index.names``."""
-        scores, places = self.index.query(vectors, k)
-        return [[(float(s), int(p)) for s, p in zip(*row) if p >= 0] for row in zip(scores, places)]
+        """The `k` pictures of the gallery nearest to each of `vectors`: cosine, and index in ``index.names``."""
+        scores, indices = self.index.query(vectors, k)
+        return [[(float(s), int(p)) for s, p in zip(*row) if p >= 0] for row in zip(scores, indices)]
 
     def classes(self, vectors: np.ndarray, k: int) -> list[list[tuple[float, str]]]:
         """The `k` classes, seen or not, whose word is nearest to each of `vectors`."""
@@ -121,8 +121,8 @@ class Searcher:
 
     def any_words(self, vectors: np.ndarray, k: int) -> list[list[tuple[float, str]]]:
         """The `k` words of the vocabulary nearest to each of `vectors`."""
-        scores, places = self.vocabulary.query(vectors, k)
-        return [[(float(s), self.vocabulary.names[p]) for s, p in zip(*row) if p >= 0] for row in zip(scores, places)]
+        scores, indices = self.vocabulary.query(vectors, k)
+        return [[(float(s), self.vocabulary.names[p]) for s, p in zip(*row) if p >= 0] for row in zip(scores, indices)]
 
     def app(self):
         """The search page, a Flask application."""
@@ -132,7 +132,7 @@ class Searcher:
         captions = [plain(Path(name).parent.name) for name in names]
 
         def hits(vectors, k):
-            return [Hit(score, captions[place], place) for score, place in self.pictures(vectors, k)[0]]
+            return [Hit(score, captions[index], index) for score, index in self.pictures(vectors, k)[0]]
 
         def by_text(text, k):
             return hits(self.of_text(text)[None], k)
@@ -155,9 +155,9 @@ class Searcher:
     def _embed(self, pictures: ImageSet, num_workers: int) -> np.ndarray:
         return data.read(self.net.embed, pictures, self.transform, self.context, num_workers)
 
-    def _frequent(self, most: int) -> WordVectors:
-        if self.known is None or len(self.known.vectors) < most:
-            self.known = WordVectors.read(words.file_of(self.word_vectors), max_words=most)
+    def _frequent(self, max_words: int) -> WordVectors:
+        if self.known is None or len(self.known.vectors) < max_words:
+            self.known = WordVectors.read(words.file_of(self.word_vectors), max_words=max_words)
         return self.known
 
     def _sum(self) -> str:

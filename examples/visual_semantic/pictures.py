@@ -41,17 +41,18 @@ class View:
             return []
         names, valid = [plain(name) for name in net.seen], self.splits.valid
         logits = self._read(net.classify, valid, net)
-        shares = np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
-        sections = [("Stage 1: confusion", self._confusion(valid.labels, shares, names, "confusion"))]
+        probabilities = np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
+        sections = [("Stage 1: confusion", self._confusion(valid.labels, probabilities, names, "confusion"))]
         chosen = np.random.default_rng(self.seed).permutation(len(valid))[:heat_maps]
         path = self.plots / "heat_maps.png"
         try:
             told = "Where the classifier sees the class it decides for; what speaks against it is dark."
-            parts = [told, self._heat_maps(net, valid.subset(chosen), shares[chosen], names, path)]
+            parts = [told, self._heat_maps(net, valid.subset(chosen), probabilities[chosen], names, path)]
         except UserError as error:
             parts = [str(error)]
         sections.append(("Stage 1: heat maps", parts))
-        return sections + self._mistakes("Stage 1: worst mistakes", valid, shares, names, "mistakes_stage1", mistakes)
+        title = "Stage 1: worst mistakes"
+        return sections + self._mistakes(title, valid, probabilities, names, "mistakes_stage1", mistakes)
 
     def words(self, mistakes: int = 24) -> list[tuple]:
         """Stage 2: cosine of each class's pictures to each word, confusion of unseen classes, worst mistakes."""
@@ -151,25 +152,25 @@ class View:
             told += f" Shown are the {MOST} classes with the most mistakes; the others are one row and column."
         return [told, plots.confusion(counts, names, self.plots / f"{stem}.png")]
 
-    def _mistakes(self, title, pictures: ImageSet, scores, names, stem: str, most: int) -> list[tuple]:
-        path = plots.mistakes(pictures, scores, names, self.plots / f"{stem}.png", most)
+    def _mistakes(self, title, pictures: ImageSet, scores, names, stem: str, max_shown: int) -> list[tuple]:
+        path = plots.mistakes(pictures, scores, names, self.plots / f"{stem}.png", max_shown)
         return [(title, [path])] if path else []
 
-    def _heat_maps(self, net, chosen: ImageSet, shares: np.ndarray, names, path) -> Path:
+    def _heat_maps(self, net, chosen: ImageSet, probabilities: np.ndarray, names, path) -> Path:
         transform = data.eval_transform(net.metadata["resize"], net.metadata["crop"], net.metadata["keep_aspect"])
         seen = np.stack([transform(chosen.read(i)) for i in range(len(chosen))])
-        guesses = shares.argmax(axis=1)
-        hot = heat.heat(heat.class_activation(net, seen, guesses, self.context))
+        predictions = probabilities.argmax(axis=1)
+        hot = heat.heat(heat.class_activation(net, seen, predictions, self.context))
         cells, captions = [], []
-        for picture, warm, label, guess, share in zip(seen, hot, chosen.labels, guesses, shares.max(axis=1)):
-            right = label == guess
+        for i, (picture, warm, label) in enumerate(zip(seen, hot, chosen.labels)):
+            told = f"{names[predictions[i]]} {probabilities[i].max():.2f}"
             cells += [picture, plots.overlay(picture, warm)]
-            captions += [names[label], f"{names[guess]} {share:.2f}" if right else f"as {names[guess]} {share:.2f}"]
+            captions += [names[label], told if label == predictions[i] else f"as {told}"]
         return plots.contact_sheet(cells, captions, path, "Pictures, and where their class is seen", columns=6)
 
 
 def choose(names: Sequence[str], wanted: Sequence[str] | None, default: Sequence[str], known: int) -> np.ndarray:
-    """Places of classes in `names`: the wanted ones; else those of the default that are there; else up to four.
+    """Indices of classes in `names`: the wanted ones; else those of the default that are there; else up to four.
 
     A default ``buffalo`` is also found as ``water+buffalo``. The four are the first unseen ones, then the first seen.
 
@@ -189,14 +190,14 @@ def choose(names: Sequence[str], wanted: Sequence[str] | None, default: Sequence
     return np.sort(list(found))
 
 
-def worst(counts: np.ndarray, names: Sequence[str], most: int = MOST) -> tuple[np.ndarray, list[str]]:
+def worst(counts: np.ndarray, names: Sequence[str], max_shown: int = MOST) -> tuple[np.ndarray, list[str]]:
     """The classes with the most mistakes, as given and as taken for, and all others as one."""
     wrong = counts.sum(axis=0) + counts.sum(axis=1) - 2 * np.diag(counts)
-    kept = np.sort(np.argsort(-wrong, kind="stable")[:most])
-    place = np.full(len(names), len(kept))
-    place[kept] = np.arange(len(kept))
+    kept = np.sort(np.argsort(-wrong, kind="stable")[:max_shown])
+    position = np.full(len(names), len(kept))
+    position[kept] = np.arange(len(kept))
     joined = np.zeros((len(kept) + 1, len(kept) + 1), counts.dtype)
-    np.add.at(joined, (place[:, None], place[None, :]), counts)
+    np.add.at(joined, (position[:, None], position[None, :]), counts)
     return joined, [*(names[i] for i in kept), "all others"]
 
 

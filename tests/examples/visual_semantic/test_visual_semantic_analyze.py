@@ -110,7 +110,7 @@ def test_which_classes():
 def test_many_classes_are_cut_to_the_worst():
     counts = 5 * np.eye(6, dtype=np.int64)
     counts[2, 4] = 3
-    cut, names = pictures.worst(counts, list("abcdef"), most=2)
+    cut, names = pictures.worst(counts, list("abcdef"), max_shown=2)
     assert names == ["c", "e", "all others"]
     np.testing.assert_array_equal(cut, [[5, 3, 0], [0, 5, 0], [0, 0, 20]])
 
