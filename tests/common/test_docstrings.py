@@ -23,7 +23,7 @@ import pytest
 import common
 
 ROOMS = ("data", "export", "metrics", "search", "show", "text", "train")
-BESIDE = ("devices", "launch", "run")
+BESIDE = ("compat", "devices", "get_data", "handover", "launch", "resume", "run")
 OWED = {"common.train.trainer"}
 SECTION = re.compile(r"^(\w[\w ]*)\n-+\n(.*?)(?=^\w[\w ]*\n-+\n|\Z)", re.DOTALL | re.MULTILINE)
 
