@@ -109,7 +109,13 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Get every name asked for."""
+    """Get every name asked for.
+
+    Raises
+    ------
+    UserError
+        A name is unknown, or what it stands for cannot be had.
+    """
     known = every_source()
     unknown = [name for name in args.names if name not in known]
     if unknown:

@@ -71,7 +71,28 @@ def encode(forward, batches, ctx=None, fill: bool = True) -> np.ndarray:
 
 
 def prepare(backbone, image_set, size: int, int8: bool = False, num_workers: int = 2):
-    """`backbone` ready to read features: hybridized, in INT8 where asked, calibrated on pictures of `image_set`."""
+    """A network ready to read features: hybridized, or in INT8.
+
+    Parameters
+    ----------
+    backbone : common.backbones.Backbone
+    image_set : common.data.sets.ImageSet
+        INT8 is calibrated on pictures spread over it.
+    size : int
+        Side in pixels of the pictures it will see.
+    int8 : bool
+    num_workers : int
+        Threads that decode the pictures for the calibration.
+
+    Returns
+    -------
+    HybridBlock
+
+    Raises
+    ------
+    UserError
+        The network takes pictures of another size only.
+    """
     if backbone.fixed_size and size != backbone.input_size and backbone.name_ != "conv4":
         raise UserError(f"{backbone.name_} takes pictures of {backbone.input_size} pixels only, not of {size}")
     if not int8:
@@ -122,10 +143,26 @@ def _resize(backbone, size: int | None) -> Eval:
 def cached(
     folder, backbone, image_set, size: int | None = None, int8: bool = False, transform: Eval | None = None, **options
 ) -> np.ndarray:
-    """`extract`, kept in `folder` and read from there when network, weights, pictures, transform and type are the same.
+    """`extract`, kept in a folder and read from there when network, weights, pictures, transform and type are the same.
 
     Two processes that want the same features do not both extract them: one waits for the other. A file that cannot be
     read, or holds something else, is made again.
+
+    Parameters
+    ----------
+    folder : path
+        Where the features are kept; made if it is not there.
+    backbone, image_set, size, int8, transform, **options
+        See `extract`.
+
+    Returns
+    -------
+    (n, width) float32
+
+    Raises
+    ------
+    UserError
+        The folder cannot be written.
     """
     transform = transform or _resize(backbone, size)
     key = _key(backbone, image_set, transform)
@@ -155,7 +192,7 @@ def _kept(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
 
 
 def _key(backbone, image_set, transform: Eval) -> str:
-    """A name for these weights on these pictures: pixels count for arrays; place, size and time for files."""
+    """A hash of weights, transform and pictures: of the pixels of arrays, of path, size and time of files."""
     total = hashlib.sha256(f"{transform.resize} {transform.crop} {transform.keep_aspect}".encode())
     for name, parameter in backbone._collect_params_with_prefix().items():
         total.update(name.encode())

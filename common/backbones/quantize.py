@@ -24,11 +24,18 @@ def quantize(net: HybridBlock, pictures: np.ndarray, batch_size: int = 16) -> Hy
         Takes uint8 pictures; left as it is.
     pictures : (n, H, W, 3) uint8
         A few dozen typical inputs.
+    batch_size : int
+        Of the calibration.
 
     Returns
     -------
     HybridBlock
         Takes and gives what `net` does.
+
+    Raises
+    ------
+    UserError
+        There are no pictures.
     """
     from mxnet.contrib.quantization import quantize_net_v2
 
@@ -42,7 +49,7 @@ def quantize(net: HybridBlock, pictures: np.ndarray, batch_size: int = 16) -> Hy
     with quiet():
         result = quantize_net_v2(
             net, quantized_dtype="auto", calib_data=batches, calib_mode="naive", num_calib_examples=len(pictures),
-            exclude_operators=["BatchNorm"],  # the normalisation; all others are part of a convolution by then
+            exclude_operators=["BatchNorm"],  # the normalisation; all others are folded into convolutions by then
         )  # fmt: skip
     result.hybridize(static_alloc=True, static_shape=True)
     return result

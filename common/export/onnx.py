@@ -86,7 +86,7 @@ def _opset(version: int = 13):
 
 @functools.cache  # once
 def _teach_slice() -> None:
-    """Have MXNet's exporter write slices with negative steps (the first layer of networks with `turned` input)."""
+    """Have MXNet's exporter write slices with negative steps (the first layer of networks with `rotated` input)."""
     from mxnet.onnx.mx2onnx._export_onnx import MXNetGraph
     from mxnet.onnx.mx2onnx._op_translations._op_translations_opset12 import create_tensor, get_inputs
     from onnx import helper

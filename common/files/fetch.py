@@ -273,7 +273,10 @@ def _continue(address: str, part: Path, end: float) -> None:
 
 
 class _Patient:
-    """A connection that is shut where the head of its answer does not come, or comes byte by byte."""
+    """A connection that is shut down if the head of its answer is not complete after `ANSWER` seconds.
+
+    The socket's own timeout does not help: it starts anew with every byte.
+    """
 
     def getresponse(self):
         late = threading.Event()

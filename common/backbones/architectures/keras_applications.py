@@ -38,7 +38,19 @@ class Network(HybridBlock):
 
 
 def named(layer: HybridBlock, keras: str | None) -> HybridBlock:
-    """`layer`, with its name in Keras as its attribute `keras`; None where Keras numbers it."""
+    """Give a layer its name in Keras.
+
+    Parameters
+    ----------
+    layer : HybridBlock
+    keras : str or None
+        Kept as its attribute `keras`; None where Keras numbers the layer.
+
+    Returns
+    -------
+    HybridBlock
+        `layer`.
+    """
     layer.keras = keras
     return layer
 
@@ -92,7 +104,13 @@ def norm(name: str | None = None, scale: bool = True, epsilon: float = 1e-3) -> 
 
 
 def unit(filters: int, kernel, stride: int = 1, same: bool = True, name: str | None = None) -> nn.HybridSequential:
-    """Convolution, batch norm without scale, ReLU: the unit of the Inception networks. Parameters as of `conv`."""
+    """Convolution, batch norm without scale, ReLU: the unit of the Inception networks.
+
+    Parameters
+    ----------
+    filters, kernel, stride, same, name
+        See `conv`.
+    """
     after = name and f"{name}_bn"
     return sequence(conv(filters, kernel, stride, same, name), norm(after, scale=False), nn.Activation("relu"))
 
@@ -142,18 +160,18 @@ def vgg(depth: int) -> HybridBlock:
 def resnet50() -> HybridBlock:
     """ResNet50 (He et al. 2015): strides in the first 1x1 convolution, and biases."""
 
-    def part(name, filters, kernel, stride=1):
+    def conv_norm(name, filters, kernel, stride=1):
         return [conv(filters, kernel, stride, name=f"{name}_conv", bias=True), norm(f"{name}_bn", epsilon=1.001e-5)]
 
-    layers = [*part("conv1", 64, 7, 2), nn.Activation("relu"), nn.MaxPool2D(3, 2, 1)]
+    layers = [*conv_norm("conv1", 64, 7, 2), nn.Activation("relu"), nn.MaxPool2D(3, 2, 1)]
     for stage, (repeats, filters) in enumerate(((3, 64), (4, 128), (6, 256), (3, 512)), 2):
         for i in range(repeats):
             name = f"conv{stage}_block{i + 1}"
             stride = 2 if i == 0 and stage > 2 else 1
-            shortcut = None if i else sequence(*part(f"{name}_0", 4 * filters, 1, stride))
+            shortcut = None if i else sequence(*conv_norm(f"{name}_0", 4 * filters, 1, stride))
             body = sequence(
-                *part(f"{name}_1", filters, 1, stride), nn.Activation("relu"),
-                *part(f"{name}_2", filters, 3), nn.Activation("relu"), *part(f"{name}_3", 4 * filters, 1),
+                *conv_norm(f"{name}_1", filters, 1, stride), nn.Activation("relu"),
+                *conv_norm(f"{name}_2", filters, 3), nn.Activation("relu"), *conv_norm(f"{name}_3", 4 * filters, 1),
             )  # fmt: skip
             layers.append(Sum(body, shortcut, active=True))
     return Network(*layers)
