@@ -58,16 +58,16 @@ def main(args):
         labels, new = np.argsort(order)[whole.labels], np.isin(whole.labels, pair)
         masks = (~new & ~held, ~new & held, new)
         names = [whole.class_names[i] for i in order]
-        parts = data.Parts(*(FeatureSet(rows[mask], labels[mask]) for mask in masks), names[:-2], names[-2:])
-        name = "+".join(parts.unseen)
-        results[name] = compare(args, backbone, parts, vectors[order], space, kvstore)
+        splits = data.Splits(*(FeatureSet(rows[mask], labels[mask]) for mask in masks), names[:-2], names[-2:])
+        name = "+".join(splits.unseen)
+        results[name] = compare(args, backbone, splits, vectors[order], space, kvstore)
         print(f"{name:<22}" + "".join(f"{m} {f['zero_shot']:.3f}  " for m, f in results[name].items()), flush=True)
     print(summary(results))
     if args.output:
         write_json(pathlib.Path(args.output), results)
 
 
-def compare(args, backbone, parts, vectors, space, kvstore):
+def compare(args, backbone, splits, vectors, space, kvstore):
     """Figures of every method for one pair."""
     import mxnet as mx
 
@@ -75,27 +75,27 @@ def compare(args, backbone, parts, vectors, space, kvstore):
     from examples.visual_semantic import data, evaluation, model
     from examples.visual_semantic.stage import Stage
 
-    seen, fit, valid, test = len(parts.seen), parts.train, parts.valid, parts.test
+    seen, fit, valid, test = len(splits.seen), splits.train, splits.valid, splits.test
 
-    def figures(of_valid, of_test, words):
-        return evaluation.figures(of_valid, valid.labels, of_test, test.labels, words, seen)
+    def word_metrics(of_valid, of_test, words):
+        return evaluation.word_metrics(of_valid, valid.labels, of_test, test.labels, words, seen)
 
     plain = metrics.unit(vectors)
     ridge = evaluation.ridge(fit.features, fit.labels, valid.features, valid.labels, plain, seen)
-    rows = {"ridge": figures(ridge(valid.features), ridge(test.features), plain)}
+    rows = {"ridge": word_metrics(ridge(valid.features), ridge(test.features), plain)}
     mx.random.seed(args.seed)
-    net = model.attach(backbone, parts.seen, parts.unseen, vectors, mx.cpu(), args.hidden, args.dropout, space)
+    net = model.attach(backbone, splits.seen, splits.unseen, vectors, mx.cpu(), args.hidden, args.dropout, space)
     net.hybridize(static_alloc=True, static_shape=True)
     reader = data.Reader(backbone, None)
     for name in ("1", "2a"):
-        stage = Stage(name, args, net, parts, reader, [mx.cpu()], kvstore, evaluates=False)
+        stage = Stage(name, args, net, splits, reader, [mx.cpu()], kvstore, evaluates=False)
         train.TRAIN[name](args, net, stage)
-    logits = [reader.apply(net.classifier, part) for part in (valid, test)]
-    rows["ConSE"] = figures(*(evaluation.conse(part, plain[:seen]) for part in logits), plain)
-    ours = [reader.apply(net.embed_features, part) for part in (valid, test)]
-    rows["trained"] = figures(*ours, net.words)
-    mixed = [evaluation.conse(part, net.words[:seen]) for part in logits]
-    rows["both"] = figures(*(evaluation.together(*pair) for pair in zip(ours, mixed)), net.words)
+    logits = [reader.apply(net.classifier, split) for split in (valid, test)]
+    rows["ConSE"] = word_metrics(*(evaluation.conse(split, plain[:seen]) for split in logits), plain)
+    ours = [reader.apply(net.embed_features, split) for split in (valid, test)]
+    rows["trained"] = word_metrics(*ours, net.words)
+    mixed = [evaluation.conse(split, net.words[:seen]) for split in logits]
+    rows["both"] = word_metrics(*(evaluation.together(*pair) for pair in zip(ours, mixed)), net.words)
     return rows
 
 

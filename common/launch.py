@@ -5,7 +5,7 @@ r"""Start a training on many machines: workers and parameter servers, through MX
         python3 examples/embedding_learning/train.py --kvstore dist_sync
 
 Workers run the command; MXNet turns a process that is told to be a server or the scheduler into that when it is
-imported. Which share of the data a worker reads follows its rank.
+imported. Which part of the data a worker reads follows its rank.
 """
 
 from __future__ import annotations

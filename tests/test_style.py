@@ -9,7 +9,6 @@ MXNETS = {"_children"}  # an attribute of Gluon's blocks, and a function of ours
 KNOWN = {  # to be mended
     ("tests/common/backbones/test_convert.py", "_numbered"),
     ("tests/common/backbones/test_efficientnet_lite.py", "_round8"),
-    ("tests/common/data/sets/test_glyphs.py", "_draw"),
     ("tests/common/files/test_fetch.py", "_open"),
     ("tests/common/files/test_fetch.py", "_packed"),
 }

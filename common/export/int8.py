@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 ALPHA = 0.9  # exponent of the activations' range in a channel's scale; that of the weights' range is 1 - ALPHA
-FLOOR = 0.2  # least range of a channel, as a fraction of the widest: calibration underestimates rare channels
+FLOOR = 0.2  # least range of a channel as a fraction of the widest: calibration underestimates rare channels
 HOMOGENEOUS = ("Relu", "MaxPool", "AveragePool")  # f(a x) = a f(x) for each channel and a > 0
 
 

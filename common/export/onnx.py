@@ -41,13 +41,13 @@ def write(net: HybridBlock, path, shape: tuple[int, ...], dtype: str = "uint8") 
     _teach_slice()
     with tempfile.TemporaryDirectory() as folder:
         files = gluon.write(net, Path(folder) / "net", shape, dtype)
-        with atomic(path) as beside:
+        with atomic(path) as tmp:
             with quiet(), _opset():
                 mx.onnx.export_model(
-                    *map(str, files), [tuple(shape)], np.dtype(dtype).type, str(beside),
+                    *map(str, files), [tuple(shape)], np.dtype(dtype).type, str(tmp),
                     dynamic=True, dynamic_input_shapes=[(None, *shape[1:])],
                 )  # fmt: skip
-            _tidy(beside)
+            _tidy(tmp)
     return path
 
 
@@ -139,12 +139,12 @@ def write_int8(path, target, pictures: np.ndarray) -> Path:
         def get_next(self):
             return next(self.batches, None)
 
-    with tempfile.TemporaryDirectory() as folder, atomic(target) as beside, quiet():
+    with tempfile.TemporaryDirectory() as folder, atomic(target) as tmp, quiet():
         simple = Path(folder) / "simple.onnx"  # constants folded, batch norms fused
         quantization.quant_pre_process(str(path), str(simple), skip_symbolic_shape=True)
         after = int8.prepare(simple, pictures)
         quantization.quantize_static(
-            str(simple), str(beside), Reader(), per_channel=True, nodes_to_exclude=after,
+            str(simple), str(tmp), Reader(), per_channel=True, nodes_to_exclude=after,
             activation_type=quantization.QuantType.QUInt8,  # several times as fast as INT8 on x86, as fast on ARM
         )  # fmt: skip
     return Path(target)

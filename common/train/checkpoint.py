@@ -19,7 +19,7 @@ from common.files.errors import UserError, reading
 BEST = "best.json"
 REMEDY = "the checkpoint before it is kept; free some space, then continue with --resume"
 OTHER = "other code or flags wrote it; start another run with another --run-dir"
-NUMBERS = ("m_schedule",)  # scalar state of an optimizer beside its arrays and counts: Nadam's momentum product
+NUMBERS = ("m_schedule",)  # scalar state of an optimizer, besides arrays and counts: Nadam's momentum product
 AGREEMENT_KEY = 1 << 24  # in the kvstore, far above the parameters' indices
 
 
@@ -28,7 +28,7 @@ class Checkpoints:
 
     A checkpoint is a folder ``epoch-0003-batch-000120`` that holds every device's own copy of all parameters
     (batch-norm statistics differ between devices), the optimizer's states, the counters, the name of the best
-    checkpoint so far, and ``manifest.json`` with the SHA-256 of each file. It is written beside its place, flushed,
+    checkpoint so far, and ``manifest.json`` with the SHA-256 of each file. It is written under another name, flushed,
     then renamed: what is newest and what is best change together. The best and the newest two are kept. Every random
     number derives from the seed and the counters, so no generator's state is saved.
 
@@ -92,21 +92,21 @@ class Checkpoints:
             It cannot be written; the one before it is kept.
         """
         name = _name(state["epoch"], state["batch"])
-        place, beside = self.folder / name, self.folder / f".writing-{os.getpid()}"
+        target, tmp = self.folder / name, self.folder / f".writing-{os.getpid()}"
         best_name = name if best else self.best()
         try:
-            with writing(place, REMEDY):
-                beside.mkdir()
-                self._write(beside, state, best_name)
-                if place.exists():
+            with writing(target, REMEDY):
+                tmp.mkdir()
+                self._write(tmp, state, best_name)
+                if target.exists():
                     self._remove(name)
-                os.replace(beside, place)
+                os.replace(tmp, target)
                 flush(self.folder)
         finally:
-            shutil.rmtree(beside, ignore_errors=True)
+            shutil.rmtree(tmp, ignore_errors=True)
         self._best, self._best_known = best_name, True
         self._prune(name)
-        return place
+        return target
 
     def _write(self, folder: Path, state: dict, best: str | None) -> None:
         """All files; none has to be whole before the folder is renamed."""
@@ -159,31 +159,31 @@ class Checkpoints:
         name = name or self.newest(log)
         if name is None:
             return None
-        place = self.folder / name
-        self._load_blocks(place)
+        folder = self.folder / name
+        self._load_blocks(folder)
         for trainer_name, trainer in self.trainers.items():
-            states = place / f"{trainer_name}.states"
-            with reading(place, OTHER):
+            states = folder / f"{trainer_name}.states"
+            with reading(folder, OTHER):
                 arrays = mx.nd.load(str(states)) if states.exists() else {}
-                _restore_trainer(trainer, arrays, json.loads((place / f"{trainer_name}.json").read_text()))
+                _restore_trainer(trainer, arrays, json.loads((folder / f"{trainer_name}.json").read_text()))
         mx.nd.waitall()
-        self._best, self._best_known = self._named_best(place), True
-        return json.loads((place / "state.json").read_text())
+        self._best, self._best_known = self._named_best(folder), True
+        return json.loads((folder / "state.json").read_text())
 
-    def _load_blocks(self, place: Path) -> None:
+    def _load_blocks(self, folder: Path) -> None:
         """Copy all parameters, once every name, shape and number of devices was found to match."""
         found = []
         for block_name, block in self.blocks.items():
             devices = _arrays(block)
-            written = len(list(place.glob(f"{block_name}-*.params")))
+            written = len(list(folder.glob(f"{block_name}-*.params")))
             if written != len(devices):
-                raise UserError(f"{place} holds {block_name} of {written} devices, here are {len(devices)}: {OTHER}")
+                raise UserError(f"{folder} holds {block_name} of {written} devices, here are {len(devices)}: {OTHER}")
             for device, arrays in enumerate(devices):
-                saved = mx.nd.load(str(place / f"{block_name}-{device}.params"))
+                saved = mx.nd.load(str(folder / f"{block_name}-{device}.params"))
                 for key in [*arrays, *saved]:
                     there, here = (side[key].shape if key in side else "absent" for side in (saved, arrays))
                     if there != here:
-                        raise UserError(f"{place} has {block_name}.{key} {there}, and here it is {here}: {OTHER}")
+                        raise UserError(f"{folder} has {block_name}.{key} {there}, and here it is {here}: {OTHER}")
                 found.append((saved, arrays))
         for saved, arrays in found:
             for key, array in arrays.items():
@@ -196,9 +196,9 @@ class Checkpoints:
             self._best, self._best_known = self._named_best(self.folder / newest) if newest else None, True
         return self._best if self._best and (self.folder / self._best).is_dir() else None
 
-    def _named_best(self, place: Path) -> str | None:
-        """Which checkpoint was the best when the one in `place` was written; old runs have one file for all."""
-        for path in (place / BEST, self.folder / BEST):
+    def _named_best(self, folder: Path) -> str | None:
+        """Which checkpoint was the best when the one in `folder` was written; old runs have one file for all."""
+        for path in (folder / BEST, self.folder / BEST):
             try:
                 return str(json.loads(path.read_text(encoding="utf-8"))["name"] or "") or None
             except (OSError, ValueError, TypeError, KeyError):
@@ -280,18 +280,18 @@ def fill(block: gluon.Block, path) -> None:
                 saved[name].copyto(array)
 
 
-def verify(place: Path) -> str:
-    """What is wrong with the checkpoint in the folder `place`; an empty string if nothing."""
+def verify(folder: Path) -> str:
+    """What is wrong with the checkpoint in the folder `folder`; an empty string if nothing."""
     try:
-        sums = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
+        sums = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return "no readable manifest.json"
     if not isinstance(sums, dict) or "state.json" not in sums:
         return "manifest.json does not list its files"
     for file, expected in sums.items():
-        if not (place / file).is_file():
+        if not (folder / file).is_file():
             return f"{file} is missing"
-        if sha256(place / file) != expected:
+        if sha256(folder / file) != expected:
             return f"{file} does not match its SHA-256"
     return ""
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
 
 def step_factor(epoch: int, steps: Sequence[float], factor: float) -> float:
     """The learning rate's factor at `epoch`: `factor` to the power of the number of `steps` reached.
@@ -65,4 +63,6 @@ def half_cosine(epoch: int, epochs: int) -> float:
     ----------
     I. Loshchilov, F. Hutter: SGDR: stochastic gradient descent with warm restarts. ICLR 2017, equation 5.
     """
+    import numpy as np  # here alone: this module is read before wrong flags are refused
+
     return 0.5 + 0.5 * np.cos(np.pi * epoch / epochs)

@@ -19,31 +19,6 @@ from common.text.vectors import WordVectors
 from common.text.vocabulary import tokenise
 
 EXAMPLE_SIDE = 32  # pixels of the example picture of a class in a model file
-FIXED = (  # what a model file decides: flag, its key there, the flag's default
-    ("model", "model", "resnet20"),
-    ("objective", "objective", "negative"),
-    ("negatives", "negatives", 10),
-    ("embed_dim", "dim", None),
-    ("image_size", "size", None),
-)
-
-
-def fitting(about: dict, args) -> dict:
-    """The description of the model in ``--input``, after a check that the flags do not ask for another."""
-    if about["dataset"] != args.dataset:
-        raise UserError(f"--input {args.input} was trained on {about['dataset']}: add --dataset {about['dataset']}")
-    if args.classes and sorted(args.classes) != sorted(about["classes"]):
-        raise UserError(f"--input {args.input} has other classes ({_some(about['classes'])}): leave out --classes")
-    for flag, key, default in FIXED:
-        wanted = getattr(args, flag)
-        if wanted not in (default, about[key]):
-            name = flag.replace("_", "-")
-            raise UserError(f"--input {args.input} is of --{name} {about[key]}: leave out --{name} {wanted}")
-    return about
-
-
-def _some(names: Sequence[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def encode(network, loader) -> np.ndarray:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from common.data import walk
 from common.data.sets import Dataset
+from common.files.errors import UserError
 from common.run import Run
-from examples.im2vec import data, evaluation, modelfile
+from examples.im2vec import data, modelfile
+
+FIXED = (  # what a model file decides: flag, its key in the metadata, the flag's default
+    ("model", "model", "resnet20"),
+    ("objective", "objective", "negative"),
+    ("negatives", "negatives", 10),
+    ("embed_dim", "dim", None),
+    ("image_size", "size", None),
+)
 
 
 def dataset(args) -> Dataset:
@@ -18,9 +29,31 @@ def dataset(args) -> Dataset:
     UserError
         The data cannot be had, or the flags do not fit the model in ``--input``.
     """
-    classes = evaluation.fitting(modelfile.describe(args.input), args)["classes"] if args.input else args.classes
+    classes = args.classes
+    if args.input:
+        metadata = modelfile.describe(args.input)
+        _check(metadata, args)
+        classes = metadata["classes"]
     folder = {"cifar10": args.cifar10_dir, "cifar100": args.cifar100_dir}.get(args.dataset) or args.data_path
     return data.load(args.dataset, folder, classes, args.seed, args.on_error)
+
+
+def _check(metadata: dict, args) -> None:
+    """End with one line where the flags ask for another model than that in ``--input``."""
+    if metadata["dataset"] != args.dataset:
+        known = metadata["dataset"]
+        raise UserError(f"--input {args.input} was trained on {known}: add --dataset {known}")
+    if args.classes and sorted(args.classes) != sorted(metadata["classes"]):
+        raise UserError(f"--input {args.input} has other classes ({_some(metadata['classes'])}): leave out --classes")
+    for flag, key, default in FIXED:
+        wanted = getattr(args, flag)
+        if wanted not in (default, metadata[key]):
+            name = flag.replace("_", "-")
+            raise UserError(f"--input {args.input} is of --{name} {metadata[key]}: leave out --{name} {wanted}")
+
+
+def _some(names: Sequence[str], count: int = 5) -> str:
+    return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")
 
 
 def model(args, dataset: Dataset, contexts) -> modelfile.Model:

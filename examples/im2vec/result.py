@@ -10,7 +10,7 @@ from common import metrics
 from common.data.sets import Dataset
 from common.files.disk import write_array
 from common.run import Run
-from examples.im2vec import evaluation, modelfile, stability, vectors, visualize
+from examples.im2vec import evaluation, modelfile, relations, stability, vectors
 
 
 def save(
@@ -41,4 +41,4 @@ def save(
     vectors.save(model, run.folder)
     run.log(stability.sentence(agreement))
     if not run.args.no_plots:
-        visualize.draw(model, run.folder, run.folder, run.history(), log=run.log)
+        relations.draw(model, run.folder, run.folder, run.history(), log=run.log)

@@ -49,9 +49,9 @@ def main(args):
     from common.show import report
     from examples.visual_semantic import data, pictures
 
-    parts = data.load(argparse.Namespace(**trained))
+    splits = data.load(argparse.Namespace(**trained))
     folder = pathlib.Path(args.output or run / "analysis")
-    view = pictures.View(run, parts, folder / "plots", devices.contexts(args.gpus)[0], args.num_workers, args.seed)
+    view = pictures.View(run, splits, folder / "plots", devices.contexts(args.gpus)[0], args.num_workers, args.seed)
     sections = [
         *view.classifier(args.heat_maps, args.mistakes),
         *view.words(args.mistakes),

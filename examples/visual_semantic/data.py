@@ -27,7 +27,7 @@ READ_BATCH = 64  # pictures
 
 
 @dataclasses.dataclass(frozen=True)
-class Parts:
+class Splits:
     """The three splits of a data set. In all of them a label is an index in `class_names`: seen classes first.
 
     Attributes
@@ -52,7 +52,7 @@ class Parts:
         return self.seen + self.unseen
 
 
-def load(args) -> Parts:
+def load(args) -> Splits:
     """The data that the flags ask for: ``--dataset --data-path --split --unseen --valid-share --seed``.
 
     Raises
@@ -84,7 +84,7 @@ def load(args) -> Parts:
     whole = whole.select(seen + unseen)
     known, test = whole.subset(whole.labels < len(seen)), whole.subset(whole.labels >= len(seen))
     held = held_back(known.labels, args.valid_share, args.seed, seen)
-    return Parts(known.subset(~held), known.subset(held), test, seen, unseen)
+    return Splits(known.subset(~held), known.subset(held), test, seen, unseen)
 
 
 def _whole(args, place: Path, on_error: str) -> tuple[ImageSet, list[str] | None, list[str] | None]:
@@ -102,13 +102,13 @@ def _whole(args, place: Path, on_error: str) -> tuple[ImageSet, list[str] | None
     return whole, [name for name in whole.class_names if name not in unseen] if unseen else None, unseen
 
 
-def remark(args, parts: Parts) -> str:
+def remark(args, splits: Splits) -> str:
     """What to say of the data before it is used: that it is a sample of AwA2; "" where there is nothing to say."""
-    pictures = len(parts.train) + len(parts.valid) + len(parts.test)
-    return awa2.remark(parts.class_names, pictures) if args.dataset == "awa2" else ""
+    pictures = len(splits.train) + len(splits.valid) + len(splits.test)
+    return awa2.remark(splits.class_names, pictures) if args.dataset == "awa2" else ""
 
 
-def _from_folders(place: Path, unseen: list[str] | None, split: str, on_error: str) -> Parts:
+def _from_folders(place: Path, unseen: list[str] | None, split: str, on_error: str) -> Splits:
     """The folders ``train``, ``valid`` and ``test`` that ``split_awa2.py`` made."""
     if unseen is not None:
         raise UserError(f"{place} is split already: --unseen is for sets that are not (split_awa2.py --undo)")
@@ -129,7 +129,7 @@ def _from_folders(place: Path, unseen: list[str] | None, split: str, on_error: s
     for kind in FOLDERS:
         chosen = found.subset(np.array([part == kind for part in part_of])[found.labels])
         parts.append(dataclasses.replace(chosen, labels=np.array([names.index(n) for n in class_of])[chosen.labels]))
-    return Parts(*parts, seen, new)
+    return Splits(*parts, seen, new)
 
 
 def eval_transform(resize: int, crop: int, keep_aspect: bool = False) -> Eval:

@@ -43,32 +43,32 @@ def main(args):
     args.dataset = args.dataset or net.metadata["dataset"]
     if args.dataset != "awa2" and args.unseen is None:
         args.unseen = net.unseen  # which the seed, not the data, decided
-    parts = data.load(args)
-    if data.remark(args, parts):
-        print(data.remark(args, parts))
-    model.check_classes(net, parts, args.params)
-    read, seen = reader(net, args, context), len(parts.seen)
+    splits = data.load(args)
+    if data.remark(args, splits):
+        print(data.remark(args, splits))
+    model.check_classes(net, splits, args.params)
+    read, seen = reader(net, args, context), len(splits.seen)
 
-    def figures(vectors):
-        return evaluation.figures(
-            vectors[0], parts.valid.labels, vectors[1], parts.test.labels, net.words, seen, args.handicap
+    def word_metrics(vectors):
+        return evaluation.word_metrics(
+            vectors[0], splits.valid.labels, vectors[1], splits.test.labels, net.words, seen, args.handicap
         )
 
-    ours = [read.apply(net.embed, part) for part in (parts.valid, parts.test)]
-    rows = {"chance": evaluation.chance(seen, len(parts.unseen))}
-    ridge, guesses = (None, None) if args.no_baselines else baselines(args, net, parts, context)
+    ours = [read.apply(net.embed, split) for split in (splits.valid, splits.test)]
+    rows = {"chance": evaluation.chance(seen, len(splits.unseen))}
+    ridge, logits = (None, None) if args.no_baselines else baselines(args, net, splits, context)
     if ridge:
-        rows["ridge"] = figures(ridge)
-    if guesses:
-        mixed = [evaluation.conse(logits, net.words[:seen]) for logits in guesses]
-        rows["ConSE"] = figures(mixed)
-        rows["classifier"] = {"accuracy": metrics.accuracy_at_k(guesses[0], parts.valid.labels, (1,))["accuracy"]}
-    rows["trained"] = figures(ours)
-    if guesses:
-        rows["trained and ConSE"] = figures([evaluation.together(*pair) for pair in zip(ours, mixed)])
+        rows["ridge"] = word_metrics(ridge)
+    if logits:
+        mixed = [evaluation.conse(split, net.words[:seen]) for split in logits]
+        rows["ConSE"] = word_metrics(mixed)
+        rows["classifier"] = {"accuracy": metrics.accuracy_at_k(logits[0], splits.valid.labels, (1,))["accuracy"]}
+    rows["trained"] = word_metrics(ours)
+    if logits:
+        rows["trained and ConSE"] = word_metrics([evaluation.together(*pair) for pair in zip(ours, mixed)])
     print(
-        f"{len(parts.valid)} held-back pictures of {len(parts.seen)} seen classes,"
-        f" {len(parts.test)} pictures of {len(parts.unseen)} unseen classes"
+        f"{len(splits.valid)} held-back pictures of {len(splits.seen)} seen classes,"
+        f" {len(splits.test)} pictures of {len(splits.unseen)} unseen classes"
     )
     print(evaluation.table(rows))
     for name in ("seen", "unseen"):
@@ -86,21 +86,21 @@ def reader(net, args, context):
     return data.Reader(net.backbone, sizes, context, args.num_workers)
 
 
-def baselines(args, net, parts, context):
+def baselines(args, net, splits, context):
     """Held-back and unseen pictures by ridge regression, and the classifier's logits, None without a stage 1."""
     from examples.visual_semantic import evaluation, model
 
     stage1 = pathlib.Path(args.classifier or pathlib.Path(args.params).parent / "stage1" / "model.params")
     if args.classifier or (stage1.is_file() and not net.metadata.get("classifies", True)):
         net = model.load(stage1, context)
-        model.check_classes(net, parts, stage1)
+        model.check_classes(net, splits, stage1)
     features = reader(net, args, context)
-    train, valid, test = (features.features(part) for part in (parts.train, parts.valid, parts.test))
+    train, valid, test = (features.features(split) for split in (splits.train, splits.valid, splits.test))
     ridge = evaluation.ridge(
-        train.features, train.labels, valid.features, valid.labels, net.words, len(parts.seen)
+        train.features, train.labels, valid.features, valid.labels, net.words, len(splits.seen)
     )  # fmt: skip
-    logits = [features.apply(net.classifier, part) for part in (valid, test)]
-    return [ridge(part.features) for part in (valid, test)], logits if net.metadata.get("classifies", True) else None
+    logits = [features.apply(net.classifier, split) for split in (valid, test)]
+    return [ridge(split.features) for split in (valid, test)], logits if net.metadata.get("classifies", True) else None
 
 
 if __name__ == "__main__":

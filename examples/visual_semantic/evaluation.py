@@ -18,8 +18,10 @@ SHOWN = ("accuracy", "zero_shot", "zero_shot_accuracy@5", "zero_shot_accuracy@10
          "ausuc", "map_unseen")  # fmt: skip
 
 
-def figures(valid: np.ndarray, valid_labels, test: np.ndarray, test_labels, words, seen: int, handicap=0.0) -> dict:
-    """All figures of one way to put pictures among words.
+def word_metrics(
+    valid: np.ndarray, valid_labels, test: np.ndarray, test_labels, words: np.ndarray, seen: int, handicap=0.0
+) -> dict:
+    """All metrics of one way to put pictures among words.
 
     Parameters
     ----------
@@ -92,18 +94,25 @@ def validation(outputs: np.ndarray, labels: np.ndarray, loss, ctx=None, words: n
     return result
 
 
-def of(net, parts, reader, handicap: float = 0.0) -> dict:
-    """`figures` of a model on the held-back and the unseen pictures of `parts`, read through `reader`."""
-    valid, test = (reader.apply(net.embed, part) for part in (parts.valid, parts.test))
-    return figures(valid, parts.valid.labels, test, parts.test.labels, net.words, len(parts.seen), handicap)
+def evaluate(net, splits, reader) -> dict:
+    """`word_metrics` of a model on the held-back and the unseen pictures.
+
+    Parameters
+    ----------
+    net : examples.visual_semantic.model.VisualSemanticNet
+    splits : data.Splits
+    reader : data.Reader
+    """
+    valid, test = (reader.apply(net.embed, split) for split in (splits.valid, splits.test))
+    return word_metrics(valid, splits.valid.labels, test, splits.test.labels, net.words, len(splits.seen))
 
 
 def chance(seen: int, unseen: int) -> dict:
-    """What guessing gives."""
+    """The metrics of guessing among so many seen and unseen classes."""
     result = {"accuracy": 1 / seen, "seen": 1 / (seen + unseen)}
     if unseen:
-        share = 1 / (seen + unseen)
-        result.update({"zero_shot": 1 / unseen, "unseen": share, "harmonic": share})
+        fraction = 1 / (seen + unseen)
+        result.update({"zero_shot": 1 / unseen, "unseen": fraction, "harmonic": fraction})
         ks = [k for k in KS if k < max(unseen, 2)]
         result.update({f"zero_shot_{metrics.accuracy_key(k)}": k / unseen for k in ks})
     return result
@@ -143,19 +152,19 @@ def ridge(train, train_labels, valid, valid_labels, words: np.ndarray, seen: int
     """The ridge regression whose penalty, of `PENALTIES`, classifies the seen pictures held back best."""
     model, right = Ridge(train, words[train_labels], PENALTIES[0]), {}
     for penalty in PENALTIES:
-        guesses = (model.refit(penalty)(valid) @ words[:seen].T).argmax(axis=1)
-        right[penalty] = float(np.mean(guesses == valid_labels)), penalty
+        predictions = (model.refit(penalty)(valid) @ words[:seen].T).argmax(axis=1)
+        right[penalty] = float(np.mean(predictions == valid_labels)), penalty
     return model.refit(max(right, key=right.get))
 
 
-def conse(logits: np.ndarray, words: np.ndarray, most: int = CONSE) -> np.ndarray:
-    """Convex combination of semantic embeddings (ConSE, Norouzi et al. 2014): a classifier's guesses as a word vector.
+def conse(logits: np.ndarray, words: np.ndarray, max_classes: int = CONSE) -> np.ndarray:
+    """Convex combination of semantic embeddings (ConSE, Norouzi et al. 2014): a classifier's logits as a word vector.
 
     Parameters
     ----------
     logits : (n, seen) array
     words : (seen, dim) array
-    most : int
+    max_classes : int
         So many of the likeliest classes are mixed, by their probabilities.
 
     Returns
@@ -166,9 +175,9 @@ def conse(logits: np.ndarray, words: np.ndarray, most: int = CONSE) -> np.ndarra
         return logits
     probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities /= probabilities.sum(axis=1, keepdims=True)
-    if most < probabilities.shape[1]:
-        least = np.partition(probabilities, -most, axis=1)[:, -most]
-        probabilities = np.where(probabilities >= least[:, None], probabilities, 0)
+    if max_classes < probabilities.shape[1]:
+        min_kept = np.partition(probabilities, -max_classes, axis=1)[:, -max_classes]
+        probabilities = np.where(probabilities >= min_kept[:, None], probabilities, 0)
     return metrics.unit(probabilities @ words)
 
 

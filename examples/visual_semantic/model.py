@@ -287,7 +287,7 @@ def restore(net: VisualSemanticNet, path) -> None:
     net.metadata = file.metadata
 
 
-def check_classes(net: VisualSemanticNet, parts, path) -> None:
+def check_classes(net: VisualSemanticNet, splits, path) -> None:
     """See that a data set is split into the classes that the model in `path` was trained with.
 
     Raises
@@ -296,7 +296,7 @@ def check_classes(net: VisualSemanticNet, parts, path) -> None:
         It is not.
     """
     for kind in ("seen", "unseen"):
-        there, known = getattr(parts, kind), getattr(net, kind)
+        there, known = getattr(splits, kind), getattr(net, kind)
         odd = sorted(set(there) ^ set(known))
         if odd:
             whose = "the data" if odd[0] in there else "the model"

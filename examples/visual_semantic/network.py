@@ -13,14 +13,14 @@ from examples.visual_semantic import data, model, words
 from examples.visual_semantic.stage import is_frozen
 
 
-def build(args, splits: data.Parts, contexts: list[mx.Context]) -> tuple[model.VisualSemanticNet, Eval]:
+def build(args, splits: data.Splits, contexts: list[mx.Context]) -> tuple[model.VisualSemanticNet, Eval]:
     """A network to be trained, and the transform of the pictures that it is evaluated on.
 
     Parameters
     ----------
     args : argparse.Namespace
         Of train.py.
-    splits : data.Parts
+    splits : data.Splits
         Its classes are the network's.
     contexts : list of mx.Context
 

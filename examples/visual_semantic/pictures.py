@@ -28,7 +28,7 @@ class View:
     """
 
     run: Path
-    parts: data.Parts
+    splits: data.Splits
     plots: Path
     context: mx.Context
     num_workers: int = 2
@@ -39,7 +39,7 @@ class View:
         net = self._model("stage1")
         if net is None:
             return []
-        names, valid = [plain(name) for name in net.seen], self.parts.valid
+        names, valid = [plain(name) for name in net.seen], self.splits.valid
         logits = self._read(net.classify, valid, net)
         shares = np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
         sections = [("Stage 1: confusion", self._confusion(valid.labels, shares, names, "confusion"))]
@@ -59,7 +59,7 @@ class View:
         if net is None:
             return []
         names, known = [plain(name) for name in net.class_names], len(net.seen)
-        held = ImageSet.concat([self.parts.valid, self.parts.test])
+        held = ImageSet.concat([self.splits.valid, self.splits.test])
         vectors = self._read(net.embed, held, net)
         there = np.unique(held.labels)
         shown = np.concatenate([there[there >= known], there[there < known]])[:MOST]
@@ -73,8 +73,8 @@ class View:
         told += "." if len(shown) == len(there) else f": {len(shown)} of {len(there)} classes, the unseen ones first."
         sections = [("Stage 2: pictures and words", [told, path])]
         for stem, part, columns in (
-            ("unseen", self.parts.test, slice(known, None)),
-            ("seen", self.parts.valid, slice(0, known)),
+            ("unseen", self.splits.test, slice(known, None)),
+            ("seen", self.splits.valid, slice(0, known)),
         ):
             if not len(part):
                 continue
@@ -122,10 +122,10 @@ class View:
 
     def _of(self, chosen: np.ndarray) -> tuple[ImageSet, str]:
         """The held-back pictures of the chosen classes; with few of them, those trained on too."""
-        held = ImageSet.concat([self.parts.valid, self.parts.test])
-        counts = np.bincount(held.labels, minlength=len(self.parts.class_names))[chosen]
+        held = ImageSet.concat([self.splits.valid, self.splits.test])
+        counts = np.bincount(held.labels, minlength=len(self.splits.class_names))[chosen]
         if counts.min() < FEW:
-            held = ImageSet.concat([self.parts.train, self.parts.valid, self.parts.test])
+            held = ImageSet.concat([self.splits.train, self.splits.valid, self.splits.test])
         shown = held.subset(np.isin(held.labels, chosen))
         kind = "held-back pictures" if counts.min() >= FEW else "pictures, those trained on included"
         return shown, f"{len(shown)} {kind}"
@@ -135,7 +135,7 @@ class View:
         if not path.is_file():
             return None
         net = model.load(path, self.context)
-        if net.class_names != self.parts.class_names:
+        if net.class_names != self.splits.class_names:
             raise UserError(f"{path} knows other classes than the data has: has the data changed since?")
         return net
 

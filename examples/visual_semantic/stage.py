@@ -63,8 +63,7 @@ class Stage:
     args : argparse.Namespace
         Of train.py.
     net : examples.visual_semantic.model.VisualSemanticNet
-        A head that was not trained yet is fitted to the scale of the features.
-    splits : data.Parts
+    splits : data.Splits
     reader : data.Reader
         Gives the features of a frozen backbone.
     contexts : list of mx.Context
@@ -90,13 +89,11 @@ class Stage:
         self, name: str, args, net, splits, reader, contexts, kvstore, open_session: Callable | None = None,
         save: Callable | None = None, evaluates: bool = True,
     ):  # fmt: skip
-        self.name, self.args, self.net, self.reader = name, args, net, reader
+        self.name, self.args, self.net, self.splits, self.reader = name, args, net, splits, reader
         self.contexts, self.kvstore, self.num_workers = contexts, kvstore, kvstore.num_workers
         self.save, self.evaluates = save, evaluates
         self.open_session = open_session or (lambda stage, trainer: Unrecorded())
         self.is_frozen = is_frozen(args, name)
-        if name != "1" and net.metadata.get("stage") not in ("2a", "2b"):
-            net.encoder.standardise(reader.features(splits.train).features)
         pick = reader.features if self.is_frozen else lambda image_set: image_set
         train_set, self.valid_set = pick(splits.train), pick(splits.valid)
         sampler = Shuffled(len(train_set.labels), args.batch_size, args.seed, kvstore.rank, kvstore.num_workers)
@@ -105,6 +102,11 @@ class Stage:
         else:
             transform = data.train_transform(args, reader.transform)
             self.loader = Loader(train_set, transform, sampler, args.num_workers, args.seed, kvstore.rank)
+
+    def standardise(self) -> None:
+        """Let a head that was not trained yet take the features less their mean, in standard deviations."""
+        if self.net.metadata.get("stage") not in ("2a", "2b"):
+            self.net.encoder.standardise(self.reader.features(self.splits.train).features)
 
     def adam(self, lr: float, layer: gluon.Block) -> gluon.Trainer:
         """Adam over a new layer and, unless it is frozen, the backbone, at ``--backbone-lr`` of the rate if trained.
@@ -124,7 +126,7 @@ class Stage:
         return optimizer.trainer(groups, self.kvstore if "dist" in self.kvstore.type else args.kvstore)
 
     def session(self, trainer: gluon.Trainer):
-        """The session that keeps the books of training with `trainer`."""
+        """The `common.train.session.Session`, or what stands in for one, of training with `trainer`."""
         return self.open_session(self, trainer)
 
     def split(self, batch: Batch) -> tuple[list, list]:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Train a visual-semantic model: pictures and words in one space (DeViSE, Frome et al. 2013), for a telephone."""
+"""Train a small visual-semantic model: pictures and words in one space (DeViSE, Frome et al. 2013)."""
 
 import argparse
 import pathlib
@@ -100,8 +100,8 @@ def train_classifier(args, net, stage, schedule=one_cycle):
     classify = net.classifier if stage.is_frozen else net.classify
     loss = gluon.loss.SoftmaxCrossEntropyLoss()  # -log softmax(W f(x) + b)_y
     trainer = stage.adam(args.lr_1, net.classifier)
-    session = stage.session(trainer)
-    for epoch in session.epochs(args.epochs_1):
+    session = stage.session(trainer)  # keeps the books, as for the other stages
+    for epoch in session.epochs(args.epochs_1):  # goes on where the run stopped
         for batch in session.batches(stage.loader, epoch):
             trainer.optimizer.scale_rates(schedule((epoch + batch.number / len(stage.loader)) / args.epochs_1))
             inputs, labels = stage.split(batch)
@@ -115,19 +115,20 @@ def train_classifier(args, net, stage, schedule=one_cycle):
 
 
 def train_head(args, net, stage, schedule=one_cycle):
-    """Stage 2a: the head that puts features of the frozen backbone among the words, by --loss."""
+    """Stage 2a: the head g, which puts features f of the frozen backbone among the words, by --loss."""
     from mxnet import autograd
 
     from examples.visual_semantic.losses import create
 
     loss = create(args.loss, net.words[: len(net.seen)], stage.contexts, args.margin, args.temperature)
+    stage.standardise()
     trainer = stage.adam(args.lr_2a, net.encoder.head)
     session = stage.session(trainer)
     for epoch in session.epochs(args.epochs_2a):
         for batch in session.batches(stage.loader, epoch):
             trainer.optimizer.scale_rates(schedule((epoch + batch.number / len(stage.loader)) / args.epochs_2a))
             features, labels = stage.split(batch)
-            with autograd.record():  # v = g(f) / |g(f)|; by default the loss is 1 - cos(v, t_y)
+            with autograd.record():  # v = g(f) / |g(f)|, and by default the loss 1 - cos(v, t_y), t_y the class's word
                 losses = [loss(net.embed_features(f), y) for f, y in zip(features, labels)]
             autograd.backward(losses)
             trainer.step(len(batch.labels) * stage.num_workers)
@@ -144,13 +145,14 @@ def train_both(args, net, stage, schedule=one_cycle):
 
     embed = net.embed_features if stage.is_frozen else net.embed
     loss = create(args.loss, net.words[: len(net.seen)], stage.contexts, args.margin, args.temperature)
+    stage.standardise()
     trainer = stage.adam(args.lr_2b, net.encoder.head)
     session = stage.session(trainer)
     for epoch in session.epochs(args.epochs_2b):
         for batch in session.batches(stage.loader, epoch):
             trainer.optimizer.scale_rates(schedule((epoch + batch.number / len(stage.loader)) / args.epochs_2b))
             inputs, labels = stage.split(batch)
-            with autograd.record():
+            with autograd.record():  # v = g(f(x)) / |g(f(x))|
                 losses = [loss(embed(x), y) for x, y in zip(inputs, labels)]
             autograd.backward(losses)
             trainer.step(len(batch.labels) * stage.num_workers)
@@ -168,6 +170,7 @@ def main(args):
     from examples.visual_semantic import data, network
     from examples.visual_semantic.training_run import TrainingRun
 
+    # Devices and workers.
     contexts = devices.contexts(args.gpus, args.num_cpus)
     if args.batch_size % len(contexts):
         raise UserError(f"--batch-size {args.batch_size} does not divide by {len(contexts)} devices")
@@ -175,6 +178,7 @@ def main(args):
         raise UserError(f"--kvstore {args.kvstore} runs a stage at a time: --stages 1, then --resume --stages 2a, ...")
     kvstore = devices.kvstore(args.kvstore)
 
+    # Pictures of the seen classes, some of them held back, and of the unseen ones; network.
     splits = data.load(args)
     net, eval_transform = network.build(args, splits, contexts)
     reader = data.Reader(net.backbone, eval_transform, contexts[0], args.num_workers)

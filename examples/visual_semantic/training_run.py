@@ -29,7 +29,7 @@ class TrainingRun:
     args : argparse.Namespace
         Of train.py.
     net : model.VisualSemanticNet
-    splits : data.Parts
+    splits : data.Splits
     reader : data.Reader
     contexts : list of mx.Context
     kvstore : mx.kv.KVStore
@@ -40,7 +40,7 @@ class TrainingRun:
         The folder cannot be written, or holds another run.
     """
 
-    def __init__(self, args, net: model.VisualSemanticNet, splits: data.Parts, reader: data.Reader, contexts, kvstore):
+    def __init__(self, args, net: model.VisualSemanticNet, splits: data.Splits, reader: data.Reader, contexts, kvstore):
         self.args, self.net, self.splits, self.reader = args, net, splits, reader
         self.contexts, self.kvstore = contexts, kvstore
         self._data = {
@@ -134,7 +134,7 @@ class TrainingRun:
         metrics = {f"stage{stage}_accuracy": of["accuracy"] for stage, of in stage_metrics(self.run.folder).items()}
         rows = {"trained": metrics}
         if name != "1":
-            metrics.update(evaluation.of(self.net, self.splits, self.reader))
+            metrics.update(evaluation.evaluate(self.net, self.splits, self.reader))
             rows = {"chance": evaluation.chance(len(self.splits.seen), len(self.splits.unseen)), **rows}
             self.run.log("\n" + evaluation.table(rows))
         self._save(self.run.folder / "model.params", name, metrics)

@@ -25,6 +25,8 @@ def augmentations(text):
     if wrong:
         raise argparse.ArgumentTypeError(f"{wrong[0]}: some of {','.join(AUGMENTATION)}")
     return names
+
+
 AUGMENTATIONS = cli.Kind(augmentations, "LIST")
 FLAGS = {
     "search": [

@@ -10,7 +10,7 @@ from common.show import plots
 from examples.vse.data import Split
 from examples.vse.model import VSE
 
-Found = "list[tuple[float, int]]"  # score and place, the best first
+Found = "list[tuple[float, int]]"  # score and index, the best first
 
 
 class Gallery:
@@ -45,25 +45,25 @@ class Gallery:
     def sentences_for(self, image: np.ndarray, k: int) -> Found:
         """The `k` sentences that fit an image's embedding (dim,) best, each text once."""
         found = _best(self.score(image[None], self.sentences)[0], len(self.sentences))
-        by_text = {self.split.texts[place]: (score, place) for score, place in reversed(found)}
+        by_text = {self.split.texts[index]: (score, index) for score, index in reversed(found)}
         return sorted(by_text.values(), key=lambda pair: -pair[0])[:k]
 
     def pictures_like(self, image: np.ndarray, k: int) -> Found:
         """The `k` pictures whose embeddings are nearest to an image's (dim,)."""
         return _best(self.images @ image, k)
 
-    def read(self, place: int):
-        """Picture `place` (H, W, 3); None where there are only features."""
-        return None if self.split.pictures is None else self.split.pictures.read(place)
+    def read(self, index: int):
+        """Picture `index` (H, W, 3); None where there are only features."""
+        return None if self.split.pictures is None else self.split.pictures.read(index)
 
-    def title(self, place: int) -> str:
-        """A word on picture `place`: its file, or its number and its first sentence."""
+    def title(self, index: int) -> str:
+        """A word on picture `index`: its file, or its number and its first sentence."""
         pictures = self.split.pictures
-        own = np.flatnonzero(self.split.sentence_labels == self.split.image_labels[place])
+        own = np.flatnonzero(self.split.sentence_labels == self.split.image_labels[index])
         text = self.split.texts[own[0]] if len(own) else ""
         if pictures is not None and not pictures.in_memory:
-            return f"{pictures.images[place]}  {text}".rstrip()
-        return f"picture {place}  {text}".rstrip()
+            return f"{pictures.images[index]}  {text}".rstrip()
+        return f"picture {index}  {text}".rstrip()
 
     def sections(self, folder, rows: int = 8, k: int = 7, seed: int = 0) -> list[tuple]:
         """Sections of a report: some sentences with their pictures, some pictures with their sentences."""
@@ -86,22 +86,22 @@ class Gallery:
         """A row of `common.show.plots.sheet`: sentence number `text` of the split, and the pictures found for it."""
         row = [(None, self.split.texts[text], None)]
         scores = self.score(self.images, self.sentences[text : text + 1])[:, 0]
-        for _, place in _best(scores, k):
-            right = bool(self.split.image_labels[place] == self.split.sentence_labels[text])
+        for _, index in _best(scores, k):
+            right = bool(self.split.image_labels[index] == self.split.sentence_labels[text])
             colour = plots.RIGHT if right else plots.WRONG
-            row.append((self.read(place), self.mark(right, place), colour))
+            row.append((self.read(index), self.mark(right, index), colour))
         return row
 
-    def mark(self, right: bool, place: int) -> str:
+    def mark(self, right: bool, index: int) -> str:
         """What stands at a picture in a row: nothing, as its frame tells; without pictures a sentence of it."""
-        return f"{'✓ ' * right}{self.title(place)}" if self.split.pictures is None else ""
+        return f"{'✓ ' * right}{self.title(index)}" if self.split.pictures is None else ""
 
     def image_row(self, image: int, k: int) -> list[tuple]:
         """A row: picture number `image` of the split, and the sentences found for it."""
         row = [(self.read(image), self.mark(False, image), plots.QUERY)]
-        for _, place in self.sentences_for(self.images[image], k):
-            right = int(self.split.image_labels[image]) in self.labels_of(self.split.texts[place])
-            row.append((None, f"{'✓ ' * right}{self.split.texts[place]}", None))
+        for _, index in self.sentences_for(self.images[image], k):
+            right = int(self.split.image_labels[image]) in self.labels_of(self.split.texts[index])
+            row.append((None, f"{'✓ ' * right}{self.split.texts[index]}", None))
         return row
 
     def labels_of(self, text: str) -> set[int]:
@@ -114,4 +114,4 @@ def _best(scores: np.ndarray, k: int) -> Found:
     k = min(k, len(scores))
     chosen = np.argpartition(-scores, k - 1)[:k] if k < len(scores) else np.arange(len(scores))
     chosen = chosen[np.lexsort((chosen, -scores[chosen]))]
-    return [(float(scores[place]), int(place)) for place in chosen]
+    return [(float(scores[index]), int(index)) for index in chosen]

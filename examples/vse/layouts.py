@@ -1,4 +1,4 @@
-"""The layouts that pictures and sentences come in: read into the parts ``train``, ``dev`` and ``test``."""
+"""The layouts that pictures and sentences come in: read into the splits ``train``, ``dev`` and ``test``."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from common.files.paths import data_dir
 from common.text.vocabulary import tokenise
 from examples.vse.data import Split
 
-THINGS = ("emoji", "glyphs")
-NAMES = ("f8k", "f30k", "coco", *THINGS)
+DRAWINGS = ("emoji", "glyphs")
+NAMES = ("f8k", "f30k", "coco", *DRAWINGS)
 FOLDERS = {  # where get_data.sh puts Kiros's and Karpathy's archives
     "f8k": ("f8k", "flickr8k"),
     "f30k": ("f30k", "flickr30k"),
@@ -26,12 +26,12 @@ FOLDERS = {  # where get_data.sh puts Kiros's and Karpathy's archives
     "flickr30k": ("flickr30k",),
 }
 GET = {"coco": "kiros-coco"}
-PARTS = ("train", "dev", "test")
-SPLITS = {"train": ("train", "restval"), "dev": ("val",), "test": ("test",)}  # as dataset.json calls them
-HELD_OUT = 200  # things of emoji and glyphs that are never trained on, and as many to choose the best model on
-COCO_PART = 5000  # pictures in dev and in test, as in Karpathy's split
+SPLITS = ("train", "dev", "test")
+KARPATHY = {"train": ("train", "restval"), "dev": ("val",), "test": ("test",)}  # as dataset.json calls them
+HELD_OUT = 200  # classes of emoji and glyphs that are never trained on, and as many to choose the best model on
+COCO_SPLIT = 5000  # pictures in dev and in test, as in Karpathy's split
 ROWS = 4096  # rows of features that are compared at a time
-USUAL = 0.9  # share of the pictures that must have the same number of captions before two are told apart by it
+USUAL = 0.9  # fraction of the pictures that must have the same number of captions before two are told apart by it
 SHOWN = 3  # names in a message
 NOT_FINITE = "mend these features, or make them again"
 
@@ -42,11 +42,11 @@ def load(
     seed: int = 123,
     captions: Sequence = (),
     images=None,
-    parts: Sequence[str] = PARTS,
-    each: int | None = None,
+    splits: Sequence[str] = SPLITS,
+    per_image: int | None = None,
     on_error: str = "stop",
 ) -> dict[str, Split]:
-    """The parts of a data set: their features, or the pictures that these are to be read from, see `pictures`.
+    """The splits of a data set: their features, or the pictures that these are to be read from, see `pictures`.
 
     Parameters
     ----------
@@ -56,12 +56,12 @@ def load(
         Folder of the data; default is where ``./get_data.sh`` puts it. Recognised by what it holds: ``dataset.json``
         (Karpathy), ``NAME_train_ims.npy`` (Kiros), ``train_ims.npy`` (vsepp).
     seed : int
-        Draws the things of emoji and glyphs that are held out.
+        Draws the classes of emoji and glyphs that are held out.
     captions, images : list of path, path
         Flickr8k's token file with its split lists beside it, or COCO's JSON files; and the folder of the pictures.
-    parts : sequence of str
+    splits : sequence of str
         Which ones: also ``testall``, vsepp's 5,000 pictures of COCO.
-    each : int, optional
+    per_image : int, optional
         Captions of each picture in Kiros's and vsepp's folders, where the rows do not tell.
     on_error : {"stop", "skip"}
         ``"skip"`` leaves out pictures that cannot be read, and the captions of those.
@@ -73,26 +73,29 @@ def load(
     """
     folder, stem = (None, None) if has_pictures(name, captions) else _find(name, path)
     if stem is None:
-        absent = [part for part in parts if part not in PARTS]
+        absent = [split for split in splits if split not in SPLITS]
         if absent:
-            raise UserError(f"--part {absent[0]} is one of vsepp's folders: here there are {', '.join(PARTS)}")
-        if each:
+            raise UserError(f"--part {absent[0]} is one of vsepp's folders: here there are {', '.join(SPLITS)}")
+        if per_image:
             raise UserError("--captions-per-image is for folders of .npy features: here the data says whose each is")
     if captions:
-        return raw([Path(file) for file in captions], images, parts, on_error)
-    if name in THINGS:
-        return things(name, path, seed, parts, on_error)
-    made = karpathy(folder, parts) if stem is None else {part: kiros(folder, stem, part, each) for part in parts}
-    widths = {part: found.features.shape[1] for part, found in made.items()}
+        return raw([Path(file) for file in captions], images, splits, on_error)
+    if name in DRAWINGS:
+        return drawings(name, path, seed, splits, on_error)
+    if stem is None:
+        made = karpathy(folder, splits)
+    else:
+        made = {split: kiros(folder, stem, split, per_image) for split in splits}
+    widths = {split: found.features.shape[1] for split, found in made.items()}
     if len(set(widths.values())) > 1:
-        told = ", ".join(f"{part} {width}" for part, width in widths.items())
+        told = ", ".join(f"{split} {width}" for split, width in widths.items())
         raise UserError(f"{folder}: the features are of different widths ({told}): one network must have made them all")
     return made
 
 
 def has_pictures(name: str, captions: Sequence) -> bool:
     """Whether the layout has pictures rather than features."""
-    return bool(captions) or name in THINGS
+    return bool(captions) or name in DRAWINGS
 
 
 def _find(name: str, path) -> tuple[Path, str | None]:
@@ -102,7 +105,7 @@ def _find(name: str, path) -> tuple[Path, str | None]:
         if (folder / "dataset.json").is_file():
             return folder, None
         for stem in (f"{name}_", ""):
-            if any((folder / f"{stem}{part}_ims.npy").is_file() for part in (*PARTS, "testall")):
+            if any((folder / f"{stem}{split}_ims.npy").is_file() for split in (*SPLITS, "testall")):
                 return folder, stem
     where = " or ".join(str(top) for top in tops)
     get = f"./get_data.sh {GET.get(name, name)}, or " if name in FOLDERS and not path else ""
@@ -112,13 +115,13 @@ def _find(name: str, path) -> tuple[Path, str | None]:
     )
 
 
-def kiros(folder: Path, stem: str, part: str, each: int | None = None) -> Split:
+def kiros(folder: Path, stem: str, split: str, per_image: int | None = None) -> Split:
     """``STEM_PART_caps.txt`` and ``_ims.npy``: features once an image, or once a caption (each image's in a row)."""
-    lines, arrays = folder / f"{stem}{part}_caps.txt", folder / f"{stem}{part}_ims.npy"
+    lines, arrays = folder / f"{stem}{split}_caps.txt", folder / f"{stem}{split}_ims.npy"
     for file in (arrays, lines):
         if not file.is_file():
             raise UserError(
-                f"{file} is not there, nor so the part {part} (evaluate.py's --part {part}): give the whole data"
+                f"{file} is not there, nor so the part {split} (evaluate.py's --part {split}): give the whole data"
             )
     texts = read_lines(lines, "one caption a line, those of an image in a row")
     with reading(arrays, "a .npy of one row of features an image or a caption"):
@@ -128,7 +131,7 @@ def kiros(folder: Path, stem: str, part: str, each: int | None = None) -> Split:
         if features.ndim != 2 or not features.size or features.dtype.kind not in "fiu":
             raise UserError(f"{arrays} has shape {features.shape} of {features.dtype}: rows of numbers are wanted")
         finite.check(features, str(arrays), NOT_FINITE)
-        firsts = first_rows(features, texts, each, arrays)
+        firsts = first_rows(features, texts, per_image, arrays)
         chosen = _floats(features[firsts] if len(firsts) < len(features) else features, arrays)
     captions = np.diff([*firsts, len(features)]) * (len(texts) // len(features))
     return Split(chosen, np.arange(len(firsts)), texts, np.repeat(np.arange(len(firsts)), captions))
@@ -150,7 +153,7 @@ def read_lines(path: Path, what: str) -> list[str]:
     return [line.strip() for line in (lines if lines[-1] else lines[:-1])]
 
 
-def first_rows(features: np.ndarray, texts: Sequence[str], each: int | None, file: Path) -> np.ndarray:
+def first_rows(features: np.ndarray, texts: Sequence[str], per_image: int | None, file: Path) -> np.ndarray:
     """The row with which each picture begins.
 
     There are as many rows as captions where each caption has one; then equal rows that follow each other are one
@@ -160,27 +163,27 @@ def first_rows(features: np.ndarray, texts: Sequence[str], each: int | None, fil
     Raises
     ------
     UserError
-        Captions and rows do not fit each other, or do not fit `each`.
+        Captions and rows do not fit each other, or do not fit `per_image`.
     """
     rows = len(features)
     if not rows or not len(texts) or len(texts) % rows:
         raise UserError(
             f"{file}: {len(texts)} captions are no multiple of the {rows} rows: a row an image or a caption is wanted"
         )
-    if each and (len(texts) % each or rows not in (len(texts), len(texts) // each)):
-        raise UserError(f"--captions-per-image {each}: {file} has {rows} rows for {len(texts)} captions")
-    if rows != len(texts) or each == 1:
+    if per_image and (len(texts) % per_image or rows not in (len(texts), len(texts) // per_image)):
+        raise UserError(f"--captions-per-image {per_image}: {file} has {rows} rows for {len(texts)} captions")
+    if rows != len(texts) or per_image == 1:
         return np.arange(rows)
     starts = np.flatnonzero(_differs(features))
     sizes = np.diff([*starts, rows])
-    usual = each or np.bincount(sizes).argmax()
-    sure = each or np.mean(sizes == usual) >= USUAL
+    usual = per_image or np.bincount(sizes).argmax()
+    sure = per_image or np.mean(sizes == usual) >= USUAL
     if usual > 1 and sure and not (sizes % usual).any():
         return np.arange(0, rows, usual)
-    if each:
-        group = int(np.flatnonzero(sizes % each)[0])
+    if per_image:
+        group = int(np.flatnonzero(sizes % per_image)[0])
         raise UserError(
-            f"--captions-per-image {each}: {file} has {sizes[group]} equal rows from row {starts[group] + 1} on"
+            f"--captions-per-image {per_image}: {file} has {sizes[group]} equal rows from row {starts[group] + 1} on"
         )
     return starts
 
@@ -194,14 +197,14 @@ def _differs(features: np.ndarray) -> np.ndarray:
     return new
 
 
-def karpathy(folder: Path, parts: Sequence[str] = PARTS) -> dict[str, Split]:
+def karpathy(folder: Path, splits: Sequence[str] = SPLITS) -> dict[str, Split]:
     """``dataset.json`` and ``vgg_feats.mat``; COCO's ``restval`` is trained on."""
     import scipy.io
 
     with reading(folder / "dataset.json", "Karpathy's list of images, sentences and splits"):
         images = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))["images"]
         texts = [[str(sentence["raw"]) for sentence in image["sentences"]] for image in images]
-        splits = [image["split"] for image in images]
+        listed = [image["split"] for image in images]
     mat = folder / "vgg_feats.mat"
     with reading(mat, "Karpathy's features, `feats` of a column an image"):
         found = scipy.io.loadmat(mat, variable_names=["feats"])
@@ -214,16 +217,16 @@ def karpathy(folder: Path, parts: Sequence[str] = PARTS) -> dict[str, Split]:
         raise UserError(f"{folder}: vgg_feats.mat has {len(features)} images, dataset.json {len(images)}")
     finite.check(features, f"{mat}, a column counted as a row", NOT_FINITE)
     made = {}
-    for part, wanted in SPLITS.items():
-        chosen = [i for i, split in enumerate(splits) if split in wanted]
-        if part not in parts:
+    for split, wanted in KARPATHY.items():
+        chosen = [i for i, kind in enumerate(listed) if kind in wanted]
+        if split not in splits:
             continue
         if not chosen:
             raise UserError(f"{folder}/dataset.json has no image of the split {wanted[0]}")
-        made[part] = _split(_floats(features[chosen], mat), [texts[i] for i in chosen])
-    others = Counter(split for split in splits if not any(split in wanted for wanted in SPLITS.values()))
+        made[split] = _split(_floats(features[chosen], mat), [texts[i] for i in chosen])
+    others = Counter(kind for kind in listed if not any(kind in wanted for wanted in KARPATHY.values()))
     if others:
-        told = ", ".join(f"{split!r} {count}" for split, count in others.items())
+        told = ", ".join(f"{kind!r} {count}" for kind, count in others.items())
         print(f"{folder}/dataset.json: images of other splits are left out: {told}")
     return made
 
@@ -234,11 +237,11 @@ def _split(features, texts: list[list[str]], pictures=None) -> Split:
 
 
 def raw(
-    captions: list[Path], images, wanted: Sequence[str] = PARTS, on_error: str = "stop"
+    captions: list[Path], images, wanted: Sequence[str] = SPLITS, on_error: str = "stop"
 ) -> dict[str, Split]:
     """Captions with a folder of pictures: Flickr8k's token file, or COCO's JSON files.
 
-    The parts are those of the split lists beside the first file (``*trainImages.txt``, ``*devImages.txt``,
+    The splits are those of the lists beside the first file (``*trainImages.txt``, ``*devImages.txt``,
     ``*testImages.txt``). COCO's JSON needs none: of the last file's pictures (the validation ones) in the order of
     their names, the first 5,000 are dev and the next 5,000 test (an eighth each where there are fewer than 40,000);
     all others are trained on.
@@ -256,18 +259,18 @@ def raw(
         raise UserError(f"--captions {' '.join(map(str, captions))} have pictures in common: give each file once")
     listed = split_lists(captions[0].parent, required=not coco)
     lists = checked_lists(listed, texts, captions[0]) if listed else _coco_split(texts, files[-1])
-    parts = {}
-    for part in wanted:
-        names = [name for name in lists[part] if texts.get(name)]
+    splits = {}
+    for split in wanted:
+        names = [name for name in lists[split] if texts.get(name)]
         if not names:
-            raise UserError(f"{captions[0]} has no caption of any picture of the {part} list")
+            raise UserError(f"{captions[0]} has no caption of any picture of the {split} list")
         paths = [_picture(Path(images), name) for name in names]
         pictures = readable(ImageSet(paths, np.arange(len(paths)), names), on_error)
         if not len(pictures):
-            raise UserError(f"{images}: no picture of the {part} list can be read")
+            raise UserError(f"{images}: no picture of the {split} list can be read")
         said = [texts[name] for name in pictures.class_names]
-        parts[part] = _split(None, said, pictures)
-    return parts
+        splits[split] = _split(None, said, pictures)
+    return splits
 
 
 def _picture(folder: Path, name: str) -> Path:
@@ -307,68 +310,68 @@ def read_coco(path: Path) -> dict[str, list[str]]:
 def split_lists(folder: Path, required: bool = True) -> dict[str, list[str]] | None:
     """The image names of ``*trainImages.txt``, ``*devImages.txt`` and ``*testImages.txt``, one a line."""
     lists = {}
-    for part in PARTS:
-        found = sorted(folder.glob(f"*{part}Images.txt"))
+    for split in SPLITS:
+        found = sorted(folder.glob(f"*{split}Images.txt"))
         if not found:
             if not required:
                 return None
-            raise UserError(f"{folder} has no *{part}Images.txt: put the split lists beside the captions")
+            raise UserError(f"{folder} has no *{split}Images.txt: put the split lists beside the captions")
         if len(found) > 1:
             names = " and ".join(file.name for file in found[:2])
-            raise UserError(f"{folder} has two lists of the part {part}, {names}: leave one there")
-        lists[part] = [name for name in read_lines(found[0], "a list of picture names, one a line") if name]
+            raise UserError(f"{folder} has two lists of the part {split}, {names}: leave one there")
+        lists[split] = [name for name in read_lines(found[0], "a list of picture names, one a line") if name]
     return lists
 
 
 def checked_lists(lists: dict[str, list[str]], texts: dict, file: Path) -> dict[str, list[str]]:
-    """The names of each part, each once; one printed line says what is odd about them.
+    """The names of each split, each once; one printed line says what is odd about them.
 
     A line of several names with blanks between them counts as these names.
 
     Raises
     ------
     UserError
-        A picture is in two parts.
+        A picture is in two splits.
     """
-    lists = {part: [one for name in names for one in _names_in(name, texts)] for part, names in lists.items()}
-    parts_of: dict[str, list[str]] = {}
-    for part, names in lists.items():
+    lists = {split: [one for name in names for one in _names_in(name, texts)] for split, names in lists.items()}
+    splits_of: dict[str, list[str]] = {}
+    for split, names in lists.items():
         for name in dict.fromkeys(names):
-            parts_of.setdefault(name, []).append(part)
-    shared = [name for name, parts in parts_of.items() if len(parts) > 1]
+            splits_of.setdefault(name, []).append(split)
+    shared = [name for name, splits in splits_of.items() if len(splits) > 1]
     if shared:
-        told = ", ".join(f"{name} in {' and '.join(parts_of[name])}" for name in shared[:SHOWN])
+        told = ", ".join(f"{name} in {' and '.join(splits_of[name])}" for name in shared[:SHOWN])
         raise UserError(f"the lists beside {file}: {len(shared)} pictures are in two parts ({told}): leave each in one")
-    unknown = [name for name in parts_of if not texts.get(name)]
+    unknown = [name for name in splits_of if not texts.get(name)]
     glued = [name for name in unknown if any(name[:i] in texts and name[i:] in texts for i in range(1, len(name)))]
     odd = {
         f"names have no captions ({', '.join(unknown[:SHOWN])}{', ...' * (len(unknown) > SHOWN)})": len(unknown),
         "of them are two names without a line end between them": len(glued),
-        "names stand there twice and count once": sum(map(len, lists.values())) - len(parts_of),
-        "pictures with captions are in no list": len({name for name in texts if texts[name]} - set(parts_of)),
+        "names stand there twice and count once": sum(map(len, lists.values())) - len(splits_of),
+        "pictures with captions are in no list": len({name for name in texts if texts[name]} - set(splits_of)),
     }
     if any(odd.values()):
         print(f"the lists beside {file}: {'; '.join(f'{n} {what}' for what, n in odd.items() if n)}", flush=True)
-    return {part: list(dict.fromkeys(names)) for part, names in lists.items()}
+    return {split: list(dict.fromkeys(names)) for split, names in lists.items()}
 
 
 def _names_in(line: str, texts: dict) -> list[str]:
-    parts = line.split()
-    return parts if line not in texts and all(part in texts for part in parts) else [line]
+    names = line.split()
+    return names if line not in texts and all(name in texts for name in names) else [line]
 
 
 def _coco_split(texts: dict, last: dict) -> dict[str, list[str]]:
-    count = min(COCO_PART, len(last) // 8)
+    count = min(COCO_SPLIT, len(last) // 8)
     held = list(last)
     dev, test = held[:count], held[count : 2 * count]
     out = {*dev, *test}
     return {"train": [name for name in texts if name not in out], "dev": dev, "test": test}
 
 
-def things(
-    name: str, path, seed: int, wanted: Sequence[str] = PARTS, on_error: str = "stop"
+def drawings(
+    name: str, path, seed: int, wanted: Sequence[str] = SPLITS, on_error: str = "stop"
 ) -> dict[str, Split]:
-    """Emoji or glyphs: 200 things for test and 200 for dev, none of which is trained on."""
+    """Emoji or glyphs: 200 classes for test and 200 for dev, none of which is trained on."""
     from common.data.imageset import readable
     from common.data.sets import emoji, glyphs
 
@@ -378,38 +381,39 @@ def things(
         whole = glyphs.load(path)
         captions = {character: [glyphs.name(character)] for character in whole.class_names}
     left = readable(whole, on_error)
-    for thing in set(whole.class_names) - set(left.class_names):  # no picture of it can be read
-        del captions[thing]
+    for class_name in set(whole.class_names) - set(left.class_names):  # no picture of it can be read
+        del captions[class_name]
     whole = left
-    parts = {}
-    split = split_things(captions, seed, words_seen=name == "glyphs")
-    for part in wanted:
-        names = split[part]
-        number = {thing: i for i, thing in enumerate(names)}
-        labels = np.array([number.get(thing, -1) for thing in whole.class_names])[whole.labels]
+    splits = {}
+    names_of = split_classes(captions, seed, words_seen=name == "glyphs")
+    for split in wanted:
+        names = names_of[split]
+        number = {class_name: i for i, class_name in enumerate(names)}
+        labels = np.array([number.get(class_name, -1) for class_name in whole.class_names])[whole.labels]
         mine = np.flatnonzero(labels >= 0)
-        texts = [captions[thing] for thing in names]
+        texts = [captions[class_name] for class_name in names]
         made = _split(None, texts, whole.subset(mine))
         made.image_labels, made.names, made.whole, made.indices = labels[mine], names, whole, mine
-        parts[part] = made
-    return parts
+        splits[split] = made
+    return splits
 
 
-def split_things(captions: dict[str, list[str]], seed: int, words_seen: bool) -> dict[str, list[str]]:
-    """Names of the things in each part, drawn with `seed`.
+def split_classes(captions: dict[str, list[str]], seed: int, words_seen: bool) -> dict[str, list[str]]:
+    """Names of the classes in each split, drawn with `seed`.
 
-    `words_seen`: take only things into dev and test whose every word is left in a sentence of training.
+    `words_seen`: take only classes into dev and test whose every word is left in a sentence of training.
     """
     names = sorted(captions)
     held = min(HELD_OUT, len(names) // 5)
-    words = {thing: {word for text in texts for word in tokenise(text)} for thing, texts in captions.items()}
-    left = Counter(word for thing in names for word in words[thing])
+    words = {class_name: {word for text in texts for word in tokenise(text)} for class_name, texts in captions.items()}
+    left = Counter(word for class_name in names for word in words[class_name])
     chosen: list[str] = []
-    for thing in (names[i] for i in np.random.default_rng(seed).permutation(len(names))):
-        if len(chosen) < 2 * held and not (words_seen and any(left[word] < 2 for word in words[thing])):
-            chosen.append(thing)
-            left.subtract(words[thing])
+    for class_name in (names[i] for i in np.random.default_rng(seed).permutation(len(names))):
+        if len(chosen) < 2 * held and not (words_seen and any(left[word] < 2 for word in words[class_name])):
+            chosen.append(class_name)
+            left.subtract(words[class_name])
     if not held or len(chosen) < 2 * held:
         raise UserError(f"{len(names)} things are too few to hold some out: ./get_data.sh emoji fetches the whole set")
     out = set(chosen)
-    return {"test": chosen[:held], "dev": chosen[held:], "train": [thing for thing in names if thing not in out]}
+    train = [class_name for class_name in names if class_name not in out]
+    return {"test": chosen[:held], "dev": chosen[held:], "train": train}

@@ -55,7 +55,7 @@ def splits(args, metadata: dict, ctx) -> dict[str, Split]:
         The data is not there or not as it should be, or has no pictures for ``--finetune``.
     """
     found = layouts.load(
-        args.dataset, args.data_path, args.seed, args.captions, args.images, each=args.captions_per_image,
+        args.dataset, args.data_path, args.seed, args.captions, args.images, per_image=args.captions_per_image,
         on_error=args.on_error,
     )  # fmt: skip
     if not args.finetune:

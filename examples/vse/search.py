@@ -96,10 +96,10 @@ def answer_text(gallery, text, k):
     """Print the pictures for `text`; return a row of `common.show.plots.sheet`."""
     print(text)
     row = [(None, text, None)]
-    for score, place in gallery.pictures_for(text, k):
-        print(f"  {score:.3f}  {gallery.title(place)}")
-        picture = gallery.read(place)
-        row.append((picture, f"{score:.2f}" if picture is not None else gallery.title(place), None))
+    for score, index in gallery.pictures_for(text, k):
+        print(f"  {score:.3f}  {gallery.title(index)}")
+        picture = gallery.read(index)
+        row.append((picture, f"{score:.2f}" if picture is not None else gallery.title(index), None))
     return row
 
 
@@ -110,9 +110,9 @@ def answer_image(gallery, reader, image, k):
     picture, vector = embed(gallery, reader, image)
     print(image)
     row = [(picture, "query" if picture is not None else str(image), plots.QUERY)]
-    for score, place in gallery.sentences_for(vector, k):
-        print(f"  {score:.3f}  {gallery.split.texts[place]}")
-        row.append((None, gallery.split.texts[place], None))
+    for score, index in gallery.sentences_for(vector, k):
+        print(f"  {score:.3f}  {gallery.split.texts[index]}")
+        row.append((None, gallery.split.texts[index], None))
     return row
 
 
@@ -138,18 +138,18 @@ def app(gallery, reader):
     from examples.vse import pictures
 
     shown = gallery.split.pictures
-    titles = [gallery.title(place) for place in range(len(gallery.images))]
+    titles = [gallery.title(index) for index in range(len(gallery.images))]
     texts = gallery.split.texts
 
-    def hit(score, place):
-        return Hit(score, titles[place].split("  ", 1)[-1], place if shown is not None else None)
+    def hit(score, index):
+        return Hit(score, titles[index].split("  ", 1)[-1], index if shown is not None else None)
 
     def by_text(text, k):
         return [hit(*found) for found in gallery.pictures_for(text, k)]
 
     def by_image(picture, k):
         vector = gallery.net.encode_images(reader(pictures.arrays(picture)))[0]
-        sentences = [Hit(score, texts[place]) for score, place in gallery.sentences_for(vector, k)]
+        sentences = [Hit(score, texts[index]) for score, index in gallery.sentences_for(vector, k)]
         return {"Sentences": sentences, "Pictures": [hit(*found) for found in gallery.pictures_like(vector, k)]}
 
     return page.create_app(

@@ -24,7 +24,6 @@ import common
 
 ROOMS = ("data", "export", "metrics", "search", "show", "text", "train")
 BESIDE = ("devices", "launch", "run")
-OWED = {"common.train.trainer"}
 SECTION = re.compile(r"^(\w[\w ]*)\n-+\n(.*?)(?=^\w[\w ]*\n-+\n|\Z)", re.DOTALL | re.MULTILINE)
 
 

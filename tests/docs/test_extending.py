@@ -92,5 +92,7 @@ def test_all_three_train_together(repository):
     run(repository, program, *flags)
     metrics = json.loads((repository / "run" / "metrics.json").read_text())
     assert metrics["recall@1"] > 0.9
-    tests = REPO / "tests" / "common" / "train" / "test_losses.py"
-    assert "TripletLoss" in "".join(run(repository, "-m", "pytest", "-v", "-p", "no:cacheprovider", str(tests)))
+    for test in ("conftest.py", "common/train/test_losses.py"):
+        shutil.copy(REPO / "tests" / test, repository)
+    tried = run(repository, "-m", "pytest", "-v", "-p", "no:cacheprovider", "test_losses.py")
+    assert any("[TripletLoss] PASSED" in line for line in tried)

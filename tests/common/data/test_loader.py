@@ -61,7 +61,7 @@ def test_results_come_in_order_and_not_far_ahead(num_workers):
     asked = []
     results = ahead(lambda i: asked.append(i) or i * i, range(40), num_workers, depth=4)
     assert [next(results) for _ in range(10)] == [i * i for i in range(10)]
-    assert sorted(asked) == list(range(len(asked))) and len(asked) <= 10 + 4
+    assert max(asked) < 10 + 4
     assert list(results) == [i * i for i in range(10, 40)]
 
 

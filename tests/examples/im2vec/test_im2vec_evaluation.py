@@ -7,7 +7,7 @@ import pytest
 
 import common  # noqa: F401
 from common.files.errors import UserError
-from examples.im2vec import compare, evaluation, modelfile, visualize
+from examples.im2vec import compare, evaluation, modelfile, relations
 
 RNG = np.random.default_rng(0)
 NAMES = ["lion", "tiger", "grey wolf", "+", "truck"]
@@ -86,14 +86,14 @@ def test_word_similarity_takes_the_mean_of_a_names_known_words(tmp_path):
 
 
 def shown(table, folder):
-    """What visualize.py says of a model of these vectors."""
+    """What is said of a model of these vectors."""
     classes = [f"class {i}" for i in range(len(table))]
     about = {"classes": classes, "groups": None, "dataset": "folder", "stability": None}
     objective = types.SimpleNamespace(class_vectors=lambda: table)
     examples = RNG.integers(0, 256, (len(table), 8, 8, 3), dtype=np.uint8)
     said = []
     model = modelfile.Model(None, objective, about, table, examples)
-    visualize.draw(model, folder, kind="class", log=said.append)
+    relations.draw(model, folder, kind="class", log=said.append)
     return said
 
 

@@ -17,7 +17,7 @@ from common import cli
 from common.backbones import modelfile as common_modelfile
 from common.files.errors import UserError
 from common.files.paths import REPO
-from examples.im2vec import data, modelfile, train, visualize
+from examples.im2vec import data, modelfile, relations, train, visualize
 from tests.conftest import require_weights
 
 SCRIPT = str(REPO / "examples" / "im2vec" / "train.py")
@@ -306,7 +306,7 @@ def test_both_kinds_of_vectors_are_kept_centred_as_the_heat_map_is(first, tmp_pa
     for kind, (stem, table) in files.items():
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("common.show.report.write", lambda *_: None)  # it would look for the heat map
-            visualize.draw(model, tmp_path, kind=kind, log=lambda _: None)
+            relations.draw(model, tmp_path, kind=kind, log=lambda _: None)
         for place in (tmp_path, first / "run"):  # whichever was shown
             rows = [line.split(" ")[1:] for line in (place / f"{stem}.txt").read_text().splitlines()[1:]]
             rows = np.array(rows, float)

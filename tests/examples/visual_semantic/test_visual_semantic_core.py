@@ -78,18 +78,30 @@ def test_two_ways_together_are_half_way():
     np.testing.assert_allclose(evaluation.together(np.eye(2), np.eye(2)[::-1]), np.full((2, 2), 0.5**0.5), rtol=1e-6)
 
 
-def test_figures_of_a_perfect_and_of_a_biased_embedding():
+def test_metrics_of_a_perfect_and_of_a_biased_embedding():
     words_, labels = np.eye(6), np.repeat(np.arange(6), 4)
     vectors, known = words_[labels], labels < 4
-    perfect = evaluation.figures(vectors[known], labels[known], vectors[~known], labels[~known], words_, 4)
+    perfect = evaluation.word_metrics(vectors[known], labels[known], vectors[~known], labels[~known], words_, 4)
     assert all(perfect[name] == 1 for name in ("accuracy", "zero_shot", "seen", "unseen", "harmonic", "ausuc"))
     assert perfect["map_seen"] == perfect["map_unseen"] == 1 and perfect["precision@10_unseen"] == 0.4
     biased = unit(vectors + 2 * words_[0] * ~known[:, None])  # unseen pictures look like the first seen class
-    figures = evaluation.figures(vectors[known], labels[known], biased[~known], labels[~known], words_, 4)
-    assert (figures["zero_shot"], figures["unseen"], figures["harmonic"]) == (1, 0, 0)
-    mended = evaluation.figures(vectors[known], labels[known], biased[~known], labels[~known], words_, 4, handicap=0.9)
+    arguments = vectors[known], labels[known], biased[~known], labels[~known], words_, 4
+    found = evaluation.word_metrics(*arguments)
+    assert (found["zero_shot"], found["unseen"], found["harmonic"]) == (1, 0, 0)
+    mended = evaluation.word_metrics(*arguments, handicap=0.9)
     assert mended["harmonic"] == 1  # calibrated stacking
     assert evaluation.chance(8, 2)["zero_shot"] == 0.5
+
+
+def test_epochs_are_ordered_by_accuracy_and_then_by_loss():
+    labels, words_ = np.array([0, 1, 2]), np.eye(3)
+    loss = losses.create("cosine", words_)
+    right, nearly = (evaluation.validation(unit(np.eye(3) + x), labels, loss, words=words_) for x in (0, 0.5))
+    wrong = evaluation.validation(unit(np.eye(3)[[0, 1, 1]]), labels, loss, words=words_)
+    assert right["accuracy"] == nearly["accuracy"] == 1 and wrong["accuracy"] == pytest.approx(2 / 3)
+    assert right["score"] > nearly["score"] > wrong["score"]
+    assert right["valid_loss"] == pytest.approx(0, abs=1e-6) and right["cosine"] == pytest.approx(1)
+    assert nearly["cosine"] == pytest.approx(1 - nearly["valid_loss"], abs=1e-6)
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,12 @@ import pytest
 from PIL import Image
 
 from common import cli
+from common.data.features import FeatureSet
 from common.data.sets import awa2
 from common.files.errors import UserError
 from common.run import Run
-from examples.visual_semantic import train
+from examples.visual_semantic import data, model, train
+from examples.visual_semantic.stage import Stage, Unrecorded
 from tests.conftest import require_weights
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "visual_semantic"
@@ -34,12 +36,10 @@ def test_help_lists_the_flags_and_their_defaults():
     for flag in ("--stages", "--lr-1", "--lr-2a", "--lr-2b", "--find-lr", "--loss", "--words", "--word-vectors",
                  "--unseen", "--split", "--rotation", "--zoom", "--lighting", "--no-mirror", "--resume"):  # fmt: skip
         assert f" {flag} " in shown
-    from examples.visual_semantic.train import parse_args
-
-    args = parse_args([])
+    args = train.parse_args([])
     assert (args.dataset, args.model, args.loss, args.word_vectors) == ("awa2", "squeezenet1.1", "cosine", "glove50")
     assert (args.stages, args.epochs_2a, args.epochs_2b) == (["1", "2a", "2b"], 5, 3)
-    assert args.keep_all and not parse_args(["--no-keep-all"]).keep_all
+    assert args.keep_all and not train.parse_args(["--no-keep-all"]).keep_all
 
 
 @pytest.mark.parametrize(("script", "flags", "text"), [
@@ -101,11 +101,11 @@ def test_training_writes_its_stages_and_recognises(trained):
     assert figures["stage1_accuracy"] == 1 and figures["accuracy"] == 1
     assert figures["zero_shot"] >= 0.75  # orange from the blue of the sky
     for stage, epochs in (("1", 6), ("2a", 20), ("2b", 2)):
-        part = trained / f"stage{stage}"
-        assert len(list((part / "checkpoints").glob("epoch-*"))) == epochs  # every one is kept
-        rows = [json.loads(line) for line in (part / "metrics.jsonl").read_text().splitlines()]
+        stage_run = trained / f"stage{stage}"
+        assert len(list((stage_run / "checkpoints").glob("epoch-*"))) == epochs  # every one is kept
+        rows = [json.loads(line) for line in (stage_run / "metrics.jsonl").read_text().splitlines()]
         assert [row["epoch"] for row in rows if not row["batch"]] == list(range(1, epochs + 1))
-        found = metadata(part / "model.params")
+        found = metadata(stage_run / "model.params")
         assert found["stage"] == stage and found["classifies"] == (stage != "2b") and found["dim"] == 300
         assert (trained / "plots" / f"stage{stage}.png").is_file()
     assert (trained / "report.html").read_text().count("<img") == 3
@@ -191,6 +191,28 @@ def test_the_range_test_draws_and_suggests(trained, flags, tmp_path):
     assert Image.open(tmp_path / "find" / "plots" / "lr_2a.png").size[0] > 300
 
 
+def test_a_stage_trains_without_a_run_folder(coloured):
+    """As tune.py and the benchmarks train: what the backbone gives stands in for pictures, the best epoch is told."""
+    args = train.parse_args(["--backbone-lr", "0", "--epochs-1", "3", "--epochs-2a", "3", "--batch-size", "12"])
+    net, rng = model.load(coloured.params), np.random.default_rng(0)
+    labels = np.repeat(np.arange(len(net.seen)), 6)
+    rows = np.float32(rng.normal(0, 0.1, (len(labels), net.backbone.width)))
+    rows[np.arange(len(labels)), labels] += 2
+    known = FeatureSet(rows, labels)
+    materials = args, net, data.Splits(known, known, known, net.seen, net.unseen), data.Reader(net.backbone, None)
+    devices = [mx.cpu()], mx.kv.create("local")
+    backbone = {name: value.data().asnumpy() for name, value in net.backbone.collect_params().items()}
+    for name in ("1", "2a"):
+        first, again = (
+            train.TRAIN[name](args, net, Stage(name, *materials, *devices, open_session=lambda *_: Unrecorded(7)))
+            for _ in range(2)
+        )
+        assert 1 <= first["epoch"] <= 3 and again["score"] >= first["score"] > 0.25  # it went on from where it was
+    assert train.train_head(args, net, Stage("2a", *materials, *devices, evaluates=False)) == {}
+    for name, value in net.backbone.collect_params().items():
+        np.testing.assert_array_equal(value.data().asnumpy(), backbone[name])
+
+
 def test_the_search_for_settings_saves_the_best(flags, tmp_path):
     done = run(
         "tune.py", *flags, "--lrs", "1e-6,3e-2", "--wds", "1e-4", "--epochs-2a", "5", "--run-dir", tmp_path / "t"
@@ -220,11 +242,10 @@ def test_emoji_are_laid_out_as_awa2_is(emoji_folder, coloured, tmp_path):
 
 
 def test_the_shipped_model_is_small_and_knows_animals_by_their_words():
-    from examples.visual_semantic import model, words
-    from examples.visual_semantic.train import SHIPPED
+    from examples.visual_semantic import words
 
-    assert SHIPPED.stat().st_size + SHIPPED.with_suffix(".json").stat().st_size < 3_000_000
-    net = model.load(SHIPPED)
+    assert train.SHIPPED.stat().st_size + train.SHIPPED.with_suffix(".json").stat().st_size < 3_000_000
+    net = model.load(train.SHIPPED)
     assert {"elephant", "water+buffalo", "cow", "dolphin"} <= set(net.seen) and len(net.unseen) == 60
     queries = np.stack([words.query(net, name) for name in ("water buffalo", "cow", "elephant", "pizza")])  # no file
     nearness = queries @ queries.T

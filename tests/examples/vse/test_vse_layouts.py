@@ -68,15 +68,15 @@ def test_the_number_of_captions_can_be_given(tmp_path):
     for part in SIZES:  # all pictures alike: nothing in the rows tells them apart
         np.save(tmp_path / f"f8k_{part}_ims.npy", np.ones((SIZES[part] * 2, 8), np.float32))
     assert layouts.load("f8k", tmp_path)["dev"].summary() == "1 pictures, 6 captions (6 a picture)"
-    assert layouts.load("f8k", tmp_path, each=2)["dev"].summary() == "3 pictures, 6 captions (2 a picture)"
-    assert layouts.load("f8k", tmp_path, each=1)["dev"].summary() == "6 pictures, 6 captions (1 a picture)"
+    assert layouts.load("f8k", tmp_path, per_image=2)["dev"].summary() == "3 pictures, 6 captions (2 a picture)"
+    assert layouts.load("f8k", tmp_path, per_image=1)["dev"].summary() == "6 pictures, 6 captions (1 a picture)"
     with pytest.raises(UserError, match="--captions-per-image 5: .*f8k_train_ims.npy has 12 rows for 12 captions"):
-        layouts.load("f8k", tmp_path, each=5)
+        layouts.load("f8k", tmp_path, per_image=5)
     np.save(tmp_path / "f8k_train_ims.npy", np.repeat(features("train"), 2, axis=0)[1:].repeat(2, axis=0)[:12])
     with pytest.raises(UserError, match="--captions-per-image 4: .*f8k_train_ims.npy has 2 equal rows from row 1 on"):
-        layouts.load("f8k", tmp_path, each=4, parts=["train"])
+        layouts.load("f8k", tmp_path, per_image=4, splits=["train"])
     with pytest.raises(UserError, match="--captions-per-image is for folders of .npy features"):
-        layouts.load("glyphs", each=5)
+        layouts.load("glyphs", per_image=5)
 
 
 def test_lines_end_at_a_line_feed_alone(tmp_path):
@@ -114,10 +114,10 @@ def test_features_that_do_not_fit_are_named_before_training(tmp_path):
 def test_a_part_that_is_absent_is_named(tmp_path, emoji_folder):
     write_kiros(tmp_path, "f8k_")
     with pytest.raises(UserError, match="f8k_testall_ims.npy is not there, nor so the part testall .*--part testall"):
-        layouts.load("f8k", tmp_path, parts=["testall"])
+        layouts.load("f8k", tmp_path, splits=["testall"])
     with pytest.raises(UserError, match="--part testall is one of vsepp's folders"):
-        layouts.load("emoji", emoji_folder, parts=["testall"])
-    assert list(layouts.load("emoji", emoji_folder, parts=["dev"])) == ["dev"]
+        layouts.load("emoji", emoji_folder, splits=["testall"])
+    assert list(layouts.load("emoji", emoji_folder, splits=["dev"])) == ["dev"]
 
 
 def test_one_part_alone_and_the_folder_of_get_data(tmp_path, monkeypatch):
@@ -126,7 +126,7 @@ def test_one_part_alone_and_the_folder_of_get_data(tmp_path, monkeypatch):
     write_kiros(tmp_path / "kiros-coco" / "coco", "")
     np.save(tmp_path / "kiros-coco" / "coco" / "testall_ims.npy", features("test"))
     (tmp_path / "kiros-coco" / "coco" / "testall_caps.txt").write_text("a b\n" * 20)
-    assert list(layouts.load("coco", parts=["testall"])) == ["testall"]
+    assert list(layouts.load("coco", splits=["testall"])) == ["testall"]
 
 
 def test_karpathy(tmp_path):
@@ -141,9 +141,9 @@ def test_karpathy(tmp_path):
     np.testing.assert_array_equal(parts["train"].features, rows[[0, 2, 4]])
     np.testing.assert_array_equal(parts["train"].sentence_labels, np.repeat([0, 1, 2], [1, 3, 5]))
     assert parts["dev"].texts == ["Picture 1."] * 2 and parts["test"].texts == ["Picture 3."] * 4
-    assert list(layouts.load("f8k", tmp_path, parts=["dev"])) == ["dev"]
+    assert list(layouts.load("f8k", tmp_path, splits=["dev"])) == ["dev"]
     with pytest.raises(UserError, match="--part testall"):
-        layouts.load("f8k", tmp_path, parts=["testall"])
+        layouts.load("f8k", tmp_path, splits=["testall"])
     rows[3, 2] = np.inf
     scipy.io.savemat(tmp_path / "vgg_feats.mat", {"feats": rows.T})
     with pytest.raises(UserError, match="vgg_feats.mat, a column counted as a row: 1 of 5 rows .*.row 4."):

@@ -1,0 +1,99 @@
+"""What flags of the programs do, given on a command line."""
+
+import json
+
+import faiss
+import numpy as np
+import pytest
+from PIL import Image
+
+from examples.embedding_learning import data, embed, search, train
+
+SIZE = 16
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Six classes of four pictures, each of a colour with noise."""
+    root, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    for label, colour in enumerate(rng.integers(40, 216, (6, 3))):
+        (root / f"c{label}").mkdir()
+        for number in range(4):
+            picture = np.clip(colour + rng.integers(-30, 31, (SIZE, SIZE, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(picture).save(root / f"c{label}" / f"{number}.png")
+    return root
+
+
+def trained(pictures, run, *more):
+    argv = [
+        "--dataset", "folder", "--data-path", pictures, "--model", "conv4", "--image-size", SIZE, "--resize", SIZE,
+        "--embed-dim", 4, "--batch-size", 4, "--batch-k", 2, "--epochs", 1, "--epoch-batches", 1, "--no-plots",
+        "--run-dir", run, *more,
+    ]  # fmt: skip
+    train.main(train.parse_args([str(word) for word in argv]))
+    return run
+
+
+def rows(run):
+    """What ``metrics.jsonl`` says of each epoch."""
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def squeezed(pictures, tmp_path_factory):
+    return trained(pictures, tmp_path_factory.mktemp("squeezed") / "run") / "margin_loss_model.params"
+
+
+def test_patience_ends_a_training_that_gains_nothing(pictures, tmp_path):
+    flags = ("--epochs", 6, "--lr", "1e-12", "--lr-beta", 0)
+    run = trained(pictures, tmp_path / "run", *flags, "--patience", 2)
+    recalls = [row["recall@1"] for row in rows(run)]
+    assert len(recalls) == 1 + np.argmax(recalls) + 2 < 6  # two more after the best
+    assert "stopped early" in (run / "log.txt").read_text()
+    assert len(rows(trained(pictures, tmp_path / "all", *flags))) == 6
+
+
+def test_keep_aspect_sees_the_middle_of_a_wide_picture(pictures, squeezed, tmp_path):
+    kept = trained(pictures, tmp_path / "run", "--keep-aspect") / "margin_loss_model.params"
+    middle = np.array(Image.open(pictures / "c0" / "0.png"))
+    Image.fromarray(np.concatenate([255 - middle, middle, 255 - middle], axis=1)).save(tmp_path / "wide.png")
+
+    def both(params):
+        files = [str(pictures / "c0" / "0.png"), str(tmp_path / "wide.png")]
+        embed.main(embed.parse_args([*files, "--params", str(params), "--output", str(tmp_path / "x.npy")]))
+        return np.load(tmp_path / "x.npy")
+
+    same, other = both(kept), both(squeezed)
+    np.testing.assert_allclose(same[0], same[1], atol=1e-5)
+    assert np.abs(other[0] - other[1]).max() > 1e-3
+
+
+def test_keep_whole_does_not_cut_birds_out(tmp_path):
+    tables = {
+        "classes.txt": [f"{i} {i:03d}.Bird{i}" for i in range(1, 201)],
+        "images.txt": [f"{i} {i:03d}.Bird{i}/a.jpg" for i in range(1, 201)]
+        + [f"{i + 200} {i:03d}.Bird{i}/b.jpg" for i in range(1, 201)],
+        "image_class_labels.txt": [f"{i} {(i - 1) % 200 + 1}" for i in range(1, 401)],
+        "bounding_boxes.txt": [f"{i} 4.0 2.0 10.0 6.0" for i in range(1, 401)],
+    }
+    for name, lines in tables.items():
+        (tmp_path / name).write_text("\n".join(lines) + "\n")
+    for line in tables["images.txt"]:
+        file = tmp_path / "images" / line.split()[1]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (30, 20)).save(file)
+
+    def shape(*more):
+        args = train.parse_args(["--dataset", "cub200", "--data-path", str(tmp_path), *more])
+        return data.load(args).test.read(0).shape
+
+    assert shape() == (6, 10, 3) and shape("--keep-whole") == (20, 30, 3)
+
+
+@pytest.mark.parametrize(("kind", "index"), [("exact", faiss.IndexFlat), ("hnsw", faiss.IndexHNSW)])
+def test_kind_is_how_the_gallery_is_searched(pictures, squeezed, tmp_path, kind, index, capsys):
+    query, file = pictures / "c1" / "2.png", tmp_path / "gallery.faiss"
+    flags = [query, "--gallery", pictures, "--index", file, "--kind", kind, "--params", squeezed, "-k", 1]
+    search.main(search.parse_args([str(flag) for flag in flags]))
+    assert str(query) in capsys.readouterr().out.splitlines()[-1]
+    assert isinstance(faiss.read_index(str(file)), index)
