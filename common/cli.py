@@ -80,7 +80,13 @@ class _SeveralNames(argparse.Action):
 
 
 class Alternatives(list):
-    """Rows of flags that exclude each other; one of them has to be given where `required`."""
+    """Rows of flags that exclude each other; one of them has to be given where `required`.
+
+    Parameters
+    ----------
+    rows : sequence of tuple
+    required : bool
+    """
 
     def __init__(self, rows: Sequence[tuple], required: bool = False):
         super().__init__(rows)
@@ -158,6 +164,12 @@ def launch(main: Callable, parse_args: Callable) -> None:
     when the checkpoints written so far are whole, since each is renamed into place; 141 without a word when whoever
     reads the output has had enough (``| head``). An interpreter that lacks the packages is left for the one of
     ``make setup`` before `main` begins: see `common.handover`.
+
+    Parameters
+    ----------
+    main : callable (args)
+    parse_args : callable () -> args
+        Reads the command line; what it raises ends the program before anything slow is imported.
     """
     for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a class's name is no reason to stop
         if isinstance(stream, io.TextIOWrapper):

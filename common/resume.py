@@ -77,6 +77,12 @@ def place(args: argparse.Namespace, program: str) -> Path:
     """The run folder that the flags ask for: ``--run-dir``, or by number under ``runs/<program>/``.
 
     With ``--resume`` the number is the newest of the data set, else a new one.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+    program : str
+        Its folder under ``runs/``.
     """
     if args.run_dir:
         return Path(args.run_dir)
@@ -111,14 +117,35 @@ def read(folder: Path) -> dict:
 
 
 def check_program(kept: dict, program: str, folder: Path) -> None:
-    """Refuse a run that another program wrote; runs of old do not say whose they are."""
+    """Refuse a run that another program wrote; runs of old do not say whose they are.
+
+    Parameters
+    ----------
+    kept : dict
+        What `read` gave.
+    program : str
+    folder : path
+        For the message.
+
+    Raises
+    ------
+    UserError
+        It is another program's.
+    """
     found = kept.get("program", program)
     if program and found != program:
         raise UserError(f"{folder} holds a run of {found}, not of {program}: give another --run-dir")
 
 
 def changes(kept: dict, args: argparse.Namespace) -> dict[str, list]:
-    """The flags that are not as they were: name to the value then and the value now."""
+    """The flags that are not as they were: name to the value then and the value now.
+
+    Parameters
+    ----------
+    kept : dict
+        What `read` gave.
+    args : argparse.Namespace
+    """
     now, where = as_json(vars(args)), kept.get("where", os.getcwd())
     both = {name: [value, now[name]] for name, value in kept["args"].items() if name in now}
     return {
@@ -129,7 +156,22 @@ def changes(kept: dict, args: argparse.Namespace) -> dict[str, list]:
 
 
 def check_data(kept: dict, data: dict, folder: Path) -> None:
-    """Refuse a data set that is another than the run was begun on; runs of old do not say what theirs was."""
+    """Refuse a data set that is another than the run was begun on; runs of old do not say what theirs was.
+
+    Parameters
+    ----------
+    kept : dict
+        What `read` gave.
+    data : dict of str to int
+        What the data set is known by.
+    folder : path
+        For the message.
+
+    Raises
+    ------
+    UserError
+        A number differs.
+    """
     for name, value in as_json(data).items():
         begun = kept.get("data", {}).get(name, value)
         if begun != value:

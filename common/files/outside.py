@@ -56,6 +56,11 @@ def read_json(path, remedy: str, kind: type = dict):
 def parse_json(text: str | bytes, kind: type = dict):
     """The value in `text`.
 
+    Parameters
+    ----------
+    text : str or bytes
+    kind : type
+
     Raises
     ------
     ValueError
@@ -71,7 +76,13 @@ def parse_json(text: str | bytes, kind: type = dict):
 
 
 def whole(value, least: int = 1, most: int = 1_000_000) -> bool:
-    """Whether a value out of a JSON file is a whole number from `least` to `most`; ``true`` is none."""
+    """Whether a value out of a JSON file is a whole number from `least` to `most`; ``true`` is none.
+
+    Parameters
+    ----------
+    value : object
+    least, most : int
+    """
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
@@ -82,7 +93,13 @@ def texts(value) -> bool:
 
 
 def number(value, least: float = -math.inf, most: float = math.inf) -> bool:
-    """Whether a value out of a JSON file is a finite number from `least` to `most`."""
+    """Whether a value out of a JSON file is a finite number from `least` to `most`.
+
+    Parameters
+    ----------
+    value : object
+    least, most : float
+    """
     plain = isinstance(value, (int, float)) and not isinstance(value, bool)
     return plain and math.isfinite(value) and least <= value <= most
 
@@ -113,6 +130,13 @@ def check_fields(content: Mapping, wanted: Mapping) -> None:
 def check_growth(what: str, claimed: int, size: int) -> None:
     """See that content of `claimed` bytes may come out of a file of `size` bytes.
 
+    Parameters
+    ----------
+    what : str
+        What grows, for the message.
+    claimed, size : int
+        Bytes.
+
     Raises
     ------
     ValueError
@@ -124,6 +148,12 @@ def check_growth(what: str, claimed: int, size: int) -> None:
 
 def arrays(path, remedy: str) -> dict:
     """The arrays in a ``.params`` file of MXNet, by name, after `shapes` has looked through it.
+
+    Parameters
+    ----------
+    path : path
+    remedy : str
+        What the user can do about a file that is not as it should be.
 
     Raises
     ------
@@ -142,6 +172,14 @@ def arrays(path, remedy: str) -> dict:
 
 def load_parameters(net, path, remedy: str, ctx=None) -> None:
     """Fill a network with all that a ``.params`` file holds, after `shapes` has looked through it.
+
+    Parameters
+    ----------
+    net : gluon.Block
+    path : path
+    remedy : str
+        What the user can do about a file that is not as it should be.
+    ctx : mx.Context or list, optional
 
     Raises
     ------
@@ -171,6 +209,12 @@ def shapes(path, remedy: str) -> dict[str, tuple[int, ...]]:
     """The shape of each array in a ``.params`` file of MXNet, by name; no array is read.
 
     MXNet's own reader allocates whatever the file claims, and ends the process over some files.
+
+    Parameters
+    ----------
+    path : path
+    remedy : str
+        What the user can do about a file that is not as it should be.
 
     Raises
     ------
@@ -258,6 +302,11 @@ def check_npz(path) -> None:
 def load_npz(path, names: Sequence[str] = ()) -> dict[str, np.ndarray]:
     """All arrays of a ``.npz`` of plain numbers and texts, or those called `names`; nothing is unpickled.
 
+    Parameters
+    ----------
+    path : path
+    names : sequence of str, optional
+
     Raises
     ------
     Exception
@@ -273,6 +322,12 @@ def load_npz(path, names: Sequence[str] = ()) -> dict[str, np.ndarray]:
 
 def load_npy(path, mmap_mode: str | None = "r") -> np.ndarray:
     """The array in a ``.npy`` of plain numbers or texts, mapped from the file; nothing is unpickled.
+
+    Parameters
+    ----------
+    path : path
+    mmap_mode : str or None
+        As `numpy.load` takes it.
 
     Raises
     ------
