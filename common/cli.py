@@ -80,12 +80,14 @@ class _SeveralNames(argparse.Action):
 
 
 class Alternatives(list):
-    """Rows of flags that exclude each other; one of them has to be given where `required`.
+    """Rows of flags that exclude each other.
 
     Parameters
     ----------
-    rows : sequence of tuple
+    rows : sequence of rows
+        As in `parser`.
     required : bool
+        One of them has to be given.
     """
 
     def __init__(self, rows: Sequence[tuple], required: bool = False):
@@ -104,6 +106,10 @@ def parser(description: str, flags: Mapping[str, Sequence] | None = None) -> arg
         A heading of ``--help`` to its flags: (name, type, default, help), or `Alternatives` of such rows. A name is
         ``--flag``, several names of one flag (its value is called by the longest), or that of a positional argument.
         The type is a `Kind`. A default of `REQUIRED` is none.
+
+    Returns
+    -------
+    argparse.ArgumentParser
     """
     p = _Parser(
         description=description.strip().splitlines()[0],
@@ -167,9 +173,8 @@ def launch(main: Callable, parse_args: Callable) -> None:
 
     Parameters
     ----------
-    main : callable (args)
-    parse_args : callable () -> args
-        Reads the command line; what it raises ends the program before anything slow is imported.
+    main : callable (argparse.Namespace)
+    parse_args : callable () -> argparse.Namespace
     """
     for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a class's name is no reason to stop
         if isinstance(stream, io.TextIOWrapper):
