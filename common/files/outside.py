@@ -75,15 +75,15 @@ def parse_json(text: str | bytes, kind: type = dict):
     return value
 
 
-def whole(value, least: int = 1, most: int = 1_000_000) -> bool:
-    """Whether a value out of a JSON file is a whole number from `least` to `most`; ``true`` is none.
+def whole(value, low: int = 1, high: int = 1_000_000) -> bool:
+    """Whether a value out of a JSON file is a whole number from `low` to `high`; ``true`` is none.
 
     Parameters
     ----------
     value : object
-    least, most : int
+    low, high : int
     """
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
 def texts(value) -> bool:
@@ -92,16 +92,16 @@ def texts(value) -> bool:
     return plain and len(set(value)) == len(value)
 
 
-def number(value, least: float = -math.inf, most: float = math.inf) -> bool:
-    """Whether a value out of a JSON file is a finite number from `least` to `most`.
+def number(value, low: float = -math.inf, high: float = math.inf) -> bool:
+    """Whether a value out of a JSON file is a finite number from `low` to `high`.
 
     Parameters
     ----------
     value : object
-    least, most : float
+    low, high : float
     """
     plain = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return plain and math.isfinite(value) and least <= value <= most
+    return plain and math.isfinite(value) and low <= value <= high
 
 
 def check_fields(content: Mapping, wanted: Mapping) -> None:
@@ -226,8 +226,8 @@ def shapes(path, remedy: str) -> dict[str, tuple[int, ...]]:
         if take.number("<Q") != LIST_MAGIC:
             raise ValueError("it does not start as MXNet's files of arrays do")
         take.number("<Q")
-        found = [_shape(take) for _ in range(take.count(least=4))]
-        names = [take.bytes(take.count()).decode() for _ in range(take.count(least=8))]
+        found = [_shape(take) for _ in range(take.count(min_bytes=4))]
+        names = [take.bytes(take.count()).decode() for _ in range(take.count(min_bytes=8))]
         if len(names) != len(found) or len(set(names)) != len(names):
             raise ValueError(f"it has {len(set(names))} names for {len(found)} arrays")
         if take.left:
@@ -257,10 +257,10 @@ class _Taker:
     def number(self, kind: str) -> int:
         return struct.unpack(kind, self.bytes(struct.calcsize(kind)))[0]
 
-    def count(self, least: int = 1) -> int:
-        """How many things follow, each of `least` bytes or more."""
+    def count(self, min_bytes: int = 1) -> int:
+        """How many things follow, each of `min_bytes` bytes or more."""
         count = self.number("<Q")
-        if count * least > self.left:
+        if count * min_bytes > self.left:
             raise ValueError("it ends too early: it was cut, or is no file of arrays")
         return count
 
