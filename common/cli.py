@@ -136,7 +136,7 @@ def _add(group, row: tuple | Alternatives) -> None:
     if name.startswith("-"):
         options["dest"] = max(names, key=len).lstrip("-").replace("-", "_")
         options.update({"required": True} if default is REQUIRED else {"default": default})
-    group.add_argument(*names, **options)
+    group.add_argument(*names, **options).help = text  # CPython before 3.13 adds the default of an `on_off` itself
 
 
 def table(flags: Mapping[str, Sequence]) -> str:
