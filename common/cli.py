@@ -80,7 +80,15 @@ class _SeveralNames(argparse.Action):
 
 
 class Alternatives(list):
-    """Rows of flags that exclude each other; one of them has to be given where `required`."""
+    """Rows of flags that exclude each other.
+
+    Parameters
+    ----------
+    rows : sequence of rows
+        As in `parser`.
+    required : bool
+        One of them has to be given.
+    """
 
     def __init__(self, rows: Sequence[tuple], required: bool = False):
         super().__init__(rows)
@@ -98,6 +106,10 @@ def parser(description: str, flags: Mapping[str, Sequence] | None = None) -> arg
         A heading of ``--help`` to its flags: (name, type, default, help), or `Alternatives` of such rows. A name is
         ``--flag``, several names of one flag (its value is called by the longest), or that of a positional argument.
         The type is a `Kind`. A default of `REQUIRED` is none.
+
+    Returns
+    -------
+    argparse.ArgumentParser
     """
     p = _Parser(
         description=description.strip().splitlines()[0],
@@ -158,6 +170,11 @@ def launch(main: Callable, parse_args: Callable) -> None:
     when the checkpoints written so far are whole, since each is renamed into place; 141 without a word when whoever
     reads the output has had enough (``| head``). An interpreter that lacks the packages is left for the one of
     ``make setup`` before `main` begins: see `common.handover`.
+
+    Parameters
+    ----------
+    main : callable (argparse.Namespace)
+    parse_args : callable () -> argparse.Namespace
     """
     for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a class's name is no reason to stop
         if isinstance(stream, io.TextIOWrapper):

@@ -77,6 +77,17 @@ def place(args: argparse.Namespace, program: str) -> Path:
     """The run folder that the flags ask for: ``--run-dir``, or by number under ``runs/<program>/``.
 
     With ``--resume`` the number is the newest of the data set, else a new one.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        With ``run_dir``, ``dataset`` and, where the program has them, ``data_path`` and ``resume``.
+    program : str
+
+    Raises
+    ------
+    UserError
+        There is no run to resume.
     """
     if args.run_dir:
         return Path(args.run_dir)
@@ -90,7 +101,7 @@ def place(args: argparse.Namespace, program: str) -> Path:
 
 
 def read(folder: Path) -> dict:
-    """What ``args.json`` in a run's folder holds; of a worker that has a machine of its own, its part's.
+    """What ``args.json`` in a run's folder holds; where a machine has one worker's folder alone, what that one's holds.
 
     Raises
     ------
@@ -111,14 +122,37 @@ def read(folder: Path) -> dict:
 
 
 def check_program(kept: dict, program: str, folder: Path) -> None:
-    """Refuse a run that another program wrote; runs of old do not say whose they are."""
+    """Refuse a run that another program wrote; old runs do not say whose they are.
+
+    Parameters
+    ----------
+    kept : dict
+        What `read` gives.
+    program : str
+        Which one resumes; empty: any run will do.
+    folder : Path
+        Of the run, for the message.
+
+    Raises
+    ------
+    UserError
+        Another program wrote it.
+    """
     found = kept.get("program", program)
     if program and found != program:
         raise UserError(f"{folder} holds a run of {found}, not of {program}: give another --run-dir")
 
 
 def changes(kept: dict, args: argparse.Namespace) -> dict[str, list]:
-    """The flags that are not as they were: name to the value then and the value now."""
+    """The flags whose values changed: name to the value then and the value now.
+
+    Parameters
+    ----------
+    kept : dict
+        What `read` gives.
+    args : argparse.Namespace
+        The flags of now. A path that names the same place from another working folder is not changed.
+    """
     now, where = as_json(vars(args)), kept.get("where", os.getcwd())
     both = {name: [value, now[name]] for name, value in kept["args"].items() if name in now}
     return {
@@ -129,7 +163,22 @@ def changes(kept: dict, args: argparse.Namespace) -> dict[str, list]:
 
 
 def check_data(kept: dict, data: dict, folder: Path) -> None:
-    """Refuse a data set that is another than the run was begun on; runs of old do not say what theirs was."""
+    """Refuse another data set than the run was begun on; old runs do not say what theirs was.
+
+    Parameters
+    ----------
+    kept : dict
+        What `read` gives.
+    data : dict
+        What the data set is known by now, see `common.run.Run`.
+    folder : Path
+        Of the run, for the message.
+
+    Raises
+    ------
+    UserError
+        A value differs.
+    """
     for name, value in as_json(data).items():
         begun = kept.get("data", {}).get(name, value)
         if begun != value:
@@ -151,7 +200,7 @@ def _given(p: argparse.ArgumentParser, argv) -> dict:
 
 
 def _same(begun, now, where: str, is_path: bool) -> bool:
-    """Whether two values agree; places count as the same wherever the command was given."""
+    """Whether two values agree; paths are compared by what they named in the working folder of their command."""
     if not is_path:
         return begun == now
     if isinstance(begun, list) and isinstance(now, list) and len(begun) == len(now):
@@ -163,7 +212,7 @@ def _same(begun, now, where: str, is_path: bool) -> bool:
 
 
 def _found(value, where: str):
-    """A place that was named in the working folder `where`, as it is named here."""
+    """A path relative to the working folder `where`, as a path that is right in this one."""
     if isinstance(value, list):
         return [_found(part, where) for part in value]
     if not isinstance(value, str) or os.path.realpath(where) == os.getcwd():

@@ -6,12 +6,6 @@ from pathlib import Path
 from common.files.paths import REPO
 
 MXNETS = {"_children"}  # an attribute of Gluon's blocks, and a function of ours
-KNOWN = {  # to be mended
-    ("tests/common/backbones/test_convert.py", "_numbered"),
-    ("tests/common/backbones/test_efficientnet_lite.py", "_round8"),
-    ("tests/common/files/test_fetch.py", "_open"),
-    ("tests/common/files/test_fetch.py", "_packed"),
-}
 
 
 def private(name):
@@ -55,7 +49,7 @@ def test_no_test_reaches_for_our_names_with_an_underscore():
         for name in set(reached(tree)) - set(defined(tree))  # a test may have such names of its own
         if name in ours
     }
-    assert found <= KNOWN
+    assert not found
 
 
 def test_the_look_sees_what_a_test_may_ask_for():

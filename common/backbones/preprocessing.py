@@ -64,7 +64,7 @@ class Preprocessing:
         ):
             raise ValueError("its 'mean' and 'scale' are not three numbers each")
         bgr, size = found.get("bgr", False), found.get("size", cls.size)
-        if not all(scale) or not isinstance(bgr, bool) or not outside.whole(size, most=MAX_SIDE):
+        if not all(scale) or not isinstance(bgr, bool) or not outside.whole(size, high=MAX_SIDE):
             raise ValueError(f"its 'scale', 'bgr' or 'size' cannot be: {scale}, {bgr}, {size}"[:90])
         return cls(tuple(mean), tuple(scale), bgr, size)
 

@@ -18,7 +18,15 @@ from common.files.paths import weights_dir
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """A file of parameters, the preprocessing that belongs to it, and where it came from."""
+    """A file of parameters, the preprocessing that belongs to it, and where it came from.
+
+    Attributes
+    ----------
+    path : path
+    preprocessing : Preprocessing
+    source : str
+        Where it came from, for the log.
+    """
 
     path: Path
     preprocessing: Preprocessing

@@ -11,7 +11,13 @@ def sha256(path) -> str:
 
 
 def checksum(path, algorithm: str) -> str:
-    """The digest of a file by `algorithm`, a name that `hashlib.new` knows, in hexadecimal digits."""
+    """The digest of a file by `algorithm`, a name that `hashlib.new` knows, in hexadecimal digits.
+
+    Parameters
+    ----------
+    path : path
+    algorithm : str
+    """
     digest = hashlib.new(algorithm)
     with open(path, "rb") as file:
         for piece in iter(lambda: file.read(1 << 20), b""):

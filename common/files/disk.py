@@ -57,6 +57,18 @@ def writing(path, remedy: str = "free some space or give another place") -> Iter
     """Around anything that writes `path`: what the system refuses becomes one line that names it.
 
     MXNet reports a full disk by an error of its own, without a cause, in its last line.
+
+    Parameters
+    ----------
+    path : path
+        What is written, for the message.
+    remedy : str
+        What the user can do about it.
+
+    Raises
+    ------
+    UserError
+        The system refuses: no room, no right, no such folder.
     """
     try:
         yield
@@ -70,18 +82,53 @@ def writing(path, remedy: str = "free some space or give another place") -> Iter
 
 
 def write_text(path, text: str) -> None:
-    """Write a small UTF-8 file whole or not at all."""
+    """Write a small UTF-8 file whole or not at all.
+
+    Parameters
+    ----------
+    path : path
+    text : str
+
+    Raises
+    ------
+    UserError
+        It cannot be written, see `atomic`.
+    """
     with atomic(path) as beside:
         beside.write_text(text, encoding="utf-8")
 
 
 def write_json(path, value: Any) -> None:
-    """`write_text` of indented JSON; NumPy numbers and paths become plain ones."""
+    """`write_text` of indented JSON; NumPy numbers and paths become plain ones.
+
+    Parameters
+    ----------
+    path : path
+    value : object
+        What `json.dumps` takes, with what `plain` makes plain.
+
+    Raises
+    ------
+    UserError
+        It cannot be written, see `atomic`.
+    """
     write_text(path, json.dumps(value, indent=2, default=plain, ensure_ascii=False) + "\n")
 
 
 def write_array(path, array) -> None:
-    """Write a NumPy array as ``.npy``, whole or not at all."""
+    """Write a NumPy array as ``.npy``, whole or not at all.
+
+    Parameters
+    ----------
+    path : path
+    array : array
+        Of numbers or texts; Python objects are refused.
+
+    Raises
+    ------
+    UserError
+        It cannot be written, see `atomic`.
+    """
     import numpy as np  # what reads flags only does without
 
     with atomic(path) as beside:
@@ -92,6 +139,17 @@ def save_arrays(path, arrays) -> None:
     """``mx.nd.save`` of a dict of dense arrays, which on a full disk may leave the end out and say nothing.
 
     It leaves the last few kilobytes to the closing of the file, whose failure it does not look at.
+
+    Parameters
+    ----------
+    path : path
+    arrays : dict of str to NDArray
+        Dense ones.
+
+    Raises
+    ------
+    OSError
+        The file has not the size that these arrays take.
     """
     import mxnet as mx  # what reads flags only does without these
     import numpy as np

@@ -36,7 +36,15 @@ def reading(file, remedy: str) -> Iterator[None]:
 
 
 def near(word: str, choices: Iterable[str], n: int = 3) -> str:
-    """Return ``" (did you mean a, b?)"`` with the names closest to `word`, or ``""`` when none is close."""
+    """Return ``" (did you mean a, b?)"`` with the names closest to `word`, or ``""`` when none is close.
+
+    Parameters
+    ----------
+    word : str
+    choices : iterable of str
+    n : int
+        How many names at most.
+    """
     by_lower = {choice.lower(): choice for choice in choices}
     found = difflib.get_close_matches(word.lower(), by_lower, n=n, cutoff=0.6)
     return f" (did you mean {', '.join(by_lower[name] for name in found)}?)" if found else ""

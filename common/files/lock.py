@@ -63,6 +63,12 @@ _held: weakref.WeakValueDictionary[Path, Lock] = weakref.WeakValueDictionary()  
 def only_writer(folder, other: str = "another folder") -> Lock:
     """The lock of `folder`, for as long as the caller keeps it; all that this process does in the folder shares it.
 
+    Parameters
+    ----------
+    folder : path
+    other : str
+        What the user can give instead, for the message.
+
     Raises
     ------
     UserError

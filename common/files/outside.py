@@ -56,6 +56,11 @@ def read_json(path, remedy: str, kind: type = dict):
 def parse_json(text: str | bytes, kind: type = dict):
     """The value in `text`.
 
+    Parameters
+    ----------
+    text : str or bytes
+    kind : type
+
     Raises
     ------
     ValueError
@@ -70,9 +75,15 @@ def parse_json(text: str | bytes, kind: type = dict):
     return value
 
 
-def whole(value, least: int = 1, most: int = 1_000_000) -> bool:
-    """Whether a value out of a JSON file is a whole number from `least` to `most`; ``true`` is none."""
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+def whole(value, low: int = 1, high: int = 1_000_000) -> bool:
+    """Whether a value out of a JSON file is a whole number from `low` to `high`; ``true`` is none.
+
+    Parameters
+    ----------
+    value : object
+    low, high : int
+    """
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
 def texts(value) -> bool:
@@ -81,14 +92,20 @@ def texts(value) -> bool:
     return plain and len(set(value)) == len(value)
 
 
-def number(value, least: float = -math.inf, most: float = math.inf) -> bool:
-    """Whether a value out of a JSON file is a finite number from `least` to `most`."""
+def number(value, low: float = -math.inf, high: float = math.inf) -> bool:
+    """Whether a value out of a JSON file is a finite number from `low` to `high`.
+
+    Parameters
+    ----------
+    value : object
+    low, high : float
+    """
     plain = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return plain and math.isfinite(value) and least <= value <= most
+    return plain and math.isfinite(value) and low <= value <= high
 
 
 def check_fields(content: Mapping, wanted: Mapping) -> None:
-    """See that a card has what is needed to build a network.
+    """See that metadata has what is needed to build a network.
 
     Parameters
     ----------
@@ -113,6 +130,13 @@ def check_fields(content: Mapping, wanted: Mapping) -> None:
 def check_growth(what: str, claimed: int, size: int) -> None:
     """See that content of `claimed` bytes may come out of a file of `size` bytes.
 
+    Parameters
+    ----------
+    what : str
+        What grows, for the message.
+    claimed, size : int
+        Bytes.
+
     Raises
     ------
     ValueError
@@ -124,6 +148,12 @@ def check_growth(what: str, claimed: int, size: int) -> None:
 
 def arrays(path, remedy: str) -> dict:
     """The arrays in a ``.params`` file of MXNet, by name, after `shapes` has looked through it.
+
+    Parameters
+    ----------
+    path : path
+    remedy : str
+        What the user can do about a file that is not as it should be.
 
     Raises
     ------
@@ -142,6 +172,14 @@ def arrays(path, remedy: str) -> dict:
 
 def load_parameters(net, path, remedy: str, ctx=None) -> None:
     """Fill a network with all that a ``.params`` file holds, after `shapes` has looked through it.
+
+    Parameters
+    ----------
+    net : gluon.Block
+    path : path
+    remedy : str
+        What the user can do about a file that is not as it should be.
+    ctx : mx.Context or list, optional
 
     Raises
     ------
@@ -172,6 +210,12 @@ def shapes(path, remedy: str) -> dict[str, tuple[int, ...]]:
 
     MXNet's own reader allocates whatever the file claims, and ends the process over some files.
 
+    Parameters
+    ----------
+    path : path
+    remedy : str
+        What the user can do about a file that is not as it should be.
+
     Raises
     ------
     UserError
@@ -182,8 +226,8 @@ def shapes(path, remedy: str) -> dict[str, tuple[int, ...]]:
         if take.number("<Q") != LIST_MAGIC:
             raise ValueError("it does not start as MXNet's files of arrays do")
         take.number("<Q")
-        found = [_shape(take) for _ in range(take.count(least=4))]
-        names = [take.bytes(take.count()).decode() for _ in range(take.count(least=8))]
+        found = [_shape(take) for _ in range(take.count(min_bytes=4))]
+        names = [take.bytes(take.count()).decode() for _ in range(take.count(min_bytes=8))]
         if len(names) != len(found) or len(set(names)) != len(names):
             raise ValueError(f"it has {len(set(names))} names for {len(found)} arrays")
         if take.left:
@@ -213,10 +257,10 @@ class _Taker:
     def number(self, kind: str) -> int:
         return struct.unpack(kind, self.bytes(struct.calcsize(kind)))[0]
 
-    def count(self, least: int = 1) -> int:
-        """How many things follow, each of `least` bytes or more."""
+    def count(self, min_bytes: int = 1) -> int:
+        """How many things follow, each of `min_bytes` bytes or more."""
         count = self.number("<Q")
-        if count * least > self.left:
+        if count * min_bytes > self.left:
             raise ValueError("it ends too early: it was cut, or is no file of arrays")
         return count
 
@@ -258,6 +302,11 @@ def check_npz(path) -> None:
 def load_npz(path, names: Sequence[str] = ()) -> dict[str, np.ndarray]:
     """All arrays of a ``.npz`` of plain numbers and texts, or those called `names`; nothing is unpickled.
 
+    Parameters
+    ----------
+    path : path
+    names : sequence of str, optional
+
     Raises
     ------
     Exception
@@ -273,6 +322,12 @@ def load_npz(path, names: Sequence[str] = ()) -> dict[str, np.ndarray]:
 
 def load_npy(path, mmap_mode: str | None = "r") -> np.ndarray:
     """The array in a ``.npy`` of plain numbers or texts, mapped from the file; nothing is unpickled.
+
+    Parameters
+    ----------
+    path : path
+    mmap_mode : str or None
+        As `numpy.load` takes it.
 
     Raises
     ------

@@ -30,12 +30,21 @@ def embed(paths: Sequence[Path], params, gpus: Sequence[int] = (), num_workers: 
 
 
 def write(output: Path, paths: Sequence[Path], vectors: np.ndarray) -> None:
-    """Write ``.npy`` with the paths in a ``.txt`` beside it, or ``.csv`` with a header; whole or not at all."""
+    """Write embeddings and the pictures that they are of, each file whole or not at all.
+
+    Parameters
+    ----------
+    output : Path
+        ``NAME.npy``: the array, and the paths in ``NAME.txt``, one a line. ``NAME.csv``: a table with the header
+        ``path``, ``e0``, ``e1``, ...
+    paths : sequence of Path
+    vectors : (n, d) float32
+    """
     if output.suffix == ".npy":
         write_text(output.with_suffix(".txt"), "".join(f"{path}\n" for path in paths))
         write_array(output, vectors)
         return
-    with atomic(output) as beside, open(beside, "w", encoding="utf-8", newline="") as file:
+    with atomic(output) as tmp, open(tmp, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["path", *(f"e{i}" for i in range(vectors.shape[1]))])
         writer.writerows([path, *map(repr, row.tolist())] for path, row in zip(paths, vectors))

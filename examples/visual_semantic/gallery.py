@@ -89,7 +89,7 @@ class Searcher:
         """Let pictures be named by the most frequent words of the file, those that are spelled with letters alone."""
         known = self._frequent(max_words)
         spelled = [word for word in list(known.vectors)[:max_words] if word.isalpha()]
-        self.vocabulary = Index.build(self.net.place(known.matrix(spelled)), spelled, self.kind)
+        self.vocabulary = Index.build(self.net.embed_words(known.matrix(spelled)), spelled, self.kind)
 
     def keep_words(self) -> None:
         """Keep the most frequent words in memory."""
@@ -100,7 +100,7 @@ class Searcher:
         parts = split_name(text)
         known = {part for name in self.net.class_names for part in [name, *split_name(name)]}
         if self.known and parts and not known & set(parts) and all(part in self.known for part in parts):
-            return self.net.place(np.mean([self.known[part] for part in parts], axis=0)[None])[0]
+            return self.net.embed_words(np.mean([self.known[part] for part in parts], axis=0)[None])[0]
         return words.query(self.net, text, self.word_vectors)
 
     def of_pictures(self, pictures: Sequence) -> np.ndarray:

@@ -25,22 +25,21 @@ FIELDS = {
 
 
 class Dense(nn.Dense):
-    """A dense layer that drops a share of its inputs in training; the names of its parameters do not depend on it."""
+    """A dense layer that drops a fraction of its inputs in training; its parameters are called as without dropout."""
 
     def __init__(self, dropout: float, *args, **options):
         super().__init__(*args, **options)
-        self._share = dropout
+        self._dropped = dropout
 
     def hybrid_forward(self, F, x, weight, bias=None):
-        return super().hybrid_forward(F, F.Dropout(x, p=self._share) if self._share else x, weight, bias)
+        return super().hybrid_forward(F, F.Dropout(x, p=self._dropped) if self._dropped else x, weight, bias)
 
 
 class Encoder(HybridBlock):
-    """Pictures (n, H, W, 3), 0..255 -> unit vectors (n, dim) among those of words: what a telephone needs.
+    """Pictures (n, H, W, 3), 0..255 -> unit vectors (n, dim) among those of words: all that inference needs.
 
-    The head sees each feature less its mean over the training pictures, in standard deviations, and the last layer has
-    no bias: a direction common to the words seen is no part of every answer, which is what makes plain regression
-    onto word vectors poor at words that were not seen.
+    Features are standardised by statistics of the training pictures, and the last layer has no bias: so the mean of the
+    seen words is not added to every prediction, which would draw pictures of unseen classes to seen words (hubness).
 
     Parameters
     ----------
@@ -90,7 +89,7 @@ class VisualSemanticNet(Block):
     hidden, dropout
         See `Encoder`; dropout is on what goes into the classifier too.
     space : tuple of (dim,) and (dim, dim) array, optional
-        What is taken off a word vector, and what it is then multiplied by; default: it stays as it is.
+        What is subtracted from a word vector, and what it is then multiplied by; default: it stays as it is.
 
     Attributes
     ----------
@@ -99,7 +98,7 @@ class VisualSemanticNet(Block):
     class_names : list of str
         Seen, then unseen.
     words : (classes, dim) float32 array
-        Where each class's word is: unit vectors, in the order of `class_names`.
+        The embedded word of each class: unit vectors, in the order of `class_names`.
     metadata : dict
         Of the model file that it was read from; empty for a new network.
     """
@@ -151,14 +150,14 @@ class VisualSemanticNet(Block):
         """The last maps (n, channels, h, w); the classifier's dense layer weighs their means."""
         return self.backbone.feature_maps(images)
 
-    def place(self, vectors: np.ndarray) -> np.ndarray:
+    def embed_words(self, vectors: np.ndarray) -> np.ndarray:
         """Word vectors (n, dim), as their file has them -> unit vectors among those of the pictures."""
         moved = (np.asarray(vectors, np.float32) - self._constant(self.centre)) @ self._constant(self.turn)
         return moved / np.maximum(np.linalg.norm(moved, axis=-1, keepdims=True), 1e-12)
 
     @property
     def words(self) -> np.ndarray:
-        return self.place(self._constant(self.word_vectors))
+        return self.embed_words(self._constant(self.word_vectors))
 
     @staticmethod
     def _constant(parameter) -> np.ndarray:

@@ -100,7 +100,7 @@ def query(net, text: str, file=None) -> np.ndarray:
     if not plain:
         raise UserError("nothing to search for: give a word")
     file = file_of(file or net.metadata["word_vectors"])
-    return net.place(WordVectors.read(file, [text])[text][None])[0]
+    return net.embed_words(WordVectors.read(file, [text])[text][None])[0]
 
 
 def space(kind: str, file=DEFAULT) -> tuple[np.ndarray, np.ndarray] | None:

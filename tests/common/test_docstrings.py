@@ -22,8 +22,8 @@ import pytest
 
 import common
 
-ROOMS = ("data", "export", "metrics", "search", "show", "text", "train")
-BESIDE = ("devices", "launch", "run")
+ROOMS = ("backbones", "data", "export", "files", "metrics", "search", "show", "text", "train")
+BESIDE = ("cli", "compat", "devices", "get_data", "handover", "launch", "resume", "run")
 SECTION = re.compile(r"^(\w[\w ]*)\n-+\n(.*?)(?=^\w[\w ]*\n-+\n|\Z)", re.DOTALL | re.MULTILINE)
 
 

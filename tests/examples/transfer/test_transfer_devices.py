@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from common.files.paths import REPO
-from examples.transfer import finetune, train
+from examples.transfer import data, model, train
 
 SCRIPT = REPO / "examples" / "transfer" / "train.py"
 
@@ -36,7 +36,7 @@ def flags(pictures, folder, *more):
 
 
 def trained(folder):
-    return {name: array.asnumpy() for name, array in mx.nd.load(str(folder / "backbone.params")).items()}
+    return {name: array.asnumpy() for name, array in model.load(folder / "model.params").parameters.items()}
 
 
 def loss(folder):
@@ -44,14 +44,17 @@ def loss(folder):
     return [row["loss"] for row in rows]
 
 
-def test_a_batch_is_made_divisible_and_its_loss_stays_the_mean():
-    images, labels = np.arange(5.0).reshape(5, 1), np.array([0, 1, 2, 0, 1])
-    images, labels, weights = finetune.filled(images, labels, 3)
-    assert images.ravel().tolist() == [0, 1, 2, 3, 4, 4] and labels.tolist() == [0, 1, 2, 0, 1, 1]
-    losses = np.array([5.0, 1.0, 2.0, 3.0, 4.0, 4.0])
-    assert (losses * weights.ravel()).mean() == pytest.approx(3.0)
-    same, _, weights = finetune.filled(images, labels, 2)
-    assert (same == images).all() and (weights == 1).all()
+def test_a_batch_is_made_divisible_and_its_loss_stays_the_mean(pictures, tmp_path):
+    args = train.parse_args(flags(pictures, tmp_path))
+    image_set, chosen, _ = data.pictures(args)
+    plain = list(data.Batches(image_set, chosen[:8], 32, args).epoch(0))
+    assert [len(labels) for _, labels, _ in plain] == [5, 3] and all((weights == 1).all() for *_, weights in plain)
+    for count in (2, 3, 4):
+        for filled, whole in zip(data.Batches(image_set, chosen[:8], 32, args, count).epoch(0), plain):
+            n, losses = len(whole[1]), np.arange(1.0, 13)
+            assert len(filled[1]) % count == 0 and len(filled[1]) - n < count
+            assert all((a[:n] == b).all() and (a[n:] == b[-1]).all() for a, b in zip(filled[:2], whole[:2]))
+            assert (losses[: len(filled[1])] * filled[2].ravel()).mean() == pytest.approx(losses[:n].mean())
 
 
 @pytest.mark.slow

@@ -1,12 +1,10 @@
 """What flags of the programs do, given on a command line."""
 
-import json
-
 import numpy as np
 import pytest
 from PIL import Image
 
-from examples.transfer import generate_embedding, train
+from examples.transfer import generate_embedding, model, train
 
 SIDE = 32  # of what conv4 sees
 FILTERS = {name: Image.Resampling[name.upper()] for name in ("nearest", "bilinear", "bicubic")}
@@ -52,9 +50,9 @@ def test_interpolation_of_train(pictures, tmp_path):
         flags = ["--data-path", folder, "--model", "conv4", "--weights", "None", "--folds", "1", "--run-dir", run]
         flags += ["--interpolation", interpolation, "--test-share", "0.4"]
         train.main(train.parse_args([str(flag) for flag in flags]))
-        with np.load(run / "classifier.npz") as saved:
-            assert json.loads(str(saved["about"]))["backbone"]["interpolation"] == interpolation
-            return saved["mean"]
+        classifier = model.load(run / "model.params")
+        assert classifier.backbone["interpolation"] == interpolation
+        return classifier.mean
 
     small = resized(pictures, tmp_path / "resized", "bilinear")
     found = vectors(pictures, "bilinear", tmp_path / "1")

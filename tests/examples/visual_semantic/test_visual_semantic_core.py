@@ -267,7 +267,8 @@ def test_whitened_words_have_no_mean_and_equal_variances(vec):
     net = model.attach(model.backbones.create("conv4"), ["a", "b"], ["c"], every[:3], mx.cpu(), space=(centre, turn))
     np.testing.assert_allclose(net.words, unit((every[:3] - centre) @ turn), atol=1e-4)
     net.metadata = {"word_vectors": str(file)}
-    np.testing.assert_allclose(words.query(net, "Polar bear"), net.place(every[None, :2].mean(axis=1))[0], atol=1e-5)
+    mean = net.embed_words(every[None, :2].mean(axis=1))[0]
+    np.testing.assert_allclose(words.query(net, "Polar bear"), mean, atol=1e-5)
     np.testing.assert_array_equal(words.query(net, "B"), net.words[1])  # a class: as it was trained
 
 
