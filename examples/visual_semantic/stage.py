@@ -94,8 +94,9 @@ class Stage:
         self.save, self.evaluates = save, evaluates
         self.open_session = open_session or (lambda stage, trainer: Unrecorded())
         self.is_frozen = is_frozen(args, name)
-        pick = reader.features if self.is_frozen else lambda image_set: image_set
-        train_set, self.valid_set = pick(splits.train), pick(splits.valid)
+        train_set, self.valid_set = splits.train, splits.valid
+        if self.is_frozen:
+            train_set, self.valid_set = reader.features(splits.train), reader.features(splits.valid)
         sampler = Shuffled(len(train_set.labels), args.batch_size, args.seed, kvstore.rank, kvstore.num_workers)
         if self.is_frozen:
             self.loader = train_set.sampled(sampler)
