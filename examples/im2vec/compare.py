@@ -34,32 +34,32 @@ def main(args):
     from examples.im2vec import evaluation
 
     runs = [read(folder) for folder in args.runs]
-    about = runs[0]["about"]
+    metadata = runs[0]["metadata"]
     for run, folder in zip(runs, args.runs):
-        if run["about"]["classes"] != about["classes"]:
+        if run["metadata"]["classes"] != metadata["classes"]:
             raise UserError(f"{folder} has other classes than {args.runs[0]}: compare runs that differ in their seed")
     words = args.words or (data_dir("glove50") if data_dir("glove50").exists() else None)
-    of_words, known = evaluation.word_similarity(about["classes"], words) if words else (None, [])
-    asked = members(about, args.groups)
+    of_words, known = evaluation.word_similarity(metadata["classes"], words) if words else (None, [])
+    asked = members(metadata, args.groups)
     figures = {}
     for row in ("class vectors", "means of f(x)", "raw pixels"):
         matrices = [run[row] for run in runs]
         measured = [
-            agreement(matrix, run["confusion"], others(runs, i), of_words, known, about["groups"], asked)
+            agreement(matrix, run["confusion"], others(runs, i), of_words, known, metadata["groups"], asked)
             for i, (matrix, run) in enumerate(zip(matrices, runs))
         ]
         figures[row] = {name: [one[name] for one in measured] for name in measured[0]}
         if len(runs) > 1:
             figures[row]["stability"] = [evaluation.stability(matrices)]
     accuracy = [run["accuracy"] for run in runs]
-    print(f"{len(runs)} runs, {len(about['classes'])} classes of {about['dataset']}, {about['model']},"
-          f" objective {about['objective']}; accuracy {spread(accuracy)}")  # fmt: skip
-    if about["groups"]:
-        print("by chance " + ", ".join(f"{name} {chance(about['groups'], kept):.3f}" for name, kept in asked.items()))
+    print(f"{len(runs)} runs, {len(metadata['classes'])} classes of {metadata['dataset']}, {metadata['model']},"
+          f" objective {metadata['objective']}; accuracy {spread(accuracy)}")  # fmt: skip
+    if metadata["groups"]:
+        print("by chance " + ", ".join(f"{name} {chance(metadata['groups'], kept):.3f}" for name, kept in asked.items()))
     spreads = {row: {name: spread(values) for name, values in cells.items()} for row, cells in figures.items()}
     print(tables.table(spreads))
     together = np.mean([run["class vectors"] for run in runs], axis=0)
-    for name, found in list(evaluation.nearest(together, about["classes"], 3).items())[:20]:
+    for name, found in list(evaluation.nearest(together, metadata["classes"], 3).items())[:20]:
         print(f"{name}: {', '.join(f'{other} {cosine:.2f}' for other, cosine in found)}")
     if args.output:
         write_json(pathlib.Path(args.output), {"accuracy": accuracy, **figures})
@@ -86,7 +86,7 @@ def read(folder) -> dict:
     pixels = pictures.array(evaluation.EXAMPLE_SIDE).reshape(len(pictures), -1)
     means = evaluation.class_means(pixels, pictures.labels, len(pictures.class_names))
     return {
-        "about": model.metadata,
+        "metadata": model.metadata,
         "accuracy": accuracy,
         "confusion": confusion / confusion.sum(axis=1, keepdims=True),
         "class vectors": evaluation.similarity(model.objective.class_vectors()),
@@ -95,22 +95,22 @@ def read(folder) -> dict:
     }
 
 
-def members(about, beginnings) -> dict:
+def members(metadata, beginnings) -> dict:
     """The classes whose nearest is asked for, by the name of the figure: all, and those in groups called so."""
     import numpy as np
 
     from common.files.errors import UserError, near
 
-    if not about["groups"]:
+    if not metadata["groups"]:
         if beginnings:
-            raise UserError(f"--groups {beginnings[0]}: the classes of {about['dataset']} have no groups")
+            raise UserError(f"--groups {beginnings[0]}: the classes of {metadata['dataset']} have no groups")
         return {}
-    found = {"purity": np.arange(len(about["groups"]))}
+    found = {"purity": np.arange(len(metadata["groups"]))}
     for beginning in beginnings:
-        groups = [i for i, name in enumerate(about["group_names"]) if name.startswith(beginning)]
+        groups = [i for i, name in enumerate(metadata["group_names"]) if name.startswith(beginning)]
         if not groups:
-            raise UserError(f"--groups {beginning}: no group is called so{near(beginning, about['group_names'])}")
-        found[f"purity {beginning}"] = np.flatnonzero(np.isin(about["groups"], groups))
+            raise UserError(f"--groups {beginning}: no group is called so{near(beginning, metadata['group_names'])}")
+        found[f"purity {beginning}"] = np.flatnonzero(np.isin(metadata["groups"], groups))
     return found
 
 

@@ -61,14 +61,14 @@ def load(args) -> Splits:
         The data is not there or not as it should be.
     """
     on_error = getattr(args, "on_error", "stop")  # programs without the flag stop
-    place = Path(args.data_path) if args.data_path else data_dir(args.dataset)
+    root = Path(args.data_path) if args.data_path else data_dir(args.dataset)
     if args.dataset == "awa2":
-        stopped = split_awa2.interrupted(place)
+        stopped = split_awa2.interrupted(root)
         if stopped:
             raise UserError(stopped)
-        if (place / "train").is_dir():  # what split_awa2.py made
-            return _from_folders(place, args.unseen, args.split, on_error)
-    whole, seen, unseen = _whole(args, place, on_error)
+        if (root / "train").is_dir():  # what split_awa2.py made
+            return _from_folders(root, args.unseen, args.split, on_error)
+    whole, seen, unseen = _whole(args, root, on_error)
     if args.unseen is not None:
         wrong = [name for name in args.unseen if name not in whole.class_names]
         if wrong:
@@ -87,16 +87,16 @@ def load(args) -> Splits:
     return Splits(known.subset(~held), known.subset(held), test, seen, unseen)
 
 
-def _whole(args, place: Path, on_error: str) -> tuple[ImageSet, list[str] | None, list[str] | None]:
+def _whole(args, root: Path, on_error: str) -> tuple[ImageSet, list[str] | None, list[str] | None]:
     """All pictures, and the names of seen and unseen classes where the data set fixes them."""
     if args.dataset == "awa2":
-        if not place.exists():
-            raise UserError(f"{place} is not there: ./get_data.sh awa2 gets it (13 GB); {REMEDY}")
-        return awa2.load_split(place, args.split, on_error)
+        if not root.exists():
+            raise UserError(f"{root} is not there: ./get_data.sh awa2 gets it (13 GB); {REMEDY}")
+        return awa2.load_split(root, args.split, on_error)
     if args.dataset == "folder":
         if args.data_path is None:
             raise UserError("--dataset folder needs --data-path, a folder with a folder of pictures for each class")
-        return folder.load(place, on_error), None, None
+        return folder.load(root, on_error), None, None
     whole = sets.load(args.dataset, args.data_path, "seen", on_error=on_error, remedy=REMEDY).train
     unseen = UNSEEN.get(args.dataset)
     return whole, [name for name in whole.class_names if name not in unseen] if unseen else None, unseen
@@ -108,22 +108,22 @@ def remark(args, splits: Splits) -> str:
     return awa2.remark(splits.class_names, pictures) if args.dataset == "awa2" else ""
 
 
-def _from_folders(place: Path, unseen: list[str] | None, split: str, on_error: str) -> Splits:
+def _from_folders(root: Path, unseen: list[str] | None, split: str, on_error: str) -> Splits:
     """The folders ``train``, ``valid`` and ``test`` that ``split_awa2.py`` made."""
     if unseen is not None:
-        raise UserError(f"{place} is split already: --unseen is for sets that are not (split_awa2.py --undo)")
-    there = [part for part in FOLDERS if (place / part).is_dir()]
-    folders = [(part, child) for part in there for child in sorted((place / part).iterdir())]
+        raise UserError(f"{root} is split already: --unseen is for sets that are not (split_awa2.py --undo)")
+    there = [part for part in FOLDERS if (root / part).is_dir()]
+    folders = [(part, child) for part in there for child in sorted((root / part).iterdir())]
     named = [(f"{part}/{child.name}", child) for part, child in folders if child.is_dir()]
-    found = folder.collect(place, named, on_error)
+    found = folder.collect(root, named, on_error)
     part_of, class_of = zip(*(name.split("/", 1) for name in found.class_names))
     seen, new = ([name for name, part in zip(class_of, part_of) if part == kind] for kind in ("train", "test"))
     if split == "proposed" and set(new) != set(awa2.PROPOSED) & {*seen, *new}:
-        raise UserError(f"{place} was split with other unseen classes: split_awa2.py --undo, then --split proposed")
+        raise UserError(f"{root} was split with other unseen classes: split_awa2.py --undo, then --split proposed")
     names = seen + new
     wrong = next((n for n, part in zip(class_of, part_of) if part == "valid" and n not in seen), None)
     if wrong or len(set(names)) < len(names):
-        raise UserError(f"{place}: the classes of train and valid must be the same, and those of test others")
+        raise UserError(f"{root}: the classes of train and valid must be the same, and those of test others")
     found = dataclasses.replace(found, class_names=names)
     parts = []
     for kind in FOLDERS:

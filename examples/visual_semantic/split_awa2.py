@@ -65,7 +65,7 @@ def main(args):
     if there:
         raise UserError(f"{there[1]} is there already and nothing is overwritten: give another --output")
     action = "move" if args.move else "copy"
-    write_list(target, [(action, source.resolve(), place.resolve()) for source, place, _ in rows])
+    write_list(target, [(action, source.resolve(), destination.resolve()) for source, destination, _ in rows])
     with sole(target):
         finish(target)
     if awa2.remark(names, len(rows)):
@@ -111,7 +111,7 @@ def listed(target):
         lines = list(csv.reader(file))
     if lines[:1] != [COLUMNS] or not lines[1:] or not all(len(x) == 3 and x[0] in ("copy", "move") for x in lines[1:]):
         raise UserError(f"{target / LIST} is not what this script wrote: mend it; if no picture is missing, remove it")
-    return [(action, pathlib.Path(source), pathlib.Path(place)) for action, source, place in lines[1:]]
+    return [(action, pathlib.Path(source), pathlib.Path(destination)) for action, source, destination in lines[1:]]
 
 
 def inside(target):
@@ -119,7 +119,7 @@ def inside(target):
     from common.files.errors import UserError
 
     rows = listed(target)
-    if any(target.resolve() not in place.parents for _, _, place in rows):
+    if any(target.resolve() not in destination.parents for _, _, destination in rows):
         raise UserError(f"{target / LIST} names files outside {target}: nothing was done; was the folder moved?")
     return rows
 
@@ -132,7 +132,7 @@ def interrupted(target):
     if not (target / LIST).is_file():
         return None
     rows = listed(target)
-    found = sum(target.joinpath(*place.parts[-3:]).is_file() for _, _, place in rows)
+    found = sum(target.joinpath(*destination.parts[-3:]).is_file() for _, _, destination in rows)
     if found == len(rows):
         return None
     return (
@@ -168,7 +168,7 @@ def sole(target):
 
 
 def finish(target):
-    """Copy or move what split.csv lists and is not at its place yet."""
+    """Copy or move what split.csv lists and is not where it belongs yet."""
     from tqdm import tqdm
 
     from common.files.disk import writing
@@ -176,15 +176,15 @@ def finish(target):
     rows = inside(target)
     check(rows, "finish")
     with writing(target, f"mend that, then {command(target, 'finish')} goes on"):
-        for action, source, place in tqdm(rows, disable=not sys.stderr.isatty()):
-            if not whole(place, source):
-                place.parent.mkdir(parents=True, exist_ok=True)
-                (move if action == "move" else copy)(source, place)
+        for action, source, destination in tqdm(rows, disable=not sys.stderr.isatty()):
+            if not whole(destination, source):
+                destination.parent.mkdir(parents=True, exist_ok=True)
+                (move if action == "move" else copy)(source, destination)
             elif action == "move":
                 source.unlink(missing_ok=True)  # stopped between the copy to another disk and this
         for part in PARTS:
             sweep(target, part, rows)
-    counts = [sum(place.parts[-3] == part for _, _, place in rows) for part in PARTS]
+    counts = [sum(destination.parts[-3] == part for _, _, destination in rows) for part in PARTS]
     done = "moved" if rows[0][0] == "move" else "copied"
     print(f"{done}: {counts[0]} to {target / 'train'}, {counts[1]} to {target / 'valid'},"
           f" {counts[2]} of unseen classes to {target / 'test'}; listed in {target / LIST}")  # fmt: skip
@@ -197,12 +197,12 @@ def undo(target):
     rows = inside(target)
     check(rows, "undo")
     with writing(target, f"mend that, then {command(target, 'undo')} goes on"):
-        for action, source, place in rows:
+        for action, source, destination in rows:
             if source.is_file():
-                place.unlink(missing_ok=True)  # `check` has seen that the source is whole
+                destination.unlink(missing_ok=True)  # `check` has seen that the source is whole
             elif action == "move":
                 source.parent.mkdir(parents=True, exist_ok=True)
-                move(place, source)
+                move(destination, source)
         for part in PARTS:
             sweep(target, part, rows)
         (target / LIST).unlink()
@@ -212,26 +212,26 @@ def undo(target):
 def check(rows, what):
     """See that nothing would be lost or overwritten, before anything is done.
 
-    What decides is the content: of a picture that is at both places one may be half, where a disk ran full or an
+    What decides is the content: of a picture that is at both destinations one may be half, where a disk ran full or an
     earlier version was stopped.
     """
     from common.files.errors import UserError
 
-    for action, source, place in rows:
-        if source.is_file() and place.is_file():
-            if not same(source, place) and not half(place, source):
-                raise UserError(f"{source} and {place} differ and nothing is removed: keep the whole one of them")
-        elif not source.is_file() and not place.is_file():
+    for action, source, destination in rows:
+        if source.is_file() and destination.is_file():
+            if not same(source, destination) and not half(destination, source):
+                raise UserError(f"{source} and {destination} differ and nothing is removed: keep the whole one of them")
+        elif not source.is_file() and not destination.is_file():
             raise UserError(
-                f"neither {source} nor {place} is there: put the picture back, or take its line out of {LIST}"
+                f"neither {source} nor {destination} is there: put the picture back, or take its line out of {LIST}"
             )
-        elif action == "copy" and what == "undo" and place.is_file():
-            raise UserError(f"{source} is gone and {place} is its only copy: put it back, then --undo again")
+        elif action == "copy" and what == "undo" and destination.is_file():
+            raise UserError(f"{source} is gone and {destination} is its only copy: put it back, then --undo again")
 
 
-def whole(place, source):
+def whole(destination, source):
     """Whether a picture has arrived."""
-    return place.is_file() and not (source.is_file() and half(place, source))
+    return destination.is_file() and not (source.is_file() and half(destination, source))
 
 
 def same(one, other):
@@ -249,35 +249,35 @@ def half(part, file):
         return all(piece == other.read(len(piece)) for piece in iter(lambda: one.read(1 << 20), b""))
 
 
-def copy(source, place):
-    """Copy beside the place, flush, rename: half a copy never has the name of a picture."""
+def copy(source, destination):
+    """Copy to a neighbouring name, flush, rename: half a copy never has the name of a picture."""
     import shutil
 
     from common.files.disk import atomic
 
-    with atomic(place) as beside:
-        shutil.copy2(source, beside)
+    with atomic(destination) as tmp:
+        shutil.copy2(source, tmp)
 
 
-def move(source, place):
+def move(source, destination):
     """Rename; to another disk, copy whole and only then remove the source."""
     import errno
 
     try:
-        os.rename(source, place)
+        os.rename(source, destination)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        copy(source, place)
+        copy(source, destination)
         source.unlink()
 
 
 def sweep(target, part, rows):
     """Remove copies that were stopped half-way, and empty folders."""
-    folder, places = (target / part).resolve(), {place for _, _, place in rows}
+    folder, destinations = (target / part).resolve(), {destination for _, _, destination in rows}
     for path in sorted(folder.rglob("*"), reverse=True):
-        if path.name.startswith(".") and path.is_file() and path not in places:
-            if any(path.name.startswith(f".{place.name}") for place in places if place.parent == path.parent):
+        if path.name.startswith(".") and path.is_file() and path not in destinations:
+            if any(path.name.startswith(f".{destination.name}") for destination in destinations if destination.parent == path.parent):
                 path.unlink()
         elif path.is_dir() and not any(path.iterdir()):
             path.rmdir()
