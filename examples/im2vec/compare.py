@@ -55,7 +55,8 @@ def main(args):
     print(f"{len(runs)} runs, {len(metadata['classes'])} classes of {metadata['dataset']}, {metadata['model']},"
           f" objective {metadata['objective']}; accuracy {spread(accuracy)}")  # fmt: skip
     if metadata["groups"]:
-        print("by chance " + ", ".join(f"{name} {chance(metadata['groups'], kept):.3f}" for name, kept in asked.items()))
+        by_chance = (f"{name} {chance(metadata['groups'], kept):.3f}" for name, kept in asked.items())
+        print("by chance " + ", ".join(by_chance))
     spreads = {row: {name: spread(values) for name, values in cells.items()} for row, cells in figures.items()}
     print(tables.table(spreads))
     together = np.mean([run["class vectors"] for run in runs], axis=0)

@@ -93,7 +93,7 @@ def write_list(target, rows):
 
     with writing(target, "give another --output"):
         target.mkdir(parents=True, exist_ok=True)
-    with atomic(target / LIST) as beside, open(beside, "w", encoding="utf-8", newline="") as file:
+    with atomic(target / LIST) as tmp, open(tmp, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         writer.writerows(rows)
@@ -277,7 +277,8 @@ def sweep(target, part, rows):
     folder, destinations = (target / part).resolve(), {destination for _, _, destination in rows}
     for path in sorted(folder.rglob("*"), reverse=True):
         if path.name.startswith(".") and path.is_file() and path not in destinations:
-            if any(path.name.startswith(f".{destination.name}") for destination in destinations if destination.parent == path.parent):
+            siblings = (file for file in destinations if file.parent == path.parent)
+            if any(path.name.startswith(f".{file.name}") for file in siblings):
                 path.unlink()
         elif path.is_dir() and not any(path.iterdir()):
             path.rmdir()
