@@ -190,7 +190,7 @@ def readable(whole: ImageSet, on_error: str, say: Callable[[str], None] = print,
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A data set in two splits.
+    """A data set in two splits, and what some have besides.
 
     Attributes
     ----------
@@ -202,6 +202,14 @@ class Dataset:
         Sentences for each class, where the data set has them.
     protocol : {"unseen", "seen"}
         How the two splits differ: by class, or by picture.
+    validation : ImageSet or None
+        The official validation pictures of the classes of `train`, not all of which need have one; of the protocol
+        ``seen`` alone.
+    gallery : ImageSet or None
+        Other pictures of the classes of `test`, among which the test pictures are looked for where they were taken at
+        other times and places; of the protocol ``unseen`` alone. None: each other.
+    catalogue : ImageSet or None
+        One picture of each class of both splits, as a catalogue shows it.
     """
 
     name: str
@@ -210,6 +218,9 @@ class Dataset:
     superclasses: dict[str, str] | None = None
     captions: dict[str, list[str]] | None = None
     protocol: str = "unseen"
+    validation: ImageSet | None = None
+    gallery: ImageSet | None = None
+    catalogue: ImageSet | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from common.data.imageset import Dataset, ImageSet, Whole, readable
-from common.data.sets import cars196, cifar, cub200, emoji, folder, glyphs, omniglot, sop
+from common.data.sets import cars196, cifar, cub200, emoji, folder, glyphs, grocery, omniglot, sop
 from common.data.splits import split_domains, split_seen, split_unseen
 from common.data.walk import shown
 from common.files.errors import UserError, near
@@ -43,7 +43,7 @@ LOADERS: dict[str, Callable[[Path, str, Callable[[str], None]], Whole]] = {  # s
     "folder": _folder,
 }
 OFFICIAL = ("cub200", "cars196", "sop")  # split by class once and for all
-NAMES = (*OFFICIAL, "cifar10", "cifar100", *LOADERS)
+NAMES = (*OFFICIAL, "cifar10", "cifar100", "grocery", *LOADERS)
 FEWEST = 4  # classes of which two can be held back and two be told apart in training
 HOW = {  # to get the sets that `get_data.sh` cannot
     "cars196": "Cars196 has no official host, give the place of its folder by --data-path",
@@ -74,7 +74,7 @@ def load(
     protocol : {"unseen", "seen", None}
         ``unseen``: no test class is trained on. Official split where there is one (cub200, cars196, sop); the classes
         in `unseen`; else half of the classes, drawn with `seed`. ``seen``: the same classes, pictures held back:
-        the official split (cifar10, cifar100), the last artist (emoji), the last three faces (glyphs), else
+        the official split (cifar10, cifar100, grocery), the last artist (emoji), the last three faces (glyphs), else
         `test_fraction` of each class, drawn with `seed`. None: ``unseen``, but ``seen`` for a folder of two or three
         classes where none is named in `unseen`.
     seed : int
@@ -123,6 +123,8 @@ def load(
             train, _ = split_unseen(train, unseen, seed)
             test = test.select([n for n in test.class_names if n not in train.class_names])
         return Dataset(name, train, test, superclasses, protocol=protocol)
+    if name == "grocery":
+        return _grocery(root, protocol, unseen, seed, on_error, say)
     whole = LOADERS[name](root, on_error, say)
     if name == "omniglot":
         unseen = _alphabets(unseen, whole.superclasses)
@@ -141,6 +143,22 @@ def _official(name: str, root: Path, keep_whole: bool) -> tuple[ImageSet, ImageS
     if name == "cub200":
         return cub200.load(root, keep_whole)
     return {"cars196": cars196, "sop": sop}[name].load(root)
+
+
+def _grocery(
+    root: Path, protocol: str, unseen: list[str] | None, seed: int, on_error: str, say: Callable[[str], None]
+) -> Dataset:
+    """The official lists; or of some classes the training list, and of the others the test list as queries.
+
+    Those are looked for in the training list, which was photographed in other shops on other days.
+    """
+    photographs, catalogue, superclasses, captions = grocery.load(root, on_error)
+    lists = grocery.by_list(readable(photographs, on_error, say))
+    train, test, validation, gallery = lists["train"], lists["test"], lists["validation"], None
+    if protocol == "unseen":
+        train, gallery = split_unseen(train, unseen, seed)
+        test, validation = test.select(gallery.class_names), None
+    return Dataset("grocery", train, test, superclasses, captions, protocol, validation, gallery, catalogue)
 
 
 def _alphabets(unseen: list[str] | None, superclasses: dict[str, str]) -> list[str]:
