@@ -101,7 +101,10 @@ def parse_args(argv=None) -> argparse.Namespace:
         "--list", action=_Listing, nargs=0, help="show name, size, checksum, licence or terms, and where it goes"
     )
     p.add_argument("--dir", metavar="DIR", help="put everything under DIR instead of data/")
-    p.add_argument("--mirror", metavar="DIR_OR_URL", help="a folder or address tried first, with the same file names")
+    p.add_argument(
+        "--mirror", metavar="DIR_OR_URL",
+        help="a folder or address tried first, with the same file names; of grocery also an archive or its folder",
+    )  # fmt: skip
     args = p.parse_args(argv)
     if not args.names:
         p.error("name what to get, or --list")

@@ -13,10 +13,13 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import common  # noqa: F401  (first: MXNet needs the numpy alias it sets)
 from common.files.errors import UserError
+from common.files.paths import data_dir
 
 # A shell starts what runs in the background with Ctrl-C ignored, and what the tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -48,6 +51,65 @@ def cifar_folder(shared_data, tmp_path_factory) -> Path:
 def omniglot_folder(shared_data, tmp_path_factory) -> Path:
     """Five alphabets of Omniglot."""
     return _unpacked(shared_data / "omniglot_background_small1.zip", tmp_path_factory)
+
+
+GROCERIES = {  # product: group
+    "Royal-Gala": "Apple", "Pink-Lady": "Apple", "Lemon": "Lemon", "Lime": "Lime", "Kaiser": "Pear", "Anjou": "Pear",
+    "Oat-Milk": "Milk", "Soy-Milk": "Milk", "Leek": "Leek", "Ginger": "Ginger",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def groceries(tmp_path_factory) -> Path:
+    """A folder laid out as the Grocery Store set: ten products, three photographs to train on, two to test on.
+
+    Of the first seven there is one to validate with. A photograph is mostly its product's colour.
+    """
+    root = tmp_path_factory.mktemp("grocery")
+    write_groceries(root / "dataset")
+    return root
+
+
+def write_groceries(root: Path) -> None:
+    """What `groceries` gives, in the folder `root`, which is made."""
+    rng, groups = np.random.default_rng(0), list(dict.fromkeys(GROCERIES.values()))
+    colours = rng.integers(30, 220, (len(GROCERIES), 3))
+    lists = {"train": 3, "val": 1, "test": 2}
+    lines = {name: [] for name in lists}
+    table = [
+        "Class Name (str),Class ID (int),Coarse Class Name (str),Coarse Class ID (int),Iconic Image Path (str),"
+        "Product Description Path (str)"
+    ]
+
+    def draw(path, label):
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.clip(colours[label] + rng.normal(0, 15, (40, 48, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(root / path)
+
+    for label, (name, group) in enumerate(GROCERIES.items()):
+        iconic = f"iconic-images-and-descriptions/{group}/{name}/{name}"
+        draw(f"{iconic}_Iconic.jpg", label)
+        text = f"{name.replace('-', ' ')} is a kind of {group.lower()}, number {label}."
+        (root / f"{iconic}_Description.txt").write_text(text + "\n")
+        row = name, label, group, groups.index(group), f"/{iconic}_Iconic.jpg", f"/{iconic}_Description.txt"
+        table.append(",".join(map(str, row)))
+        for part, count in lists.items():
+            for number in range(0 if part == "val" and label > 6 else count):
+                path = f"{part}/{group}/{name}/{name}_{number + 1:03d}.jpg"
+                draw(path, label)
+                lines[part].append(f"{path}, {label}, {groups.index(group)}\n")
+    (root / "classes.csv").write_bytes("\r\n".join(table).encode())
+    for part, rows in lines.items():
+        (root / f"{part}.txt").write_text("".join(rows))
+
+
+@pytest.fixture(scope="session")
+def real_grocery() -> Path:
+    """The Grocery Store set itself, where it was fetched."""
+    folder = data_dir("grocery")
+    if not (folder / "dataset" / "classes.csv").is_file():
+        pytest.skip("no Grocery Store set here: ./get_data.sh grocery")
+    return folder
 
 
 def _unpacked(archive: Path, tmp_path_factory) -> Path:

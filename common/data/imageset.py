@@ -196,7 +196,7 @@ def readable(whole: ImageSet, on_error: str, say: Callable[[str], None] = print,
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A data set in its splits.
+    """A data set in two splits, and what some have besides.
 
     Attributes
     ----------
@@ -209,7 +209,13 @@ class Dataset:
     protocol : {"unseen", "seen"}
         How the two splits differ: by class, or by picture.
     validation : ImageSet or None
-        The data's own validation split, where it has one.
+        The data's own validation pictures. Of the protocol ``seen`` they are of classes of `train`, not all of which
+        need have one.
+    gallery : ImageSet or None
+        Other pictures of the classes of `test`, among which the test pictures are looked for where they were taken at
+        other times and places; of the protocol ``unseen`` alone. None: each other.
+    catalogue : ImageSet or None
+        One picture of each class of both splits, as a catalogue shows it.
     """
 
     name: str
@@ -219,6 +225,8 @@ class Dataset:
     captions: dict[str, list[str]] | None = None
     protocol: str = "unseen"
     validation: ImageSet | None = None
+    gallery: ImageSet | None = None
+    catalogue: ImageSet | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,7 +19,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from common.files import unpack
+from common.files import tree, unpack
 from common.files.checksum import checksum
 from common.files.errors import UserError
 from common.files.sources import Source
@@ -51,7 +51,8 @@ def ensure(
     folder : path
         Where it is to lie.
     mirror : str, optional
-        A folder or address tried before the official one, holding files of the same names.
+        A folder or address tried before the official one, holding files of the same names. Of a source with a `tree`
+        also an archive of that tree, of any name, or an unpacked folder of it.
     make : function of a list of paths, optional
         Makes `source.check` in `folder` from what `fetched` gives, where the files are not used as they come.
 
@@ -80,6 +81,8 @@ def ensure(
             with fetched(name, source, folder, mirror) as (unpacked,):
                 child = source.check.split("/")[0]
                 os.replace(unpacked / child, folder / child)
+        elif source.tree:
+            _land_tree(name, source, folder, mirror)
         else:
             for address, algorithm, value in source.files:
                 file = fetch(address, folder / address.rsplit("/", 1)[-1], algorithm, value, mirror, name)
@@ -92,6 +95,15 @@ def ensure(
     if not (folder / source.check).exists():
         raise UserError(f"{name}: what was fetched holds no {source.check}; the official archive may have changed")
     return folder
+
+
+def _land_tree(name: str, source: Source, folder: Path, mirror: str | None) -> None:
+    ((address, algorithm, value),) = source.files
+    given = Path(mirror) if mirror and "://" not in mirror else None
+    if given and not given.is_file() and not tree.find(given, source.tree):
+        given = None  # a folder of archives, as for all other sources
+    path = folder / address.rsplit("/", 1)[-1]
+    tree.land(name, source.tree, folder, given, lambda: fetch(address, path, algorithm, value, mirror, name))
 
 
 @contextlib.contextmanager

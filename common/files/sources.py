@@ -9,6 +9,25 @@ import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
+class Tree:
+    """A folder of files as one commit of a repository has it, whatever archive it comes in.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Its files and folders that are wanted.
+    count : int
+        Files in all of them.
+    sum : str
+        See `common.files.tree.digest`.
+    """
+
+    names: tuple[str, ...]
+    count: int
+    sum: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Source:
     """One thing to fetch.
 
@@ -30,6 +49,8 @@ class Source:
         The files are archives, unpacked into `folder` and then removed.
     npm : tuple of str
         The npm packages ``name@version`` it is made from, instead of an address; `files` holds their archives.
+    tree : Tree or None
+        What the archive must hold, where a host makes it anew for each call and its own checksum may change.
     """
 
     files: tuple
@@ -40,10 +61,13 @@ class Source:
     package: tuple | None = None
     unpack: bool = True
     npm: tuple = ()
+    tree: Tree | None = None
 
     @property
     def checksum(self) -> str:
         """How what comes is verified, for the listing."""
+        if self.tree:
+            return "SHA256 of all files"
         kinds = {algorithm for _, algorithm, _ in self.files}
         return "none published" if "" in kinds else " and ".join(sorted(kind.upper() for kind in kinds))
 
@@ -65,6 +89,7 @@ EMOJI = (  # npm packages: name, version, SHA-256 of the archive
     ("emojilib", "4.0.3", "7f9a6b43cff31d18985b7d65d11faba5bd971cbcc60020cf6d09322fbaaaf303"),
     ("emojibase-data", "17.0.0", "d01d0e2ca4e22cb402679532155342c71e2e871f25c32223c013b8b166ebdf5a"),
 )
+GROCERY = "fc80ba90f803d79d0383df52c5a4ac5de99ff6fc"  # a commit
 CAPTIONS = "captions: the data sets' own terms; research use"
 
 SOURCES: dict[str, Source] = {
@@ -120,5 +145,10 @@ SOURCES: dict[str, Source] = {
         tuple((f"{name.replace('@', '').replace('/', '-')}-{v}.tgz", "sha256", value) for name, v, value in EMOJI),
         "emoji", "163 MB", "Apache 2.0, CC BY 4.0, MIT, CC BY-SA 4.0; by artist", "classes.csv",
         npm=tuple(f"{name}@{version}" for name, version, _ in EMOJI),
+    ),
+    "grocery": Source(
+        _url(f"https://github.com/marcusklasson/GroceryStoreDataset/archive/{GROCERY}.tar.gz"),
+        "grocery", "120 MB", "MIT", "dataset/classes.csv",
+        tree=Tree(("LICENSE", "dataset"), 5696, "a9b1c93a07bfc3220eddfd8d50d2a725ac8a2b323d83a13305dd8c0fefa86443"),
     ),
 }  # fmt: skip

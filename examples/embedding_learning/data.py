@@ -32,9 +32,11 @@ class Parts:
     dataset : Dataset
     train, test : ImageSet
     validation : ImageSet or None
-        Held out of the training pictures, as the test pictures were; None: the test pictures choose.
+        Held out of the training pictures, as the test pictures were, or official; None: the test pictures choose.
     notes : list of str
         What was settled by the data, for the log.
+    gallery : ImageSet or None
+        What the test pictures are looked for among, where the data set has such pictures of unseen classes.
     """
 
     dataset: Dataset
@@ -42,10 +44,13 @@ class Parts:
     validation: ImageSet | None
     test: ImageSet
     notes: list[str]
+    gallery: ImageSet | None = None
 
     def by_name(self) -> dict[str, ImageSet]:
         """The splits that there are, by name."""
-        found = {"train": self.train, "validation": self.validation, "test": self.test}
+        found = {
+            "train": self.train, "validation": self.validation, "test": self.test, "gallery": self.gallery,
+        }  # fmt: skip
         return {name: split for name, split in found.items() if split is not None}
 
     def counts(self) -> dict[str, int]:
@@ -82,23 +87,28 @@ def load(args) -> Parts:
         on_error=args.on_error, say=notes.append,
     )  # fmt: skip
     train = dataset.train
-    classes = len(train.class_names)
     if dataset.protocol == "unseen":
         _check_unseen(dataset)
-    elif args.protocol is None:
-        notes.append(f"{classes} classes are too few to hold some back: --protocol seen, which holds back pictures")
     args.protocol = dataset.protocol
-    if args.validation_share is None:
-        args.validation_share = _default_fraction(train, args.protocol)
-    validation = None
-    if args.validation_share:
-        hold_out = hold_out_classes if args.protocol == "unseen" else hold_out_pictures
-        train, validation = hold_out(train, args.validation_share, (args.seed, 1))
-    notes.append(_choice(args, validation))
+    validation = dataset.validation if args.validation_share is None else None
+    if validation is not None:
+        notes.append(
+            f"the best epoch is the best on {len(validation)} pictures of {dataset.name}'s own validation list; the"
+            " test pictures are asked once, at the end"
+        )
+    else:
+        if args.validation_share is None:
+            args.validation_share = _default_fraction(train, args.protocol)
+        if args.validation_share:
+            hold_out = hold_out_classes if args.protocol == "unseen" else hold_out_pictures
+            train, validation = hold_out(train, args.validation_share, (args.seed, 1))
+        notes.append(_choice(args, validation))
+    if dataset.gallery is not None:
+        notes.append(f"the test pictures are looked for among {len(dataset.gallery)} others of their classes")
     args.batch_size, args.batch_k = balanced_shape(train.labels, args.batch_size, args.batch_k)
     if (args.batch_size, args.batch_k) != PUBLISHED:
         notes.append(f"batches of {args.batch_size} pictures, {args.batch_k} of a class (--batch-size, --batch-k)")
-    return Parts(dataset, train, validation, dataset.test, notes)
+    return Parts(dataset, train, validation, dataset.test, notes, dataset.gallery)
 
 
 def _check_unseen(dataset: Dataset) -> None:
@@ -108,7 +118,7 @@ def _check_unseen(dataset: Dataset) -> None:
             f"--protocol unseen leaves {classes} class to train on, two are needed: --protocol seen holds back"
             " pictures and no class"
         )
-    if np.bincount(dataset.test.labels).max() < 2:
+    if dataset.gallery is None and np.bincount(dataset.test.labels).max() < 2:
         raise UserError(
             "--protocol unseen: no test class has two pictures, so none can find another; add pictures, or name"
             " others after --unseen"

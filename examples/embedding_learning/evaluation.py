@@ -29,6 +29,8 @@ def retrieval(
 class Evaluator:
     """Retrieval of each picture of a split among all others, or with ``seen`` among the training pictures.
 
+    Test pictures of unseen classes that have a gallery are looked for there.
+
     The best epoch is chosen on what was held out of training, or where nothing was on the test pictures.
 
     Parameters
@@ -44,19 +46,25 @@ class Evaluator:
 
     def __init__(self, inputs, protocol: str):
         self._inputs = inputs
-        self._gallery = "train" if protocol == "seen" else None
+        self._seen = protocol == "seen"
         self._asked, self._prefix = ("validation", "validation_") if "validation" in inputs.pictures else ("test", "")
         self.best = f"{self._prefix}recall@1"
 
+    def _gallery_of(self, name: str) -> str | None:
+        """The split that the pictures of split `name` are looked for in; None: each other."""
+        if self._seen:
+            return "train"
+        return "gallery" if name == "test" and "gallery" in self._inputs.pictures else None
+
     def _metrics(self, name: str, embeddings) -> dict[str, float]:
-        gallery = self._gallery
+        gallery = self._gallery_of(name)
         searched = (embeddings(gallery), self._inputs.pictures[gallery].labels) if gallery else ()
         return retrieval(embeddings(name), self._inputs.pictures[name].labels, *searched)
 
     def baselines(self, pretrained: bool) -> dict[str, dict[str, float]]:
         """Of the test pictures: raw pixels, a pretrained backbone's features, the network before training."""
         inputs = self._inputs
-        rows = {"raw pixels": self._metrics("test", lambda name: inputs.pixels(name, self._gallery))}
+        rows = {"raw pixels": self._metrics("test", lambda name: inputs.pixels(name, self._gallery_of("test")))}
         if pretrained:
             rows["backbone features"] = self._metrics("test", inputs.features)
         rows["before training"] = self._metrics("test", inputs.embeddings)
@@ -69,7 +77,7 @@ class Evaluator:
 
     def finish(self, run: Run, rows: dict, best: dict[str, float], notes: list[str], draw: bool, seed: int) -> None:
         """Ask the test pictures, and report; see `finish`. `best` are the metrics of the chosen epoch."""
-        inputs, gallery = self._inputs, self._gallery
+        inputs, gallery = self._inputs, self._gallery_of("test")
         ours = self._metrics("test", inputs.embeddings) if self._prefix else best
         rows = {**rows, "trained": {**ours, "epoch": best["epoch"]}}
         searched = (inputs.pictures[gallery], inputs.embeddings(gallery)) if gallery else ()

@@ -34,7 +34,7 @@ class Inputs:
     embed : callable
         From a batch's ``images`` to embeddings (n, embed_dim): the network, or its head alone.
     pictures : dict of str to ImageSet
-        ``train``, ``test``, and ``validation`` where there is one.
+        ``train``, ``test``, and ``validation`` and ``gallery`` where there are such.
     """
 
     def __init__(self, net, parts: data.Parts, sampler, args, size: int, ctx, rank: int = 0):

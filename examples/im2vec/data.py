@@ -19,7 +19,7 @@ from common.data.transforms import Eval, Train
 from common.files.errors import UserError, near
 from common.files.paths import data_dir, data_root
 
-DOWNLOADED = ("cifar10", "cifar100", "emoji")  # fetched when they are absent
+DOWNLOADED = ("cifar10", "cifar100", "emoji", "grocery")  # fetched when they are absent
 EVAL_BATCH = 64  # pictures in a batch where nothing is learned
 SMALL_SIDE = 64  # pixels: pictures up to this side are shifted, not enlarged, in training
 PAD = 4  # pixels of mirrored border around small pictures, for the random crop
@@ -35,8 +35,8 @@ def load(
     name, path, seed, on_error
         See `common.data.sets.load`.
     classes : sequence of str, optional
-        Keep these, in this order; a group's name (CIFAR-100's coarse classes, the emoji's subcategories) stands for
-        one class made of the group's members. None keeps all.
+        Keep these, in this order; a group's name (a coarse class of CIFAR-100 or grocery, a subcategory of the emoji)
+        stands for one class made of the group's members. None keeps all.
 
     Raises
     ------

@@ -31,6 +31,10 @@ class Data:
     class_names : (classes,) array
     train, test : (m,) int64 arrays
         Indices of what is learned from, and of what is held back.
+    validation : (m,) int64 array
+        Indices of the data set's own validation pictures; of most there are none.
+    superclasses : dict of str to str or None
+        The group of each class, where the data set has groups.
     """
 
     features: np.ndarray | None
@@ -39,11 +43,14 @@ class Data:
     class_names: np.ndarray
     train: np.ndarray
     test: np.ndarray
+    validation: np.ndarray
+    superclasses: dict[str, str] | None = None
 
     def counts(self) -> dict[str, int]:
         """What the data is known by when a run is resumed."""
         numbers = len(self.train), len(self.test), len(self.class_names)
-        return dict(zip(("pictures to learn from", "pictures held back", "classes"), numbers))
+        counts = dict(zip(("pictures to learn from", "pictures held back", "classes"), numbers))
+        return {**counts, "validation pictures": len(self.validation)} if len(self.validation) else counts
 
 
 def load(args) -> Data:
@@ -57,10 +64,10 @@ def load(args) -> Data:
     if args.features:
         vectors, names = outputs.load(args.features)
         classes, labels = np.unique(names, return_inverse=True)
-        found = Data(vectors, None, labels, classes, *split_stratified(labels, args.test_share, args.seed))
+        split = split_stratified(labels, args.test_share, args.seed)
+        found = Data(vectors, None, labels, classes, *split, np.array([], np.int64))
     else:
-        whole, train, test = pictures(args)
-        found = Data(None, whole, whole.labels, np.array(whole.class_names), train, test)
+        found = pictures(args)
     count = len(found.class_names)
     fewest = np.bincount(found.labels[found.train], minlength=count).min()
     if count < 2 or (args.folds > 1 and fewest < args.folds):
@@ -71,12 +78,15 @@ def load(args) -> Data:
     return found
 
 
-def pictures(args) -> tuple[ImageSet, np.ndarray, np.ndarray]:
-    """All pictures of the data set as one ImageSet, and the indices of those to learn from and of those held back."""
+def pictures(args) -> Data:
+    """All pictures of the data set that the flags name, those to learn from first."""
     data = sets.load(args.dataset, args.data_path, "seen", args.seed, args.test_share, on_error=args.on_error)
-    whole = ImageSet.concat([data.train, data.test])
-    indices = np.arange(len(whole))
-    return whole, indices[: len(data.train)], indices[len(data.train) :]
+    parts = [data.train, data.test] + ([data.validation] if data.validation is not None else [])
+    whole = ImageSet.concat(parts)
+    ends = np.cumsum([len(part) for part in parts])
+    train, test, validation = np.split(np.arange(len(whole)), ends[:2])
+    names = np.array(whole.class_names)
+    return Data(None, whole, whole.labels, names, train, test, validation, data.superclasses)
 
 
 def read_features(args, net, image_set: ImageSet, run, name: str) -> np.ndarray:

@@ -25,6 +25,39 @@ def accuracy(classifier: Classifier, vectors: np.ndarray, labels: np.ndarray) ->
     return float((classifier.predict(vectors) == labels).mean())
 
 
+def held_back(classifier: Classifier, vectors: np.ndarray, data) -> dict[str, float]:
+    """Accuracy on the test pictures, on their groups and on validation pictures, where there are any.
+
+    Parameters
+    ----------
+    classifier : examples.transfer.model.Classifier
+    vectors : (n, width) float32
+        Features of all pictures.
+    data : examples.transfer.data.Data
+
+    Returns
+    -------
+    dict of str to float
+        ``accuracy``; ``superclass_accuracy``, for which a class of the right group is enough, where classes have
+        groups; ``validation_accuracy``, of the data set's own validation list.
+    """
+    predicted, labels = classifier.predict(vectors[data.test]), data.labels[data.test]
+    found = {"accuracy": float((predicted == labels).mean())}
+    if data.superclasses:
+        groups = np.array([data.superclasses[name] for name in data.class_names])
+        found["superclass_accuracy"] = float((groups[predicted] == groups[labels]).mean())
+    if len(data.validation):
+        found["validation_accuracy"] = accuracy(classifier, vectors[data.validation], data.labels[data.validation])
+    return found
+
+
+def line(metrics: dict, when: str = "") -> str:
+    """The figures of `held_back`, for the log; `when` says after what, with a blank before it."""
+    told = {"superclass_accuracy": "of their groups", "validation_accuracy": "of validation pictures"}
+    more = "".join(f", {what} {metrics[name]:.4f}" for name, what in told.items() if name in metrics)
+    return f"accuracy on {metrics['test_pictures']} held-back pictures{when} {metrics['accuracy']:.4f}{more}"
+
+
 def cross_validate(fit: Callable, vectors, labels, chosen, folds: int, seed: int) -> list[float]:
     """Accuracy on each fold of the pictures `chosen`, with classes in equal shares, after a fit on the other folds.
 

@@ -10,7 +10,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repo
 
 from common import cli, resume
 
-DATASETS = ("cub200", "cars196", "sop", "cifar10", "cifar100", "omniglot", "emoji", "glyphs", "folder")
+DATASETS = ("cub200", "cars196", "sop", "cifar10", "cifar100", "omniglot", "emoji", "glyphs", "grocery", "folder")
 DATASET = cli.choice(*DATASETS, metavar="NAME")
 CLASSIFIER = cli.choice("logistic", "svm", "knn", "gluon")
 FLAGS = {
@@ -106,8 +106,8 @@ def main(args):
         mean, deviation = np.mean(metrics["fold_accuracy"]), np.std(metrics["fold_accuracy"])
         run.log(f"{args.folds}-fold accuracy {mean:.4f} (deviation {deviation:.4f})")
     classifier = fit(vectors, train)
-    metrics["accuracy"] = evaluation.accuracy(classifier, vectors[test], labels[test])
-    run.log(f"accuracy on {len(test)} held-back pictures {metrics['accuracy']:.4f}")
+    metrics.update(evaluation.held_back(classifier, vectors, loaded))
+    run.log(evaluation.line(metrics))
 
     # The same with the network's last block trained on these pictures.
     if args.fine_tune:
@@ -118,8 +118,8 @@ def main(args):
         vectors = data.read_features(args, net, image_set, run, "finetuned")
         classifier = fit(vectors, train)
         metrics["before_fine_tuning_accuracy"] = metrics["accuracy"]
-        metrics["accuracy"] = evaluation.accuracy(classifier, vectors[test], labels[test])
-        run.log(f"accuracy on {len(test)} held-back pictures after fine-tuning {metrics['accuracy']:.4f}")
+        metrics.update(evaluation.held_back(classifier, vectors, loaded))
+        run.log(evaluation.line(metrics, " after fine-tuning"))
 
     classifier.save(run.folder / "model.params", net if args.fine_tune else None)
     run.finish(metrics)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +18,22 @@ from common.data.splits import draw_classes, held_back
 from common.data.transforms import Eval, Train
 from common.files.errors import UserError
 from common.files.paths import data_dir, data_root
-from examples.visual_semantic import split_awa2
+from examples.visual_semantic import split_awa2, words
 
 UNSEEN = {"cifar10": ["cat", "truck"]}  # as in Socher et al. 2013
+WORDS = {  # brands and other names that the usual files of word vectors lack
+    "grocery": {
+        "Satsumas": "satsuma",
+        "Oatly-Natural-Oatghurt": "natural oat yoghurt",
+        "Oatly-Oat-Milk": "oat milk",
+        "Alpro-Blueberry-Soyghurt": "blueberry soy yoghurt",
+        "Alpro-Vanilla-Soyghurt": "vanilla soy yoghurt",
+        "Alpro-Fresh-Soy-Milk": "fresh soy milk",
+        "Alpro-Shelf-Soy-Milk": "shelf soy milk",
+        "Yoggi-Strawberry-Yoghurt": "strawberry yoghurt",
+        "Yoggi-Vanilla-Yoghurt": "vanilla yoghurt",
+    }
+}
 FOLDERS = ("train", "valid", "test")
 REMEDY = "other pictures: --dataset folder --data-path ROOT with ROOT/CLASS/PICTURE.jpg"
 READ_BATCH = 64  # pictures
@@ -68,7 +81,20 @@ def load(args) -> Splits:
             raise UserError(stopped)
         if (root / "train").is_dir():  # what split_awa2.py made
             return _from_folders(root, args.unseen, args.split, on_error)
+    if args.dataset == "grocery":
+        return _from_lists(args, on_error)
     whole, seen, unseen = _whole(args, root, on_error)
+    seen, unseen = _choice(args, whole, seen, unseen)
+    whole = whole.select(seen + unseen)
+    known, test = whole.subset(whole.labels < len(seen)), whole.subset(whole.labels >= len(seen))
+    held = held_back(known.labels, args.valid_share, args.seed, seen)
+    return Splits(known.subset(~held), known.subset(held), test, seen, unseen)
+
+
+def _choice(
+    args, whole: ImageSet, seen: list[str] | None = None, unseen: list[str] | None = None
+) -> tuple[list[str], list[str]]:
+    """The seen and the unseen classes: those that ``--unseen`` names, the set's own, or a fifth drawn at random."""
     if args.unseen is not None:
         wrong = [name for name in args.unseen if name not in whole.class_names]
         if wrong:
@@ -81,10 +107,24 @@ def load(args) -> Splits:
     if len(seen) < 2:
         remedy = "name fewer after --unseen" if args.unseen else "add pictures of seen classes"
         raise UserError(f"{len(seen)} classes are left to train on, two are needed: {remedy}")
-    whole = whole.select(seen + unseen)
-    known, test = whole.subset(whole.labels < len(seen)), whole.subset(whole.labels >= len(seen))
-    held = held_back(known.labels, args.valid_share, args.seed, seen)
-    return Splits(known.subset(~held), known.subset(held), test, seen, unseen)
+    return seen, unseen
+
+
+def _from_lists(args, on_error: str) -> Splits:
+    """A data set's own lists: to train on and to validate with, of the seen classes; to test with, of the others."""
+    found = sets.load(args.dataset, args.data_path, "seen", on_error=on_error, remedy=REMEDY)
+    seen, unseen = _choice(args, found.train)
+    train, valid, test = (one.select(seen + unseen) for one in (found.train, found.validation, found.test))
+    train, valid = (one.subset(one.labels < len(seen)) for one in (train, valid))
+    if not len(valid):
+        raise UserError("no picture of the validation list is of a seen class: name other classes after --unseen")
+    return Splits(train, valid, test.subset(test.labels >= len(seen)), seen, unseen)
+
+
+def word_of(args, names: Sequence[str]) -> dict[str, str]:
+    """Other words for some of the classes `names`: those of ``--words``, and of a data set whose names are brands."""
+    own = {name: word for name, word in WORDS.get(args.dataset, {}).items() if name in names}
+    return {**own, **words.pairs(args.words)}
 
 
 def _whole(args, root: Path, on_error: str) -> tuple[ImageSet, list[str] | None, list[str] | None]:

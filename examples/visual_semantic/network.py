@@ -35,7 +35,7 @@ def build(args, splits: data.Splits, contexts: list[mx.Context]) -> tuple[model.
     if keeps_values and not weights and not args.resume:
         raise UserError("a frozen backbone keeps what it learned before, and it learned nothing: add --use-pretrained")
     size = args.image_size or backbones.input_size(args.model)
-    vectors = words.vectors(splits.class_names, args.word_vectors, words.pairs(args.words))
+    vectors = words.vectors(splits.class_names, args.word_vectors, data.word_of(args, splits.class_names))
     space = words.space(args.word_space, args.word_vectors)
     mx.random.seed(args.seed)
     net = model.create(

@@ -15,7 +15,7 @@ from common.run import Run, read_history
 from common.show import plots, report, tables
 from common.train import range_test
 from common.train.session import Session
-from examples.visual_semantic import data, evaluation, model, words
+from examples.visual_semantic import data, evaluation, model
 from examples.visual_semantic.stage import Stage, is_frozen
 
 STAGES = ("1", "2a", "2b")
@@ -161,8 +161,8 @@ class TrainingRun:
         model.save(
             self.net, path, stage=name, crop=transform.crop, resize=transform.resize,
             keep_aspect=transform.keep_aspect, dataset=args.dataset, word_vectors=str(args.word_vectors),
-            words=words.pairs(args.words), word_space=args.word_space, loss=args.loss, classifies=knows_classifier,
-            metrics=metrics,
+            words=data.word_of(args, self.net.class_names), word_space=args.word_space, loss=args.loss,
+            classifies=knows_classifier, metrics=metrics,
         )  # fmt: skip
 
     def _is_worse(self) -> bool:

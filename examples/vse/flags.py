@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from common import cli
 
-DATA = ("f8k", "f30k", "coco", "emoji", "glyphs")
+DATA = ("f8k", "f30k", "coco", "emoji", "glyphs", "grocery")
 
 
 def dataset(default: str | None = None) -> tuple:

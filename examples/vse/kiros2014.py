@@ -76,12 +76,12 @@ def load(path, ctx=None) -> model.VSE:
         if encoder == "gru":
             values.update(_gru(*(arrays[name] for name in GRU)))
         (count, dim_word), (dim_image, dim) = arrays["Wemb"].shape, arrays["ff_image_W"].shape
-        about = {
+        metadata = {
             "dim_image": dim_image, "dim": dim, "dim_word": dim_word, "encoder": encoder, "bidirectional": False,
             "measure": "cosine", "tokens": "split", "model": None, "dataset": path.stem, "origin": "2014",
         }  # fmt: skip
         vocabulary = read_dictionary(f"{path}.dictionary.pkl", count)
-        return model.build(about, vocabulary, {k: mx.nd.array(v) for k, v in values.items()}, ctx)
+        return model.build(metadata, vocabulary, {k: mx.nd.array(v) for k, v in values.items()}, ctx)
 
 
 def _gru(w, b, u, wx, bx, ux) -> dict[str, np.ndarray]:

@@ -16,8 +16,8 @@ from common.files.paths import data_dir
 from common.text.vocabulary import tokenise
 from examples.vse.data import Split
 
-DRAWINGS = ("emoji", "glyphs")
-NAMES = ("f8k", "f30k", "coco", *DRAWINGS)
+THINGS = ("emoji", "glyphs", "grocery")  # several pictures of each of many things, which the captions are of
+NAMES = ("f8k", "f30k", "coco", *THINGS)
 FOLDERS = {  # where get_data.sh puts Kiros's and Karpathy's archives
     "f8k": ("f8k", "flickr8k"),
     "f30k": ("f30k", "flickr30k"),
@@ -28,7 +28,7 @@ FOLDERS = {  # where get_data.sh puts Kiros's and Karpathy's archives
 GET = {"coco": "kiros-coco"}
 SPLITS = ("train", "dev", "test")
 KARPATHY = {"train": ("train", "restval"), "dev": ("val",), "test": ("test",)}  # as dataset.json calls them
-HELD_OUT = 200  # classes of emoji and glyphs that are never trained on, and as many to choose the best model on
+HELD_OUT = 200  # things at most that are never trained on, and as many to choose the best model on; a fifth of few
 COCO_SPLIT = 5000  # pictures in dev and in test, as in Karpathy's split
 ROWS = 4096  # rows of features that are compared at a time
 USUAL = 0.9  # fraction of the pictures that must have the same number of captions before two are told apart by it
@@ -51,12 +51,12 @@ def load(
     Parameters
     ----------
     name : str
-        ``emoji``, ``glyphs``, or the stem of Kiros's files (f8k, f30k, coco, or any other with `path`).
+        ``emoji``, ``glyphs``, ``grocery``, or the stem of Kiros's files (f8k, f30k, coco, or any other with `path`).
     path : optional
         Folder of the data; default is where ``./get_data.sh`` puts it. Recognised by what it holds: ``dataset.json``
         (Karpathy), ``NAME_train_ims.npy`` (Kiros), ``train_ims.npy`` (vsepp).
     seed : int
-        Draws the classes of emoji and glyphs that are held out.
+        Draws the things that are held out.
     captions, images : list of path, path
         Flickr8k's token file with its split lists beside it, or COCO's JSON files; and the folder of the pictures.
     splits : sequence of str
@@ -80,8 +80,8 @@ def load(
             raise UserError("--captions-per-image is for folders of .npy features: here the data says whose each is")
     if captions:
         return raw([Path(file) for file in captions], images, splits, on_error)
-    if name in DRAWINGS:
-        return drawings(name, path, seed, splits, on_error)
+    if name in THINGS:
+        return things(name, path, seed, splits, on_error)
     if stem is None:
         made = karpathy(folder, splits)
     else:
@@ -95,7 +95,7 @@ def load(
 
 def has_pictures(name: str, captions: Sequence) -> bool:
     """Whether the layout has pictures rather than features."""
-    return bool(captions) or name in DRAWINGS
+    return bool(captions) or name in THINGS
 
 
 def _find(name: str, path) -> tuple[Path, str | None]:
@@ -368,15 +368,17 @@ def _coco_split(texts: dict, last: dict) -> dict[str, list[str]]:
     return {"train": [name for name in texts if name not in out], "dev": dev, "test": test}
 
 
-def drawings(
+def things(
     name: str, path, seed: int, wanted: Sequence[str] = SPLITS, on_error: str = "stop"
 ) -> dict[str, Split]:
-    """Emoji or glyphs: 200 classes for test and 200 for dev, none of which is trained on."""
+    """Emoji, glyphs or groceries: a fifth of them, 200 at most, for test and as many for dev; none is trained on."""
     from common.data.imageset import readable
-    from common.data.sets import emoji, glyphs
+    from common.data.sets import emoji, glyphs, grocery
 
     if name == "emoji":
         whole, _, captions = emoji.load(path or data_dir(name))
+    elif name == "grocery":
+        whole, _, _, captions = grocery.load(path or data_dir(name), on_error)
     else:
         whole = glyphs.load(path)
         captions = {character: [glyphs.name(character)] for character in whole.class_names}

@@ -18,7 +18,7 @@ from examples.vse.data import PairSampler, Split
 
 SIZES = ("dim", "dim_word", "encoder", "bidirectional", "measure")
 PHOTOGRAPHS = "vgg19"  # the default backbone of photographs
-DRAWINGS = "efficientnet_lite0"  # and of emoji and glyphs: a package registry ships its parameters
+THINGS = "efficientnet_lite0"  # and of the sets of `layouts.THINGS`: a package registry ships its parameters
 DRAWN = {"emoji": 128, "glyphs": 64}  # pixels at which they are read: twice those that they have
 
 
@@ -34,15 +34,15 @@ def metadata(args) -> dict:
         raise UserError(f"--saveto {args.saveto}: there is no such folder to write into")
     has_pictures = layouts.has_pictures(args.dataset, args.captions)
     kept = {name: getattr(args, name) for name in (*SIZES, "dataset", "seed", "int8", "on_error")}
-    name = (args.model or (PHOTOGRAPHS if args.captions else DRAWINGS)) if has_pictures else None
-    kept.update(model=name, photographs=bool(args.captions))
+    drawn = None if args.captions else DRAWN.get(args.dataset)
+    name = (args.model or (PHOTOGRAPHS if args.captions else THINGS)) if has_pictures else None
+    kept.update(model=name, photographs=bool(args.captions) or args.dataset == "grocery")
     kept["captions_per_image"] = args.captions_per_image
     for path in ("data_path", "images", "params"):
         kept[path] = os.path.abspath(getattr(args, path)) if getattr(args, path) else None
     kept["captions"] = [os.path.abspath(file) for file in args.captions]
     if has_pictures:
-        size = None if args.captions else DRAWN[args.dataset]
-        kept["image_size"] = args.image_size or size or backbones.input_size(name)
+        kept["image_size"] = args.image_size or drawn or backbones.input_size(name)
     return kept
 
 

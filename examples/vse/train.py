@@ -24,7 +24,7 @@ FLAGS = {
         ("--image-size", cli.pixels, None, "side of pictures; default is the network's; 128 for emoji, 64 for glyphs"),
     ],
     "network": [
-        ("--model", cli.NAME, None, "reads pictures; default is vgg19, efficientnet_lite0 for emoji and glyphs"),
+        ("--model", cli.NAME, None, "reads pictures; default is vgg19, efficientnet_lite0 for emoji, glyphs, grocery"),
         cli.PARAMS,
         cli.INT8,
         ("--dim", cli.width, 1024, "numbers in an embedding, and in the recurrent state"),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from common.data.imageset import Dataset, ImageSet, Whole, readable
-from common.data.sets import cars196, cifar, cub200, emoji, folder, glyphs, omniglot, sop, table
+from common.data.sets import cars196, cifar, cub200, emoji, folder, glyphs, grocery, omniglot, sop, table
 from common.data.splits import split_domains, split_seen, split_unseen
 from common.data.walk import shown
 from common.files.errors import UserError, near
@@ -43,7 +43,7 @@ LOADERS: dict[str, Callable[[Path, str, Callable[[str], None]], Whole]] = {  # s
     "folder": _folder,
 }
 OFFICIAL = ("cub200", "cars196", "sop")  # split by class once and for all
-NAMES = (*OFFICIAL, "cifar10", "cifar100", *LOADERS, "csv")
+NAMES = (*OFFICIAL, "cifar10", "cifar100", "grocery", *LOADERS, "csv")
 OWN = {  # what --data-path takes where the pictures are the user's
     "folder": "a folder with a folder of pictures for each class",
     "csv": "a table, a CSV file with the columns path and label",
@@ -79,7 +79,7 @@ def load(
     protocol : {"unseen", "seen", None}
         ``unseen``: no test class is trained on. Official split where there is one (cub200, cars196, sop); the classes
         in `unseen`; else half of the classes, drawn with `seed`. ``seen``: the same classes, pictures held back:
-        the official split (cifar10, cifar100), the last artist (emoji), the last three faces (glyphs), else
+        the official split (cifar10, cifar100, grocery), the last artist (emoji), the last three faces (glyphs), else
         `test_fraction` of each class, drawn with `seed`. None: ``unseen``, but ``seen`` for a folder or table of two or
         three classes where none is named in `unseen`. A table with a column ``split`` is split as it says; None is then
         ``seen`` if all classes that are held back are trained on.
@@ -133,6 +133,8 @@ def load(
             train, _ = split_unseen(train, unseen, seed)
             test = test.select([n for n in test.class_names if n not in train.class_names])
         return Dataset(name, train, test, superclasses, protocol=protocol)
+    if name == "grocery":
+        return _grocery(root, protocol, unseen, seed, on_error, say)
     if name == "csv":
         found = table.load(root, columns, on_error, say)
         if found.splits is not None:
@@ -140,8 +142,10 @@ def load(
     whole = Whole(found.images, found.superclasses) if name == "csv" else LOADERS[name](root, on_error, say)
     if name == "omniglot":
         unseen = _alphabets(unseen, whole.superclasses)
-    if name in OWN and free and unseen is None and len(whole.images.class_names) < FEWEST:
+    classes = len(whole.images.class_names)
+    if name in OWN and free and unseen is None and classes < FEWEST:
         protocol = "seen"
+        say(f"{classes} classes are too few to hold some back: --protocol seen, which holds back pictures")
     if protocol == "unseen":
         train, test = split_unseen(whole.images, unseen, seed)
     elif whole.held:
@@ -155,6 +159,22 @@ def _official(name: str, root: Path, keep_whole: bool) -> tuple[ImageSet, ImageS
     if name == "cub200":
         return cub200.load(root, keep_whole)
     return {"cars196": cars196, "sop": sop}[name].load(root)
+
+
+def _grocery(
+    root: Path, protocol: str, unseen: list[str] | None, seed: int, on_error: str, say: Callable[[str], None]
+) -> Dataset:
+    """The official lists; or of some classes the training list, and of the others the test list as queries.
+
+    Those are looked for in the training list, which was photographed in other shops on other days.
+    """
+    photographs, catalogue, superclasses, captions = grocery.load(root, on_error)
+    lists = grocery.by_list(readable(photographs, on_error, say))
+    train, test, validation, gallery = lists["train"], lists["test"], lists["validation"], None
+    if protocol == "unseen":
+        train, gallery = split_unseen(train, unseen, seed)
+        test, validation = test.select(gallery.class_names), None
+    return Dataset("grocery", train, test, superclasses, captions, protocol, validation, gallery, catalogue)
 
 
 def _alphabets(unseen: list[str] | None, superclasses: dict[str, str]) -> list[str]:

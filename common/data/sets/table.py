@@ -41,7 +41,7 @@ class Table:
     splits : (n,) array of str or None
         The split of each, ``train``, ``validation`` or ``test``, where the table says it.
     superclasses : dict of str to str or None
-        The category of each class that has one, where the table has that column.
+        The category of each class, where the table has that column and a category for all.
     """
 
     images: ImageSet
@@ -96,7 +96,11 @@ def load(
         is_gallery=_read(rows, "is_gallery", TRUTH, "{} is neither true nor false"),
     )  # fmt: skip
     splits = _read(rows, "split", SPLITS, "{} is none of train, validation, test")
-    return Table(found, splits, _categories(rows, labels))
+    superclasses = _categories(rows, labels)
+    bare = len(names) - len(superclasses)
+    if superclasses and bare:
+        say(f"{bare} classes have no category, so categories are left out")
+    return Table(found, splits, None if bare else superclasses)
 
 
 def as_listed(
@@ -144,7 +148,10 @@ def as_listed(
     if protocol == "seen" and new is not None:
         raise UserError(f"{name}: class {new!r} has no row of split train, and is held back: here it needs some")
     if protocol is None:
-        protocol = "seen" if new is None else "unseen"
+        protocol = "unseen"
+        if new is None:
+            protocol = "seen"
+            say("all classes that are held back are trained on: --protocol seen")
     if protocol == "unseen":
         splits = {split: pictures.select(classes[split]) for split, pictures in splits.items()}
         known = len(trained.intersection(classes["test"]))
@@ -356,12 +363,13 @@ def _read(rows: _Rows, name: str, meanings: dict, why: str) -> np.ndarray | None
     return np.array([meanings[cell.lower()] for cell in cells])[numbers]
 
 
-def _categories(rows: _Rows, labels: np.ndarray) -> dict[str, str] | None:
+def _categories(rows: _Rows, labels: np.ndarray) -> dict[str, str]:
+    """The category of each class that has one."""
     if "category" not in rows:
-        return None
+        return {}
     found: dict[str, str] = {}
     for i, (label, category) in enumerate(zip(labels.tolist(), rows["category"].tolist())):
         if category and found.setdefault(label, category) != category:
             why = f"{{}}, but of {label!r} it is {found[label]!r} in another row"
             rows.refuse("category", np.arange(len(labels)) == i, why)
-    return found or None
+    return found

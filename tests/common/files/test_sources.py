@@ -28,6 +28,8 @@ def check_source(source) -> None:
         package, version = source.package
         (file,) = (address for address, _, _ in source.files)
         assert re.split(r"[-_.]", file)[: len(package.split("-"))] == package.split("-") and f"-{version}" in file
+    if source.tree:
+        assert re.fullmatch("[0-9a-f]{64}", source.tree.sum) and source.check.split("/")[0] == source.tree.names[-1]
     if source.npm:
         assert len(source.npm) == len(source.files) and all(re.fullmatch(r"@?[\w/-]+@[\d.]+", n) for n in source.npm)
 
@@ -41,7 +43,7 @@ def test_every_file_has_a_checksum_unless_none_is_published():
     assert {name for name, source in SOURCES.items() if source.checksum == "none published"} == NO_SUM
     for name, source in SOURCES.items():
         for _, algorithm, value in source.files:
-            if name in NO_SUM:
+            if name in NO_SUM or source.tree:
                 assert (algorithm, value) == ("", "")
             else:
                 assert re.fullmatch("[0-9a-f]+", value) and len(value) == DIGITS[algorithm]

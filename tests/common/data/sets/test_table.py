@@ -70,10 +70,12 @@ def test_every_column_under_its_own_and_under_another_name(folder):
     assert numbers(images.subset(images.is_query)) == [2, 4]
     renamed = write(folder, "file,label,a part of,Query,is_gallery,left,top,right,bottom,kind", *rows)
     pairs = ["path=file", "split=a part of", "is_query=Query", "x1=left", "y1=top", "x2=right", "y2=bottom"]
-    again = quiet(renamed, *pairs, "category=kind")
+    again, said = quiet(renamed, *pairs, "category=kind"), []
     for name in ("labels", "boxes", "is_query", "is_gallery"):
         np.testing.assert_array_equal(getattr(again.images, name), getattr(images, name))
     assert again.superclasses == found.superclasses and again.splits.tolist() == found.splits.tolist()
+    bare = table.load(write(folder, header, *rows[:2]), say=said.append)
+    assert bare.superclasses is None and said[1] == "1 classes have no category, so categories are left out"
 
 
 def test_paths_are_relative_to_the_table_or_absolute(folder, monkeypatch):
@@ -205,7 +207,9 @@ def test_a_table_without_splits_is_split_as_a_folder_is(folder):
 def test_its_own_splits_are_kept(folder):
     own = splits(folder, "train:b train:a test:b validation:a test:b")
     for protocol in (None, "seen"):
-        data = sets.load("csv", own, protocol, say=str)
+        said = []
+        data = sets.load("csv", own, protocol, say=said.append)
+        assert said[1:] == ([] if protocol else ["all classes that are held back are trained on: --protocol seen"])
         assert data.protocol == "seen" and data.train.class_names == data.test.class_names == ["a", "b"]
         assert [numbers(one) for one in (data.train, data.validation, data.test)] == [[0, 1], [3], [2, 4]]
         assert data.test.labels.tolist() == [1, 1] and data.validation.labels.tolist() == [0]
