@@ -12,7 +12,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageFile, ImageOps
+from PIL import ExifTags, Image, ImageFile, ImageOps
 from tqdm import tqdm
 
 from common.data.walk import SUFFIXES, shown, summary, walk
@@ -25,6 +25,7 @@ BROKEN = (
     OSError, SyntaxError, ValueError, Image.DecompressionBombError, EOFError, RuntimeError, zlib.error, struct.error,
     TypeError, LookupError, ArithmeticError, MemoryError,
 )  # fmt: skip
+QUARTER_TURNS = (5, 6, 7, 8)  # of EXIF's orientations
 
 
 def read(path, min_side: int = 0) -> np.ndarray:
@@ -109,6 +110,22 @@ def decode(data: bytes, name: str, min_side: int = 0, formats: Sequence[str] | N
             return rgb(ImageOps.exif_transpose(picture))
     except BROKEN as error:
         raise UserError(f"{name} is not a picture that can be read: {error}") from error
+
+
+def size(path) -> tuple[int, int]:
+    """Width and height of the picture in a file, as `read` gives it, from the file's beginning alone.
+
+    Raises
+    ------
+    UserError
+        The file is not there or is not a picture.
+    """
+    try:
+        with opened(path) as picture:
+            turned = picture.getexif().get(ExifTags.Base.Orientation) in QUARTER_TURNS
+            return picture.size[::-1] if turned else picture.size
+    except BROKEN as error:
+        raise UserError(f"{shown(path)} is not a picture that can be read: {error}") from error
 
 
 def _reduced(side: int, min_side: int) -> int:

@@ -14,6 +14,8 @@ from common.data import images
 from common.data.walk import BROKEN, summary
 from common.files.errors import UserError, near
 
+OPTIONAL = ("boxes", "domains", "is_query", "is_gallery")  # of each picture, where the data has it
+
 
 @dataclasses.dataclass(frozen=True)
 class ImageSet:
@@ -32,6 +34,8 @@ class ImageSet:
     domain_names : list of str or None
     skipped : sequence of (Path, str)
         Files beside the pictures that were left out, and why.
+    is_query, is_gallery : (n,) bool or None
+        Which pictures are looked for, and which are searched, where the data says so.
     """
 
     images: Sequence[Path] | np.ndarray
@@ -41,6 +45,8 @@ class ImageSet:
     domains: np.ndarray | None = None
     domain_names: list[str] | None = None
     skipped: Sequence[tuple[Path, str]] = ()
+    is_query: np.ndarray | None = None
+    is_gallery: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -112,8 +118,7 @@ class ImageSet:
             self,
             images=self.images[indices] if self.in_memory else [self.images[i] for i in indices],
             labels=self.labels[indices],
-            boxes=None if self.boxes is None else self.boxes[indices],
-            domains=None if self.domains is None else self.domains[indices],
+            **{name: value[indices] for name in OPTIONAL if (value := getattr(self, name)) is not None},
         )
 
     def select(self, class_names: Sequence[str]) -> ImageSet:
@@ -138,12 +143,13 @@ class ImageSet:
     def concat(sets: Sequence[ImageSet]) -> ImageSet:
         """The pictures of several sets of the same classes as one set, in their order.
 
-        Boxes and domains are kept where all sets have them. Pixels stay in memory if all sets have theirs there.
+        What a picture may have beside its label is kept where all sets have it. Pixels stay in memory if all sets have
+        theirs there.
         """
         first, in_memory = sets[0], all(one.in_memory for one in sets)
         whole = {
             name: np.concatenate(values) if all(value is not None for value in values) else None
-            for name in ("labels", "boxes", "domains")
+            for name in ("labels", *OPTIONAL)
             for values in [[getattr(one, name) for one in sets]]
         }
         images = [one.images for one in sets]
@@ -203,8 +209,8 @@ class Dataset:
     protocol : {"unseen", "seen"}
         How the two splits differ: by class, or by picture.
     validation : ImageSet or None
-        The official validation pictures of the classes of `train`, not all of which need have one; of the protocol
-        ``seen`` alone.
+        The data's own validation pictures. Of the protocol ``seen`` they are of classes of `train`, not all of which
+        need have one.
     gallery : ImageSet or None
         Other pictures of the classes of `test`, among which the test pictures are looked for where they were taken at
         other times and places; of the protocol ``unseen`` alone. None: each other.

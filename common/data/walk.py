@@ -28,6 +28,7 @@ SPECIAL = "neither file nor folder"
 LOCKED = "folders that cannot be opened"
 EMPTY = "folders without a picture"
 BROKEN = "pictures that cannot be read"
+MISSING = "files that are not there"
 NAME = "names that are not UTF-8: rename them"
 SHOWN = 3  # files named for a reason
 

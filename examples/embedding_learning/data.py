@@ -87,11 +87,8 @@ def load(args) -> Parts:
         on_error=args.on_error, say=notes.append,
     )  # fmt: skip
     train = dataset.train
-    classes = len(train.class_names)
     if dataset.protocol == "unseen":
         _check_unseen(dataset)
-    elif args.protocol is None:
-        notes.append(f"{classes} classes are too few to hold some back: --protocol seen, which holds back pictures")
     args.protocol = dataset.protocol
     validation = dataset.validation if args.validation_share is None else None
     if validation is not None:

@@ -53,7 +53,7 @@ def test_the_listing_shows_all():
 
 def test_no_name_is_there_twice_and_every_data_set_with_a_host_is_there():
     assert len(get_data.every_source()) == len(SOURCES) + len(get_data.WEIGHTS)
-    assert set(sets.NAMES) - {"cars196", "glyphs", "folder"} <= set(SOURCES)
+    assert set(sets.NAMES) - {"cars196", "glyphs", "folder", "csv"} <= set(SOURCES)
 
 
 def test_an_unknown_name_is_one_line():

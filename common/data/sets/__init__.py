@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from common.data.imageset import Dataset, ImageSet, Whole, readable
-from common.data.sets import cars196, cifar, cub200, emoji, folder, glyphs, grocery, omniglot, sop
+from common.data.sets import cars196, cifar, cub200, emoji, folder, glyphs, grocery, omniglot, sop, table
 from common.data.splits import split_domains, split_seen, split_unseen
 from common.data.walk import shown
 from common.files.errors import UserError, near
@@ -43,11 +43,15 @@ LOADERS: dict[str, Callable[[Path, str, Callable[[str], None]], Whole]] = {  # s
     "folder": _folder,
 }
 OFFICIAL = ("cub200", "cars196", "sop")  # split by class once and for all
-NAMES = (*OFFICIAL, "cifar10", "cifar100", "grocery", *LOADERS)
+NAMES = (*OFFICIAL, "cifar10", "cifar100", "grocery", *LOADERS, "csv")
+OWN = {  # what --data-path takes where the pictures are the user's
+    "folder": "a folder with a folder of pictures for each class",
+    "csv": "a table, a CSV file with the columns path and label",
+}
 FEWEST = 4  # classes of which two can be held back and two be told apart in training
 HOW = {  # to get the sets that `get_data.sh` cannot
     "cars196": "Cars196 has no official host, give the place of its folder by --data-path",
-    "folder": "--data-path takes a folder with a folder of pictures for each class",
+    **{name: f"--data-path takes {what}" for name, what in OWN.items()},
 }
 
 
@@ -62,6 +66,7 @@ def load(
     on_error: str = "stop",
     say: Callable[[str], None] = print,
     remedy: str = "--dataset glyphs needs no download",
+    columns: Sequence[str] = (),
 ) -> Dataset:
     """Load a data set, split for one of the two questions.
 
@@ -70,13 +75,14 @@ def load(
     name : str
         One of `NAMES`.
     path : optional
-        Its folder; default ``data/<name>`` in the repository.
+        Its folder, for csv its table; default ``data/<name>`` in the repository.
     protocol : {"unseen", "seen", None}
         ``unseen``: no test class is trained on. Official split where there is one (cub200, cars196, sop); the classes
         in `unseen`; else half of the classes, drawn with `seed`. ``seen``: the same classes, pictures held back:
         the official split (cifar10, cifar100, grocery), the last artist (emoji), the last three faces (glyphs), else
-        `test_fraction` of each class, drawn with `seed`. None: ``unseen``, but ``seen`` for a folder of two or three
-        classes where none is named in `unseen`.
+        `test_fraction` of each class, drawn with `seed`. None: ``unseen``, but ``seen`` for a folder or table of two or
+        three classes where none is named in `unseen`. A table with a column ``split`` is split as it says; None is then
+        ``seen`` if all classes that are held back are trained on.
     seed : int
     test_fraction : float
         Of each class's pictures.
@@ -90,6 +96,8 @@ def load(
         Is given a line on what a folder holds and what was left out of it.
     remedy : str
         What the calling program has where the data is not there.
+    columns : sequence of str
+        csv: see `common.data.sets.table.load`.
 
     Returns
     -------
@@ -106,8 +114,10 @@ def load(
     if unseen is not None and (protocol == "seen" or name in OFFICIAL):
         why = f"{name} is split by class already" if name in OFFICIAL else "--protocol seen holds back no class"
         raise UserError(f"--unseen {unseen[0]} has no effect here, {why}: leave it out")
-    if name == "folder" and path is None:
-        raise UserError("--dataset folder needs --data-path, a folder with a folder of pictures for each class")
+    if name in OWN and path is None:
+        raise UserError(f"--dataset {name} needs --data-path, {OWN[name]}")
+    if columns and name != "csv":
+        raise UserError(f"--columns {columns[0]} has no effect on --dataset {name}: leave it out")
     root = Path(path) if path else data_dir(name)
     if name != "glyphs" and not root.exists():
         how = f"./get_data.sh {name} gets it" if name in SOURCES else HOW.get(name, "--data-path takes its folder")
@@ -125,11 +135,17 @@ def load(
         return Dataset(name, train, test, superclasses, protocol=protocol)
     if name == "grocery":
         return _grocery(root, protocol, unseen, seed, on_error, say)
-    whole = LOADERS[name](root, on_error, say)
+    if name == "csv":
+        found = table.load(root, columns, on_error, say)
+        if found.splits is not None:
+            return table.as_listed(found, root, None if free else protocol, unseen, say)
+    whole = Whole(found.images, found.superclasses) if name == "csv" else LOADERS[name](root, on_error, say)
     if name == "omniglot":
         unseen = _alphabets(unseen, whole.superclasses)
-    if name == "folder" and free and unseen is None and len(whole.images.class_names) < FEWEST:
+    classes = len(whole.images.class_names)
+    if name in OWN and free and unseen is None and classes < FEWEST:
         protocol = "seen"
+        say(f"{classes} classes are too few to hold some back: --protocol seen, which holds back pictures")
     if protocol == "unseen":
         train, test = split_unseen(whole.images, unseen, seed)
     elif whole.held:
