@@ -225,6 +225,10 @@ def conflicts() -> Iterator[Case]:
             ("nothing to read", "", "--features"),
             ("two sources", "--features x --dataset folder", "--features"),
             ("--fine-tune without pictures", "--features x --fine-tune", "--fine-tune"),
+            ("--image-size without pictures", "--features x --image-size 64", "--image-size"),
+            ("--average without --fine-tune", "--data-path x --average 0.9", "--average"),
+            ("--freeze-batch-norm of the last block", "--data-path x --fine-tune --freeze-batch-norm", "--freeze-batch"),
+            ("a share of nobody", "--data-path {good}/pictures --fine-tune --validation-share 0.001", "--validation-sh"),
             ("--int8 on a GPU", "--dataset folder --data-path {good}/pictures --int8 --gpus 0", "--int8"),
         ],
     )
