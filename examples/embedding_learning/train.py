@@ -8,7 +8,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repo
 
 from common import cli, resume
 
-DATASETS = ("cub200", "cars196", "sop", "cifar10", "cifar100", "omniglot", "emoji", "glyphs", "grocery", "folder")
+DATASETS = (
+    "cub200", "cars196", "sop", "cifar10", "cifar100", "omniglot", "emoji", "glyphs", "grocery",
+    "folder", "csv",
+)  # fmt: skip
 FLAGS = {
     "data": [
         *cli.data("cub200", DATASETS),
@@ -82,7 +85,6 @@ def main(args):
 
     # Data: pictures to train on, to choose the best epoch on, and to test on.
     parts = data.load(args)
-    classes = len(parts.train.class_names)
 
     # Network: backbone, one dense layer to the embedding, unit length. Pretrained convolutions move slowly.
     size = args.image_size or backbones.input_size(args.model)
@@ -103,7 +105,7 @@ def main(args):
 
     # Loss: which negatives an anchor sees, and how far they should be.
     miner = DistanceWeightedMiner(args.embed_dim, args.batch_k)
-    loss = MarginLoss(classes, args.margin, args.beta, args.nu, learn_beta=args.lr_beta > 0)
+    loss = MarginLoss(len(parts.train.class_names), args.margin, args.beta, args.nu, learn_beta=args.lr_beta > 0)
     loss.initialize(ctx=contexts)
     miner.hybridize(static_alloc=True, static_shape=True)
     loss.hybridize(static_alloc=True, static_shape=True)

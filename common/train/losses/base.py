@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
+
 from mxnet.gluon import HybridBlock
+
+warnings.filterwarnings("ignore", message="The .*-th input to HybridBlock is not used")  # labels, by some losses
 
 
 class Loss(HybridBlock):

@@ -81,7 +81,7 @@ def test_a_small_folder_trains_on_frozen_features(tmp_path, monkeypatch, classes
     root = folder(tmp_path / "pictures", classes, each)
     figures, _, run = trained(root, tmp_path, *start, "--embed-dim", 128, "--image-size", 32, "--resize", 32)
     assert all(np.isfinite(value) for value in figures.values())
-    assert "backbone features_recall@1" in figures and (run / "margin_loss_model.params").is_file()
+    assert "backbone_features_recall@1" in figures and (run / "margin_loss_model.params").is_file()
     assert len(list((tmp_path / "data" / "features").glob("*.npy"))) == 2  # training and test pictures
 
 
