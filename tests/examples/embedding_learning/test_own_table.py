@@ -112,7 +112,7 @@ def test_pictures_of_trained_classes_are_looked_for_among_the_training_pictures(
 
 
 @pytest.mark.parametrize(("asked", "more", "line"), [
-    ("e:q f:g e:q", [], r"of 2 queries \(is_query\) of split test none has another picture of its class in the"),
+    ("e:q f:g e:q", [], r"split test of .*t.csv: of 2 queries \(is_query\) none has another picture of its class"),
     ("e:q e:q", [], r"of 2 queries .* in the gallery of 0 \(is_gallery\): mark more of them"),
     ("e:g e:g", [], "of 0 queries"),
     ("e:q f:g", [], "no test class has two pictures"),
