@@ -149,6 +149,8 @@ def conflicts() -> Iterator[Case]:
             ("nothing named", "", "name what to get"),
             ("an unknown name", "cub20", "did you mean cub200"),
             ("a file as folder", "cub200 --dir {good}/words.txt", "words.txt"),
+            ("a mirror that is no archive", "grocery --dir {out}/d --mirror {good}/words.txt", "words.txt"),
+            ("an archive of something else", "grocery --dir {out}/d --mirror {good}/words.zip", "words.zip"),
         ],
     )
     yield from _each(
@@ -467,13 +469,14 @@ def data_sets() -> Iterator[Case]:
             "cifar100",
             "omniglot",
             "emoji",
+            "grocery",
             "folder",
             "csv",
         ),
-        "examples.im2vec.train": ("cifar10", "cifar100", "emoji", "folder", "csv"),
-        "examples.visual_semantic.train": ("awa2", "emoji", "folder", "csv"),
-        "examples.transfer.train": ("cifar10", "cub200", "folder", "csv"),
-        "examples.vse.train": ("f8k", "f30k", "coco", "flickr8k"),
+        "examples.im2vec.train": ("cifar10", "cifar100", "emoji", "grocery", "folder", "csv"),
+        "examples.visual_semantic.train": ("awa2", "emoji", "grocery", "folder", "csv"),
+        "examples.transfer.train": ("cifar10", "cub200", "grocery", "folder", "csv"),
+        "examples.vse.train": ("f8k", "f30k", "coco", "flickr8k", "grocery"),
     }
     for program, names in trains.items():
         for name in names:
@@ -541,6 +544,22 @@ def _sets() -> Iterator[Case]:
     yield from of("cifar10", "test_batch.bin", batch, "examples.im2vec.train")
     yield from of("emoji", "classes.csv", table)
     yield from of("emoji", "captions.txt", {name: table[name] for name in ("missing", "random", "text")})
+    listed = {
+        **table,
+        "class 9": lambda whole: whole.replace(b", 1, 0", b", 9, 0"),
+        "another group": lambda whole: whole.replace(b", 1, 0", b", 1, 1"),
+        "a path outside": lambda whole: whole.replace(b"train/0", b"../0"),
+        "a picture that is not there": lambda whole: whole.replace(b"train/0", b"train/7"),
+    }
+    products = {
+        **table,
+        "twice the same number": lambda whole: whole.replace(b"lime,1", b"lime,0"),
+        "a path outside": lambda whole: whole.replace(b"/lime.txt", b"/../lime.txt"),
+        "a description that is not there": lambda whole: whole.replace(b"/lime.txt", b"/none.txt"),
+    }
+    yield from of("grocery", "train.txt", listed)
+    yield from of("grocery", "classes.csv", products, "examples.transfer.train")
+    yield from of("grocery", "lime.txt", {**table, "text": lambda whole: b" \n"}, "examples.vse.train")
     words = "--word-vectors {good}/words.txt"
     yield from of(
         "awa2",

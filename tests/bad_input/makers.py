@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from common.data.sets.grocery import COLUMNS
+
 REPO = Path(__file__).resolve().parents[2]
 WORDS = ("king", "queen", "zebra", "horse")
 
@@ -175,6 +177,17 @@ def _data_sets(folder: Path, rng) -> None:
         "code,name,category,subcategory\n0,horse,Objects,animal\n1,zebra,Objects,animal\n"
     )
     (emoji / "captions.txt").write_text("0.jpg#0\thorse\n1.jpg#0\tzebra\n")
+    grocery = folder / "grocery"
+    for part in ("train", "val", "test"):
+        (grocery / part).mkdir(parents=True)
+        for number in range(2):
+            shutil.copyfile(folder / "pictures" / "a" / f"{number}.png", grocery / part / f"{number}.jpg")
+        (grocery / f"{part}.txt").write_text(f"{part}/0.jpg, 0, 0\n{part}/1.jpg, 1, 0\n")
+    rows = [",".join(COLUMNS)]
+    for number, name in enumerate(("lemon", "lime")):
+        rows.append(f"{name},{number},citrus,0,/test/{number}.jpg,/{name}.txt")
+        (grocery / f"{name}.txt").write_text(f"A sour {name}.\n")
+    (grocery / "classes.csv").write_text("\n".join(rows) + "\n")
     awa2 = folder / "awa2"
     shutil.copytree(folder / "pictures", awa2 / "JPEGImages")
     for name, listed in (("classes", "1\ta\n2\tb\n3\tc\n"), ("trainclasses", "a\nb\n"), ("testclasses", "c\n")):

@@ -232,8 +232,9 @@ def test_data_sets_in_memory_serve_too(tmp_path):
         run(*flags, "--folds", "50", "--run-dir", tmp_path / "none")
     assert not (tmp_path / "none").exists()
     args = train.parse_args(flags)
-    whole, learned, held = data.pictures(args)
-    assert len(whole) == len(learned) + len(held) and len(held) * 3 == len(learned)
+    found = data.pictures(args)
+    assert len(found.image_set) == len(found.train) + len(found.test) and len(found.test) * 3 == len(found.train)
+    assert len(found.validation) == 0 and "validation pictures" not in found.counts()
 
 
 @pytest.mark.parametrize(
