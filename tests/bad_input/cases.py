@@ -173,6 +173,7 @@ def conflicts() -> Iterator[Case]:
         ],
     )
     run = "--dataset folder --data-path {good}/pictures --run-dir {out}/run --epochs 1"
+    csv = "--dataset csv --data-path {good}/table.csv --run-dir {out}/run"
     yield from _each(
         f"{e}.train",
         [
@@ -181,6 +182,13 @@ def conflicts() -> Iterator[Case]:
             ("an unknown model", f"{run} --model nothing", "nothing"),
             ("a GPU that is not there", f"{run} --gpus 99", "GPU"),
             ("an unknown test class", f"{run} --unseen nothing", "--unseen"),
+            ("a table without a path", "--dataset csv", "--data-path"),
+            ("columns of a folder", f"{run} --columns label=product", "--columns"),
+            ("a column without a name", f"{csv} --columns product", "--columns"),
+            ("an unknown column", f"{csv} --columns lable=product", "--columns"),
+            ("a column of two names", f"{csv} --columns label=x label=y", "--columns"),
+            ("a column that is not there", f"{csv} --columns label=product", "product"),
+            ("test classes beside a table's own", f"{csv} --unseen a", "--unseen"),
         ],
     )
     yield from _each(
@@ -227,6 +235,7 @@ def conflicts() -> Iterator[Case]:
             ("nothing to read", "", "--features"),
             ("two sources", "--features x --dataset folder", "--features"),
             ("--fine-tune without pictures", "--features x --fine-tune", "--fine-tune"),
+            ("--columns of features", "--features x --columns label=y", "--columns"),
             ("--int8 on a GPU", "--dataset folder --data-path {good}/pictures --int8 --gpus 0", "--int8"),
         ],
     )
@@ -462,10 +471,11 @@ def data_sets() -> Iterator[Case]:
             "emoji",
             "grocery",
             "folder",
+            "csv",
         ),
-        "examples.im2vec.train": ("cifar10", "cifar100", "emoji", "grocery", "folder"),
-        "examples.visual_semantic.train": ("awa2", "emoji", "grocery", "folder"),
-        "examples.transfer.train": ("cifar10", "cub200", "grocery", "folder"),
+        "examples.im2vec.train": ("cifar10", "cifar100", "emoji", "grocery", "folder", "csv"),
+        "examples.visual_semantic.train": ("awa2", "emoji", "grocery", "folder", "csv"),
+        "examples.transfer.train": ("cifar10", "cub200", "grocery", "folder", "csv"),
         "examples.vse.train": ("f8k", "f30k", "coco", "flickr8k", "grocery"),
     }
     for program, names in trains.items():
@@ -476,7 +486,7 @@ def data_sets() -> Iterator[Case]:
                 ("a file", "data", makers.ANY["text"]),
                 ("an empty folder", "data", "folder"),
             ):
-                if program == "examples.im2vec.train" and name != "folder" and title != "a file":
+                if program == "examples.im2vec.train" and name not in ("folder", "csv") and title != "a file":
                     continue  # it fetches these
                 yield Case(program, f"--dataset {name}: {title}", argv, "data", file, "", way)
     for action in ("--copy", "--move", "--undo"):
@@ -495,6 +505,16 @@ def _sets() -> Iterator[Case]:
             program, ways, argv, f"{name}/{file}", f"{name}/{file}", says=name, beside=[name], title=f"{name}/{file}"
         )
 
+    flags = "--dataset csv --data-path {in}/table.csv --run-dir {out}/r"
+    some = ("missing", "no column label", "no such picture", "a box outside", "nothing to train on")
+    for program, ways, more in (
+        ("examples.embedding_learning.train", makers.TABLE, "--model conv4"),
+        ("examples.im2vec.train", {name: makers.TABLE[name] for name in some}, ""),
+        ("examples.transfer.train", {name: makers.TABLE[name] for name in some}, "--model conv4 --weights None"),
+        ("examples.visual_semantic.train", {name: makers.TABLE[name] for name in some}, "--model conv4"),
+    ):
+        says = "table" if program.startswith("examples.embedding") else "table.csv"
+        yield from _broken(program, ways, f"{flags} {more}", "table.csv", "table.csv", says, ["pictures"])
     table = {"missing": None, "random": makers.ANY["random"], "text": makers.ANY["text"], "empty": makers.ANY["empty"]}
     lines = {
         **table,
