@@ -16,6 +16,7 @@ from common.files.errors import UserError
 from common.run import Run
 from common.show import plots, report, tables
 from examples.embedding_learning import linear
+from examples.embedding_learning.data import Searched
 
 KS = (1, 2, 4, 8, 16)
 SHOWN = ("recall@1", "recall@2", "recall@4", "recall@8", "class_recall@1", "map@r")
@@ -28,12 +29,14 @@ def retrieval(
     labels: np.ndarray,
     gallery: np.ndarray | None = None,
     gallery_labels: np.ndarray | None = None,
+    own: np.ndarray | None = None,
 ) -> dict[str, float]:
     """recall@1/2/4/8/16, MAP@R and R-precision of each picture among all others, or among those of a gallery.
 
-    ``class_recall@1`` is the mean over the classes, the others are means over the pictures.
+    `own` is each picture's index in the gallery, -1 where it is not there; it never finds itself. ``class_recall@1`` is
+    the mean over the classes, the others are means over the pictures.
     """
-    searched = gallery, gallery_labels
+    searched = gallery, gallery_labels, own
     ranks = metrics.first_right(embeddings, labels, max(KS), *searched)
     _, _, of_class = metrics.by_class(labels, ranks == 1)
     return {
@@ -46,7 +49,8 @@ def retrieval(
 class Evaluator:
     """Retrieval of each picture of a split among all others, or with ``seen`` among the training pictures.
 
-    Test pictures of unseen classes that have a gallery are looked for there.
+    Test pictures of unseen classes that have a gallery are looked for there. Where a split says which of its pictures
+    are queries and which are its gallery, that decides.
 
     The best epoch is chosen on what was held out of training, or where nothing was on the test pictures.
 
@@ -64,16 +68,27 @@ class Evaluator:
     def __init__(self, inputs, protocol: str):
         self._inputs = inputs
         self._seen = protocol == "seen"
+        self._searched = {
+            name: searched
+            for name, split in inputs.pictures.items()
+            if name in ("validation", "test") and (searched := Searched.of(split, name))
+        }
         self._asked, self._prefix = ("validation", "validation_") if "validation" in inputs.pictures else ("test", "")
         self.best = f"{self._prefix}recall@1"
 
     def _gallery_of(self, name: str) -> str | None:
         """The split that the pictures of split `name` are looked for in; None: each other."""
+        if name in self._searched:
+            return None
         if self._seen:
             return "train"
         return "gallery" if name == "test" and "gallery" in self._inputs.pictures else None
 
     def _metrics(self, name: str, embeddings) -> dict[str, float]:
+        if name in self._searched:
+            searched, rows, labels = self._searched[name], embeddings(name), self._inputs.pictures[name].labels
+            (queries, own), gallery = (searched.queries, searched.own), searched.gallery
+            return retrieval(rows[queries], labels[queries], rows[gallery], labels[gallery], own)
         gallery = self._gallery_of(name)
         searched = (embeddings(gallery), self._inputs.pictures[gallery].labels) if gallery else ()
         return retrieval(embeddings(name), self._inputs.pictures[name].labels, *searched)
@@ -119,27 +134,41 @@ class Evaluator:
         inputs, gallery = self._inputs, self._gallery_of("test")
         ours = self._metrics("test", inputs.embeddings) if self._prefix else best
         rows = {**rows, "trained": {**ours, "epoch": best["epoch"]}}
-        searched = (inputs.pictures[gallery], inputs.embeddings(gallery)) if gallery else ()
-        tested = Tested(inputs.pictures["test"], inputs.embeddings("test"), *searched)
+        searched = (inputs.pictures[gallery], inputs.embeddings(gallery)) if gallery else (None, None)
+        tested = Tested(
+            inputs.pictures["test"], inputs.embeddings("test"), *searched, self._searched.get("test")
+        )  # fmt: skip
         finish(run, rows, best if self._prefix else {}, tested, notes, draw, seed)
 
 
 @dataclasses.dataclass(frozen=True)
 class Tested:
-    """The test pictures and their embeddings, and those they are looked for among (None: each other)."""
+    """The test pictures and their embeddings, and those they are looked for among (None: each other).
+
+    With `searched` some of them are looked for among some of them.
+    """
 
     pictures: ImageSet
     embeddings: np.ndarray
     gallery: ImageSet | None = None
     gallery_embeddings: np.ndarray | None = None
+    searched: Searched | None = None
+
+    def split(self) -> tuple[ImageSet, np.ndarray, tuple, np.ndarray | None]:
+        """Queries and their embeddings, pictures and embeddings of the gallery, each query's index in it."""
+        if not self.searched:
+            return self.pictures, self.embeddings, (self.gallery, self.gallery_embeddings), None
+        queries, among = self.searched.queries, self.searched.gallery
+        gallery = self.pictures.subset(among), self.embeddings[among]
+        return self.pictures.subset(queries), self.embeddings[queries], gallery, self.searched.own
 
     def by_class(self) -> list[tuple[str, int, float]]:
-        """Name, pictures and recall@1 of each class, the worst first."""
-        labels = self.pictures.labels
-        searched = () if self.gallery is None else (self.gallery_embeddings, self.gallery.labels)
-        found = metrics.by_class(labels, metrics.first_right(self.embeddings, labels, 1, *searched) == 1)
-        rows = [(self.pictures.class_names[label], int(count), float(value)) for label, count, value in zip(*found)]
-        return sorted(rows, key=lambda row: (row[2], row[0]))
+        """Name, queries and recall@1 of each class, the worst first."""
+        asked, rows, (among, gallery), own = self.split()
+        ranks = metrics.first_right(rows, asked.labels, 1, gallery, None if among is None else among.labels, own)
+        found = metrics.by_class(asked.labels, ranks == 1)
+        classes = [(asked.class_names[label], int(count), float(value)) for label, count, value in zip(*found)]
+        return sorted(classes, key=lambda row: (row[2], row[0]))
 
 
 def finish(
@@ -169,9 +198,9 @@ def finish(
             "Some characters are drawn exactly alike (Latin, Greek and Cyrillic A): no method can pass"
             f" recall@1 {final['ceiling_recall@1']:.3f} here."
         )
-    run.finish(final)
     classes = tested.by_class()
     _write_classes(run, classes)
+    run.finish(final)
     rows = {TITLES.get(name, name): values for name, values in rows.items()}
     run.log("\n" + tables.table(rows, SHOWN))
     for note in twins:
@@ -199,12 +228,12 @@ def _worst(classes: list[tuple[str, int, float]]) -> list:
 
 def _draw(run: Run, tested: Tested, sections: list, prefix: str, seed: int) -> None:
     curves = ["loss", f"{prefix}recall@1", f"{prefix}map@r"]
-    gallery = tested.gallery, tested.gallery_embeddings
+    asked, rows, gallery, own = tested.split()
     retrieval = run.plots / "retrieval.png"
     pictures = {
         "Training": plots.curves(run.history(), run.plots / "training.png", curves),
         "t-SNE of the embeddings": plots.tsne(tested.embeddings, tested.pictures, run.plots / "tsne.png", seed=seed),
-        "Retrieval": plots.retrieval_sheet(tested.embeddings, tested.pictures, retrieval, seed=seed, gallery=gallery),
+        "Retrieval": plots.retrieval_sheet(rows, asked, retrieval, seed=seed, gallery=gallery, own=own),
     }
     sections += [(title, [path]) for title, path in pictures.items() if path]
     page = report.write(run.folder, f"Embedding learning on {run.args.dataset}", sections, vars(run.args))
