@@ -340,6 +340,7 @@ def many(kind: Kind, nargs: str = "+") -> Kind:
 
 # Flags that mean the same wherever they are.
 DATA_PATH = ("--data-path", DIR, None, "folder of the data; default is data/DATASET, or DATASET in $EMBEDDING_DATA")
+COLUMNS = ("--columns", many(Kind(metavar="NAME=HEADER")), [], "csv: other headers, such as path=file label=product")
 PARAMS = ("--params", FILE, None, "parameters for the network, instead of those --use-pretrained finds")
 USE_PRETRAINED = ("--use-pretrained", switch, False, "start from ImageNet parameters")
 FREEZE_BATCH_NORM = ("--freeze-batch-norm", switch, False, "keep the backbone's batch norms, scales and statistics")
@@ -405,6 +406,7 @@ def data(dataset: str | None, datasets: Sequence[str]) -> list[tuple]:
     return [
         ("--dataset", choice(*datasets, metavar="NAME"), dataset, "data set: %(choices)s"),
         DATA_PATH,
+        COLUMNS,
         *READING,
     ]
 

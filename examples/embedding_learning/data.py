@@ -59,6 +59,57 @@ class Parts:
         return {"classes": len(self.train.class_names), **pictures}
 
 
+@dataclasses.dataclass(frozen=True)
+class Searched:
+    """Which pictures of a split are looked for, and which are searched, where the data says so.
+
+    Attributes
+    ----------
+    queries, gallery : (q,) and (g,) int arrays
+        Indices in the split. Queries without another picture of their class in the gallery are left out.
+    own : (q,) int array
+        Each query's index in `gallery`; -1: it is not there.
+    left_out : int
+        How many queries are left out.
+    """
+
+    queries: np.ndarray
+    gallery: np.ndarray
+    own: np.ndarray
+    left_out: int
+
+    @staticmethod
+    def of(pictures: ImageSet, name: str) -> Searched | None:
+        """Of the split called `name`; None where it says nothing, and each picture is looked for among the others.
+
+        Raises
+        ------
+        UserError
+            No query can be found.
+        """
+        flags = pictures.is_query, pictures.is_gallery
+        if not any(flag is not None and flag.any() for flag in flags):
+            return None
+        queries, gallery = (
+            np.arange(len(pictures)) if flag is None else np.flatnonzero(flag) for flag in flags
+        )  # fmt: skip
+        place = np.full(len(pictures), -1)
+        place[gallery] = np.arange(len(gallery))
+        counts = np.bincount(pictures.labels[gallery], minlength=len(pictures.class_names))
+        able = counts[pictures.labels[queries]] > (place[queries] >= 0)
+        if not able.any():
+            raise UserError(
+                f"of {len(queries)} queries (is_query) of split {name} none has another picture of its class in the"
+                f" gallery of {len(gallery)} (is_gallery): mark more of them"
+            )
+        return Searched(queries[able], gallery, place[queries[able]], int(np.sum(~able)))
+
+    def note(self, name: str) -> str:
+        """What is looked for where, for the log."""
+        left = f"; {self.left_out} more are left out, the gallery has no other of their class" if self.left_out else ""
+        return f"{name}: {len(self.queries)} queries are looked for in a gallery of {len(self.gallery)}{left}"
+
+
 def log(run, parts: Parts, network: str) -> None:
     """Say in the log of a run what it learns from, by which network, and what was left out."""
     train, test = parts.train, parts.test
@@ -84,7 +135,7 @@ def load(args) -> Parts:
     notes: list[str] = []
     dataset = sets.load(
         args.dataset, args.data_path, args.protocol, args.seed, unseen=args.unseen, keep_whole=args.keep_whole,
-        on_error=args.on_error, say=notes.append,
+        on_error=args.on_error, say=notes.append, columns=args.columns,
     )  # fmt: skip
     train = dataset.train
     if dataset.protocol == "unseen":
@@ -103,6 +154,10 @@ def load(args) -> Parts:
             hold_out = hold_out_classes if args.protocol == "unseen" else hold_out_pictures
             train, validation = hold_out(train, args.validation_share, (args.seed, 1))
         notes.append(_choice(args, validation))
+    for name, split in (("validation", validation), ("test", dataset.test)):
+        searched = Searched.of(split, name) if split is not None else None
+        if searched:
+            notes.append(searched.note(name))
     if dataset.gallery is not None:
         notes.append(f"the test pictures are looked for among {len(dataset.gallery)} others of their classes")
     args.batch_size, args.batch_k = balanced_shape(train.labels, args.batch_size, args.batch_k)
@@ -123,6 +178,8 @@ def _check_unseen(dataset: Dataset) -> None:
             "--protocol unseen: no test class has two pictures, so none can find another; add pictures, or name"
             " others after --unseen"
         )
+    if dataset.validation is not None and np.bincount(dataset.validation.labels).max() < 2:
+        raise UserError("no class has two validation pictures, so none can find another: add pictures")
 
 
 def _default_fraction(train: ImageSet, protocol: str) -> float:

@@ -10,6 +10,7 @@ from common import metrics
 from common.data.sets import ImageSet, glyphs
 from common.run import Run
 from common.show import plots, report, tables
+from examples.embedding_learning.data import Searched
 
 KS = (1, 2, 4, 8, 16)
 SHOWN = ("recall@1", "recall@2", "recall@4", "recall@8", "map@r")
@@ -20,16 +21,21 @@ def retrieval(
     labels: np.ndarray,
     gallery: np.ndarray | None = None,
     gallery_labels: np.ndarray | None = None,
+    own: np.ndarray | None = None,
 ) -> dict[str, float]:
-    """recall@1/2/4/8/16, MAP@R and R-precision of each picture among all others, or among those of a gallery."""
-    searched = gallery, gallery_labels
+    """recall@1/2/4/8/16, MAP@R and R-precision of each picture among all others, or among those of a gallery.
+
+    `own` is each picture's index in the gallery, -1 where it is not there; it never finds itself.
+    """
+    searched = gallery, gallery_labels, own
     return {**metrics.recall_at_k(embeddings, labels, KS, *searched), **metrics.map_at_r(embeddings, labels, *searched)}
 
 
 class Evaluator:
     """Retrieval of each picture of a split among all others, or with ``seen`` among the training pictures.
 
-    Test pictures of unseen classes that have a gallery are looked for there.
+    Test pictures of unseen classes that have a gallery are looked for there. Where a split says which of its pictures
+    are queries and which are its gallery, that decides.
 
     The best epoch is chosen on what was held out of training, or where nothing was on the test pictures.
 
@@ -47,16 +53,27 @@ class Evaluator:
     def __init__(self, inputs, protocol: str):
         self._inputs = inputs
         self._seen = protocol == "seen"
+        self._searched = {
+            name: searched
+            for name, split in inputs.pictures.items()
+            if name in ("validation", "test") and (searched := Searched.of(split, name))
+        }
         self._asked, self._prefix = ("validation", "validation_") if "validation" in inputs.pictures else ("test", "")
         self.best = f"{self._prefix}recall@1"
 
     def _gallery_of(self, name: str) -> str | None:
         """The split that the pictures of split `name` are looked for in; None: each other."""
+        if name in self._searched:
+            return None
         if self._seen:
             return "train"
         return "gallery" if name == "test" and "gallery" in self._inputs.pictures else None
 
     def _metrics(self, name: str, embeddings) -> dict[str, float]:
+        if name in self._searched:
+            searched, rows, labels = self._searched[name], embeddings(name), self._inputs.pictures[name].labels
+            (queries, own), gallery = (searched.queries, searched.own), searched.gallery
+            return retrieval(rows[queries], labels[queries], rows[gallery], labels[gallery], own)
         gallery = self._gallery_of(name)
         searched = (embeddings(gallery), self._inputs.pictures[gallery].labels) if gallery else ()
         return retrieval(embeddings(name), self._inputs.pictures[name].labels, *searched)
@@ -80,19 +97,25 @@ class Evaluator:
         inputs, gallery = self._inputs, self._gallery_of("test")
         ours = self._metrics("test", inputs.embeddings) if self._prefix else best
         rows = {**rows, "trained": {**ours, "epoch": best["epoch"]}}
-        searched = (inputs.pictures[gallery], inputs.embeddings(gallery)) if gallery else ()
-        tested = Tested(inputs.pictures["test"], inputs.embeddings("test"), *searched)
+        searched = (inputs.pictures[gallery], inputs.embeddings(gallery)) if gallery else (None, None)
+        tested = Tested(
+            inputs.pictures["test"], inputs.embeddings("test"), *searched, self._searched.get("test")
+        )  # fmt: skip
         finish(run, rows, best if self._prefix else {}, tested, notes, draw, seed)
 
 
 @dataclasses.dataclass(frozen=True)
 class Tested:
-    """The test pictures and their embeddings, and those they are looked for among (None: each other)."""
+    """The test pictures and their embeddings, and those they are looked for among (None: each other).
+
+    With `searched` some of them are looked for among some of them.
+    """
 
     pictures: ImageSet
     embeddings: np.ndarray
     gallery: ImageSet | None = None
     gallery_embeddings: np.ndarray | None = None
+    searched: Searched | None = None
 
 
 def finish(
@@ -133,12 +156,17 @@ def finish(
 def _draw(run: Run, tested: Tested, parts: list, prefix: str, seed: int) -> None:
     sections = [("Figures", parts)]
     curves = ["loss", f"{prefix}recall@1", f"{prefix}map@r"]
+    asked, rows, own = tested.pictures, tested.embeddings, None
     gallery = tested.gallery, tested.gallery_embeddings
+    if tested.searched:
+        among, own = tested.searched.gallery, tested.searched.own
+        gallery = asked.subset(among), rows[among]
+        asked, rows = asked.subset(tested.searched.queries), rows[tested.searched.queries]
     retrieval = run.plots / "retrieval.png"
     pictures = {
         "Training": plots.curves(run.history(), run.plots / "training.png", curves),
         "t-SNE of the embeddings": plots.tsne(tested.embeddings, tested.pictures, run.plots / "tsne.png", seed=seed),
-        "Retrieval": plots.retrieval_sheet(tested.embeddings, tested.pictures, retrieval, seed=seed, gallery=gallery),
+        "Retrieval": plots.retrieval_sheet(rows, asked, retrieval, seed=seed, gallery=gallery, own=own),
     }
     sections += [(title, [path]) for title, path in pictures.items() if path]
     page = report.write(run.folder, f"Embedding learning on {run.args.dataset}", sections, vars(run.args))

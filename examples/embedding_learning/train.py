@@ -8,7 +8,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repo
 
 from common import cli, resume
 
-DATASETS = ("cub200", "cars196", "sop", "cifar10", "cifar100", "omniglot", "emoji", "glyphs", "grocery", "folder")
+DATASETS = (
+    "cub200", "cars196", "sop", "cifar10", "cifar100", "omniglot", "emoji", "glyphs", "grocery",
+    "folder", "csv",
+)  # fmt: skip
 FLAGS = {
     "data": [
         *cli.data("cub200", DATASETS),

@@ -10,7 +10,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repo
 
 from common import cli, resume
 
-DATASETS = ("cub200", "cars196", "sop", "cifar10", "cifar100", "omniglot", "emoji", "glyphs", "grocery", "folder")
+DATASETS = (
+    "cub200", "cars196", "sop", "cifar10", "cifar100", "omniglot", "emoji", "glyphs", "grocery",
+    "folder", "csv",
+)  # fmt: skip
 DATASET = cli.choice(*DATASETS, metavar="NAME")
 CLASSIFIER = cli.choice("logistic", "svm", "knn", "gluon")
 FLAGS = {
@@ -18,6 +21,7 @@ FLAGS = {
         ("--features", cli.FILE, None, "NAME_data.npy, .csv or .parquet of generate_embedding.py"),
         ("--dataset", DATASET, None, "pictures instead of --features: %(choices)s; default with --data-path is folder"),
         cli.DATA_PATH,
+        cli.COLUMNS,
         *cli.READING,
         cli.INTERPOLATION,
         ("--test-share", cli.unit_float, 0.2, "share of each class held back, where the data has no split of its own"),
@@ -54,6 +58,8 @@ def parse_args(argv=None):
         args.dataset = "folder"
     if bool(args.features) == bool(args.dataset):
         p.error("give --features FILE, or pictures: --data-path DIR with a folder for each class, or --dataset NAME")
+    if args.columns and args.features:
+        p.error("--columns names those of --dataset csv, not of --features")
     if args.fine_tune and args.features:
         p.error("--fine-tune needs pictures, not --features")
     if args.int8 and args.gpus:
