@@ -16,6 +16,7 @@ from common.data.splits import hold_out_classes, hold_out_pictures
 from common.data.transforms import Eval, Train
 from common.files.errors import UserError
 from common.files.paths import data_root
+from examples.embedding_learning import linear
 
 READ_BATCH = 100
 VALIDATION_FRACTION = 0.1  # where the data has enough of it: so many classes, or pictures of every class
@@ -59,6 +60,57 @@ class Parts:
         return {"classes": len(self.train.class_names), **pictures}
 
 
+@dataclasses.dataclass(frozen=True)
+class Searched:
+    """Which pictures of a split are looked for, and which are searched, where the data says so.
+
+    Attributes
+    ----------
+    queries, gallery : (q,) and (g,) int arrays
+        Indices in the split. Queries without another picture of their class in the gallery are left out.
+    own : (q,) int array
+        Each query's index in `gallery`; -1: it is not there.
+    left_out : int
+        How many queries are left out.
+    """
+
+    queries: np.ndarray
+    gallery: np.ndarray
+    own: np.ndarray
+    left_out: int
+
+    @staticmethod
+    def of(pictures: ImageSet, what: str) -> Searched | None:
+        """Of a split, which an error calls `what`; None where it says nothing, and all are looked for among all others.
+
+        Raises
+        ------
+        UserError
+            No query can be found.
+        """
+        flags = pictures.is_query, pictures.is_gallery
+        if not any(flag is not None and flag.any() for flag in flags):
+            return None
+        queries, gallery = (
+            np.arange(len(pictures)) if flag is None else np.flatnonzero(flag) for flag in flags
+        )  # fmt: skip
+        place = np.full(len(pictures), -1)
+        place[gallery] = np.arange(len(gallery))
+        counts = np.bincount(pictures.labels[gallery], minlength=len(pictures.class_names))
+        able = counts[pictures.labels[queries]] > (place[queries] >= 0)
+        if not able.any():
+            raise UserError(
+                f"{what}: of {len(queries)} queries (is_query) none has another picture of its class in the gallery of"
+                f" {len(gallery)} (is_gallery): mark more of them"
+            )
+        return Searched(queries[able], gallery, place[queries[able]], int(np.sum(~able)))
+
+    def note(self, name: str) -> str:
+        """What is looked for where, for the log."""
+        left = f"; {self.left_out} more are left out, the gallery has no other of their class" if self.left_out else ""
+        return f"{name}: {len(self.queries)} queries are looked for in a gallery of {len(self.gallery)}{left}"
+
+
 def log(run, parts: Parts, network: str) -> None:
     """Say in the log of a run what it learns from, by which network, and what was left out."""
     train, test = parts.train, parts.test
@@ -84,7 +136,7 @@ def load(args) -> Parts:
     notes: list[str] = []
     dataset = sets.load(
         args.dataset, args.data_path, args.protocol, args.seed, unseen=args.unseen, keep_whole=args.keep_whole,
-        on_error=args.on_error, say=notes.append,
+        on_error=args.on_error, say=notes.append, columns=args.columns,
     )  # fmt: skip
     train = dataset.train
     if dataset.protocol == "unseen":
@@ -93,8 +145,8 @@ def load(args) -> Parts:
     validation = dataset.validation if args.validation_share is None else None
     if validation is not None:
         notes.append(
-            f"the best epoch is the best on {len(validation)} pictures of {dataset.name}'s own validation list; the"
-            " test pictures are asked once, at the end"
+            f"the best {_chosen(args)} is the best on {len(validation)} pictures of {dataset.name}'s own validation"
+            " list; the test pictures are asked once, at the end"
         )
     else:
         if args.validation_share is None:
@@ -102,11 +154,18 @@ def load(args) -> Parts:
         if args.validation_share:
             hold_out = hold_out_classes if args.protocol == "unseen" else hold_out_pictures
             train, validation = hold_out(train, args.validation_share, (args.seed, 1))
-        notes.append(_choice(args, validation))
+        if validation is not None or args.head != "lda":
+            notes.append(_choice(args, validation))
+    for name, split in (("validation", validation), ("test", dataset.test)):
+        searched = Searched.of(split, f"split {name} of {args.data_path}") if split is not None else None
+        if searched:
+            notes.append(searched.note(name))
     if dataset.gallery is not None:
         notes.append(f"the test pictures are looked for among {len(dataset.gallery)} others of their classes")
     args.batch_size, args.batch_k = balanced_shape(train.labels, args.batch_size, args.batch_k)
-    if (args.batch_size, args.batch_k) != PUBLISHED:
+    if args.head == "lda":
+        linear.check_classes(train.labels)
+    elif (args.batch_size, args.batch_k) != PUBLISHED:
         notes.append(f"batches of {args.batch_size} pictures, {args.batch_k} of a class (--batch-size, --batch-k)")
     return Parts(dataset, train, validation, dataset.test, notes, dataset.gallery)
 
@@ -123,6 +182,8 @@ def _check_unseen(dataset: Dataset) -> None:
             "--protocol unseen: no test class has two pictures, so none can find another; add pictures, or name"
             " others after --unseen"
         )
+    if dataset.validation is not None and np.bincount(dataset.validation.labels).max() < 2:
+        raise UserError("no class has two validation pictures, so none can find another: add pictures")
 
 
 def _default_fraction(train: ImageSet, protocol: str) -> float:
@@ -130,6 +191,11 @@ def _default_fraction(train: ImageSet, protocol: str) -> float:
     counts = np.bincount(train.labels)
     there = round(VALIDATION_FRACTION * np.sum(counts > 1)) if protocol == "unseen" else counts.min()
     return VALIDATION_FRACTION if there >= ENOUGH[protocol] else 0.0
+
+
+def _chosen(args) -> str:
+    """What validation pictures are for."""
+    return "shrinkage" if args.head == "lda" else "epoch"
 
 
 def _choice(args, validation: ImageSet | None) -> str:
@@ -142,7 +208,7 @@ def _choice(args, validation: ImageSet | None) -> str:
         )
     count = len(validation.class_names) if args.protocol == "unseen" else len(validation)
     return (
-        f"the best epoch is the best on {count} {held} held out of training (--validation-share"
+        f"the best {_chosen(args)} is the best on {count} {held} held out of training (--validation-share"
         f" {args.validation_share:g}); the test {held} are asked once, at the end"
     )
 

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import functools
+import io
 
 import numpy as np
 
 from common import metrics
 from common.data.sets import ImageSet, glyphs
+from common.files.disk import write_text
+from common.files.errors import UserError
 from common.run import Run
 from common.show import plots, report, tables
+from examples.embedding_learning import linear
+from examples.embedding_learning.data import Searched
 
 KS = (1, 2, 4, 8, 16)
-SHOWN = ("recall@1", "recall@2", "recall@4", "recall@8", "map@r")
+SHOWN = ("recall@1", "recall@2", "recall@4", "recall@8", "class_recall@1", "map@r")
+TITLES = {"pca": "backbone features, PCA whitened", "lda": "backbone features, LDA"}  # of methods with a short key
+WORST = 20  # classes in the page's table, where there are more
 
 
 def retrieval(
@@ -20,16 +29,28 @@ def retrieval(
     labels: np.ndarray,
     gallery: np.ndarray | None = None,
     gallery_labels: np.ndarray | None = None,
+    own: np.ndarray | None = None,
 ) -> dict[str, float]:
-    """recall@1/2/4/8/16, MAP@R and R-precision of each picture among all others, or among those of a gallery."""
-    searched = gallery, gallery_labels
-    return {**metrics.recall_at_k(embeddings, labels, KS, *searched), **metrics.map_at_r(embeddings, labels, *searched)}
+    """recall@1/2/4/8/16, MAP@R and R-precision of each picture among all others, or among those of a gallery.
+
+    `own` is each picture's index in the gallery, -1 where it is not there; it never finds itself. ``class_recall@1`` is
+    the mean over the classes, the others are means over the pictures.
+    """
+    searched = gallery, gallery_labels, own
+    ranks = metrics.first_right(embeddings, labels, max(KS), *searched)
+    _, _, of_class = metrics.by_class(labels, ranks == 1)
+    return {
+        **metrics.recall(ranks, KS),
+        "class_recall@1": float(np.mean(of_class)),
+        **metrics.map_at_r(embeddings, labels, *searched),
+    }
 
 
 class Evaluator:
     """Retrieval of each picture of a split among all others, or with ``seen`` among the training pictures.
 
-    Test pictures of unseen classes that have a gallery are looked for there.
+    Test pictures of unseen classes that have a gallery are looked for there. Where a split says which of its pictures
+    are queries and which are its gallery, that decides.
 
     The best epoch is chosen on what was held out of training, or where nothing was on the test pictures.
 
@@ -47,26 +68,59 @@ class Evaluator:
     def __init__(self, inputs, protocol: str):
         self._inputs = inputs
         self._seen = protocol == "seen"
+        self._searched = {
+            name: searched
+            for name, split in inputs.pictures.items()
+            if name in ("validation", "test") and (searched := Searched.of(split, name))
+        }
         self._asked, self._prefix = ("validation", "validation_") if "validation" in inputs.pictures else ("test", "")
         self.best = f"{self._prefix}recall@1"
 
     def _gallery_of(self, name: str) -> str | None:
         """The split that the pictures of split `name` are looked for in; None: each other."""
+        if name in self._searched:
+            return None
         if self._seen:
             return "train"
         return "gallery" if name == "test" and "gallery" in self._inputs.pictures else None
 
     def _metrics(self, name: str, embeddings) -> dict[str, float]:
+        if name in self._searched:
+            searched, rows, labels = self._searched[name], embeddings(name), self._inputs.pictures[name].labels
+            (queries, own), gallery = (searched.queries, searched.own), searched.gallery
+            return retrieval(rows[queries], labels[queries], rows[gallery], labels[gallery], own)
         gallery = self._gallery_of(name)
         searched = (embeddings(gallery), self._inputs.pictures[gallery].labels) if gallery else ()
         return retrieval(embeddings(name), self._inputs.pictures[name].labels, *searched)
 
-    def baselines(self, pretrained: bool) -> dict[str, dict[str, float]]:
-        """Of the test pictures: raw pixels, a pretrained backbone's features, the network before training."""
+    def baselines(self, pretrained: bool, dims: int, say) -> dict[str, dict[str, float]]:
+        """Of the test pictures: raw pixels, a pretrained backbone's features, the network before training.
+
+        Parameters
+        ----------
+        pretrained : bool
+            Features whitened by PCA, and LDA learned on those of the training pictures, are baselines too.
+        dims : int
+            The most numbers that these two have.
+        say : callable (str)
+            Is given a line where there is no figure for one of them.
+        """
         inputs = self._inputs
         rows = {"raw pixels": self._metrics("test", lambda name: inputs.pixels(name, self._gallery_of("test")))}
         if pretrained:
-            rows["backbone features"] = self._metrics("test", inputs.features)
+            features, labels = functools.cache(inputs.features), inputs.pictures["train"].labels
+            rows["backbone features"] = self._metrics("test", features)
+            fits = {
+                "pca": lambda: linear.pca_whitening(features("train"), dims),
+                "lda": lambda: linear.lda(features("train"), labels, dims),
+            }
+            for name, fit in fits.items():
+                try:
+                    fitted = fit()
+                except UserError as error:
+                    say(f"{TITLES[name]}: no figure. {error}")
+                else:
+                    rows[name] = self._metrics("test", lambda split, fitted=fitted: fitted(features(split)))
         rows["before training"] = self._metrics("test", inputs.embeddings)
         return rows
 
@@ -80,19 +134,41 @@ class Evaluator:
         inputs, gallery = self._inputs, self._gallery_of("test")
         ours = self._metrics("test", inputs.embeddings) if self._prefix else best
         rows = {**rows, "trained": {**ours, "epoch": best["epoch"]}}
-        searched = (inputs.pictures[gallery], inputs.embeddings(gallery)) if gallery else ()
-        tested = Tested(inputs.pictures["test"], inputs.embeddings("test"), *searched)
+        searched = (inputs.pictures[gallery], inputs.embeddings(gallery)) if gallery else (None, None)
+        tested = Tested(
+            inputs.pictures["test"], inputs.embeddings("test"), *searched, self._searched.get("test")
+        )  # fmt: skip
         finish(run, rows, best if self._prefix else {}, tested, notes, draw, seed)
 
 
 @dataclasses.dataclass(frozen=True)
 class Tested:
-    """The test pictures and their embeddings, and those they are looked for among (None: each other)."""
+    """The test pictures and their embeddings, and those they are looked for among (None: each other).
+
+    With `searched` some of them are looked for among some of them.
+    """
 
     pictures: ImageSet
     embeddings: np.ndarray
     gallery: ImageSet | None = None
     gallery_embeddings: np.ndarray | None = None
+    searched: Searched | None = None
+
+    def split(self) -> tuple[ImageSet, np.ndarray, tuple, np.ndarray | None]:
+        """Queries and their embeddings, pictures and embeddings of the gallery, each query's index in it."""
+        if not self.searched:
+            return self.pictures, self.embeddings, (self.gallery, self.gallery_embeddings), None
+        queries, among = self.searched.queries, self.searched.gallery
+        gallery = self.pictures.subset(among), self.embeddings[among]
+        return self.pictures.subset(queries), self.embeddings[queries], gallery, self.searched.own
+
+    def by_class(self) -> list[tuple[str, int, float]]:
+        """Name, queries and recall@1 of each class, the worst first."""
+        asked, rows, (among, gallery), own = self.split()
+        ranks = metrics.first_right(rows, asked.labels, 1, gallery, None if among is None else among.labels, own)
+        found = metrics.by_class(asked.labels, ranks == 1)
+        classes = [(asked.class_names[label], int(count), float(value)) for label, count, value in zip(*found)]
+        return sorted(classes, key=lambda row: (row[2], row[0]))
 
 
 def finish(
@@ -122,23 +198,42 @@ def finish(
             "Some characters are drawn exactly alike (Latin, Greek and Cyrillic A): no method can pass"
             f" recall@1 {final['ceiling_recall@1']:.3f} here."
         )
+    classes = tested.by_class()
+    _write_classes(run, classes)
     run.finish(final)
+    rows = {TITLES.get(name, name): values for name, values in rows.items()}
     run.log("\n" + tables.table(rows, SHOWN))
     for note in twins:
         run.log(note)
     if draw:
-        _draw(run, tested, [tables.cells(rows, SHOWN), *twins, *notes], "validation_" if validation else "", seed)
+        figures = [tables.cells(rows, SHOWN), *twins, *notes]
+        sections = [("Figures", figures), ("Classes", _worst(classes))]
+        _draw(run, tested, sections, "validation_" if validation else "", seed)
 
 
-def _draw(run: Run, tested: Tested, parts: list, prefix: str, seed: int) -> None:
-    sections = [("Figures", parts)]
+def _write_classes(run: Run, classes: list[tuple[str, int, float]]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["class", "pictures", "recall@1"])
+    writer.writerows(classes)
+    write_text(run.folder / "classes.csv", text.getvalue())
+
+
+def _worst(classes: list[tuple[str, int, float]]) -> list:
+    """The page's table of classes, and where the rest of them are."""
+    rows = {name: {"recall@1": f"{value:.3f} of {count}"} for name, count, value in classes[:WORST]}
+    more = len(classes) - WORST
+    return [rows, *([f"{more} more classes, found better, are in classes.csv."] if more > 0 else [])]
+
+
+def _draw(run: Run, tested: Tested, sections: list, prefix: str, seed: int) -> None:
     curves = ["loss", f"{prefix}recall@1", f"{prefix}map@r"]
-    gallery = tested.gallery, tested.gallery_embeddings
+    asked, rows, gallery, own = tested.split()
     retrieval = run.plots / "retrieval.png"
     pictures = {
         "Training": plots.curves(run.history(), run.plots / "training.png", curves),
         "t-SNE of the embeddings": plots.tsne(tested.embeddings, tested.pictures, run.plots / "tsne.png", seed=seed),
-        "Retrieval": plots.retrieval_sheet(tested.embeddings, tested.pictures, retrieval, seed=seed, gallery=gallery),
+        "Retrieval": plots.retrieval_sheet(rows, asked, retrieval, seed=seed, gallery=gallery, own=own),
     }
     sections += [(title, [path]) for title, path in pictures.items() if path]
     page = report.write(run.folder, f"Embedding learning on {run.args.dataset}", sections, vars(run.args))

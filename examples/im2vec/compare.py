@@ -83,7 +83,7 @@ def read(folder) -> dict:
     model = modelfile.load(folder / "model.params")
     path = {"cifar10": flags["cifar10_dir"], "cifar100": flags["cifar100_dir"]}.get(flags["dataset"])
     pictures = data.load(flags["dataset"], path or flags["data_path"], model.metadata["classes"], flags["seed"],
-                         flags.get("on_error", "stop")).train
+                         flags.get("on_error", "stop"), flags.get("columns", ())).train
     pixels = pictures.array(evaluation.EXAMPLE_SIDE).reshape(len(pictures), -1)
     means = evaluation.class_means(pixels, pictures.labels, len(pictures.class_names))
     return {

@@ -26,13 +26,14 @@ PAD = 4  # pixels of mirrored border around small pictures, for the random crop
 
 
 def load(
-    name: str, path=None, classes: Sequence[str] | None = None, seed: int = 123, on_error: str = "stop"
-) -> Dataset:
+    name: str, path=None, classes: Sequence[str] | None = None, seed: int = 123, on_error: str = "stop",
+    columns: Sequence[str] = (),
+) -> Dataset:  # fmt: skip
     """The data set `name` with held-back pictures of the same classes; fetched first if it is absent and can be.
 
     Parameters
     ----------
-    name, path, seed, on_error
+    name, path, seed, on_error, columns
         See `common.data.sets.load`.
     classes : sequence of str, optional
         Keep these, in this order; a group's name (a coarse class of CIFAR-100 or grocery, a subcategory of the emoji)
@@ -51,7 +52,9 @@ def load(
             raise UserError(f"{error}; --dataset glyphs needs no download") from error
     if name == "folder" and path and not folder.exists():
         raise UserError(f"{folder} is not there: --data-path takes a folder with a folder of pictures for each class")
-    whole = sets.load(name, path, protocol="seen", seed=seed, on_error=on_error)
+    whole = sets.load(name, path, protocol="seen", seed=seed, on_error=on_error, columns=columns)
+    if whole.validation is not None:
+        print(f"{len(whole.validation):,} validation pictures are left aside")
     if name == "emoji":  # its classes are called by code point
         whole = _renamed(whole, {code: captions[0] for code, captions in whole.captions.items()})
     return _chosen(whole, classes) if classes else whole

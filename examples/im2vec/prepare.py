@@ -35,7 +35,7 @@ def dataset(args) -> Dataset:
         _check(metadata, args)
         classes = metadata["classes"]
     folder = {"cifar10": args.cifar10_dir, "cifar100": args.cifar100_dir}.get(args.dataset) or args.data_path
-    return data.load(args.dataset, folder, classes, args.seed, args.on_error)
+    return data.load(args.dataset, folder, classes, args.seed, args.on_error, args.columns)
 
 
 def _check(metadata: dict, args) -> None:

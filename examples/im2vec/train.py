@@ -9,7 +9,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repo
 
 from common import cli, resume
 
-DATASETS = ("cifar10", "cifar100", "emoji", "glyphs", "grocery", "folder")
+DATASETS = ("cifar10", "cifar100", "emoji", "glyphs", "grocery", "folder", "csv")
 OBJECTIVE = cli.choice("negative", "softmax", "hierarchical", metavar="NAME")
 FLAGS = {
     "data": [

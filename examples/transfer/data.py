@@ -95,7 +95,9 @@ def _with_validation(found: Data, args) -> Data:
 
 def pictures(args) -> Data:
     """All pictures of the data set that the flags name, those to learn from first."""
-    data = sets.load(args.dataset, args.data_path, "seen", args.seed, args.test_share, on_error=args.on_error)
+    data = sets.load(
+        args.dataset, args.data_path, "seen", args.seed, args.test_share, on_error=args.on_error, columns=args.columns
+    )
     parts = [data.train, data.test] + ([data.validation] if data.validation is not None else [])
     whole = ImageSet.concat(parts)
     ends = np.cumsum([len(part) for part in parts])

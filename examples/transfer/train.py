@@ -10,14 +10,17 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repo
 
 from common import cli, resume
 
-DATASETS = ("cub200", "cars196", "sop", "cifar10", "cifar100", "omniglot", "emoji", "glyphs", "grocery", "folder")
+DATASETS = (
+    "cub200", "cars196", "sop", "cifar10", "cifar100", "omniglot", "emoji", "glyphs", "grocery",
+    "folder", "csv",
+)  # fmt: skip
 DATASET = cli.choice(*DATASETS, metavar="NAME")
 CLASSIFIER = cli.choice("logistic", "svm", "knn", "gluon")
 FLAGS = {
     "data": [
         ("--features", cli.FILE, None, "NAME_data.npy, .csv or .parquet of generate_embedding.py"),
         ("--dataset", DATASET, None, "pictures instead of --features: %(choices)s; default with --data-path is folder"),
-        cli.DATA_PATH,
+        *cli.PICTURES,
         *cli.READING,
         cli.INTERPOLATION,
         ("--test-share", cli.unit_float, 0.2, "share of each class held back, where the data has no split of its own"),
@@ -34,7 +37,7 @@ FLAGS = {
         ("--folds", cli.positive_int, 5, "folds of the cross-validation; 1 leaves it out"),
     ],
     "optimisation": [
-        ("--fine-tune", cli.switch, False, "then train the network's last block too, and compare"),
+        ("--fine-tune", cli.switch, False, "then train the network too, its last block or all of it, and compare"),
         ("--epochs", cli.positive_int, 2, "epochs of --fine-tune"),
         ("--lr", cli.rate, 1e-4, "highest learning rate of --fine-tune, which --schedule lowers"),
         ("--batch-size", cli.batch_size, 32, "pictures a pass takes"),
@@ -42,7 +45,7 @@ FLAGS = {
     "fine-tuning": [
         ("--fine-tune-layers", cli.choice("last", "all"), "last", "train the last block, or the whole network"),
         cli.FREEZE_BATCH_NORM,
-        ("--optimizer", cli.choice("adam", "adamw"), "adam", "%(choices)s"),
+        ("--optimizer", cli.choice("adam", "adamw"), "adam", "%(choices)s of --fine-tune"),
         ("--lr-head", cli.rate, None, "learning rate of the classifier on the network; default is --lr"),
         ("--weight-decay", cli.rate_or_0, 0.0, "shrinks the weights; with adamw apart from the gradients"),
         ("--schedule", cli.choice("linear", "one-cycle"), "linear", "down by a line an epoch, or up and down by steps"),
@@ -51,15 +54,11 @@ FLAGS = {
         ("--mirror", cli.switch, False, "mirror every other picture left to right"),
         ("--lighting", cli.unit_float, 0.0, "change brightness and contrast by up to this share"),
         ("--average", cli.unit_float, 0.0, "keep a moving average of the weights that decays by this a step; 0: none"),
-        ("--validation-share", cli.unit_float, 0.0, "share of what is learned from, to choose epoch and classifier by"),
+        ("--validation-share", cli.unit_float, 0.0, "share held back of what is learned from: it picks the epoch"),
     ],
     "run": cli.run("transfer"),
     "devices": cli.DEVICES,
 }
-
-
-def value(args, flag):
-    return getattr(args, flag.lstrip("-").replace("-", "_"))
 
 
 def parse_args(argv=None):
@@ -76,11 +75,13 @@ def parse_args(argv=None):
     for name in ("fine_tune", "image_size"):
         if args.features and getattr(args, name):
             p.error(f"--{name.replace('_', '-')} needs pictures, not --features")
-    given = next((flag for flag, _, default, _ in FLAGS["fine-tuning"] if value(args, flag) != default), None)
-    if given and not args.fine_tune:
-        p.error(f"{given} goes with --fine-tune")
+    for flag, _, default, _ in FLAGS["fine-tuning"]:
+        if not args.fine_tune and getattr(args, flag[2:].replace("-", "_")) != default:
+            p.error(f"{flag} goes with --fine-tune")
     if args.freeze_batch_norm and args.fine_tune_layers == "last":
         p.error("--freeze-batch-norm goes with --fine-tune-layers all: the last block's batch norms are always kept")
+    if args.columns and args.features:
+        p.error("--columns names those of --dataset csv, not of --features")
     if args.int8 and args.gpus:
         p.error("--int8 runs on the CPU: leave out --gpus")
     if args.kvstore.startswith("dist") and not args.fine_tune:

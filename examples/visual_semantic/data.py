@@ -13,7 +13,7 @@ from common.data import sets
 from common.data.features import FeatureSet
 from common.data.loader import Loader
 from common.data.samplers import Sequential
-from common.data.sets import ImageSet, awa2, folder
+from common.data.sets import ImageSet, awa2, folder, table
 from common.data.splits import draw_classes, held_back
 from common.data.transforms import Eval, Train
 from common.files.errors import UserError
@@ -74,6 +74,8 @@ def load(args) -> Splits:
         The data is not there or not as it should be.
     """
     on_error = getattr(args, "on_error", "stop")  # programs without the flag stop
+    columns = getattr(args, "columns", ())  # which older runs have not
+    sets.check_columns(args.dataset, columns)
     root = Path(args.data_path) if args.data_path else data_dir(args.dataset)
     if args.dataset == "awa2":
         stopped = split_awa2.interrupted(root)
@@ -83,7 +85,13 @@ def load(args) -> Splits:
             return _from_folders(root, args.unseen, args.split, on_error)
     if args.dataset == "grocery":
         return _from_lists(args, on_error)
-    whole, seen, unseen = _whole(args, root, on_error)
+    if args.dataset == "csv":
+        found = table.load(sets.find("csv", args.data_path, REMEDY), columns, on_error)
+        if found.splits is not None:
+            return _from_table(args, found)
+        whole, seen, unseen = found.images, None, None
+    else:
+        whole, seen, unseen = _whole(args, root, on_error)
     seen, unseen = _choice(args, whole, seen, unseen)
     whole = whole.select(seen + unseen)
     known, test = whole.subset(whole.labels < len(seen)), whole.subset(whole.labels >= len(seen))
@@ -119,6 +127,32 @@ def _from_lists(args, on_error: str) -> Splits:
     if not len(valid):
         raise UserError("no picture of the validation list is of a seen class: name other classes after --unseen")
     return Splits(train, valid, test.subset(test.labels >= len(seen)), seen, unseen)
+
+
+def _from_table(args, found: table.Table) -> Splits:
+    """A table's own splits. Unless others are named, the unseen classes are those with no row of split ``train``.
+
+    Held back are the seen classes' rows of split ``validation``, else of ``test``, else some of ``train``; the unseen
+    classes' rows are all to test with.
+    """
+    is_train = found.splits == "train"
+    trained = {found.images.class_names[label] for label in np.unique(found.images.labels[is_train])}
+    new = [name for name in found.images.class_names if name not in trained]
+    known = [name for name in found.images.class_names if name in trained]
+    if len(known) < 2:
+        raise UserError(f"{args.data_path} has {len(known)} classes with rows of split train, it needs 2")
+    seen, unseen = _choice(args, found.images, known if new else None, new or None)
+    missing = next((name for name in seen if name not in trained), None)
+    if missing is not None:
+        raise UserError(f"class {missing!r} has no row of split train: name it after --unseen too")
+    whole = found.images.select(seen + unseen)
+    is_seen = whole.labels < len(seen)
+    train, test = whole.subset(is_seen & is_train), whole.subset(~is_seen)
+    for split in ("validation", "test"):
+        if (is_seen & (found.splits == split)).any():
+            return Splits(train, whole.subset(is_seen & (found.splits == split)), test, seen, unseen)
+    held = held_back(train.labels, args.valid_share, args.seed, seen)
+    return Splits(train.subset(~held), train.subset(held), test, seen, unseen)
 
 
 def word_of(args, names: Sequence[str]) -> dict[str, str]:

@@ -12,7 +12,8 @@ from examples.visual_semantic.train import DATASETS, SHIPPED, SPLIT
 FLAGS = {
     "data": [
         ("--dataset", cli.choice(*DATASETS, metavar="NAME"), None, "data set; default is the model's own"),
-        ("--data-path", cli.DIR, None, "folder of the data"),
+        ("--data-path", cli.DIR, None, "folder of the data, for csv a table"),
+        cli.COLUMNS,
         *SPLIT,
         cli.ON_ERROR,
         cli.NUM_WORKERS,

@@ -11,7 +11,7 @@ from common import cli, resume
 from common.train.schedule import one_cycle
 
 SHIPPED = pathlib.Path(__file__).resolve().parent / "pretrained" / "emoji.params"
-DATASETS = ("awa2", "cifar10", "cifar100", "grocery", "folder")
+DATASETS = ("awa2", "cifar10", "cifar100", "grocery", "folder", "csv")
 
 
 def stage_list(text):

@@ -25,21 +25,27 @@ def places(similar, right):
 
 @st.composite
 def retrieval(draw):
-    """Queries with labels, and a gallery of its own with other ones beside or none at all."""
+    """Queries with labels, and a gallery with other ones beside or none at all; some queries may be in the gallery."""
     n, dim = draw(st.integers(1, 12)), draw(st.integers(1, 4))
     queries = draw(vectors(n, dim)), draw(labels(n))
     if draw(st.booleans()):
         m = draw(st.integers(1, 12))
-        return *queries, draw(vectors(m, dim)), draw(labels(m, 5))
-    return *queries, None, None
+        gallery, of_gallery, own = draw(vectors(m, dim)), draw(labels(m, 5)), None
+        if draw(st.booleans()):
+            own = np.array(draw(st.lists(st.integers(-1, m - 1), min_size=n, max_size=n)))
+            gallery[own[own >= 0]], of_gallery[own[own >= 0]] = (rows[own >= 0] for rows in queries)
+            own = np.where((gallery[own] == queries[0]).all(axis=1) & (of_gallery[own] == queries[1]), own, -1)
+        return *queries, gallery, of_gallery, own
+    return *queries, None, None, None
 
 
 def asked(drawn):
     """For each query: cosines with what it may find, and which of these are right."""
-    queries, of_queries, gallery, of_gallery = drawn
+    queries, of_queries, gallery, of_gallery, own = drawn
     for i, query in enumerate(queries.astype(np.float64)):
         others = range(len(queries)) if gallery is None else range(len(gallery))
-        others = [j for j in others if gallery is not None or j != i]
+        itself = i if gallery is None else -1 if own is None else own[i]
+        others = [j for j in others if j != itself]
         base, base_labels = (queries, of_queries) if gallery is None else (gallery, of_gallery)
         yield [float(query @ base[j]) for j in others], [base_labels[j] == of_queries[i] for j in others]
 
@@ -72,26 +78,32 @@ def test_map_at_r_equals_the_slow_one(drawn):
 
 @given(retrieval(), st.data())
 def test_retrieval_does_not_depend_on_the_order_or_on_the_lengths(drawn, data):
-    queries, of_queries, gallery, of_gallery = drawn
+    queries, of_queries, gallery, of_gallery, own = drawn
     order = np.array(data.draw(st.permutations(range(len(queries)))))
     other = None if gallery is None else np.array(data.draw(st.permutations(range(len(gallery)))))
+    found = None if own is None else np.where(own < 0, -1, np.argsort(other)[own])[order]
     moved = (3 * queries[order], of_queries[order], *((None, None) if other is None else
-             (gallery[other] / 7, of_gallery[other])))  # fmt: skip
+             (gallery[other] / 7, of_gallery[other])), found)  # fmt: skip
     assert metrics.recall_at_k(*moved[:2], KS, *moved[2:]) == metrics.recall_at_k(*drawn[:2], KS, *drawn[2:])
     assert metrics.map_at_r(*moved) == pytest.approx(metrics.map_at_r(*drawn), nan_ok=True)
 
 
 @given(retrieval(), st.integers(1, 30))
 def test_neighbours_are_the_nearest_and_never_the_query_itself(drawn, k):
-    queries, _, gallery, _ = drawn
+    queries, _, gallery, _, own = drawn
     base = queries if gallery is None else gallery
-    for start, similarity, found in metrics.neighbours(queries, k, gallery):
-        assert start == 0 and found.shape == (len(queries), min(k, len(base) - (gallery is None)))
+    if own is None:
+        own = np.arange(len(queries)) if gallery is None else np.full(len(queries), -1)
+    for start, similarity, found in metrics.neighbours(queries, k, gallery, drawn[4]):
+        assert start == 0 and found.shape == (len(queries), min(k, len(base) - (own >= 0).all()))
         for i, row in enumerate(found):
-            assert len(set(row)) == len(row) and (gallery is not None or i not in row)
-            every = queries[i].astype(np.float64) @ np.delete(base, [i] if gallery is None else [], axis=0).T
-            np.testing.assert_allclose(similarity[i], np.sort(every)[::-1][: len(row)], atol=CLOSE)
-            np.testing.assert_allclose(similarity[i], base[row].astype(np.float64) @ queries[i], atol=CLOSE)
+            every = queries[i].astype(np.float64) @ np.delete(base, [own[i]] if own[i] >= 0 else [], axis=0).T
+            assert (row[: len(every)] >= 0).all() and (row[len(every) :] == -1).all()
+            row = row[: len(every)]
+            assert len(set(row)) == len(row) and (own[i] < 0 or own[i] not in row)
+            similar = similarity[i, : len(row)]
+            np.testing.assert_allclose(similar, np.sort(every)[::-1][: len(row)], atol=CLOSE)
+            np.testing.assert_allclose(similar, base[row].astype(np.float64) @ queries[i], atol=CLOSE)
 
 
 @st.composite

@@ -13,7 +13,7 @@ from common.files.errors import UserError, near
 from common.files.paths import data_dir
 from common.files.sources import SOURCES
 
-__all__ = ["LOADERS", "NAMES", "Dataset", "ImageSet", "Whole", "load"]
+__all__ = ["LOADERS", "NAMES", "Dataset", "ImageSet", "Whole", "check_columns", "find", "load"]
 
 
 def _omniglot(place: Path, on_error: str, say: Callable[[str], None]) -> Whole:
@@ -78,7 +78,8 @@ def load(
         Its folder, for csv its table; default ``data/<name>`` in the repository.
     protocol : {"unseen", "seen", None}
         ``unseen``: no test class is trained on. Official split where there is one (cub200, cars196, sop); the classes
-        in `unseen`; else half of the classes, drawn with `seed`. ``seen``: the same classes, pictures held back:
+        in `unseen`; else half of the classes, drawn with `seed`. Of grocery the test list of these classes is looked
+        for in their training list, the gallery. ``seen``: the same classes, pictures held back:
         the official split (cifar10, cifar100, grocery), the last artist (emoji), the last three faces (glyphs), else
         `test_fraction` of each class, drawn with `seed`. None: ``unseen``, but ``seen`` for a folder or table of two or
         three classes where none is named in `unseen`. A table with a column ``split`` is split as it says; None is then
@@ -114,14 +115,8 @@ def load(
     if unseen is not None and (protocol == "seen" or name in OFFICIAL):
         why = f"{name} is split by class already" if name in OFFICIAL else "--protocol seen holds back no class"
         raise UserError(f"--unseen {unseen[0]} has no effect here, {why}: leave it out")
-    if name in OWN and path is None:
-        raise UserError(f"--dataset {name} needs --data-path, {OWN[name]}")
-    if columns and name != "csv":
-        raise UserError(f"--columns {columns[0]} has no effect on --dataset {name}: leave it out")
-    root = Path(path) if path else data_dir(name)
-    if name != "glyphs" and not root.exists():
-        how = f"./get_data.sh {name} gets it" if name in SOURCES else HOW.get(name, "--data-path takes its folder")
-        raise UserError(f"{shown(root)} is not there: {how}; {remedy}")
+    check_columns(name, columns)
+    root = find(name, path, remedy)
     if name in OFFICIAL:
         train, test = (readable(split, on_error, say) for split in _official(name, root, keep_whole))
         if protocol == "seen":
@@ -153,6 +148,48 @@ def load(
     else:
         train, test = split_seen(whole.images, test_fraction, seed)
     return Dataset(name, train, test, whole.superclasses, whole.captions, protocol)
+
+
+def find(name: str, path, remedy: str) -> Path:
+    """The folder of a data set, or the table; see `load`.
+
+    Parameters
+    ----------
+    name : str
+    path : path or None
+    remedy : str
+
+    Raises
+    ------
+    UserError
+        It is not there, or is the user's own and `path` does not say where.
+    """
+    if name in OWN and path is None:
+        raise UserError(f"--dataset {name} needs --data-path, {OWN[name]}")
+    root = Path(path) if path else data_dir(name)
+    if name != "glyphs" and not root.exists():
+        how = f"./get_data.sh {name} gets it" if name in SOURCES else HOW.get(name, "--data-path takes its folder")
+        raise UserError(f"{shown(root)} is not there: {how}; {remedy}")
+    return root
+
+
+def check_columns(name: str, columns: Sequence[str]) -> None:
+    """Refuse names of columns for a data set that is no table.
+
+    Parameters
+    ----------
+    name : str
+        Of the data set.
+    columns : sequence of str
+        As in `load`.
+
+    Raises
+    ------
+    UserError
+        There are some, and it is none.
+    """
+    if columns and name != "csv":
+        raise UserError(f"--columns {columns[0]} has no effect on --dataset {name}: leave it out")
 
 
 def _official(name: str, root: Path, keep_whole: bool) -> tuple[ImageSet, ImageSet]:

@@ -101,6 +101,7 @@ def retrieval_sheet(
     k: int = 10,
     seed: int = 0,
     gallery: tuple[ImageSet | None, np.ndarray | None] = (None, None),
+    own: np.ndarray | None = None,
 ) -> Path:
     """Each row a query and its `k` nearest, wrong ones framed in red.
 
@@ -116,6 +117,8 @@ def retrieval_sheet(
     seed : int
     gallery : (ImageSet, (m, d) array), optional
         Where to search: pictures of the same classes and their embeddings; default the queries themselves.
+    own : (n,) int array, optional
+        Each query's index in that gallery, where it is not shown; -1: it is not there.
 
     Returns
     -------
@@ -132,6 +135,10 @@ def retrieval_sheet(
         among, k = image_set, min(k, len(image_set) - 1)
     else:
         similarity = vectors[chosen] @ unit(base).T
+        if own is not None and (own[chosen] >= 0).any():
+            itself = np.flatnonzero(own[chosen] >= 0)
+            similarity[itself, own[chosen[itself]]] = -np.inf
+            k = min(k, len(among) - 1)
     nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
     rows = []
     for query, found in zip(chosen, nearest):

@@ -52,6 +52,36 @@ def test_a_gallery_of_its_own():
     assert metrics.map_at_r(queries, [0, 0, 9], gallery, np.arange(4))["map@r"] == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize("copies", [0, 40, 300])
+@pytest.mark.parametrize("both", [0.0, 0.3, 1.0])
+def test_queries_and_a_gallery_that_overlap_equal_a_full_sort(copies, both):
+    """Some pictures are queries alone, some gallery alone, a fraction `both`; no query finds itself."""
+    rng = np.random.default_rng(copies)
+    labels = rng.integers(0, 12, 400)
+    embeddings = rng.normal(size=(12, 16))[labels] + rng.normal(size=(400, 16)) * 1.5
+    embeddings[:copies] = embeddings[0]
+    kind = rng.random(400)
+    queries = np.flatnonzero((kind < both) | (kind > 1 - (1 - both) / 2))
+    gallery = np.flatnonzero(kind <= 1 - (1 - both) / 2)
+    own = np.array([int(np.flatnonzero(gallery == i)[0]) if i in gallery else -1 for i in queries])
+    assert (own >= 0).any() == (both > 0) and (own < 0).any() == (both < 1)
+    vectors = metrics.unit(embeddings).astype(np.float64)
+    first, average, precision = [], [], []
+    for i in queries:
+        others = [j for j in gallery if j != i]
+        right = labels[others] == labels[i]
+        hits = right[np.argsort(-(vectors[others] @ vectors[i] - metrics.TIE * right), kind="stable")]
+        first.append(1 + hits.argmax())
+        ranks = 1 + np.flatnonzero(hits[: right.sum()])
+        average.append(np.sum(np.arange(1, len(ranks) + 1) / ranks) / right.sum())
+        precision.append(len(ranks) / right.sum())
+    searched = embeddings[gallery], labels[gallery], own
+    ours = metrics.recall_at_k(embeddings[queries], labels[queries], (1, 4, 16, 390), *searched)
+    assert ours == pytest.approx({f"recall@{k}": np.mean(np.array(first) <= k) for k in (1, 4, 16, 390)})
+    ours = metrics.map_at_r(embeddings[queries], labels[queries], *searched)
+    assert ours == pytest.approx({"map@r": np.mean(average), "r_precision": np.mean(precision)}, abs=1e-6)
+
+
 def test_published_example_of_map_at_r():
     # Musgrave et al. 2020, figure 3: ten right ones; the order decides, R-precision alone does not see it.
     def figures(hits):
