@@ -1,8 +1,8 @@
 """The pieces of fine-tuning, each against its formula, and what is kept by validation pictures."""
 
 import dataclasses
+import itertools
 import json
-import shutil
 
 import mxnet as mx
 import numpy as np
@@ -13,6 +13,7 @@ from PIL import Image
 from common import backbones
 from common.backbones import modelfile
 from common.files.errors import UserError
+from common.train import optimizer
 from common.train.schedule import one_cycle
 from examples.transfer import data, evaluation, finetune, inputs, model, networks, predict, train
 
@@ -123,8 +124,6 @@ def test_what_is_trained(more, moves, learns_statistics):
     early, late = ({p.name for p in part} for part in net.early_late())
     found = finetune.groups(net, head, parsed(*more))
     assert [(name, options) for _, name, options in found] == [("adam", {"learning_rate": 1e-4, "wd": 0})]
-    from common.train import optimizer
-
     trainer = optimizer.trainer(found)
     pictures = mx.nd.random.uniform(0, 255, (6, 32, 32, 3))
     net.hybridize()
@@ -239,27 +238,32 @@ def test_validation_pictures_are_not_learned_from(folder, tmp_path):
         data.load(train.parse_args(flags(folder, tmp_path, "--fine-tune", "--validation-share", "0.01")))
 
 
+def interrupted(method, call):
+    """`method`, and Ctrl-C after it was called so many times and once more."""
+    calls = itertools.count()
+
+    def stops(*given):
+        done = method(*given)
+        if next(calls) == call:
+            raise KeyboardInterrupt
+        return done
+
+    return stops
+
+
 @pytest.mark.slow
-def test_the_whole_recipe_resumes_exactly_and_predicts(folder, tmp_path, capsys):
-    found = run(folder, tmp_path / "run", *RECIPE, "--epochs", "3")
+def test_the_whole_recipe_resumes_exactly_and_predicts(folder, tmp_path, capsys, monkeypatch):
+    recipe = [*RECIPE, "--epochs", "3", "--num-cpus", "2"]
+    found = run(folder, tmp_path / "run", *recipe)
     assert {"validation_accuracy", "head_validation_accuracy", "refitted_validation_accuracy"} <= set(found)
-    for epochs_done in (0, 1, 2):  # as it was after so many
-        stopped = tmp_path / f"stopped-{epochs_done}"
-        shutil.copytree(tmp_path / "run", stopped)
-        left = [path for path in (stopped / "checkpoints").iterdir() if int(path.name[6:10]) <= epochs_done]
-        if epochs_done and not left:  # the best and the newest two are kept
-            continue
-        for path in set((stopped / "checkpoints").iterdir()) - set(left):
-            shutil.rmtree(path)
-        for name in ("model.params", "finetuned_data.npy", "finetuned_labels.npy", "metrics.json", "best.params"):
-            best = left and json.loads((max(left) / "best.json").read_text())["name"]
-            if name != "best.params" or not best or max(left).name < best:
-                (stopped / name).unlink()
-        if epochs_done and not (stopped / "best.params").exists():
-            continue
+    for method, call in (("update", 4), ("evaluate", 2), ("save", 0), ("finish", 0)):
+        stopped = tmp_path / f"{method}-{call}"
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(finetune.Tuning, method, interrupted(getattr(finetune.Tuning, method), call))
+            run(folder, stopped, *recipe)
         train.main(train.parse_args(["--resume", "--run-dir", str(stopped)]))
         for name in ("model.params", "best.params", "finetuned_data.npy", "metrics.json"):
-            assert (stopped / name).read_bytes() == (tmp_path / "run" / name).read_bytes(), (epochs_done, name)
+            assert (stopped / name).read_bytes() == (tmp_path / "run" / name).read_bytes(), (method, name)
 
     kept = model.load(tmp_path / "run" / "model.params")
     assert kept.preprocessing["size"] == 48 and kept.backbone["size"] == 48
