@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 
@@ -92,7 +93,7 @@ class Evaluator:
         chosen = self._metrics(self._asked, self._inputs.embeddings)
         return {self._prefix + name: value for name, value in chosen.items()}
 
-    def finish(self, run: Run, rows: dict, best: dict[str, float], notes: list[str], draw: bool, seed: int) -> None:
+    def finish(self, run: Run, rows: dict, best: dict[str, float], notes: list[str], draw: bool, seed: int) -> Tested:
         """Ask the test pictures, and report; see `finish`. `best` are the metrics of the chosen epoch."""
         inputs, gallery = self._inputs, self._gallery_of("test")
         ours = self._metrics("test", inputs.embeddings) if self._prefix else best
@@ -102,6 +103,7 @@ class Evaluator:
             inputs.pictures["test"], inputs.embeddings("test"), *searched, self._searched.get("test")
         )  # fmt: skip
         finish(run, rows, best if self._prefix else {}, tested, notes, draw, seed)
+        return tested
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +118,27 @@ class Tested:
     gallery: ImageSet | None = None
     gallery_embeddings: np.ndarray | None = None
     searched: Searched | None = None
+
+    def asked(self) -> Asked:
+        """The queries, and what each is looked for in."""
+        if self.searched:
+            queries, among = self.searched.queries, self.searched.gallery
+            asked, gallery = (self.pictures.subset(rows) for rows in (queries, among))
+            return Asked(asked, self.embeddings[queries], gallery, self.embeddings[among], self.searched.own)
+        return Asked(self.pictures, self.embeddings, self.gallery, self.gallery_embeddings, None)
+
+
+class Asked(NamedTuple):
+    """Queries and a gallery, with the embeddings of each; with no gallery (None) queries are looked for in each other.
+
+    `own` is each query's index in the gallery, -1 where it is not there; None: none is.
+    """
+
+    queries: ImageSet
+    rows: np.ndarray
+    gallery: ImageSet | None
+    gallery_rows: np.ndarray | None
+    own: np.ndarray | None
 
 
 def finish(
@@ -156,17 +179,12 @@ def finish(
 def _draw(run: Run, tested: Tested, parts: list, prefix: str, seed: int) -> None:
     sections = [("Figures", parts)]
     curves = ["loss", f"{prefix}recall@1", f"{prefix}map@r"]
-    asked, rows, own = tested.pictures, tested.embeddings, None
-    gallery = tested.gallery, tested.gallery_embeddings
-    if tested.searched:
-        among, own = tested.searched.gallery, tested.searched.own
-        gallery = asked.subset(among), rows[among]
-        asked, rows = asked.subset(tested.searched.queries), rows[tested.searched.queries]
+    queries, rows, *gallery, own = tested.asked()
     retrieval = run.plots / "retrieval.png"
     pictures = {
         "Training": plots.curves(run.history(), run.plots / "training.png", curves),
         "t-SNE of the embeddings": plots.tsne(tested.embeddings, tested.pictures, run.plots / "tsne.png", seed=seed),
-        "Retrieval": plots.retrieval_sheet(rows, asked, retrieval, seed=seed, gallery=gallery, own=own),
+        "Retrieval": plots.retrieval_sheet(rows, queries, retrieval, seed=seed, gallery=tuple(gallery), own=own),
     }
     sections += [(title, [path]) for title, path in pictures.items() if path]
     page = report.write(run.folder, f"Embedding learning on {run.args.dataset}", sections, vars(run.args))

@@ -57,6 +57,7 @@ FLAGS = {
         cli.SAVE_INTERVAL,
         ("--keep-all", cli.switch, False, "keep every epoch's checkpoint"),
         cli.NO_PLOTS,
+        ("--save-embeddings", cli.switch, False, "keep test embeddings and each query's neighbours, in embeddings/"),
     ],
     "devices": cli.DEVICES,
 }
@@ -77,7 +78,7 @@ def main(args):
     from common.train.losses import MarginLoss
     from common.train.miners import DistanceWeightedMiner
     from common.train.session import Session
-    from examples.embedding_learning import data, evaluation, inputs, model
+    from examples.embedding_learning import data, evaluation, inputs, model, neighbours
 
     # Devices and workers.
     contexts = devices.contexts(args.gpus, args.num_cpus)
@@ -151,7 +152,9 @@ def main(args):
     # The test pictures, by the parameters of the best epoch.
     if kvstore.rank == 0:
         checkpoint.fill(net, best_file)
-        evaluator.finish(run, rows, session.metrics, parts.notes, draw=not args.no_plots, seed=args.seed)
+        tested = evaluator.finish(run, rows, session.metrics, parts.notes, draw=not args.no_plots, seed=args.seed)
+        if args.save_embeddings:
+            neighbours.write(run.folder / "embeddings", tested, run.log)
 
 
 if __name__ == "__main__":
