@@ -8,13 +8,14 @@ from common.metrics.recognition import (
     accuracy_at_k,
     accuracy_key,
     area_seen_unseen,
+    by_class,
     confusion,
     harmonic_mean,
     per_class_accuracy,
     text_to_image,
     zero_shot,
 )
-from common.metrics.retrieval import TIE, map_at_r, neighbours, recall_at_k, unit
+from common.metrics.retrieval import TIE, first_right, map_at_r, neighbours, recall, recall_at_k, unit
 from common.metrics.structure import nmi, purity, spearman
 
 __all__ = [
@@ -23,7 +24,9 @@ __all__ = [
     "accuracy_at_k",
     "accuracy_key",
     "area_seen_unseen",
+    "by_class",
     "confusion",
+    "first_right",
     "five_folds",
     "harmonic_mean",
     "image_sentence",
@@ -34,6 +37,7 @@ __all__ = [
     "purity",
     "ranks",
     "ranks_both",
+    "recall",
     "recall_at_k",
     "spearman",
     "text_to_image",

@@ -70,9 +70,29 @@ def per_class_accuracy(labels: np.ndarray, predictions: np.ndarray) -> float:
     float
         0..1.
     """
-    _, inverse = np.unique(labels, return_inverse=True)
-    right = np.bincount(inverse, np.asarray(labels) == np.asarray(predictions))
-    return float(np.mean(right / np.bincount(inverse)))
+    return float(np.mean(by_class(labels, np.asarray(labels) == np.asarray(predictions))[2]))
+
+
+def by_class(labels: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What fraction of each class's samples is right.
+
+    Parameters
+    ----------
+    labels : (n,) int array
+    right : (n,) bool array
+
+    Returns
+    -------
+    classes : (c,) int array
+        The labels that occur, in ascending order.
+    counts : (c,) int array
+        Samples of each.
+    fractions : (c,) float array
+        0..1.
+    """
+    classes, inverse = np.unique(labels, return_inverse=True)
+    counts = np.bincount(inverse)
+    return classes, counts, np.bincount(inverse, right) / counts
 
 
 def harmonic_mean(seen: float, unseen: float) -> float:

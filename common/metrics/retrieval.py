@@ -105,15 +105,62 @@ def recall_at_k(
     UserError
         Embeddings that are not finite.
     """
+    return recall(first_right(embeddings, labels, max(ks), gallery, gallery_labels, own), ks)
+
+
+def recall(ranks: np.ndarray, ks: Sequence[int]) -> dict[str, float]:
+    """recall@k of queries whose right pictures have these ranks, see `first_right`.
+
+    Parameters
+    ----------
+    ranks : (n,) array
+        Up to the largest of `ks` at least.
+    ks : sequence of int
+
+    Returns
+    -------
+    dict of str to float
+        ``"recall@1"`` and so on, 0..1.
+    """
+    return {f"recall@{k}": float(np.mean(ranks <= k)) for k in ks}
+
+
+def first_right(
+    embeddings: np.ndarray,
+    labels: np.ndarray,
+    k: int,
+    gallery: np.ndarray | None = None,
+    gallery_labels: np.ndarray | None = None,
+    own: np.ndarray | None = None,
+) -> np.ndarray:
+    """The rank, from 1, of the first picture of its class that each query finds. A tie counts as wrong.
+
+    Parameters
+    ----------
+    embeddings, labels, gallery, gallery_labels, own
+        As in `recall_at_k`.
+    k : int
+        Ranks up to this one are looked for.
+
+    Returns
+    -------
+    (n,) float
+        Infinite where there is none among the `k` nearest.
+
+    Raises
+    ------
+    UserError
+        Embeddings that are not finite.
+    """
     labels = np.asarray(labels)
     base_labels = labels if gallery is None else np.asarray(gallery_labels)
     own = _own(len(labels), gallery, own)
     rank = np.full(len(labels), np.inf)
     if len(base_labels) == 1 and (own >= 0).all():  # nothing to find
         finite.check(embeddings, "the embeddings", finite.NO_FIGURE)
-        return {f"recall@{k}": 0.0 for k in ks}
+        return rank
     unclear = []  # queries with ties that reach beyond what was looked at
-    for start, similarity, found in neighbours(embeddings, max(ks) + 1, gallery, own):
+    for start, similarity, found in neighbours(embeddings, k + 1, gallery, own):
         block = slice(start, start + len(found))
         right = (base_labels[found] == labels[block, None]) & (found >= 0)
         best = np.where(right, similarity, -np.inf).max(axis=1)
@@ -121,7 +168,7 @@ def recall_at_k(
         unclear.append(start + np.flatnonzero(right.any(axis=1) & (best - TIE <= similarity[:, -1])))
     for rows, similarity, right in _in_full(embeddings, labels, np.concatenate(unclear), gallery, base_labels, own):
         rank[rows] = _rank(similarity, right, np.where(right, similarity, -np.inf).max(axis=1))
-    return {f"recall@{k}": float(np.mean(rank <= k)) for k in ks}
+    return np.where(rank <= k, rank, np.inf)
 
 
 def map_at_r(

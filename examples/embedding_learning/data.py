@@ -16,6 +16,7 @@ from common.data.splits import hold_out_classes, hold_out_pictures
 from common.data.transforms import Eval, Train
 from common.files.errors import UserError
 from common.files.paths import data_root
+from examples.embedding_learning import linear
 
 READ_BATCH = 100
 VALIDATION_FRACTION = 0.1  # where the data has enough of it: so many classes, or pictures of every class
@@ -79,8 +80,8 @@ class Searched:
     left_out: int
 
     @staticmethod
-    def of(pictures: ImageSet, name: str) -> Searched | None:
-        """Of the split called `name`; None where it says nothing, and each picture is looked for among the others.
+    def of(pictures: ImageSet, what: str) -> Searched | None:
+        """Of a split, which an error calls `what`; None where it says nothing, and all are looked for among all others.
 
         Raises
         ------
@@ -99,8 +100,8 @@ class Searched:
         able = counts[pictures.labels[queries]] > (place[queries] >= 0)
         if not able.any():
             raise UserError(
-                f"of {len(queries)} queries (is_query) of split {name} none has another picture of its class in the"
-                f" gallery of {len(gallery)} (is_gallery): mark more of them"
+                f"{what}: of {len(queries)} queries (is_query) none has another picture of its class in the gallery of"
+                f" {len(gallery)} (is_gallery): mark more of them"
             )
         return Searched(queries[able], gallery, place[queries[able]], int(np.sum(~able)))
 
@@ -144,8 +145,8 @@ def load(args) -> Parts:
     validation = dataset.validation if args.validation_share is None else None
     if validation is not None:
         notes.append(
-            f"the best epoch is the best on {len(validation)} pictures of {dataset.name}'s own validation list; the"
-            " test pictures are asked once, at the end"
+            f"the best {_chosen(args)} is the best on {len(validation)} pictures of {dataset.name}'s own validation"
+            " list; the test pictures are asked once, at the end"
         )
     else:
         if args.validation_share is None:
@@ -153,15 +154,18 @@ def load(args) -> Parts:
         if args.validation_share:
             hold_out = hold_out_classes if args.protocol == "unseen" else hold_out_pictures
             train, validation = hold_out(train, args.validation_share, (args.seed, 1))
-        notes.append(_choice(args, validation))
+        if validation is not None or args.head != "lda":
+            notes.append(_choice(args, validation))
     for name, split in (("validation", validation), ("test", dataset.test)):
-        searched = Searched.of(split, name) if split is not None else None
+        searched = Searched.of(split, f"split {name} of {args.data_path}") if split is not None else None
         if searched:
             notes.append(searched.note(name))
     if dataset.gallery is not None:
         notes.append(f"the test pictures are looked for among {len(dataset.gallery)} others of their classes")
     args.batch_size, args.batch_k = balanced_shape(train.labels, args.batch_size, args.batch_k)
-    if (args.batch_size, args.batch_k) != PUBLISHED:
+    if args.head == "lda":
+        linear.check_classes(train.labels)
+    elif (args.batch_size, args.batch_k) != PUBLISHED:
         notes.append(f"batches of {args.batch_size} pictures, {args.batch_k} of a class (--batch-size, --batch-k)")
     return Parts(dataset, train, validation, dataset.test, notes, dataset.gallery)
 
@@ -189,6 +193,11 @@ def _default_fraction(train: ImageSet, protocol: str) -> float:
     return VALIDATION_FRACTION if there >= ENOUGH[protocol] else 0.0
 
 
+def _chosen(args) -> str:
+    """What validation pictures are for."""
+    return "shrinkage" if args.head == "lda" else "epoch"
+
+
 def _choice(args, validation: ImageSet | None) -> str:
     """What the best epoch is chosen on."""
     held = "classes" if args.protocol == "unseen" else "pictures"
@@ -199,7 +208,7 @@ def _choice(args, validation: ImageSet | None) -> str:
         )
     count = len(validation.class_names) if args.protocol == "unseen" else len(validation)
     return (
-        f"the best epoch is the best on {count} {held} held out of training (--validation-share"
+        f"the best {_chosen(args)} is the best on {count} {held} held out of training (--validation-share"
         f" {args.validation_share:g}); the test {held} are asked once, at the end"
     )
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
-from typing import NamedTuple
+import functools
+import io
 
 import numpy as np
 
 from common import metrics
 from common.data.sets import ImageSet, glyphs
+from common.files.disk import write_text
+from common.files.errors import UserError
 from common.run import Run
 from common.show import plots, report, tables
+from examples.embedding_learning import linear
 from examples.embedding_learning.data import Searched
 
 KS = (1, 2, 4, 8, 16)
-SHOWN = ("recall@1", "recall@2", "recall@4", "recall@8", "map@r")
+SHOWN = ("recall@1", "recall@2", "recall@4", "recall@8", "class_recall@1", "map@r")
+TITLES = {"pca": "backbone features, PCA whitened", "lda": "backbone features, LDA"}  # of methods with a short key
+WORST = 20  # classes in the page's table, where there are more
 
 
 def retrieval(
@@ -26,10 +33,17 @@ def retrieval(
 ) -> dict[str, float]:
     """recall@1/2/4/8/16, MAP@R and R-precision of each picture among all others, or among those of a gallery.
 
-    `own` is each picture's index in the gallery, -1 where it is not there; it never finds itself.
+    `own` is each picture's index in the gallery, -1 where it is not there; it never finds itself. ``class_recall@1`` is
+    the mean over the classes, the others are means over the pictures.
     """
     searched = gallery, gallery_labels, own
-    return {**metrics.recall_at_k(embeddings, labels, KS, *searched), **metrics.map_at_r(embeddings, labels, *searched)}
+    ranks = metrics.first_right(embeddings, labels, max(KS), *searched)
+    _, _, of_class = metrics.by_class(labels, ranks == 1)
+    return {
+        **metrics.recall(ranks, KS),
+        "class_recall@1": float(np.mean(of_class)),
+        **metrics.map_at_r(embeddings, labels, *searched),
+    }
 
 
 class Evaluator:
@@ -79,12 +93,34 @@ class Evaluator:
         searched = (embeddings(gallery), self._inputs.pictures[gallery].labels) if gallery else ()
         return retrieval(embeddings(name), self._inputs.pictures[name].labels, *searched)
 
-    def baselines(self, pretrained: bool) -> dict[str, dict[str, float]]:
-        """Of the test pictures: raw pixels, a pretrained backbone's features, the network before training."""
+    def baselines(self, pretrained: bool, dims: int, say) -> dict[str, dict[str, float]]:
+        """Of the test pictures: raw pixels, a pretrained backbone's features, the network before training.
+
+        Parameters
+        ----------
+        pretrained : bool
+            Features whitened by PCA, and LDA learned on those of the training pictures, are baselines too.
+        dims : int
+            The most numbers that these two have.
+        say : callable (str)
+            Is given a line where there is no figure for one of them.
+        """
         inputs = self._inputs
         rows = {"raw pixels": self._metrics("test", lambda name: inputs.pixels(name, self._gallery_of("test")))}
         if pretrained:
-            rows["backbone features"] = self._metrics("test", inputs.features)
+            features, labels = functools.cache(inputs.features), inputs.pictures["train"].labels
+            rows["backbone features"] = self._metrics("test", features)
+            fits = {
+                "pca": lambda: linear.pca_whitening(features("train"), dims),
+                "lda": lambda: linear.lda(features("train"), labels, dims),
+            }
+            for name, fit in fits.items():
+                try:
+                    fitted = fit()
+                except UserError as error:
+                    say(f"{TITLES[name]}: no figure. {error}")
+                else:
+                    rows[name] = self._metrics("test", lambda split, fitted=fitted: fitted(features(split)))
         rows["before training"] = self._metrics("test", inputs.embeddings)
         return rows
 
@@ -119,26 +155,21 @@ class Tested:
     gallery_embeddings: np.ndarray | None = None
     searched: Searched | None = None
 
-    def asked(self) -> Asked:
-        """The queries, and what each is looked for in."""
-        if self.searched:
-            queries, among = self.searched.queries, self.searched.gallery
-            asked, gallery = (self.pictures.subset(rows) for rows in (queries, among))
-            return Asked(asked, self.embeddings[queries], gallery, self.embeddings[among], self.searched.own)
-        return Asked(self.pictures, self.embeddings, self.gallery, self.gallery_embeddings, None)
+    def split(self) -> tuple[ImageSet, np.ndarray, tuple, np.ndarray | None]:
+        """Queries and their embeddings, pictures and embeddings of the gallery, each query's index in it."""
+        if not self.searched:
+            return self.pictures, self.embeddings, (self.gallery, self.gallery_embeddings), None
+        queries, among = self.searched.queries, self.searched.gallery
+        gallery = self.pictures.subset(among), self.embeddings[among]
+        return self.pictures.subset(queries), self.embeddings[queries], gallery, self.searched.own
 
-
-class Asked(NamedTuple):
-    """Queries and a gallery, with the embeddings of each; with no gallery (None) queries are looked for in each other.
-
-    `own` is each query's index in the gallery, -1 where it is not there; None: none is.
-    """
-
-    queries: ImageSet
-    rows: np.ndarray
-    gallery: ImageSet | None
-    gallery_rows: np.ndarray | None
-    own: np.ndarray | None
+    def by_class(self) -> list[tuple[str, int, float]]:
+        """Name, queries and recall@1 of each class, the worst first."""
+        asked, rows, (among, gallery), own = self.split()
+        ranks = metrics.first_right(rows, asked.labels, 1, gallery, None if among is None else among.labels, own)
+        found = metrics.by_class(asked.labels, ranks == 1)
+        classes = [(asked.class_names[label], int(count), float(value)) for label, count, value in zip(*found)]
+        return sorted(classes, key=lambda row: (row[2], row[0]))
 
 
 def finish(
@@ -168,23 +199,42 @@ def finish(
             "Some characters are drawn exactly alike (Latin, Greek and Cyrillic A): no method can pass"
             f" recall@1 {final['ceiling_recall@1']:.3f} here."
         )
+    classes = tested.by_class()
+    _write_classes(run, classes)
     run.finish(final)
+    rows = {TITLES.get(name, name): values for name, values in rows.items()}
     run.log("\n" + tables.table(rows, SHOWN))
     for note in twins:
         run.log(note)
     if draw:
-        _draw(run, tested, [tables.cells(rows, SHOWN), *twins, *notes], "validation_" if validation else "", seed)
+        figures = [tables.cells(rows, SHOWN), *twins, *notes]
+        sections = [("Figures", figures), ("Classes", _worst(classes))]
+        _draw(run, tested, sections, "validation_" if validation else "", seed)
 
 
-def _draw(run: Run, tested: Tested, parts: list, prefix: str, seed: int) -> None:
-    sections = [("Figures", parts)]
+def _write_classes(run: Run, classes: list[tuple[str, int, float]]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["class", "pictures", "recall@1"])
+    writer.writerows(classes)
+    write_text(run.folder / "classes.csv", text.getvalue())
+
+
+def _worst(classes: list[tuple[str, int, float]]) -> list:
+    """The page's table of classes, and where the rest of them are."""
+    rows = {name: {"recall@1": f"{value:.3f} of {count}"} for name, count, value in classes[:WORST]}
+    more = len(classes) - WORST
+    return [rows, *([f"{more} more classes, found better, are in classes.csv."] if more > 0 else [])]
+
+
+def _draw(run: Run, tested: Tested, sections: list, prefix: str, seed: int) -> None:
     curves = ["loss", f"{prefix}recall@1", f"{prefix}map@r"]
-    queries, rows, *gallery, own = tested.asked()
+    asked, rows, gallery, own = tested.split()
     retrieval = run.plots / "retrieval.png"
     pictures = {
         "Training": plots.curves(run.history(), run.plots / "training.png", curves),
         "t-SNE of the embeddings": plots.tsne(tested.embeddings, tested.pictures, run.plots / "tsne.png", seed=seed),
-        "Retrieval": plots.retrieval_sheet(rows, queries, retrieval, seed=seed, gallery=tuple(gallery), own=own),
+        "Retrieval": plots.retrieval_sheet(rows, asked, retrieval, seed=seed, gallery=gallery, own=own),
     }
     sections += [(title, [path]) for title, path in pictures.items() if path]
     page = report.write(run.folder, f"Embedding learning on {run.args.dataset}", sections, vars(run.args))

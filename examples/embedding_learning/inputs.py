@@ -6,7 +6,7 @@ import numpy as np
 
 from common.backbones.features import encode
 from common.data.loader import Loader
-from examples.embedding_learning import data
+from examples.embedding_learning import data, model
 
 
 class Inputs:
@@ -19,7 +19,8 @@ class Inputs:
     sampler : common.data.samplers.ClassBalanced
         Of the training pictures.
     args : argparse.Namespace
-        Of train.py. With ``--backbone-lr 0`` the backbone is frozen: it reads every picture once, before training.
+        Of train.py. With ``--backbone-lr 0`` or ``--head lda`` the backbone is frozen: it reads every picture once,
+        before training.
     size : int
         Side in pixels of what the network sees.
     ctx : mx.Context
@@ -41,7 +42,7 @@ class Inputs:
         self.pictures = parts.by_name()
         self._backbone, self._args, self._size, self._ctx = net.backbone, args, size, ctx
         self._transform = data.eval_transform(args, size)
-        if args.backbone_lr == 0:
+        if model.is_frozen(args):
             self._sets = {name: self._features(name) for name in self.pictures}
             self.embed, self.loader = net.embed, self._sets["train"].sampled(sampler)
         else:

@@ -41,6 +41,22 @@ class EmbeddingNet(HybridBlock):
         """Backbone features (n, width) -> unit vectors: the head alone."""
         return mx.nd.L2Normalization(self.dense(features))
 
+    def put_head(self, weight, bias) -> None:
+        """Replace the dense layer by one with these values.
+
+        Parameters
+        ----------
+        weight : (embed_dim, width) array
+        bias : (embed_dim,) array
+        """
+        ctx = self.dense.weight.list_ctx()
+        self.embed_dim = len(weight)
+        with self.name_scope():
+            self.dense = nn.Dense(self.embed_dim, in_units=self.backbone.width)
+        self.dense.initialize(ctx=ctx)
+        self.dense.weight.set_data(mx.nd.array(weight))
+        self.dense.bias.set_data(mx.nd.array(bias))
+
 
 def weights(args) -> str | None:
     """Where the network starts by the flags: ``"imagenet"``, a file, or None for random values.
@@ -51,10 +67,20 @@ def weights(args) -> str | None:
         A flag freezes what was not learned before.
     """
     found = args.params or ("imagenet" if args.use_pretrained else None)
+    if not found and args.head == "lda":
+        raise UserError(
+            "--head lda is fitted to features of a network that has learned, and this one has not: add --use-pretrained"
+            " or --params"
+        )
     if not found and (args.backbone_lr == 0 or args.freeze_batch_norm):
         flag = "--backbone-lr 0" if args.backbone_lr == 0 else "--freeze-batch-norm"
         raise UserError(f"{flag} keeps what was learned before, and nothing was: add --use-pretrained or --params")
     return found
+
+
+def is_frozen(args) -> bool:
+    """Whether the backbone stays as it is by the flags: it then reads every picture once."""
+    return args.backbone_lr == 0 or args.head == "lda"
 
 
 def hold_back(backbone, weights: str | None, rate: float, freeze_batch_norm: bool = False) -> None:

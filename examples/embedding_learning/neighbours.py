@@ -28,18 +28,16 @@ def write(folder: Path, tested: Tested, say: Callable[[str], None]) -> None:
     say : callable (str)
         Is told.
     """
-    asked = tested.asked()
+    queries, rows, (gallery, gallery_rows), own = tested.split()
     with writing(folder):
         folder.mkdir(exist_ok=True)
-    _write_side(folder / "queries", asked.queries, asked.rows)
-    searched = asked.queries
-    if asked.gallery is not None:
-        searched = asked.gallery
-        _write_side(folder / "gallery", searched, asked.gallery_rows)
+    _write_side(folder / "queries", queries, rows)
+    if gallery is not None:
+        _write_side(folder / "gallery", gallery, gallery_rows)
     columns = ["query", "rank", "neighbour", "class", "cosine", "is_right"]
-    found = metrics.neighbours(asked.rows, max(KS), asked.gallery_rows, asked.own)
-    write_table(folder / "neighbours.csv", columns, _rows(asked.queries.labels, searched, found))
-    say(f"wrote the embeddings of {len(asked.rows)} queries and their neighbours: {folder}")
+    found = metrics.neighbours(rows, max(KS), gallery_rows, own)
+    write_table(folder / "neighbours.csv", columns, _rows(queries, queries if gallery is None else gallery, found))
+    say(f"wrote the embeddings of {len(rows)} queries and their neighbours: {folder}")
 
 
 def _write_side(stem: Path, pictures: ImageSet, rows: np.ndarray) -> None:
@@ -49,10 +47,10 @@ def _write_side(stem: Path, pictures: ImageSet, rows: np.ndarray) -> None:
     write_table(stem.with_suffix(".csv"), ["path", "label", "class"], zip(paths, pictures.labels, names))
 
 
-def _rows(labels: np.ndarray, searched: ImageSet, found):
+def _rows(queries: ImageSet, searched: ImageSet, found):
     for start, cosines, indices in found:
         for query, (row, places) in enumerate(zip(cosines, indices), start):
             for rank, (cosine, place) in enumerate(zip(row.tolist(), places.tolist()), 1):
                 if place >= 0:
                     label = searched.labels[place]
-                    yield query, rank, place, searched.class_names[label], cosine, int(label == labels[query])
+                    yield query, rank, place, searched.class_names[label], cosine, int(label == queries.labels[query])

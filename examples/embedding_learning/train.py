@@ -7,6 +7,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repository: runs without an install
 
 from common import cli, resume
+from common.files.errors import UserError
 
 DATASETS = (
     "cub200", "cars196", "sop", "cifar10", "cifar100", "omniglot", "emoji", "glyphs", "grocery",
@@ -29,6 +30,7 @@ FLAGS = {
         *cli.network("resnet50_v2"),
         cli.USE_PRETRAINED,
         ("--embed-dim", cli.width, 128, "numbers in an embedding"),
+        ("--head", cli.choice("margin", "lda"), "margin", "train by the margin loss, or fit LDA to frozen features"),
         ("--backbone-lr", cli.non_negative_float, 0.01, "factor of --lr for pretrained convolutions; 0 freezes all"),
         cli.FREEZE_BATCH_NORM,
     ],
@@ -64,7 +66,14 @@ FLAGS = {
 
 
 def parse_args(argv=None):
-    return resume.parse_args(cli.parser(__doc__, FLAGS), argv, "embedding_learning")
+    args = resume.parse_args(cli.parser(__doc__, FLAGS), argv, "embedding_learning")
+    if args.head == "lda" and not args.resume:
+        for flag, _, default, _ in [*FLAGS["loss"], *FLAGS["optimisation"]]:
+            if getattr(args, flag[2:].replace("-", "_")) != default:
+                raise UserError(f"{flag} has no effect on --head lda, which trains nothing: leave it out")
+        if args.backbone_lr not in (0, 0.01):
+            raise UserError("--backbone-lr has no effect on --head lda, whose network is frozen: leave it out")
+    return args
 
 
 def main(args):
@@ -78,7 +87,7 @@ def main(args):
     from common.train.losses import MarginLoss
     from common.train.miners import DistanceWeightedMiner
     from common.train.session import Session
-    from examples.embedding_learning import data, evaluation, inputs, model, neighbours
+    from examples.embedding_learning import data, evaluation, inputs, linear, model, neighbours
 
     # Devices and workers.
     contexts = devices.contexts(args.gpus, args.num_cpus)
@@ -122,12 +131,23 @@ def main(args):
 
     # Evaluation: recall@k and MAP@R, of raw pixels and of the untrained network first.
     evaluator = evaluation.Evaluator(read, args.protocol)
-    rows = evaluator.baselines(pretrained=bool(weights))
+    rows = evaluator.baselines(bool(weights), args.embed_dim, run.log)
     best_file = run.folder / f"{args.save_model_prefix}.params"
 
     def save(metrics):
         if kvstore.rank == 0:
             model.save(net, best_file, **read.metadata(), metrics=metrics)
+
+    def finish(best):
+        if kvstore.rank == 0:
+            tested = evaluator.finish(run, rows, best, parts.notes, draw=not args.no_plots, seed=args.seed)
+            if args.save_embeddings:
+                neighbours.write(run.folder / "embeddings", tested, run.log)
+
+    if args.head == "lda":  # in closed form: there is nothing to train
+        metrics = linear.fit_head(net, read, evaluator, run.log)
+        save(metrics)
+        return finish({**metrics, "epoch": 0})
 
     session = Session(
         run, blocks={"net": net, "loss": loss}, trainers={"trainer": trainer}, best=evaluator.best,
@@ -152,9 +172,7 @@ def main(args):
     # The test pictures, by the parameters of the best epoch.
     if kvstore.rank == 0:
         checkpoint.fill(net, best_file)
-        tested = evaluator.finish(run, rows, session.metrics, parts.notes, draw=not args.no_plots, seed=args.seed)
-        if args.save_embeddings:
-            neighbours.write(run.folder / "embeddings", tested, run.log)
+    finish(session.metrics)
 
 
 if __name__ == "__main__":

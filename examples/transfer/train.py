@@ -20,8 +20,7 @@ FLAGS = {
     "data": [
         ("--features", cli.FILE, None, "NAME_data.npy, .csv or .parquet of generate_embedding.py"),
         ("--dataset", DATASET, None, "pictures instead of --features: %(choices)s; default with --data-path is folder"),
-        cli.DATA_PATH,
-        cli.COLUMNS,
+        *cli.PICTURES,
         *cli.READING,
         cli.INTERPOLATION,
         ("--test-share", cli.unit_float, 0.2, "share of each class held back, where the data has no split of its own"),
