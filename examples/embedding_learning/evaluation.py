@@ -129,7 +129,7 @@ class Evaluator:
         chosen = self._metrics(self._asked, self._inputs.embeddings)
         return {self._prefix + name: value for name, value in chosen.items()}
 
-    def finish(self, run: Run, rows: dict, best: dict[str, float], notes: list[str], draw: bool, seed: int) -> None:
+    def finish(self, run: Run, rows: dict, best: dict[str, float], notes: list[str], draw: bool, seed: int) -> Tested:
         """Ask the test pictures, and report; see `finish`. `best` are the metrics of the chosen epoch."""
         inputs, gallery = self._inputs, self._gallery_of("test")
         ours = self._metrics("test", inputs.embeddings) if self._prefix else best
@@ -139,6 +139,7 @@ class Evaluator:
             inputs.pictures["test"], inputs.embeddings("test"), *searched, self._searched.get("test")
         )  # fmt: skip
         finish(run, rows, best if self._prefix else {}, tested, notes, draw, seed)
+        return tested
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -71,10 +71,16 @@ def write(output: Path, paths: Sequence[Path], vectors: np.ndarray) -> None:
         write_text(output.with_suffix(".txt"), "".join(f"{path}\n" for path in paths))
         write_array(output, vectors)
         return
+    columns = ["path", *(f"e{i}" for i in range(vectors.shape[1]))]
+    write_table(output, columns, ([path, *map(repr, row.tolist())] for path, row in zip(paths, vectors)))
+
+
+def write_table(output: Path, columns: Sequence[str], rows: Iterable[Sequence]) -> None:
+    """Write a CSV file in UTF-8 whole or not at all: a header, then `rows`."""
     with atomic(output) as tmp, open(tmp, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["path", *(f"e{i}" for i in range(vectors.shape[1]))])
-        writer.writerows([path, *map(repr, row.tolist())] for path, row in zip(paths, vectors))
+        writer.writerow(columns)
+        writer.writerows(rows)
 
 
 def check_lines(output: Path, paths: Sequence[Path]) -> None:

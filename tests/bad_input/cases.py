@@ -163,7 +163,17 @@ def conflicts() -> Iterator[Case]:
         ],
     )
     e = "examples.embedding_learning"
-    yield from _each(f"{e}.search", [("nowhere to search", "{good}/pictures/a/0.png", "--gallery")])
+    yield from _each(
+        f"{e}.search",
+        [
+            ("nowhere to search", "{good}/pictures/a/0.png", "--gallery"),
+            ("nothing to search for", "--gallery {good}/pictures", "--serve"),
+            ("a query and --serve", "{good}/pictures/a/0.png --gallery {good}/pictures --serve", "--serve"),
+            ("a gallery and a data set", "{good}/pictures/a/0.png --gallery x --dataset grocery", "--gallery"),
+            ("--data-path without a data set", "{good}/pictures/a/0.png --gallery x --data-path y", "--data-path"),
+            ("a data set that is not there", "--dataset grocery --data-path {in}/none --serve", "none is not there"),
+        ],
+    )
     yield from _each(
         f"{e}.embed",
         [
