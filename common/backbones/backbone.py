@@ -144,6 +144,24 @@ class Backbone(HybridBlock):
 
         self.apply(freeze)
 
+    def follow_batches(self, momentum: float = 0.9) -> None:
+        """Let the running statistics of every batch norm follow the batches; call it before `hybridize`.
+
+        For fine-tuning of all layers: Keras's networks have a momentum of 0.99, whose statistics are those of the
+        weights of a hundred steps ago.
+
+        Parameters
+        ----------
+        momentum : float
+            What stays of a statistic in each step; 0.9 is MXNet's default and PyTorch's, who calls it 0.1.
+        """
+
+        def follow(block):
+            if isinstance(block, nn.BatchNorm):
+                block._kwargs["momentum"] = momentum
+
+        self.apply(follow)
+
     def infer(self, side: int) -> None:
         """Set `width`, and the shapes of all parameters, for pictures of `side` pixels, without a forward pass.
 

@@ -60,11 +60,12 @@ def create(
     side = size or preprocessing.size
     try:
         backbone.infer(side)
-    except mx.MXNetError as error:  # a pooling larger than what is left of the picture
+    except mx.MXNetError as error:
+        if found and parts.fixed_size:  # dense layers on maps, whose weights have their shape
+            made_for = f"the weights of {name} take pictures of {preprocessing.size} pixels"
+            raise UserError(f"--image-size {side}: {made_for}") from error
+        # A pooling larger than what is left of the picture.
         raise UserError(f"--image-size {side} is too small for --model {name}: the pictures are pooled away") from error
-    except AssertionError as error:  # Gluon's, of dense layers on maps whose parameters have their shape
-        made_for = preprocessing.size
-        raise UserError(f"--image-size {side}: the parameters of {name} take pictures of {made_for} only") from error
     if found:
         backbone.normalize.initialize(ctx=ctx or mx.cpu())
     return backbone

@@ -43,6 +43,7 @@ def all_layers(net, freeze_batch_norm: bool = False) -> list[gluon.Parameter]:
     net : common.backbones.Backbone
     freeze_batch_norm : bool
     """
+    net.follow_batches()
     if freeze_batch_norm:
         net.freeze_batch_norm()
     _freeze(net.normalize.collect_params().values())

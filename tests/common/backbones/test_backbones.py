@@ -3,6 +3,7 @@
 import mxnet as mx
 import numpy as np
 import pytest
+from mxnet import autograd
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
@@ -140,3 +141,25 @@ def test_weights_that_cannot_be_had_name_the_command(monkeypatch, tmp_path):
 def test_pictures_that_are_pooled_away_are_one_line():
     with pytest.raises(UserError, match="--image-size 16 is too small for --model squeezenet1.1"):
         backbones.create("squeezenet1.1", size=16)
+
+
+def test_statistics_follow_the_batches_at_the_momentum_that_is_set():
+    pictures = mx.nd.random.uniform(0, 255, (4, 32, 32, 3))
+    found = {}
+    for momentum in (0.0, 0.75):
+        mx.random.seed(0)
+        net = backbones.create("conv4")
+        net.initialize(mx.init.MSRAPrelu())
+        net.follow_batches(momentum)
+        net.hybridize()
+        with autograd.record():
+            net(pictures)
+        statistics = {k: p.data() for k, p in net._collect_params_with_prefix().items() if "running" in k}
+        found[momentum] = {name: array.asnumpy() for name, array in statistics.items()}
+    assert len(found[0]) > 2
+    for name, of_batch in found[0].items():
+        begun = 1.0 if "var" in name else 0.0
+        if name.startswith("normalize"):
+            np.testing.assert_array_equal(found[0.75][name], of_batch)
+        else:
+            np.testing.assert_allclose(found[0.75][name], 0.75 * begun + 0.25 * of_batch, rtol=1e-4, atol=1e-4)

@@ -11,7 +11,7 @@ from mxnet import autograd, gluon
 from PIL import Image
 
 from common import backbones
-from common.backbones import modelfile
+from common.backbones import build, modelfile
 from common.files.errors import UserError
 from common.train import optimizer
 from common.train.schedule import one_cycle
@@ -338,3 +338,28 @@ def test_networks_of_one_size_refuse_another():
     assert net.input_size == net.preprocessing.size == 64 and net.width == 128 * 16
     with pytest.raises(UserError, match="--image-size 8 is too small for --model squeezenet1.1"):
         networks.create("squeezenet1.1", "None", size=8)
+
+
+class Dense(gluon.HybridBlock):
+    """A network with a dense layer on maps, as VGG has them."""
+
+    def __init__(self):
+        super().__init__()
+        with self.name_scope():
+            self.features = gluon.nn.HybridSequential()
+            self.features.add(gluon.nn.Conv2D(4, 3, strides=16, in_channels=3), gluon.nn.Flatten(), gluon.nn.Dense(5))
+            self.output = gluon.nn.Dense(2, in_units=5)
+
+    def hybrid_forward(self, F, x):
+        return self.output(self.features(x))
+
+
+def test_weights_of_dense_layers_refuse_pictures_of_another_size(monkeypatch, tmp_path):
+    made = Dense()
+    made.initialize()
+    made(mx.nd.zeros((1, 3, 224, 224)))
+    made.save_parameters(str(tmp_path / "x.params"))
+    monkeypatch.setattr(build, "network", lambda name, size: Dense())
+    assert networks.create("conv4", str(tmp_path / "x.params")).width == 5
+    with pytest.raises(UserError, match="^--image-size 48: the weights of conv4 take pictures of 224 pixels$"):
+        networks.create("conv4", str(tmp_path / "x.params"), size=48)
