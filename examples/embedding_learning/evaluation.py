@@ -227,11 +227,11 @@ def _worst(classes: list[tuple[str, int, float]]) -> list:
 
 
 def _draw(run: Run, tested: Tested, sections: list, prefix: str, seed: int) -> None:
-    curves = ["loss", f"{prefix}recall@1", f"{prefix}map@r"]
+    curves, history = ["loss", f"{prefix}recall@1", f"{prefix}map@r"], run.history()
     asked, rows, gallery, own = tested.split()
     retrieval = run.plots / "retrieval.png"
     pictures = {
-        "Training": plots.curves(run.history(), run.plots / "training.png", curves),
+        "Training": plots.curves(history, run.plots / "training.png", curves) if history else None,
         "t-SNE of the embeddings": plots.tsne(tested.embeddings, tested.pictures, run.plots / "tsne.png", seed=seed),
         "Retrieval": plots.retrieval_sheet(rows, asked, retrieval, seed=seed, gallery=gallery, own=own),
     }
