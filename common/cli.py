@@ -18,8 +18,8 @@ from common.files.errors import UserError, near
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 LARGEST = 1e6  # of rates, factors and margins: float32 overflows soon after
-OPTIMIZERS = (  # MXNet's, but for the one that takes matrices alone
-    "adadelta", "adagrad", "adam", "adamax", "dcasgd", "ftml", "ftrl", "lamb", "lars", "lbsgd", "nadam", "nag",
+OPTIMIZERS = (  # MXNet's, but for the one that takes matrices alone, and `common.train.adamw`
+    "adadelta", "adagrad", "adam", "adamax", "adamw", "dcasgd", "ftml", "ftrl", "lamb", "lars", "lbsgd", "nadam", "nag",
     "rmsprop", "sgd", "sgld", "signum",
 )  # fmt: skip
 KVSTORES = ("local", "device", "nccl", "dist_sync", "dist_device_sync", "dist_async")
@@ -339,8 +339,10 @@ def many(kind: Kind, nargs: str = "+") -> Kind:
 
 
 # Flags that mean the same wherever they are.
-DATA_PATH = ("--data-path", DIR, None, "folder of the data; default is data/DATASET, or DATASET in $EMBEDDING_DATA")
+USUAL_PATH = "default is data/DATASET, or DATASET in $EMBEDDING_DATA"
+DATA_PATH = ("--data-path", DIR, None, f"folder of the data; {USUAL_PATH}")
 COLUMNS = ("--columns", many(Kind(metavar="NAME=HEADER")), [], "csv: other headers, such as path=file label=product")
+PICTURES = [("--data-path", DIR, None, f"folder of the data, of csv the table's file; {USUAL_PATH}"), COLUMNS]
 PARAMS = ("--params", FILE, None, "parameters for the network, instead of those --use-pretrained finds")
 USE_PRETRAINED = ("--use-pretrained", switch, False, "start from ImageNet parameters")
 FREEZE_BATCH_NORM = ("--freeze-batch-norm", switch, False, "keep the backbone's batch norms, scales and statistics")
@@ -405,8 +407,7 @@ def data(dataset: str | None, datasets: Sequence[str]) -> list[tuple]:
     """
     return [
         ("--dataset", choice(*datasets, metavar="NAME"), dataset, "data set: %(choices)s"),
-        DATA_PATH,
-        COLUMNS,
+        *PICTURES,
         *READING,
     ]
 

@@ -86,10 +86,10 @@ def whole(value, low: int = 1, high: int = 1_000_000) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
-def texts(value) -> bool:
-    """Whether a value out of a JSON file is a list of texts, each there once."""
+def texts(value, unique: bool = True) -> bool:
+    """Whether a value out of a JSON file is a list of texts, with `unique` each there once."""
     plain = isinstance(value, list) and all(isinstance(item, str) for item in value)
-    return plain and len(set(value)) == len(value)
+    return plain and (not unique or len(set(value)) == len(value))
 
 
 def number(value, low: float = -math.inf, high: float = math.inf) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 import faiss
 import numpy as np
 
-from common.files import finite
+from common.files import finite, outside
 from common.files.checksum import sha256
 from common.files.disk import atomic, write_json, writing
 from common.files.errors import UserError
@@ -150,6 +150,8 @@ class Index:
         try:
             sidecar = json.loads(_sidecar(path).read_text(encoding="utf-8"))
             names, kind, metric, metadata = sidecar["names"], sidecar["kind"], sidecar["metric"], sidecar["about"]
+            if not outside.texts(names, unique=False) or not isinstance(metadata, dict):
+                raise ValueError(f"{_sidecar(path).name} has no list of names, or no metadata")
             if sidecar["sha256"] != sha256(path):
                 raise ValueError(f"it is not the file that {_sidecar(path).name} describes")
             index = faiss.read_index(str(path))

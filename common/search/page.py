@@ -38,11 +38,14 @@ class Hit:
         What is written under it.
     picture : int or None
         Index of its picture in the gallery; None: a text.
+    description : str
+        What there is to say of it beside its caption, which is then a name.
     """
 
     score: float
     caption: str = ""
     picture: int | None = None
+    description: str = ""
 
 
 Hits = Sequence[Hit]

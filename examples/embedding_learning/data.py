@@ -80,8 +80,8 @@ class Searched:
     left_out: int
 
     @staticmethod
-    def of(pictures: ImageSet, name: str) -> Searched | None:
-        """Of the split called `name`; None where it says nothing, and each picture is looked for among the others.
+    def of(pictures: ImageSet, what: str) -> Searched | None:
+        """Of a split, which an error calls `what`; None where it says nothing, and all are looked for among all others.
 
         Raises
         ------
@@ -100,8 +100,8 @@ class Searched:
         able = counts[pictures.labels[queries]] > (place[queries] >= 0)
         if not able.any():
             raise UserError(
-                f"of {len(queries)} queries (is_query) of split {name} none has another picture of its class in the"
-                f" gallery of {len(gallery)} (is_gallery): mark more of them"
+                f"{what}: of {len(queries)} queries (is_query) none has another picture of its class in the gallery of"
+                f" {len(gallery)} (is_gallery): mark more of them"
             )
         return Searched(queries[able], gallery, place[queries[able]], int(np.sum(~able)))
 
@@ -157,7 +157,7 @@ def load(args) -> Parts:
         if validation is not None or args.head != "lda":
             notes.append(_choice(args, validation))
     for name, split in (("validation", validation), ("test", dataset.test)):
-        searched = Searched.of(split, name) if split is not None else None
+        searched = Searched.of(split, f"split {name} of {args.data_path}") if split is not None else None
         if searched:
             notes.append(searched.note(name))
     if dataset.gallery is not None:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import functools
-import io
 
 import numpy as np
 
 from common import metrics
 from common.data.sets import ImageSet, glyphs
-from common.files.disk import write_text
 from common.files.errors import UserError
 from common.run import Run
 from common.show import plots, report, tables
 from examples.embedding_learning import linear
 from examples.embedding_learning.data import Searched
+from examples.embedding_learning.gallery import write_table
 
 KS = (1, 2, 4, 8, 16)
 SHOWN = ("recall@1", "recall@2", "recall@4", "recall@8", "class_recall@1", "map@r")
@@ -129,7 +127,7 @@ class Evaluator:
         chosen = self._metrics(self._asked, self._inputs.embeddings)
         return {self._prefix + name: value for name, value in chosen.items()}
 
-    def finish(self, run: Run, rows: dict, best: dict[str, float], notes: list[str], draw: bool, seed: int) -> None:
+    def finish(self, run: Run, rows: dict, best: dict[str, float], notes: list[str], draw: bool, seed: int) -> Tested:
         """Ask the test pictures, and report; see `finish`. `best` are the metrics of the chosen epoch."""
         inputs, gallery = self._inputs, self._gallery_of("test")
         ours = self._metrics("test", inputs.embeddings) if self._prefix else best
@@ -139,6 +137,7 @@ class Evaluator:
             inputs.pictures["test"], inputs.embeddings("test"), *searched, self._searched.get("test")
         )  # fmt: skip
         finish(run, rows, best if self._prefix else {}, tested, notes, draw, seed)
+        return tested
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,7 +198,7 @@ def finish(
             f" recall@1 {final['ceiling_recall@1']:.3f} here."
         )
     classes = tested.by_class()
-    _write_classes(run, classes)
+    write_table(run.folder / "classes.csv", ["class", "pictures", "recall@1"], classes)
     run.finish(final)
     rows = {TITLES.get(name, name): values for name, values in rows.items()}
     run.log("\n" + tables.table(rows, SHOWN))
@@ -209,14 +208,6 @@ def finish(
         figures = [tables.cells(rows, SHOWN), *twins, *notes]
         sections = [("Figures", figures), ("Classes", _worst(classes))]
         _draw(run, tested, sections, "validation_" if validation else "", seed)
-
-
-def _write_classes(run: Run, classes: list[tuple[str, int, float]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(["class", "pictures", "recall@1"])
-    writer.writerows(classes)
-    write_text(run.folder / "classes.csv", text.getvalue())
 
 
 def _worst(classes: list[tuple[str, int, float]]) -> list:

@@ -1,32 +1,59 @@
-"""One's own pictures and a saved model: embed, write, index."""
+"""One's own pictures and a saved model: embed, write, index, search on a page."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from common import devices
 from common.backbones import features
-from common.data.sets import ImageSet
+from common.data import sets
+from common.data.imageset import ImageSet, readable
 from common.data.transforms import Eval
 from common.data.walk import shown
+from common.files import outside
 from common.files.checksum import sha256
 from common.files.disk import atomic, write_array, write_text
 from common.files.errors import UserError
 from common.search.index import Index
+from common.search.page import Hit, create_app
 from examples.embedding_learning import data, model
 
+TOLD = ("titles", "descriptions")  # what an index's metadata may say of each picture
 
-def embed(paths: Sequence[Path], params, gpus: Sequence[int] = (), num_workers: int = 2) -> np.ndarray:
-    """Embeddings of the pictures by the model in file `params`: (n, embed_dim) float32 unit vectors."""
-    context = devices.contexts(gpus)[0]
-    net, metadata = model.load(params, context)
-    pictures = ImageSet(list(paths), np.zeros(len(paths), np.int64), [""])
-    transform = Eval(metadata["resize"], metadata["crop"], metadata["keep_aspect"])
-    return features.encode(net, data.in_order(pictures, transform, num_workers).epoch(), context)
+
+class Embedder:
+    """A saved model, by which pictures are embedded.
+
+    Parameters
+    ----------
+    params : path
+        The model's file.
+    gpus : sequence of int
+    num_workers : int
+        Threads that decode files.
+
+    Attributes
+    ----------
+    metadata : dict
+        Of the model.
+    """
+
+    def __init__(self, params, gpus: Sequence[int] = (), num_workers: int = 2):
+        self._context, self._num_workers = devices.contexts(gpus)[0], num_workers
+        self._net, self.metadata = model.load(params, self._context)
+        self._transform = Eval(self.metadata["resize"], self.metadata["crop"], self.metadata["keep_aspect"])
+
+    def __call__(self, pictures: Sequence[Path] | np.ndarray) -> np.ndarray:
+        """Embeddings of files or of (n, H, W, 3) uint8 pixels: (n, embed_dim) float32 unit vectors."""
+        workers = 0 if isinstance(pictures, np.ndarray) else self._num_workers
+        shown = ImageSet(pictures, np.zeros(len(pictures), np.int64), [""])
+        loader = data.in_order(shown, self._transform, workers)
+        return features.encode(self._net, loader.epoch(), self._context)
 
 
 def write(output: Path, paths: Sequence[Path], vectors: np.ndarray) -> None:
@@ -44,10 +71,16 @@ def write(output: Path, paths: Sequence[Path], vectors: np.ndarray) -> None:
         write_text(output.with_suffix(".txt"), "".join(f"{path}\n" for path in paths))
         write_array(output, vectors)
         return
+    columns = ["path", *(f"e{i}" for i in range(vectors.shape[1]))]
+    write_table(output, columns, ([path, *map(repr, row.tolist())] for path, row in zip(paths, vectors)))
+
+
+def write_table(output: Path, columns: Sequence[str], rows: Iterable[Sequence]) -> None:
+    """Write a CSV file in UTF-8 whole or not at all: a header, then `rows`."""
     with atomic(output) as tmp, open(tmp, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["path", *(f"e{i}" for i in range(vectors.shape[1]))])
-        writer.writerows([path, *map(repr, row.tolist())] for path, row in zip(paths, vectors))
+        writer.writerow(columns)
+        writer.writerows(rows)
 
 
 def check_lines(output: Path, paths: Sequence[Path]) -> None:
@@ -63,6 +96,33 @@ def check_lines(output: Path, paths: Sequence[Path]) -> None:
         raise UserError(f"{shown(broken)} has a line break in its name: --output NAME.csv can hold that, or rename it")
 
 
+def catalogue(dataset: str, path, on_error: str) -> tuple[list[Path], dict[str, list[str]]]:
+    """The catalogue pictures of a data set, and for the index's metadata what is said of each.
+
+    Parameters
+    ----------
+    dataset : str
+        One that has a catalogue.
+    path : path or None
+        Its folder; None: the default.
+    on_error : {"stop", "skip"}
+
+    Returns
+    -------
+    paths : list of Path
+    told : dict
+        ``titles`` and ``descriptions``, a text for each picture.
+    """
+    found = sets.load(dataset, path, "seen", remedy="or search your pictures: --gallery FOLDER")
+    pictures = readable(found.catalogue, on_error)
+    names = [pictures.class_names[label] for label in pictures.labels]
+    titles = [name.replace("-", " ") for name in names]
+    return [file.resolve() for file in pictures.images], {
+        "titles": titles,
+        "descriptions": [" ".join(found.captions[name]) for name in names],
+    }
+
+
 def load_index(file, params) -> Index:
     """The index in `file`, which the model in file `params` must have made.
 
@@ -75,12 +135,66 @@ def load_index(file, params) -> Index:
     made_by = index.metadata.get("params_sha256")
     if made_by not in (None, sha256(params)):  # an index of before it was kept has none
         raise UserError(
-            f"--index {file} was made by other parameters ({made_by[:12]}...) than --params {params}: give those, or"
-            " build it again with --gallery"
+            f"--index {file} was made by other parameters ({str(made_by)[:12]}...) than --params {params}: give those,"
+            " or build it again with --gallery"
         )
+    for key in TOLD:
+        texts = index.metadata.get(key, [])
+        if not outside.texts(texts, unique=False) or len(texts) not in (0, len(index)):
+            raise UserError(f"--index {file}: its {key} are not a text for each picture: build it again")
     return index
 
 
-def build_index(paths: Sequence[Path], vectors: np.ndarray, kind: str, params) -> Index:
-    """An index of `vectors` that knows the model which made them."""
-    return Index.build(vectors, [str(path) for path in paths], kind, metadata={"params_sha256": sha256(params)})
+def build_index(paths: Sequence[Path], vectors: np.ndarray, kind: str, params, told: dict | None = None) -> Index:
+    """An index of `vectors` that knows the model which made them, and with `told` what is said of each picture."""
+    metadata = {"params_sha256": sha256(params), **(told or {})}
+    return Index.build(vectors, [str(path) for path in paths], kind, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class Find:
+    """One picture found: its cosine, its index and file, and its title and description, empty where unknown."""
+
+    score: float
+    place: int
+    path: Path
+    title: str
+    description: str
+
+
+def nearest(index: Index, vectors: np.ndarray, k: int) -> list[list[Find]]:
+    """The `k` nearest pictures of an index for each of `vectors` (n, embed_dim), best first."""
+    titles, descriptions = (index.metadata.get(key) or [""] * len(index) for key in TOLD)
+    return [
+        [
+            Find(float(score), int(place), Path(index.names[place]), titles[place], descriptions[place])
+            for score, place in zip(*row)
+            if place >= 0
+        ]
+        for row in zip(*index.query(vectors, k))
+    ]
+
+
+def app(index: Index, embedder: Embedder):
+    """The search page, a Flask application: a picture in, the gallery's nearest out.
+
+    Raises
+    ------
+    UserError
+        No picture of the index is where it was.
+    """
+    paths = [Path(name) for name in index.names]
+    if not any(path.is_file() for path in paths):
+        raise UserError(
+            f"none of the {len(paths)} pictures of the index is there ({shown(paths[0])}): start in the folder where"
+            " it was made, or build it again"
+        )
+
+    def by_image(picture, k):
+        finds = nearest(index, embedder(picture[None]), k)[0]
+        captions = [find.title or str(Path(find.path.parent.name, find.path.name)) for find in finds]
+        return [Hit(find.score, caption, find.place, find.description) for find, caption in zip(finds, captions)]
+
+    learned = f"{embedder.metadata['model']}, trained on {embedder.metadata['dataset']}"
+    hint = f"Take or choose a photograph: what is most like it is shown, by the cosine of embeddings ({learned})."
+    return create_app("Search by picture", paths, search_image=by_image, hint=hint)

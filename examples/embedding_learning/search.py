@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Find the pictures of a gallery that are nearest to a query picture."""
+"""Find the pictures of a gallery that are nearest to a query picture, on the command line or on a page."""
 
 import pathlib
 import sys
@@ -9,13 +9,19 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repo
 from common import cli
 from examples.embedding_learning.embed import SHIPPED
 
+GALLERY = [
+    ("--gallery", cli.many(cli.PATH), None, "pictures, folders of them, or .txt lists of paths"),
+    ("--dataset", cli.choice("grocery"), None, "its catalogue pictures, with their names and descriptions"),
+]
 FLAGS = {
     "search": [
-        ("queries", cli.many(cli.PATH), cli.REQUIRED, "query pictures"),
-        ("--gallery", cli.many(cli.PATH), None, "pictures, folders of them, or .txt lists of paths"),
-        ("--index", cli.FILE, None, "keep the gallery's index here; without --gallery it is read"),
+        ("queries", cli.many(cli.PATH, "*"), [], "query pictures"),
+        cli.Alternatives(GALLERY),
+        cli.DATA_PATH,
+        ("--index", cli.FILE, None, "keep the gallery's index here; without a gallery it is read"),
         ("--kind", cli.choice("exact", "hnsw"), "exact", "compare with all, or follow a graph"),
         *cli.ANSWERS,
+        *cli.PAGE,
         cli.ON_ERROR,
         cli.NUM_WORKERS,
     ],
@@ -26,34 +32,65 @@ FLAGS = {
 def parse_args(argv=None):
     p = cli.parser(__doc__, FLAGS)
     args = p.parse_args(argv)
-    if not args.gallery and not args.index:
-        p.error("say where to search: --gallery FOLDER, or --index FILE written by an earlier call")
+    if not args.gallery and not args.dataset and not args.index:
+        p.error("say where to search: --gallery FOLDER, --dataset grocery, or --index FILE written by an earlier call")
+    if bool(args.queries) == args.serve:
+        p.error("say what to search for: query pictures, or --serve without any, whose page takes them")
+    if args.data_path and not args.dataset:
+        p.error("--data-path is the folder of a --dataset: name one, or give the folder to --gallery")
     return args
 
 
 def main(args):
+    from common.data import images
+
+    queries = images.find(args.queries) if args.queries else []  # wrong paths are said before the model is read
+    index, embedder = open_index(args)
+    if args.serve:
+        from common.search import page
+        from examples.embedding_learning import gallery
+
+        page.serve(gallery.app(index, embedder), args.port)
+        return
+    answer(index, embedder, images.readable(queries, args.on_error, args.num_workers), args)
+
+
+def open_index(args):
+    """What is searched, and what embeds a query."""
+    from common.data import images
+    from examples.embedding_learning import gallery
+
+    network = args.params, args.gpus, args.num_workers
+    told = {}
+    if args.dataset:
+        paths, told = gallery.catalogue(args.dataset, args.data_path, args.on_error)
+    elif args.gallery:
+        paths = images.readable(images.find(args.gallery), args.on_error, args.num_workers)
+    else:
+        return gallery.load_index(args.index, args.params), gallery.Embedder(*network)
+    embedder = gallery.Embedder(*network)
+    index = gallery.build_index(paths, embedder(paths), args.kind, args.params, told)
+    if args.index:
+        index.save(args.index)
+    return index, embedder
+
+
+def answer(index, embedder, queries, args):
+    """Print what was found for each query, and draw it with ``--sheet``."""
     from common.data import images, walk
     from common.show import plots
     from examples.embedding_learning import gallery
 
-    if args.gallery:
-        paths = images.readable(images.find(args.gallery), args.on_error, args.num_workers)
-        vectors = gallery.embed(paths, args.params, args.gpus, args.num_workers)
-        index = gallery.build_index(paths, vectors, args.kind, args.params)
-        if args.index:
-            index.save(args.index)
-    else:
-        index = gallery.load_index(args.index, args.params)
-    queries = images.readable(images.find(args.queries), args.on_error, args.num_workers)
-    scores, places = index.query(gallery.embed(queries, args.params, args.gpus, args.num_workers), args.k)
     rows = []
-    for query, row_scores, row_places in zip(queries, scores, places):
+    for query, finds in zip(queries, gallery.nearest(index, embedder(queries), args.k)):
         print(walk.shown(query))
         row = [(images.read(query), "query", plots.QUERY)]
-        for score, place in zip(row_scores, row_places):
-            print(f"  {score:.3f}  {walk.shown(index.names[place])}")
+        for find in finds:
+            print(f"  {find.score:.3f}  {find.title and walk.shown(find.title) + '  '}{walk.shown(find.path)}")
+            if find.description:
+                print(f"         {walk.shown(find.description)}")
             if args.sheet:
-                row.append((images.read(index.names[place]), f"{score:.2f}", None))
+                row.append((images.read(find.path), f"{find.title[:14]}\n{find.score:.2f}".lstrip(), None))
         rows.append(row)
     if args.sheet:
         print(f"wrote {plots.sheet(rows, args.sheet)}")

@@ -59,6 +59,7 @@ FLAGS = {
         cli.SAVE_INTERVAL,
         ("--keep-all", cli.switch, False, "keep every epoch's checkpoint"),
         cli.NO_PLOTS,
+        ("--save-embeddings", cli.switch, False, "keep test embeddings and each query's neighbours, in embeddings/"),
     ],
     "devices": cli.DEVICES,
 }
@@ -86,7 +87,7 @@ def main(args):
     from common.train.losses import MarginLoss
     from common.train.miners import DistanceWeightedMiner
     from common.train.session import Session
-    from examples.embedding_learning import data, evaluation, inputs, linear, model
+    from examples.embedding_learning import data, evaluation, inputs, linear, model, neighbours
 
     # Devices and workers.
     contexts = devices.contexts(args.gpus, args.num_cpus)
@@ -139,7 +140,9 @@ def main(args):
 
     def finish(best):
         if kvstore.rank == 0:
-            evaluator.finish(run, rows, best, parts.notes, draw=not args.no_plots, seed=args.seed)
+            tested = evaluator.finish(run, rows, best, parts.notes, draw=not args.no_plots, seed=args.seed)
+            if args.save_embeddings:
+                neighbours.write(run.folder / "embeddings", tested, run.log)
 
     if args.head == "lda":  # in closed form: there is nothing to train
         metrics = linear.fit_head(net, read, evaluator, run.log)

@@ -139,6 +139,8 @@ def _from_table(args, found: table.Table) -> Splits:
     trained = {found.images.class_names[label] for label in np.unique(found.images.labels[is_train])}
     new = [name for name in found.images.class_names if name not in trained]
     known = [name for name in found.images.class_names if name in trained]
+    if len(known) < 2:
+        raise UserError(f"{args.data_path} has {len(known)} classes with rows of split train, it needs 2")
     seen, unseen = _choice(args, found.images, known if new else None, new or None)
     missing = next((name for name in seen if name not in trained), None)
     if missing is not None:

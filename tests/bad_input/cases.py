@@ -149,6 +149,8 @@ def conflicts() -> Iterator[Case]:
             ("nothing named", "", "name what to get"),
             ("an unknown name", "cub20", "did you mean cub200"),
             ("a file as folder", "cub200 --dir {good}/words.txt", "words.txt"),
+            ("a mirror that is no archive", "grocery --dir {out}/d --mirror {good}/words.txt", "words.txt"),
+            ("an archive of something else", "grocery --dir {out}/d --mirror {good}/words.zip", "words.zip"),
         ],
     )
     yield from _each(
@@ -161,7 +163,17 @@ def conflicts() -> Iterator[Case]:
         ],
     )
     e = "examples.embedding_learning"
-    yield from _each(f"{e}.search", [("nowhere to search", "{good}/pictures/a/0.png", "--gallery")])
+    yield from _each(
+        f"{e}.search",
+        [
+            ("nowhere to search", "{good}/pictures/a/0.png", "--gallery"),
+            ("nothing to search for", "--gallery {good}/pictures", "--serve"),
+            ("a query and --serve", "{good}/pictures/a/0.png --gallery {good}/pictures --serve", "--serve"),
+            ("a gallery and a data set", "{good}/pictures/a/0.png --gallery x --dataset grocery", "--gallery"),
+            ("--data-path without a data set", "{good}/pictures/a/0.png --gallery x --data-path y", "--data-path"),
+            ("a data set that is not there", "--dataset grocery --data-path {in}/none --serve", "none is not there"),
+        ],
+    )
     yield from _each(
         f"{e}.embed",
         [
@@ -172,6 +184,7 @@ def conflicts() -> Iterator[Case]:
     )
     run = "--dataset folder --data-path {good}/pictures --run-dir {out}/run --epochs 1"
     lda = "--dataset folder --data-path {good}/pictures --run-dir {out}/run --head lda"
+    csv = "--dataset csv --data-path {good}/table.csv --run-dir {out}/run"
     yield from _each(
         f"{e}.train",
         [
@@ -184,6 +197,13 @@ def conflicts() -> Iterator[Case]:
             ("--head lda with a learning rate", f"{lda} --use-pretrained --lr 0.1", "--lr"),
             ("--head lda with --backbone-lr", f"{lda} --use-pretrained --backbone-lr 0.1", "--backbone-lr"),
             ("--head lda of two classes", f"{lda} --unseen c --use-pretrained", "LDA"),
+            ("a table without a path", "--dataset csv", "--data-path"),
+            ("columns of a folder", f"{run} --columns label=product", "--columns"),
+            ("a column without a name", f"{csv} --columns product", "--columns"),
+            ("an unknown column", f"{csv} --columns lable=product", "--columns"),
+            ("a column of two names", f"{csv} --columns label=x label=y", "--columns"),
+            ("a column that is not there", f"{csv} --columns label=product", "product"),
+            ("test classes beside a table's own", f"{csv} --unseen a", "--unseen"),
         ],
     )
     yield from _each(
@@ -230,6 +250,11 @@ def conflicts() -> Iterator[Case]:
             ("nothing to read", "", "--features"),
             ("two sources", "--features x --dataset folder", "--features"),
             ("--fine-tune without pictures", "--features x --fine-tune", "--fine-tune"),
+            ("--image-size without pictures", "--features x --image-size 64", "--image-size"),
+            ("--average without --fine-tune", "--data-path x --average 0.9", "--average"),
+            ("batch norms of the last block", "--data-path x --fine-tune --freeze-batch-norm", "--freeze-batch-norm"),
+            ("nobody's share", "--data-path {good}/pictures --fine-tune --validation-share 0.01", "--validation-share"),
+            ("--columns of features", "--features x --columns label=y", "--columns"),
             ("--int8 on a GPU", "--dataset folder --data-path {good}/pictures --int8 --gpus 0", "--int8"),
         ],
     )
@@ -463,12 +488,14 @@ def data_sets() -> Iterator[Case]:
             "cifar100",
             "omniglot",
             "emoji",
+            "grocery",
             "folder",
+            "csv",
         ),
-        "examples.im2vec.train": ("cifar10", "cifar100", "emoji", "folder"),
-        "examples.visual_semantic.train": ("awa2", "emoji", "folder"),
-        "examples.transfer.train": ("cifar10", "cub200", "folder"),
-        "examples.vse.train": ("f8k", "f30k", "coco", "flickr8k"),
+        "examples.im2vec.train": ("cifar10", "cifar100", "emoji", "grocery", "folder", "csv"),
+        "examples.visual_semantic.train": ("awa2", "emoji", "grocery", "folder", "csv"),
+        "examples.transfer.train": ("cifar10", "cub200", "grocery", "folder", "csv"),
+        "examples.vse.train": ("f8k", "f30k", "coco", "flickr8k", "grocery"),
     }
     for program, names in trains.items():
         for name in names:
@@ -478,7 +505,7 @@ def data_sets() -> Iterator[Case]:
                 ("a file", "data", makers.ANY["text"]),
                 ("an empty folder", "data", "folder"),
             ):
-                if program == "examples.im2vec.train" and name != "folder" and title != "a file":
+                if program == "examples.im2vec.train" and name not in ("folder", "csv") and title != "a file":
                     continue  # it fetches these
                 yield Case(program, f"--dataset {name}: {title}", argv, "data", file, "", way)
     for action in ("--copy", "--move", "--undo"):
@@ -497,6 +524,16 @@ def _sets() -> Iterator[Case]:
             program, ways, argv, f"{name}/{file}", f"{name}/{file}", says=name, beside=[name], title=f"{name}/{file}"
         )
 
+    flags = "--dataset csv --data-path {in}/table.csv --run-dir {out}/r"
+    some = ("missing", "no column label", "no such picture", "a box outside", "nothing to train on")
+    for program, ways, more in (
+        ("examples.embedding_learning.train", makers.TABLE, "--model conv4"),
+        ("examples.im2vec.train", {name: makers.TABLE[name] for name in some}, ""),
+        ("examples.transfer.train", {name: makers.TABLE[name] for name in some}, "--model conv4 --weights None"),
+        ("examples.visual_semantic.train", {name: makers.TABLE[name] for name in some}, "--model conv4"),
+    ):
+        says = "table" if program.startswith("examples.embedding") else "table.csv"
+        yield from _broken(program, ways, f"{flags} {more}", "table.csv", "table.csv", says, ["pictures"])
     table = {"missing": None, "random": makers.ANY["random"], "text": makers.ANY["text"], "empty": makers.ANY["empty"]}
     lines = {
         **table,
@@ -526,6 +563,22 @@ def _sets() -> Iterator[Case]:
     yield from of("cifar10", "test_batch.bin", batch, "examples.im2vec.train")
     yield from of("emoji", "classes.csv", table)
     yield from of("emoji", "captions.txt", {name: table[name] for name in ("missing", "random", "text")})
+    listed = {
+        **table,
+        "class 9": lambda whole: whole.replace(b", 1, 0", b", 9, 0"),
+        "another group": lambda whole: whole.replace(b", 1, 0", b", 1, 1"),
+        "a path outside": lambda whole: whole.replace(b"train/0", b"../0"),
+        "a picture that is not there": lambda whole: whole.replace(b"train/0", b"train/7"),
+    }
+    products = {
+        **table,
+        "twice the same number": lambda whole: whole.replace(b"lime,1", b"lime,0"),
+        "a path outside": lambda whole: whole.replace(b"/lime.txt", b"/../lime.txt"),
+        "a description that is not there": lambda whole: whole.replace(b"/lime.txt", b"/none.txt"),
+    }
+    yield from of("grocery", "train.txt", listed)
+    yield from of("grocery", "classes.csv", products, "examples.transfer.train")
+    yield from of("grocery", "lime.txt", {**table, "text": lambda whole: b" \n"}, "examples.vse.train")
     words = "--word-vectors {good}/words.txt"
     yield from of(
         "awa2",

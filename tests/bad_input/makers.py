@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from common.data.sets.grocery import COLUMNS
+
 REPO = Path(__file__).resolve().parents[2]
 WORDS = ("king", "queen", "zebra", "horse")
 
@@ -24,6 +26,7 @@ def good_files(folder: Path) -> None:
     rng = np.random.default_rng(0)
     _pictures(folder / "pictures", rng)
     _features(folder, rng)
+    _table(folder)
     _models(folder)
     _data_sets(folder, rng)
     lines = [f"{word} {' '.join(map(str, rng.normal(size=50).round(3)))}" for word in WORDS]
@@ -53,6 +56,15 @@ def _features(folder: Path, rng) -> None:
     np.save(folder / "labels.npy", np.arange(4))
     (folder / "list.csv").write_text("".join(f"a,pictures/a/{i}.png\n" for i in range(4)))
     (folder / "x.csv").write_text("Class,n0,n1\n" + "".join(f"{i % 2},{i}.5,1\n" for i in range(12)))
+
+
+def _table(folder: Path) -> None:
+    """A table of the pictures with all columns: two classes to train on, one to test on."""
+    lines = ["path,label,split,is_query,is_gallery,x1,y1,x2,y2,category"]
+    for label in "abc":
+        split = "test,1,1" if label == "c" else "train,,"
+        lines += [f"pictures/{label}/{i}.png,class {label},{split},2,3,38,39,all" for i in range(4)]
+    (folder / "table.csv").write_text("\n".join(lines) + "\n")
 
 
 def _models(folder: Path) -> None:
@@ -165,6 +177,17 @@ def _data_sets(folder: Path, rng) -> None:
         "code,name,category,subcategory\n0,horse,Objects,animal\n1,zebra,Objects,animal\n"
     )
     (emoji / "captions.txt").write_text("0.jpg#0\thorse\n1.jpg#0\tzebra\n")
+    grocery = folder / "grocery"
+    for part in ("train", "val", "test"):
+        (grocery / part).mkdir(parents=True)
+        for number in range(2):
+            shutil.copyfile(folder / "pictures" / "a" / f"{number}.png", grocery / part / f"{number}.jpg")
+        (grocery / f"{part}.txt").write_text(f"{part}/0.jpg, 0, 0\n{part}/1.jpg, 1, 0\n")
+    rows = [",".join(COLUMNS)]
+    for number, name in enumerate(("lemon", "lime")):
+        rows.append(f"{name},{number},citrus,0,/test/{number}.jpg,/{name}.txt")
+        (grocery / f"{name}.txt").write_text(f"A sour {name}.\n")
+    (grocery / "classes.csv").write_text("\n".join(rows) + "\n")
     awa2 = folder / "awa2"
     shutil.copytree(folder / "pictures", awa2 / "JPEGImages")
     for name, listed in (("classes", "1\ta\n2\tb\n3\tc\n"), ("trainclasses", "a\nb\n"), ("testclasses", "c\n")):
@@ -276,6 +299,9 @@ OF_CLASSIFIER = {
     "classes of numbers": {"classes": [1, 2]},
     "k a text": {"k": "5"},
     "network without weights": {"backbone": {"name": "conv4"}},
+    "pictures of no size": {
+        "backbone": {"name": "conv4", "weights": "None", "interpolation": "nearest", "seed": 1, "size": -1}
+    },
 }
 
 
@@ -433,6 +459,37 @@ WORD_ZIP = {
     "cut": lambda whole: zipped(**{"a.txt": whole})(b"")[:-40],
     "nothing inside": zipped(),
     "two inside": zipped(**{"a.txt": b"a 1", "b.txt": b"b 1"}),
+}
+TABLE = {
+    **{name: ANY[name] for name in ("missing", "folder", "empty", "random", "zeros", "text")},
+    "cut in a row": lambda whole: whole[:-60],
+    "UTF-16": lambda whole: whole.decode().encode("utf-16"),
+    "Latin-1": lambda whole: whole.replace(b"class c", "cäsar".encode("latin-1")),
+    "header alone": lambda whole: whole.split(b"\n")[0],
+    "no column label": lambda whole: whole.replace(b",label,", b",product,"),
+    "no column y2": lambda whole: whole.replace(b",y2,", b",bottom,"),
+    "a column twice": lambda whole: whole.replace(b",split,", b",label,"),
+    "an open quote": lambda whole: whole.replace(b"pictures/b/0", b'"pictures/b/0'),
+    "a cell too many": lambda whole: whole.replace(b"class b,", b"class, b,"),
+    "no path": lambda whole: whole.replace(b"pictures/b/0.png", b""),
+    "no label": lambda whole: whole.replace(b"class b", b" "),
+    "one class": lambda whole: whole.replace(b"class b", b"class a").replace(b"class c", b"class a"),
+    "no such picture": lambda whole: whole.replace(b"b/0.png", b"b/none.png"),
+    "a folder for a picture": lambda whole: whole.replace(b"b/0.png", b"b"),
+    "not a picture": lambda whole: whole.replace(b"pictures/b/0.png", b"table.csv"),
+    "a picture twice": lambda whole: whole.replace(b"b/0.png", b"b/1.png"),
+    "another split": lambda whole: whole.replace(b",test,", b",tets,"),
+    "nothing to train on": lambda whole: whole.replace(b",train,", b",test,"),
+    "nothing to test on": lambda whole: whole.replace(b",test,", b",train,"),
+    "no truth value": lambda whole: whole.replace(b",test,1,", b",test,often,"),
+    "no gallery": lambda whole: whole.replace(b",test,1,1,", b",test,1,0,"),
+    "a box of text": lambda whole: whole.replace(b",39,", b",low,"),
+    "a box that is not finite": lambda whole: whole.replace(b",39,", b",inf,"),
+    "a box outside": lambda whole: whole.replace(b",39,", b",41,"),
+    "a box below 0": lambda whole: whole.replace(b",2,3,", b",-2,3,"),
+    "an empty box": lambda whole: whole.replace(b",39,", b",3,"),
+    "a corner missing": lambda whole: whole.replace(b",39,", b",,"),
+    "two categories of a class": lambda whole: whole.replace(b",all\n", b",some\n", 1),
 }
 PICTURE = {name: ANY[name] for name in ("missing", "empty", "random", "zeros", "text", "cut")}
 

@@ -99,6 +99,7 @@ def test_bad_input(case, good, tmp_path, monkeypatch, capfd):
             "examples.transfer.generate_embedding",
             "-data {good}/pixels.npy -labels {good}/labels.npy -he 8 -w 8 -tm conv4 -weights None -dir {out}",
         ),
+        ("common.data.sets.table:load", "{good}/table.csv"),
         ("examples.vse.evaluate", "{good}/vse.params --data f8k --data-path {good}/f8k"),
         ("examples.vse.evaluate", "{good}/old_vse.params --data f8k --data-path {good}/f8k"),
         ("examples.im2vec.modelfile:load", "{good}/im2vec.params"),

@@ -78,7 +78,8 @@ def load(
         Its folder, for csv its table; default ``data/<name>`` in the repository.
     protocol : {"unseen", "seen", None}
         ``unseen``: no test class is trained on. Official split where there is one (cub200, cars196, sop); the classes
-        in `unseen`; else half of the classes, drawn with `seed`. ``seen``: the same classes, pictures held back:
+        in `unseen`; else half of the classes, drawn with `seed`. Of grocery the test list of these classes is looked
+        for in their training list, the gallery. ``seen``: the same classes, pictures held back:
         the official split (cifar10, cifar100, grocery), the last artist (emoji), the last three faces (glyphs), else
         `test_fraction` of each class, drawn with `seed`. None: ``unseen``, but ``seen`` for a folder or table of two or
         three classes where none is named in `unseen`. A table with a column ``split`` is split as it says; None is then

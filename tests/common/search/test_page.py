@@ -290,6 +290,24 @@ def test_only_words_or_only_pictures(gallery):
     assert 'name="q"' not in pictures.get("/").text
 
 
+def test_a_description_stands_under_the_name(gallery):
+    hits = [Hit(0.9, "Lemon & <i>", 1, "Sour & <b>"), Hit(0.8, "Lime", 2)]
+    client = create_app("Products", gallery, search_image=lambda picture, k: hits).test_client()
+    page = send(client, png(np.zeros((3, 2, 3), np.uint8))).text
+    assert "<strong>Lemon &amp; &lt;i&gt;</strong><p>Sour &amp; &lt;b&gt;</p>" in page and 'class="told"' in page
+    assert "<figcaption>Lime<div" in page and page.count("<figure>") == 2
+
+
+def test_how_many_are_found_can_be_chosen_whatever_is_asked(gallery):
+    asked = []
+    pictures = create_app("P", gallery, search_image=lambda picture, k: asked.append(k) or []).test_client()
+    both = create_app("B", gallery, lambda text, k: [], lambda picture, k: []).test_client()
+    for client in (pictures, both):
+        assert client.get("/").text.count("<select") == 1 and client.get("/").text.startswith("<!doctype html>")
+    page = send(pictures, png(np.zeros((3, 2, 3), np.uint8)), k="48").text
+    assert asked == [48] and "<option selected>48</option>" in page
+
+
 def test_serve_answers_on_loopback_alone(gallery, capsys, monkeypatch):
     servers = []
     listen = serve.listen

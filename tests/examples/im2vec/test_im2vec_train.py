@@ -17,7 +17,7 @@ from common import cli
 from common.backbones import modelfile as common_modelfile
 from common.files.errors import UserError
 from common.files.paths import REPO
-from examples.im2vec import data, modelfile, relations, train, visualize
+from examples.im2vec import compare, data, modelfile, relations, train, visualize
 from tests.conftest import require_weights
 
 SCRIPT = str(REPO / "examples" / "im2vec" / "train.py")
@@ -344,6 +344,35 @@ def test_classes_whose_names_differ_by_a_blank_alone_stay_apart(tmp_path):
     rows = (tmp_path / "run" / "vectors.txt").read_text().splitlines()
     assert [row.split(" ")[0] for row in rows[1:]] == ["a___b", "a__b", "a_b", "c"]  # folders in name order
     assert (tmp_path / "run" / "classes.txt").read_text().splitlines() == ["a b", "a__b", "a_b", "c"]
+
+
+def test_a_table_with_boxes_splits_and_categories(tmp_path, capsys):
+    """Each picture is grey but for the box, which is what is seen."""
+    from PIL import Image
+
+    rows = ["file,label,split,x1,y1,x2,y2,category"]
+    for number in range(24):
+        pixels, label = np.full((20, 20, 3), 128, np.uint8), "abcd"[number % 4]
+        pixels[4:12, 2:14] = 60 * (number % 4)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+        split = "train" if number < 12 else "test" if number < 20 else "validation"
+        rows.append(f"{number}.png,{label},{split},2,4,14,12,{'low' if label in 'ab' else 'high'}")
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    flags = ["--dataset", "csv", "--data-path", str(tmp_path / "t.csv"), "--columns", "path=file", "--image-size", "8"]
+    train.main(train.parse_args([*flags, "--epochs", "1", "--no-plots", "--run-dir", str(tmp_path / "run")]))
+    assert "4 validation pictures are left aside" in capsys.readouterr().out
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert "csv: 12 pictures of 4 classes, 8 held back" in log
+    metadata = modelfile.describe(tmp_path / "run" / "model.params")
+    assert metadata["classes"] == list("abcd") and metadata["group_names"] == ["high", "low"]
+    model = modelfile.load(tmp_path / "run" / "model.params")
+    assert model.examples.reshape(4, -1).std(axis=1).max() == 0 and model.examples[3].max() == 180
+    one = compare.read(str(tmp_path / "run"))
+    assert one["raw pixels"].shape == (4, 4)
+    rows = [",".join(row.split(",")[:2]) for row in rows]  # without a column split a part of each class is held back
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    whole = data.load("csv", tmp_path / "t.csv", columns=["path=file"])
+    assert (len(whole.train), len(whole.test), whole.validation) == (20, 4, None)
 
 
 @pytest.mark.parametrize(

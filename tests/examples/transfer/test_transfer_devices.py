@@ -46,7 +46,8 @@ def loss(folder):
 
 def test_a_batch_is_made_divisible_and_its_loss_stays_the_mean(pictures, tmp_path):
     args = train.parse_args(flags(pictures, tmp_path))
-    image_set, chosen, _ = data.pictures(args)
+    found = data.pictures(args)
+    image_set, chosen = found.image_set, found.train
     plain = list(data.Batches(image_set, chosen[:8], 32, args).epoch(0))
     assert [len(labels) for _, labels, _ in plain] == [5, 3] and all((weights == 1).all() for *_, weights in plain)
     for count in (2, 3, 4):

@@ -158,6 +158,30 @@ def test_pictures_to_classifier_to_prediction(folder, tmp_path, capsys):
     assert all(1 / 3 <= float(row["score"]) <= 1 for row in rows)
 
 
+def test_a_table_with_its_own_splits_and_boxes(folder, tmp_path):
+    """The other half of each picture is black, and outside of its box."""
+    rows = ["path;product;split;x1;y1;x2;y2;category"]
+    for file in sorted(folder.glob("*/*.png")):
+        half = np.zeros((20, 60, 3), np.uint8)
+        half[:, 30:] = np.asarray(Image.open(file))
+        Image.fromarray(half).save(file)
+        split = ["test", "test", "validation", *["train"] * 5][int(file.stem)]
+        kind = "cold" if file.parent.name == "blue" else "warm"
+        rows.append(f"{file.relative_to(tmp_path)};{file.parent.name};{split};30;0;60;20;{kind}")
+    (tmp_path / "t.csv").write_text("\n".join(rows), encoding="utf-8-sig")
+    table = ["--dataset", "csv", "--columns", "label=product"]
+    fit_folder(tmp_path / "t.csv", tmp_path / "run", *table)
+    figures = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert (figures["train_pictures"], figures["test_pictures"], figures["accuracy"]) == (15, 6, 1)
+    assert figures["coarse_accuracy"] == figures["validation_accuracy"] == 1
+    loaded = data.load(train.parse_args([*table, "--data-path", str(tmp_path / "t.csv"), "--folds", "2"]))
+    assert loaded.image_set.read(0).shape == (20, 30, 3) and loaded.image_set.read(0).max() > 100
+    rows = [row.replace("train", "validation") if "blue" in row else row for row in rows]
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    with pytest.raises(UserError, match="class 'blue' has no row of split train, and is held back"):
+        fit_folder(tmp_path / "t.csv", tmp_path / "run2", *table)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["svm", "knn", "gluon"])
 def test_features_of_a_file(tmp_path, clusters, kind):
@@ -208,8 +232,9 @@ def test_data_sets_in_memory_serve_too(tmp_path):
         run(*flags, "--folds", "50", "--run-dir", tmp_path / "none")
     assert not (tmp_path / "none").exists()
     args = train.parse_args(flags)
-    whole, learned, held = data.pictures(args)
-    assert len(whole) == len(learned) + len(held) and len(held) * 3 == len(learned)
+    found = data.pictures(args)
+    assert len(found.image_set) == len(found.train) + len(found.test) and len(found.test) * 3 == len(found.train)
+    assert len(found.validation) == 0 and "validation pictures" not in found.counts()
 
 
 @pytest.mark.parametrize(

@@ -302,6 +302,64 @@ def test_parts_share_one_numbering_seen_classes_first(monkeypatch, tmp_path, uns
         data.load(args)
 
 
+def table_of(tmp_path, text):
+    """A table with a row for each word such as ``train:a``, and its arguments."""
+    from PIL import Image
+
+    rows = ["path,label,split"]
+    for i, word in enumerate(text.split()):
+        Image.new("RGB", (8, 8), (i, 9, 9)).save(tmp_path / f"{i}.png")
+        rows.append(f"{i}.png,{word.split(':')[1]},{word.split(':')[0]}")
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    return argparse.Namespace(
+        dataset="csv", data_path=tmp_path / "t.csv", unseen=None, valid_share=0.1, seed=1, split="standard", columns=[]
+    )
+
+
+@pytest.mark.parametrize(("text", "unseen", "seen", "train", "valid", "test"), [
+    # The classes with nothing to train on are unseen, whatever split their rows are of.
+    ("train:b train:a validation:b test:z test:y test:y validation:z", None, "ab", [0, 1], [2], [3, 4, 5, 6]),
+    # Without validation rows the seen classes' test rows are held back.
+    ("train:b train:a test:a test:z", None, "ab", [0, 1], [2], [3]),
+    # Without either some of the rows to train on.
+    ("train:b train:b train:a train:a test:z", None, "ab", [0, 2], [1, 3], [4]),
+    # Others are named: their rows to train on are left to test with.
+    ("train:b train:a train:c validation:a test:c test:b", ["c"], "ab", [0, 1], [3], [2, 4]),
+    ("train:b train:a validation:a test:b", [], "ab", [0, 1], [2], []),
+])  # fmt: skip
+def test_the_splits_of_a_table_are_kept(tmp_path, text, unseen, seen, train, valid, test):
+    args = table_of(tmp_path, text)
+    args.unseen = unseen
+    parts = data.load(args)
+    assert parts.seen == list(seen)
+    for part, expected in ((parts.train, train), (parts.valid, valid), (parts.test, test)):
+        assert [int(path.stem) for path in part.images] == expected
+        words = [text.split()[int(path.stem)].split(":")[1] for path in part.images]
+        assert [parts.class_names[label] for label in part.labels] == words
+
+
+def test_a_table_of_trained_classes_alone_has_unseen_ones_drawn(tmp_path):
+    text = " ".join(f"{split}:{label}" for split in ("train", "validation", "test") for label in "abcdef")
+    parts = data.load(table_of(tmp_path, text))
+    assert len(parts.unseen) == 2 and (len(parts.train), len(parts.valid), len(parts.test)) == (4, 4, 6)
+
+
+def test_a_table_that_does_not_fit_is_one_line(tmp_path):
+    args = table_of(tmp_path, "train:b train:a train:c test:z test:y")
+    args.unseen = ["z"]
+    with pytest.raises(UserError, match="class 'y' has no row of split train: name it after --unseen too"):
+        data.load(args)
+    args.data_path = tmp_path / "none.csv"
+    with pytest.raises(UserError, match="none.csv is not there: --data-path takes a table"):
+        data.load(args)
+    args.data_path = None
+    with pytest.raises(UserError, match="--dataset csv needs --data-path, a table"):
+        data.load(args)
+    args.dataset, args.data_path, args.columns = "folder", tmp_path, ["path=x"]
+    with pytest.raises(UserError, match="--columns path=x has no effect on --dataset folder"):
+        data.load(args)
+
+
 def test_cifar10_leaves_out_cat_and_truck(tmp_path):
     folder, names = tmp_path / "cifar-10-batches-bin", ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog"]
     names += ["horse", "ship", "truck"]

@@ -119,6 +119,19 @@ def test_keep_aspect_sees_the_middle_of_a_wide_picture(run, pictures, tmp_path, 
     assert same[0] == same[1] and other[0] != other[1]
 
 
+def test_a_table_of_the_same_pictures_gives_the_same_model(run, pictures, tmp_path, capsys):
+    names = sorted(pictures.glob("*/*.png"))
+    (tmp_path / "t.csv").write_text("\n".join(["p\tname", *(f"{path}\t{path.parent.name}" for path in names)]))
+    table = ["--dataset", "csv", "--data-path", str(tmp_path / "t.csv"), "--columns", "path=p", "label=name"]
+    folders = run(), run(*table)
+    first, second = (mx.nd.load(str(folder / "stage2a" / "model.params")) for folder in folders)
+    weights = [name for name in first if ":" not in name]
+    assert weights and all((first[name].asnumpy() == second[name].asnumpy()).all() for name in weights)
+    asked = ["--params", str(folders[1] / "model.params"), "--no-baselines", *table]
+    evaluate.main(evaluate.parse_args(asked))
+    assert "pictures of 2 unseen classes" in capsys.readouterr().out
+
+
 @pytest.fixture(scope="module")
 def asked(coloured, tmp_path_factory):
     """Evaluates the model of colours, and gives the figures by method."""

@@ -1,0 +1,158 @@
+"""A catalogue with names and descriptions, kept in an index, searched on the command line and on a page."""
+
+import io
+import json
+import shutil
+import threading
+import urllib.request
+
+import pytest
+from PIL import Image
+
+from common.files.errors import UserError
+from common.search import page
+from examples.embedding_learning import gallery, search
+from examples.embedding_learning.embed import SHIPPED
+
+
+def arguments(*words):
+    return search.parse_args([str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def kept(groceries, tmp_path_factory):
+    """The index of the catalogue, kept in a file."""
+    file = tmp_path_factory.mktemp("kept") / "catalogue.faiss"
+    search.open_index(arguments("--dataset", "grocery", "--data-path", groceries, "--index", file, "--serve"))
+    return file
+
+
+@pytest.fixture(scope="module")
+def client(kept):
+    return gallery.app(*search.open_index(arguments("--index", kept, "--serve"))).test_client()
+
+
+def photograph(groceries, name="Lemon/Lemon/Lemon"):
+    return groceries / "dataset" / "test" / f"{name}_001.jpg"
+
+
+def send(client, path, **fields):
+    form = {"picture": (io.BytesIO(path.read_bytes()), path.name), **fields}
+    return client.post("/", data=form, content_type="multipart/form-data")
+
+
+def test_an_index_keeps_names_and_descriptions(kept):
+    metadata = json.loads(kept.with_name("catalogue.faiss.json").read_text())["about"]
+    assert metadata["titles"][:3] == ["Royal Gala", "Pink Lady", "Lemon"]
+    assert metadata["descriptions"][0] == "Royal Gala is a kind of apple, number 0."
+    assert len(metadata["titles"]) == len(metadata["descriptions"]) == 10
+
+
+def test_a_query_is_answered_with_names_and_descriptions(kept, groceries, tmp_path, capsys):
+    query, sheet = photograph(groceries), tmp_path / "s.png"
+    search.main(arguments(query, "--index", kept, "-k", 2, "--sheet", sheet))
+    first, found, told, *rest = capsys.readouterr().out.splitlines()
+    assert first == str(query) and len(rest) == 3 and rest[-1] == f"wrote {sheet}"
+    score, name, path = found.split()
+    assert float(score) > 0.9 and name == "Lemon" and path.endswith("Lemon_Iconic.jpg")
+    assert told.strip() == "Lemon is a kind of lemon, number 2."
+    with Image.open(sheet) as drawn:
+        assert drawn.width > 200
+
+
+def test_the_page_shows_products_for_a_photograph(client, groceries):
+    start = client.get("/").text
+    assert "10 pictures in the gallery" in start and "trained on glyphs" in start and 'name="q"' not in start
+    shown = send(client, photograph(groceries), k="12")
+    assert shown.status_code == 200 and shown.text.count("<figure>") == 10
+    assert "<strong>Lemon</strong><p>Lemon is a kind of lemon, number 2.</p>" in shown.text
+    assert shown.text.index("<strong>Lemon</strong>") < shown.text.index("<strong>Leek</strong>")
+    again = client.get("/?like=2").text  # a product's own picture finds itself
+    assert again.index("<strong>") == again.index("<strong>Lemon</strong>") and ">1.000<" in again
+    assert client.get("/picture/2").mimetype == "image/jpeg"
+
+
+def test_a_folder_of_pictures_is_shown_by_its_files(groceries):
+    train = groceries / "dataset" / "train"
+    client = gallery.app(*search.open_index(arguments("--gallery", train / "Lemon", "--serve"))).test_client()
+    shown = send(client, photograph(groceries)).text
+    assert shown.count("<figure>") == 6 - 3 and "Lemon/Lemon_001.jpg" in shown and "<strong>" not in shown
+
+
+@pytest.mark.parametrize("data", [b"no picture", b""])
+def test_a_file_that_is_no_picture_is_said_on_the_page(client, data, tmp_path):
+    (tmp_path / "x.jpg").write_bytes(data)
+    shown = send(client, tmp_path / "x.jpg")
+    assert shown.status_code == 400 and "x.jpg is not a picture that can be read" in shown.text
+
+
+def test_an_index_whose_pictures_are_gone_is_not_served(groceries, tmp_path, monkeypatch):
+    shutil.copytree(groceries / "dataset" / "train" / "Leek", tmp_path / "leek")
+    monkeypatch.chdir(tmp_path)
+    search.open_index(arguments("--gallery", "leek", "--index", "i.faiss", "--serve"))
+    gone = sorted((tmp_path / "leek").rglob("*.jpg"))
+    gone[0].unlink()
+    client = gallery.app(*search.open_index(arguments("--index", "i.faiss", "--serve"))).test_client()
+    assert [client.get(f"/picture/{i}").status_code for i in range(len(gone))] == [404, 200, 200]
+    (tmp_path / "leek").rename(tmp_path / "moved")
+    with pytest.raises(UserError, match=r"none of the 3 pictures of the index is there \(leek/.*start in the folder"):
+        search.main(arguments("--index", "i.faiss", "--serve"))
+
+
+@pytest.mark.parametrize(("key", "value"), [
+    ("titles", ["one"]), ("titles", "Lemon"), ("descriptions", [1] * 10), ("descriptions", {}),
+])  # fmt: skip
+def test_an_index_that_says_other_things_is_refused(kept, tmp_path, key, value):
+    file = tmp_path / "i.faiss"
+    file.write_bytes(kept.read_bytes())
+    sidecar = json.loads(kept.with_name("catalogue.faiss.json").read_text())
+    sidecar["about"][key] = value
+    (tmp_path / "i.faiss.json").write_text(json.dumps(sidecar))
+    with pytest.raises(UserError, match=f"i.faiss: its {key} are not a text for each picture"):
+        search.open_index(arguments("--index", file, "--serve"))
+
+
+def test_catalogue_pictures_that_cannot_be_read_end_it_or_are_left_out(tmp_path, capsys):
+    from tests.conftest import write_groceries
+
+    write_groceries(tmp_path / "dataset")
+    next(tmp_path.rglob("Lime_Iconic.jpg")).write_bytes(b"no picture")
+    flags = ("--dataset", "grocery", "--data-path", tmp_path, "--serve")
+    with pytest.raises(UserError, match="Lime_Iconic.jpg is not a picture"):
+        search.open_index(arguments(*flags))
+    index, _ = search.open_index(arguments(*flags, "--on-error", "skip"))
+    assert index.metadata["titles"][2:4] == ["Lemon", "Kaiser"] and len(index) == 9
+    assert "Lime_Iconic.jpg" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("flags", "text"), [
+    ([], "say where to search"),
+    (["--gallery", "x"], "say what to search for"),
+    (["q.png", "--gallery", "x", "--serve"], "say what to search for"),
+    (["--gallery", "x", "--dataset", "grocery", "--serve"], "not allowed with"),
+    (["--gallery", "x", "--data-path", "y", "--serve"], "--data-path is the folder of a --dataset"),
+    (["--index", "x", "--serve", "--port", "70000"], "--port"),
+])  # fmt: skip
+def test_flags_that_do_not_go_together(flags, text, capsys):
+    with pytest.raises(SystemExit) as ended:
+        arguments(*flags)
+    assert ended.value.code == 2 and text in capsys.readouterr().err
+
+
+def test_serve_answers_until_it_is_ended(kept, monkeypatch, capsys):
+    servers, listen = [], page.listen
+    monkeypatch.setattr(page, "listen", lambda *a: servers.append(listen(*a)) or servers[-1])
+    flags = arguments("--index", kept, "--serve", "--port", 0)
+    thread = threading.Thread(target=search.main, args=(flags,), daemon=True)
+    thread.start()
+    while not servers and thread.is_alive():
+        thread.join(0.01)
+    address = f"http://127.0.0.1:{servers[0].server_port}/"
+    assert b"Search by picture" in urllib.request.urlopen(address).read()
+    servers[0].shutdown()
+    thread.join(5)
+    assert address in capsys.readouterr().out
+
+
+def test_the_shipped_model_is_the_default():
+    assert arguments("--gallery", "x", "--serve").params == SHIPPED
