@@ -18,8 +18,8 @@ from common.files.errors import UserError, near
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 LARGEST = 1e6  # of rates, factors and margins: float32 overflows soon after
-OPTIMIZERS = (  # MXNet's, but for the one that takes matrices alone
-    "adadelta", "adagrad", "adam", "adamax", "dcasgd", "ftml", "ftrl", "lamb", "lars", "lbsgd", "nadam", "nag",
+OPTIMIZERS = (  # MXNet's, but for the one that takes matrices alone, and `common.train.adamw`
+    "adadelta", "adagrad", "adam", "adamax", "adamw", "dcasgd", "ftml", "ftrl", "lamb", "lars", "lbsgd", "nadam", "nag",
     "rmsprop", "sgd", "sgld", "signum",
 )  # fmt: skip
 KVSTORES = ("local", "device", "nccl", "dist_sync", "dist_device_sync", "dist_async")

@@ -62,6 +62,9 @@ def create(
         backbone.infer(side)
     except mx.MXNetError as error:  # a pooling larger than what is left of the picture
         raise UserError(f"--image-size {side} is too small for --model {name}: the pictures are pooled away") from error
+    except AssertionError as error:  # Gluon's, of dense layers on maps whose parameters have their shape
+        made_for = preprocessing.size
+        raise UserError(f"--image-size {side}: the parameters of {name} take pictures of {made_for} only") from error
     if found:
         backbone.normalize.initialize(ctx=ctx or mx.cpu())
     return backbone

@@ -183,7 +183,9 @@ def draw_classes(names: Sequence[str], count: int, seed: int) -> list[str]:
     return [names[i] for i in sorted(chosen)]
 
 
-def split_stratified(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def split_stratified(
+    labels: np.ndarray, fraction: float, seed: int, flag: str = "--test-share"
+) -> tuple[np.ndarray, np.ndarray]:
     """Indices of training and of test samples, each class in its proportion, by scikit-learn.
 
     Parameters
@@ -192,6 +194,8 @@ def split_stratified(labels: np.ndarray, fraction: float, seed: int) -> tuple[np
     fraction : float
         Of all samples that is held back.
     seed : int
+    flag : str
+        What sets `fraction`, for the message.
 
     Returns
     -------
@@ -207,7 +211,7 @@ def split_stratified(labels: np.ndarray, fraction: float, seed: int) -> tuple[np
     try:
         return train_test_split(np.arange(len(labels)), test_size=fraction, stratify=labels, random_state=seed)
     except ValueError as error:
-        raise UserError(f"--test-share {fraction}: {error}") from error
+        raise UserError(f"{flag} {fraction}: {error}") from error
 
 
 def folds(labels: np.ndarray, count: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:

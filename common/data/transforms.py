@@ -6,6 +6,8 @@ does the same to an array of pictures of one size at once. Normalisation is not 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 
@@ -91,7 +93,7 @@ class Train(Eval):
         # Resize no more than what is kept: the window that becomes the crop.
         window = round(self.crop * picture.shape[0] / height), round(self.crop * picture.shape[1] / width)
         cropped = images.resize(self._window(picture, window, rng), (self.crop, self.crop))
-        return self._mirrored_and_lit(cropped, rng)
+        return _mirrored_and_lit(cropped, self.mirror, self.lighting, rng)
 
     def batch(self, pictures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Cut and change each picture at random.
@@ -124,7 +126,8 @@ class Train(Eval):
             angle, scale = rng.uniform(-self.rotation, self.rotation), 1 + rng.uniform(0, self.zoom)
             matrix = cv2.getRotationMatrix2D((width / 2 - 0.5, height / 2 - 0.5), angle, scale)
             picture = cv2.warpAffine(picture, matrix, (width, height), borderMode=cv2.BORDER_REFLECT_101)
-        return self._mirrored_and_lit(self._window(picture, (self.crop, self.crop), rng), rng)
+        window = self._window(picture, (self.crop, self.crop), rng)
+        return _mirrored_and_lit(window, self.mirror, self.lighting, rng)
 
     @staticmethod
     def _window(picture: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
@@ -132,12 +135,66 @@ class Train(Eval):
         y, x = (rng.integers(0, whole - side + 1) for whole, side in zip(picture.shape, size))
         return picture[y : y + size[0], x : x + size[1]]
 
-    def _mirrored_and_lit(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        if self.mirror and rng.random() < 0.5:
-            picture = picture[:, ::-1]
-        if self.lighting:
-            contrast = 1 + rng.uniform(-self.lighting, self.lighting)
-            brightness = 255 * rng.uniform(-self.lighting, self.lighting)
-            middle = 127.5 * (1 - contrast) + brightness
-            picture = (picture * contrast + middle).clip(0, 255).astype(np.uint8)
-        return np.ascontiguousarray(picture)
+
+class RandomResizedCrop:
+    """Cut out a window of random area and shape, resize it to a square, mirror and light it.
+
+    A window that does not fit into the picture is drawn again, and after ten draws it is the whole picture.
+
+    Parameters
+    ----------
+    size : int
+        Side of the result in pixels.
+    min_area : float
+        The smallest share of the picture's area that a window has; 1: always the whole picture.
+    mirror, lighting
+        See `Train`.
+    resize : callable (picture, (width, height)) -> picture
+        How the window is resized.
+
+    References
+    ----------
+    C. Szegedy et al.: Going Deeper with Convolutions. CVPR 2015, section 6: windows of 8 to 100 % of the area, with
+    aspect ratios of 3/4 to 4/3.
+    """
+
+    RATIO, DRAWS = 4 / 3, 10
+
+    def __init__(
+        self, size: int, min_area: float = 0.08, mirror: bool = True, lighting: float = 0.0,
+        resize: Callable = images.resize,
+    ):  # fmt: skip
+        self.size, self.min_area, self.mirror, self.lighting, self.resize = size, min_area, mirror, lighting, resize
+
+    def window(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
+        """A window of a picture: its upper edge, its left one, its height and its width in pixels.
+
+        Parameters
+        ----------
+        height, width : int
+            Of the picture, in pixels.
+        rng : numpy.random.Generator
+        """
+        for _ in range(self.DRAWS if self.min_area < 1 else 0):
+            area = rng.uniform(self.min_area, 1) * height * width
+            ratio = np.exp(rng.uniform(-np.log(self.RATIO), np.log(self.RATIO)))
+            high, wide = (max(1, round(np.sqrt(side))) for side in (area / ratio, area * ratio))
+            if high <= height and wide <= width:
+                return int(rng.integers(height - high + 1)), int(rng.integers(width - wide + 1)), high, wide
+        return 0, 0, height, width
+
+    def __call__(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        y, x, height, width = self.window(*picture.shape[:2], rng)
+        cropped = self.resize(picture[y : y + height, x : x + width], (self.size, self.size))
+        return _mirrored_and_lit(cropped, self.mirror, self.lighting, rng)
+
+
+def _mirrored_and_lit(picture: np.ndarray, mirror: bool, lighting: float, rng: np.random.Generator) -> np.ndarray:
+    if mirror and rng.random() < 0.5:
+        picture = picture[:, ::-1]
+    if lighting:
+        contrast = 1 + rng.uniform(-lighting, lighting)
+        brightness = 255 * rng.uniform(-lighting, lighting)
+        middle = 127.5 * (1 - contrast) + brightness
+        picture = (picture * contrast + middle).clip(0, 255).astype(np.uint8)
+    return np.ascontiguousarray(picture)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import mxnet as mx
 from mxnet import gluon
 
+from common.train import adamw  # noqa: F401  (registers it)
 from common.train.grouped import Grouped
 
 
@@ -38,7 +39,7 @@ def trainer(groups: Sequence[tuple], kvstore="device") -> gluon.Trainer:
     Parameters
     ----------
     groups : sequence of (parameters, name, options)
-        `parameters` a list or ParameterDict; `name` of an `mx.optimizer`; `options` for it, such as
+        `parameters` a list or ParameterDict; `name` of an `mx.optimizer` or ``adamw``; `options` for it, such as
         ``{"learning_rate": 1e-3, "wd": 1e-4}``. Parameters that take no gradient are left out.
     kvstore : str or mx.kv.KVStore
         Sums the gradients of devices and workers.

@@ -145,7 +145,7 @@ def load(args) -> Parts:
     validation = dataset.validation if args.validation_share is None else None
     if validation is not None:
         notes.append(
-            f"the best {_chosen(args)} is the best on {len(validation)} pictures of {dataset.name}'s own validation"
+            f"{_chosen(args)} is the best on {len(validation)} pictures of {dataset.name}'s own validation"
             " list; the test pictures are asked once, at the end"
         )
     else:
@@ -195,7 +195,7 @@ def _default_fraction(train: ImageSet, protocol: str) -> float:
 
 def _chosen(args) -> str:
     """What validation pictures are for."""
-    return "shrinkage" if args.head == "lda" else "epoch"
+    return "the shrinkage" if args.head == "lda" else "the best epoch"
 
 
 def _choice(args, validation: ImageSet | None) -> str:
@@ -208,7 +208,7 @@ def _choice(args, validation: ImageSet | None) -> str:
         )
     count = len(validation.class_names) if args.protocol == "unseen" else len(validation)
     return (
-        f"the best {_chosen(args)} is the best on {count} {held} held out of training (--validation-share"
+        f"{_chosen(args)} is the best on {count} {held} held out of training (--validation-share"
         f" {args.validation_share:g}); the test {held} are asked once, at the end"
     )
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import functools
-import io
 
 import numpy as np
 
 from common import metrics
 from common.data.sets import ImageSet, glyphs
-from common.files.disk import write_text
 from common.files.errors import UserError
 from common.run import Run
 from common.show import plots, report, tables
 from examples.embedding_learning import linear
 from examples.embedding_learning.data import Searched
+from examples.embedding_learning.gallery import write_table
 
 KS = (1, 2, 4, 8, 16)
 SHOWN = ("recall@1", "recall@2", "recall@4", "recall@8", "class_recall@1", "map@r")
@@ -200,7 +198,7 @@ def finish(
             f" recall@1 {final['ceiling_recall@1']:.3f} here."
         )
     classes = tested.by_class()
-    _write_classes(run, classes)
+    write_table(run.folder / "classes.csv", ["class", "pictures", "recall@1"], classes)
     run.finish(final)
     rows = {TITLES.get(name, name): values for name, values in rows.items()}
     run.log("\n" + tables.table(rows, SHOWN))
@@ -212,14 +210,6 @@ def finish(
         _draw(run, tested, sections, "validation_" if validation else "", seed)
 
 
-def _write_classes(run: Run, classes: list[tuple[str, int, float]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(["class", "pictures", "recall@1"])
-    writer.writerows(classes)
-    write_text(run.folder / "classes.csv", text.getvalue())
-
-
 def _worst(classes: list[tuple[str, int, float]]) -> list:
     """The page's table of classes, and where the rest of them are."""
     rows = {name: {"recall@1": f"{value:.3f} of {count}"} for name, count, value in classes[:WORST]}
@@ -228,11 +218,11 @@ def _worst(classes: list[tuple[str, int, float]]) -> list:
 
 
 def _draw(run: Run, tested: Tested, sections: list, prefix: str, seed: int) -> None:
-    curves = ["loss", f"{prefix}recall@1", f"{prefix}map@r"]
+    curves, history = ["loss", f"{prefix}recall@1", f"{prefix}map@r"], run.history()
     asked, rows, gallery, own = tested.split()
     retrieval = run.plots / "retrieval.png"
     pictures = {
-        "Training": plots.curves(run.history(), run.plots / "training.png", curves),
+        "Training": plots.curves(history, run.plots / "training.png", curves) if history else None,
         "t-SNE of the embeddings": plots.tsne(tested.embeddings, tested.pictures, run.plots / "tsne.png", seed=seed),
         "Retrieval": plots.retrieval_sheet(rows, asked, retrieval, seed=seed, gallery=gallery, own=own),
     }

@@ -6,13 +6,12 @@ import dataclasses
 
 import numpy as np
 from scipy.linalg import eigh
-from sklearn.covariance import ledoit_wolf_shrinkage
+from sklearn.preprocessing import StandardScaler
 
 from common.files import finite
 from common.files.errors import UserError
 
-SHRINKAGES = (0.03, 0.1, 0.3, 0.6, 0.9)  # tried on validation pictures, beside Ledoit and Wolf's
-LEAST = 1e-3  # of a handful of pictures Ledoit and Wolf's is 0, and their spread cannot be inverted
+SHRINKAGES = (None, 0.1, 0.3, 0.6, 0.9)  # tried on validation pictures; None is Ledoit and Wolf's
 FLAT = 1e-6  # a variance below this fraction of the largest is rounding
 
 
@@ -24,13 +23,10 @@ class Linear:
     ----------
     mean : (width,) float64
     matrix : (width, d) float64
-    shrinkage : float or None
-        Of the covariance; None: it was not shrunk.
     """
 
     mean: np.ndarray
     matrix: np.ndarray
-    shrinkage: float | None = None
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
         return ((features - self.mean) @ self.matrix).astype(np.float32)
@@ -50,8 +46,9 @@ def pca_whitening(features: np.ndarray, dims: int) -> Linear:
     UserError
         Fewer than two components have a variance.
     """
-    x, mean = _centred(features)
-    values, vectors = eigh(x.T @ x / len(x))
+    x = _checked(features)
+    mean = x.mean(axis=0)
+    values, vectors = eigh(_covariance([x], 0.0))
     there = np.flatnonzero(values > FLAT * max(values[-1], 0))[::-1][:dims]
     if len(there) < 2:
         raise UserError(f"the features of {len(x)} training pictures vary in {len(there)} directions, and PCA needs 2")
@@ -61,9 +58,9 @@ def pca_whitening(features: np.ndarray, dims: int) -> Linear:
 def lda(features: np.ndarray, labels: np.ndarray, dims: int, shrinkage: float | None = None) -> Linear:
     r"""The directions in which classes lie far apart for their own spread, which becomes one in each.
 
-    As scikit-learn's ``LinearDiscriminantAnalysis(solver="eigen", shrinkage=...)``, less the mean: the largest
-    eigenvalues of :math:`S_t v = \lambda S_w v`, both covariances shrunk to
-    :math:`(1 - s) S + s \, \mathrm{tr}(S) / p \, I`.
+    As scikit-learn's ``LinearDiscriminantAnalysis(solver="eigen", shrinkage=...)`` has them, less the mean: those with
+    the largest eigenvalues of :math:`S_t v = \lambda S_w v`. That makes a (width, width) matrix of each class, this
+    none, so that thousands of classes take seconds.
 
     Parameters
     ----------
@@ -72,7 +69,7 @@ def lda(features: np.ndarray, labels: np.ndarray, dims: int, shrinkage: float | 
     dims : int
         At most; classes less one are there.
     shrinkage : float, optional
-        `s`, 0..1; default is Ledoit and Wolf's (2004, equation 14) for the spread within classes, one estimate of all.
+        0..1, of both covariances; default is Ledoit and Wolf's of each class.
 
     Raises
     ------
@@ -80,20 +77,54 @@ def lda(features: np.ndarray, labels: np.ndarray, dims: int, shrinkage: float | 
         There are too few classes or pictures: says what is needed.
     """
     check_classes(labels)
-    classes, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    x, mean = _centred(features)
-    sums = np.zeros((len(classes), x.shape[1]))
-    np.add.at(sums, inverse, x)
-    residuals = x - (sums / counts[:, None])[inverse]
-    if not residuals.any():
+    x = _checked(features)
+    classes = np.unique(labels)
+    within = _covariance([x[labels == label] for label in classes], shrinkage)
+    total = _covariance([x], shrinkage)
+    spread, width = np.trace(within) / len(within), len(within)
+    if spread <= FLAT**2 * np.trace(total) / width:
         raise UserError("LDA: the training pictures of a class all look the same to the network")
-    if shrinkage is None:
-        shrinkage = max(float(ledoit_wolf_shrinkage(residuals, assume_centered=True)), LEAST)
-    within, total = (_shrunk(rows.T @ rows / len(rows), shrinkage) for rows in (residuals, x))
-    width = len(mean)
+    within += FLAT * spread * np.eye(width)  # of a handful of pictures Ledoit and Wolf's is 0
     largest = [max(0, width - min(dims, len(classes) - 1)), width - 1]
     _, vectors = eigh(total, within, subset_by_index=largest)
-    return Linear(mean, vectors[:, ::-1], shrinkage)
+    return Linear(x.mean(axis=0), vectors[:, ::-1])
+
+
+def _covariance(groups: list[np.ndarray], shrinkage: float | None) -> np.ndarray:
+    r"""The mean over all rows of the covariances of their groups, shrunk to :math:`(1 - s) S + s \, T`.
+
+    With a number :math:`T = \mathrm{tr}(S) / p \, I`; with None, in each group, the same of its standardised columns.
+    """
+    n, width = sum(map(len, groups)), groups[0].shape[1]
+    rows, target = [], np.zeros(width)
+    for group in groups:
+        centred = group - group.mean(axis=0)
+        if shrinkage is None:
+            scale = StandardScaler().fit(group).scale_
+            share, mean = _ledoit_wolf(centred / scale)
+            target += len(group) / n * share * mean * scale**2
+            centred *= np.sqrt(1 - share)
+        rows.append(centred)
+    stacked = np.concatenate(rows)
+    covariance = stacked.T @ stacked / n
+    if shrinkage is not None:
+        target += shrinkage * np.trace(covariance) / width
+        covariance *= 1 - shrinkage
+    return covariance + np.diag(target)
+
+
+def _ledoit_wolf(x: np.ndarray) -> tuple[float, float]:
+    """The shrinkage of Ledoit and Wolf (2004, equation 14) for centred rows, and the mean variance.
+
+    scikit-learn's `ledoit_wolf_shrinkage`, by the smaller of the two matrices of inner products.
+    """
+    n, width = x.shape
+    products = x @ x.T if n < width else x.T @ x
+    squares = np.sum(x * x, axis=1)
+    norm, mean = np.sum(products * products) / n**2, squares.sum() / n / width
+    delta = norm / width - mean**2
+    beta = (np.sum(squares**2) / n - norm) / (n * width)
+    return (float(np.clip(beta / delta, 0, 1)) if delta > 0 else 0.0), mean
 
 
 def check_classes(labels: np.ndarray) -> None:
@@ -133,27 +164,25 @@ def fit_head(net, inputs, evaluator, say) -> dict[str, float]:
     """
     features, labels = inputs.features("train"), inputs.pictures["train"].labels
     tried = []
-    for shrinkage in (None, *SHRINKAGES) if "validation" in inputs.pictures else (None,):
+    for shrinkage in SHRINKAGES if "validation" in inputs.pictures else SHRINKAGES[:1]:
         fitted = lda(features, labels, net.embed_dim, shrinkage)
         net.put_head(fitted.matrix.T, -fitted.mean @ fitted.matrix)
-        tried.append((evaluator.choose(), fitted))
-    figures, fitted = max(tried, key=lambda one: one[0][evaluator.best])  # the first of equal ones
+        tried.append((evaluator.choose(), shrinkage, fitted))
+    figures, shrinkage, fitted = max(tried, key=lambda one: one[0][evaluator.best])  # the first of equal ones
     net.put_head(fitted.matrix.T, -fitted.mean @ fitted.matrix)
-    classes = len(np.unique(labels))
-    chosen = "Ledoit and Wolf's"
+    why = "no validation pictures to choose on"
     if len(tried) > 1:
-        each = ", ".join(f"{one.shrinkage:.3g}: {found[evaluator.best]:.3f}" for found, one in tried)
-        chosen = f"the best by {evaluator.best} ({each})"
-    say(f"LDA of {classes} classes: {net.embed_dim} dimensions, shrinkage {fitted.shrinkage:.3g}, {chosen}")
+        why = ", ".join(f"{_name(s)}: {found[evaluator.best]:.3f}" for found, s, _ in tried)
+        why = f"the best by {evaluator.best} ({why})"
+    say(
+        f"LDA of {len(np.unique(labels))} classes: {net.embed_dim} dimensions, shrinkage {_name(shrinkage)}, {why}"
+    )  # fmt: skip
     return figures
 
 
-def _centred(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    x = finite.check(features, "the features", finite.NO_FIGURE).astype(np.float64)
-    mean = x.mean(axis=0)
-    return x - mean, mean
+def _name(shrinkage: float | None) -> str:
+    return "Ledoit-Wolf" if shrinkage is None else f"{shrinkage:g}"
 
 
-def _shrunk(covariance: np.ndarray, shrinkage: float) -> np.ndarray:
-    width = len(covariance)
-    return (1 - shrinkage) * covariance + shrinkage * np.trace(covariance) / width * np.eye(width)
+def _checked(features: np.ndarray) -> np.ndarray:
+    return finite.check(features, "the features", finite.NO_FIGURE).astype(np.float64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+from PIL import Image
 
 from common import devices
 from common.backbones import features
@@ -12,6 +13,7 @@ from common.backbones.quantize import CALIBRATION, quantize
 from common.data import sets
 from common.data.imageset import ImageSet
 from common.data.splits import split_stratified
+from common.data.transforms import RandomResizedCrop
 from common.files.errors import UserError
 from examples.transfer import inputs, outputs
 
@@ -32,7 +34,8 @@ class Data:
     train, test : (m,) int64 arrays
         Indices of what is learned from, and of what is held back.
     validation : (m,) int64 array
-        Indices of the data set's own validation pictures; of most there are none.
+        Indices of the validation pictures, the data set's own or those of ``--validation-share``; of most there are
+        none.
     superclasses : dict of str to str or None
         The group of each class, where the data set has groups.
     """
@@ -67,7 +70,7 @@ def load(args) -> Data:
         split = split_stratified(labels, args.test_share, args.seed)
         found = Data(vectors, None, labels, classes, *split, np.array([], np.int64))
     else:
-        found = pictures(args)
+        found = _with_validation(pictures(args), args)
     count = len(found.class_names)
     fewest = np.bincount(found.labels[found.train], minlength=count).min()
     if count < 2 or (args.folds > 1 and fewest < args.folds):
@@ -76,6 +79,18 @@ def load(args) -> Data:
             f" and {args.folds} pictures of each for --folds {args.folds} (--folds 1 leaves the cross-validation out)"
         )
     return found
+
+
+def _with_validation(found: Data, args) -> Data:
+    """`found` with the pictures of ``--validation-share``, taken from those to learn from."""
+    if not args.validation_share:
+        return found
+    if len(found.validation):
+        raise UserError(f"--validation-share: --dataset {args.dataset} has {len(found.validation)} pictures of its own")
+    labels = found.labels[found.train]
+    parts = split_stratified(labels, args.validation_share, args.seed, "--validation-share")
+    train, validation = (np.sort(found.train[part]) for part in parts)
+    return dataclasses.replace(found, train=train, validation=validation)
 
 
 def pictures(args) -> Data:
@@ -128,13 +143,48 @@ def read_features(args, net, image_set: ImageSet, run, name: str) -> np.ndarray:
     return outputs.load(output.finish(source.labels, source.rows)[0])[0]
 
 
+def embed(args, net, image_set: ImageSet, ctx) -> np.ndarray:
+    """Features (n, width) of pictures that are read anew, by the network as it is now; see `read_features`.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        Of train.py.
+    net : common.backbones.Backbone
+    image_set : ImageSet
+    ctx : mx.Context
+    """
+    batches = inputs.batches(
+        inputs.from_dataset(image_set), net.input_size, args.batch_size, args.interpolation,
+        num_workers=args.num_workers,
+    )  # fmt: skip
+    found = []
+    for vectors, batch in features.stream(batches, net, ctx):
+        _stop_at(batch.failed)
+        found.append(vectors)
+    return np.concatenate(found)
+
+
 def _stop_at(failed: dict[int, str]) -> None:
     if failed:
         raise UserError(next(iter(failed.values())))
 
 
+def _augmentation(args, size: int) -> RandomResizedCrop | None:
+    """What the flags change in a picture to learn from; None where nothing."""
+    if args.crop_area == 1 and not args.mirror and not args.lighting:
+        return None
+
+    def resize(picture, sides):  # as pictures are resized that nothing is changed in
+        return inputs.resize(Image.fromarray(picture), sides[0], args.interpolation)
+
+    return RandomResizedCrop(size, args.crop_area, args.mirror, args.lighting, resize)
+
+
 class Batches:
-    """Batches of pictures in a new order each epoch, with the interface of `common.data.loader.Loader`.
+    """Batches of pictures in a new order each epoch, changed at random where flags say so.
+
+    With the interface of `common.data.loader.Loader`.
 
     A batch is (images, labels, weights), made divisible by the devices: its last row is repeated with a weight of 0,
     and the others' weights keep the mean of the losses.
@@ -160,6 +210,7 @@ class Batches:
         self._image_set, self._chosen, self._size, self._args = image_set, chosen, size, args
         self._count, self._rank, self._num_workers = count, rank, num_workers
         self._own = -(-len(chosen) // num_workers)  # as many pictures, and so steps, for each worker
+        self._transform = _augmentation(args, size)
 
     def __len__(self) -> int:
         return -(-self._own // self._args.batch_size)
@@ -169,9 +220,14 @@ class Batches:
         args = self._args
         order = np.random.default_rng([args.seed, epoch]).permutation(self._chosen)
         order = np.resize(order, self._own * self._num_workers)[self._rank :: self._num_workers]
+        source = inputs.from_dataset(self._image_set)
+        if self._transform:  # another number for each worker, and of another length than that of `order`
+            chosen = inputs.Augmented(source, order, self._transform, (args.seed, epoch, self._rank + 1))
+        else:
+            chosen = inputs.Chosen(source, order)
         batches = inputs.batches(
-            inputs.Chosen(inputs.from_dataset(self._image_set), order), self._size, args.batch_size,
-            args.interpolation, start=start * args.batch_size, num_workers=args.num_workers,
+            chosen, self._size, args.batch_size, args.interpolation, start=start * args.batch_size,
+            num_workers=args.num_workers,
         )  # fmt: skip
         for batch in batches:
             _stop_at(batch.failed)

@@ -38,24 +38,61 @@ def held_back(classifier: Classifier, vectors: np.ndarray, data) -> dict[str, fl
     Returns
     -------
     dict of str to float
-        ``accuracy``; ``superclass_accuracy``, for which a class of the right group is enough, where classes have
-        groups; ``validation_accuracy``, of the data set's own validation list.
+        ``accuracy``; ``coarse_accuracy``, for which a class of the right group is enough, where classes have groups;
+        ``validation_accuracy``, and ``validation_coarse_accuracy`` with groups, where there are validation pictures.
     """
-    predicted, labels = classifier.predict(vectors[data.test]), data.labels[data.test]
+    found = _of(classifier, vectors, data, data.test)
+    if len(data.validation):
+        of_validation = _of(classifier, vectors, data, data.validation)
+        found.update({f"validation_{name}": value for name, value in of_validation.items()})
+    return found
+
+
+def _of(classifier: Classifier, vectors, data, chosen) -> dict[str, float]:
+    predicted, labels = classifier.predict(vectors[chosen]), data.labels[chosen]
     found = {"accuracy": float((predicted == labels).mean())}
     if data.superclasses:
         groups = np.array([data.superclasses[name] for name in data.class_names])
-        found["superclass_accuracy"] = float((groups[predicted] == groups[labels]).mean())
-    if len(data.validation):
-        found["validation_accuracy"] = accuracy(classifier, vectors[data.validation], data.labels[data.validation])
+        found["coarse_accuracy"] = float((groups[predicted] == groups[labels]).mean())
     return found
 
 
 def line(metrics: dict, when: str = "") -> str:
     """The figures of `held_back`, for the log; `when` says after what, with a blank before it."""
-    told = {"superclass_accuracy": "of their groups", "validation_accuracy": "of validation pictures"}
+    told = {"coarse_accuracy": "of their groups", "validation_accuracy": "of validation pictures"}
     more = "".join(f", {what} {metrics[name]:.4f}" for name, what in told.items() if name in metrics)
     return f"accuracy on {metrics['test_pictures']} held-back pictures{when} {metrics['accuracy']:.4f}{more}"
+
+
+def better(head: Classifier, refitted: Classifier, vectors, data, run: Run) -> tuple[Classifier, dict]:
+    """Which of two classifiers of fine-tuned features names more of the validation pictures; the first, where equal.
+
+    Parameters
+    ----------
+    head, refitted : examples.transfer.model.Classifier
+        The layer that was trained with the network, and one that was fitted on its features afterwards.
+    vectors : (n, width) float32
+        Features of all pictures.
+    data : examples.transfer.data.Data
+    run : common.run.Run
+        Is told.
+
+    Returns
+    -------
+    Classifier
+        Without validation pictures: `refitted`.
+    dict
+        What decided, for ``metrics.json``; empty without validation pictures.
+    """
+    if not len(data.validation):
+        return refitted, {}
+    held, labels = vectors[data.validation], data.labels[data.validation]
+    own, other = (accuracy(classifier, held, labels) for classifier in (head, refitted))
+    run.log(f"validation pictures: the network's own head {own:.4f}, {refitted.kind} on its features {other:.4f}")
+    chosen = {"head_validation_accuracy": own, "refitted_validation_accuracy": other}
+    if own >= other:
+        return head, {**chosen, "classifier": "head"}
+    return refitted, chosen
 
 
 def cross_validate(fit: Callable, vectors, labels, chosen, folds: int, seed: int) -> list[float]:

@@ -1,9 +1,53 @@
-"""What fine-tuning starts from: a network of which only the last block moves, and a head that knows the classes."""
+"""What fine-tuning moves, starts from, minimises and keeps; its loop stands in train.py."""
 
 from __future__ import annotations
 
 import mxnet as mx
 from mxnet import gluon
+
+from common.backbones import modelfile
+from common.train.schedule import one_cycle
+from examples.transfer import data, evaluation, model, networks
+
+BEST = "validation_accuracy"  # of the epoch that is kept, where there are validation pictures
+SCHEDULES = {  # the learning rate's factor after `epoch` epochs and the fraction `within` of the next one
+    "linear": lambda epoch, within, epochs: 1 - epoch / epochs,
+    "one-cycle": lambda epoch, within, epochs: one_cycle((epoch + within) / epochs),
+}
+
+
+def groups(net, head, args) -> list[tuple]:
+    """The parameters that are trained, for `common.train.optimizer.trainer`; all others of `net` are frozen.
+
+    Parameters
+    ----------
+    net : common.backbones.Backbone
+        Called before it is hybridized.
+    head : mxnet.gluon.nn.Dense
+    args : argparse.Namespace
+        Of train.py. A rate of its own makes the head a group of its own.
+    """
+    own = all_layers(net, args.freeze_batch_norm) if args.fine_tune_layers == "all" else last_block(net)
+    of_head = list(head.collect_params().values())
+    options = {"learning_rate": args.lr, "wd": args.weight_decay}
+    if args.lr_head is None:
+        return [([*own, *of_head], args.optimizer, options)]
+    return [(own, args.optimizer, options), (of_head, args.optimizer, {**options, "learning_rate": args.lr_head})]
+
+
+def all_layers(net, freeze_batch_norm: bool = False) -> list[gluon.Parameter]:
+    """The parameters of all layers of `net`, whose batch norms learn from the batches unless they are to be frozen.
+
+    Parameters
+    ----------
+    net : common.backbones.Backbone
+    freeze_batch_norm : bool
+    """
+    if freeze_batch_norm:
+        net.freeze_batch_norm()
+    _freeze(net.normalize.collect_params().values())
+    early, late = net.early_late()
+    return [*early, *late]
 
 
 def last_block(net) -> list[gluon.Parameter]:
@@ -15,9 +59,13 @@ def last_block(net) -> list[gluon.Parameter]:
     """
     net.freeze_batch_norm()  # not record(train_mode=False): through oneDNN's pooling that gives wrong gradients
     early, late = net.early_late()
-    for parameter in [*early, *net.normalize.collect_params().values()]:
-        parameter.grad_req = "null"
+    _freeze([*early, *net.normalize.collect_params().values()])
     return late
+
+
+def _freeze(parameters) -> None:
+    for parameter in parameters:
+        parameter.grad_req = "null"
 
 
 def dense(classifier, seed: int, ctx) -> gluon.nn.Dense:
@@ -42,3 +90,136 @@ def dense(classifier, seed: int, ctx) -> gluon.nn.Dense:
         head.weight.set_data(mx.nd.array(weight))
         head.bias.set_data(mx.nd.array(classifier.bias - weight @ classifier.mean))
     return head
+
+
+class CrossEntropy(gluon.loss.SoftmaxCrossEntropyLoss):
+    r"""Softmax cross-entropy to :math:`(1 - \epsilon) \cdot` the picture's class :math:`+ \epsilon / K` for each of K.
+
+    Parameters
+    ----------
+    classes : int
+    smoothing : float
+        :math:`\epsilon`, 0..1.
+
+    References
+    ----------
+    C. Szegedy et al.: Rethinking the Inception Architecture for Computer Vision. CVPR 2016, section 7.
+    """
+
+    def __init__(self, classes: int, smoothing: float = 0.0):
+        super().__init__(sparse_label=not smoothing)
+        self.classes, self.smoothing = classes, smoothing
+
+    def hybrid_forward(self, F, pred, label, sample_weight=None):
+        """Losses (n,) of scores (n, classes), class numbers (n,) and the samples' weights (n, 1)."""
+        if self.smoothing:
+            each = self.smoothing / self.classes
+            label = F.one_hot(label, self.classes, on_value=1 - self.smoothing + each, off_value=each)
+        return super().hybrid_forward(F, pred, label, sample_weight)
+
+
+class Average:
+    r"""An exponential moving average of all numbers of a network and its head, batch norms' statistics included.
+
+    .. math:: \bar w_t = \bar w_{t-1} + (1 - \beta_t) (w_t - \bar w_{t-1}), \quad
+        \beta_t = \min(\beta, \tfrac{1 + t}{10 + t})
+
+    which forgets the first weights in a short training too.
+
+    Parameters
+    ----------
+    net : common.backbones.Backbone
+        With values: the average starts as they are.
+    head : mxnet.gluon.nn.Dense
+    decay : float
+        :math:`\beta`.
+
+    Attributes
+    ----------
+    net, head
+        That hold the average, on the first device.
+
+    References
+    ----------
+    B. Polyak, A. Juditsky: Acceleration of Stochastic Approximation by Averaging. 1992; with :math:`\beta_t` as
+    TensorFlow's ExponentialMovingAverage has it.
+    """
+
+    def __init__(self, net, head: gluon.nn.Dense, decay: float):
+        self.decay, ctx = decay, head.weight.list_ctx()[0]
+        self.net = networks.tuned(net.name_, net.preprocessing.to_dict(), modelfile.values(net), ctx)
+        self.head = gluon.nn.Dense(head.weight.shape[0], in_units=head.weight.shape[1])
+        modelfile.fill(self.head, modelfile.values(head), ctx)
+        self.net.hybridize()
+        self._pairs = []  # of arrays: the average of a parameter, and its value, which the trainer overwrites
+        for kept, learned in ((self.net, net), (self.head, head)):
+            averages, values = modelfile.values(kept), modelfile.values(learned)
+            self._pairs += [(averages[name], values[name]) for name in averages]
+
+    def update(self, step: int) -> None:
+        """Take in the weights after step number `step`, from 0."""
+        rest = 1 - min(self.decay, (1 + step) / (10 + step))
+        for average, value in self._pairs:
+            average += rest * (value - average)
+
+
+class Tuning:
+    """What is evaluated and kept of a fine-tuning: the network with its own head, or the average of both.
+
+    Parameters
+    ----------
+    net : common.backbones.Backbone
+    head : mxnet.gluon.nn.Dense
+    loaded : examples.transfer.data.Data
+    args : argparse.Namespace
+        Of train.py.
+    run : common.run.Run
+    config : dict
+        Where the features come from, see `examples.transfer.model.Classifier`.
+
+    Attributes
+    ----------
+    blocks : dict of str to gluon.Block
+        All that a checkpoint has to hold.
+    best : str or None
+        The metric that decides on the epoch that is kept; without validation pictures the last one is.
+    """
+
+    def __init__(self, net, head: gluon.nn.Dense, loaded: data.Data, args, run, config: dict):
+        self.average = Average(net, head, args.average) if args.average else None
+        self.net, self.head = (self.average.net, self.average.head) if self.average else (net, head)
+        self.blocks = {"net": net, "head": head}
+        if self.average:
+            self.blocks.update({"average_net": self.net, "average_head": self.head})
+        self.best = BEST if len(loaded.validation) else None
+        self._loaded, self._args, self._config = loaded, args, config
+        self._file = run.folder / "best.params"
+        self._held = loaded.image_set.subset(loaded.validation) if self.best else None
+
+    def update(self, step: int) -> None:
+        """Take in the weights after step number `step`, from 0."""
+        if self.average:
+            self.average.update(step)
+
+    def classifier(self) -> model.Classifier:
+        """The head as it is now."""
+        return model.of_layer(self.head, self._loaded.class_names, self._config)
+
+    def evaluate(self) -> dict:
+        """The metric that decides, where there are validation pictures."""
+        if not self.best:
+            return {}
+        vectors = data.embed(self._args, self.net, self._held, self.head.weight.list_ctx()[0])
+        return {BEST: evaluation.accuracy(self.classifier(), vectors, self._held.labels)}
+
+    def save(self, metrics: dict) -> None:
+        """Keep network and head, since this epoch is the best so far."""
+        self.classifier().save(self._file, self.net)
+
+    def finish(self) -> tuple:
+        """Network and classifier of the epoch that is kept."""
+        if not self.best:
+            return self.net, self.classifier()
+        found = model.load(self._file)
+        modelfile.fill(self.net, found.parameters)
+        return self.net, found

@@ -6,7 +6,7 @@ import contextlib
 import csv
 import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from PIL import Image, ImageOps
 from common.data import images, walk
 from common.data.loader import ahead
 from common.data.sets import ImageSet, folder
+from common.data.transforms import RandomResizedCrop
 from common.files import finite
 from common.files.errors import UserError
 
@@ -42,12 +43,23 @@ def read(path, size: int, interpolation: str = "nearest") -> np.ndarray:
     UserError
         The file is not there or is not a whole picture.
     """
+    return resize(whole(path), size, interpolation)
+
+
+def whole(path) -> Image.Image:
+    """The picture in file `path` in RGB, at its own size; see `read`.
+
+    Raises
+    ------
+    UserError
+        The file is not there or is not a whole picture.
+    """
     try:
         with images.opened(path) as picture:
-            picture = ImageOps.exif_transpose(picture)
+            picture = ImageOps.exif_transpose(picture)  # a copy
             if picture.mode != "RGB" or "transparency" in picture.info:
                 picture = Image.fromarray(images.rgb(picture))
-            return resize(picture, size, interpolation)
+            return picture
     except images.BROKEN as error:
         raise UserError(f"{walk.shown(path)} is not a picture that can be read: {error}") from error
 
@@ -79,6 +91,9 @@ class Files:
 
     def read(self, i: int, size: int, interpolation: str) -> np.ndarray:
         return read(self.paths[i], size, interpolation)
+
+    def whole(self, i: int) -> Image.Image:
+        return whole(self.paths[i])
 
     def names(self) -> list[str]:
         """Where each picture came from."""
@@ -222,7 +237,10 @@ class Pictures:
         return {}
 
     def read(self, i: int, size: int, interpolation: str) -> np.ndarray:
-        return resize(Image.fromarray(self.images.read(i)), size, interpolation)
+        return resize(self.whole(i), size, interpolation)
+
+    def whole(self, i: int) -> Image.Image:
+        return Image.fromarray(self.images.read(i))
 
     def names(self) -> list[str]:
         """Where each picture came from."""
@@ -252,6 +270,27 @@ class Chosen:
 
     def read(self, i: int, size: int, interpolation: str) -> np.ndarray:
         return self.source.read(self.order[i], size, interpolation)
+
+
+@dataclass
+class Augmented(Chosen):
+    """The pictures `order` of `source`, each changed at random.
+
+    Attributes
+    ----------
+    source : Files or Pictures
+    transform : common.data.transforms.RandomResizedCrop
+        Has the size.
+    seed : sequence of int
+        With a picture's place in `order` it determines the change.
+    """
+
+    transform: RandomResizedCrop
+    seed: Sequence[int]
+
+    def read(self, i: int, size: int, interpolation: str) -> np.ndarray:
+        rng = np.random.default_rng([*self.seed, i])
+        return self.transform(np.asarray(self.source.whole(self.order[i])), rng)
 
 
 def from_dataset(image_set: ImageSet) -> Files | Pictures:

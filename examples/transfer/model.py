@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common.backbones.preprocessing import MAX_SIDE
 from common.files import outside
 from common.files.errors import reading
 
@@ -35,7 +36,8 @@ class Classifier:
     weight, bias : (c, width) and (c,) float32
         The linear kinds. For knn: the (n, width) training features, and (n,) class numbers.
     backbone : dict
-        Where the features come from: ``name``, ``weights``, ``interpolation``, ``seed``.
+        Where the features come from: ``name``, ``weights``, ``interpolation``, ``seed``, and ``size`` where the
+        pictures had another than the network's own.
     k : int
         Neighbours, for knn.
     parameters : dict of str to NDArray
@@ -154,6 +156,7 @@ def _check(loaded: Classifier) -> None:
     """See that the arrays belong together and are finite, and that the network is described."""
     if loaded.backbone.get("name"):
         outside.check_fields(loaded.backbone, OF_NETWORK)
+        outside.check_fields({"size": None, **loaded.backbone}, {"size": _is_size})
     classes, (rows, width) = len(loaded.classes), loaded.weight.shape
     if loaded.classes.ndim != 1 or loaded.classes.dtype.kind != "U":
         raise ValueError("its classes are no list of names")
@@ -163,6 +166,25 @@ def _check(loaded: Classifier) -> None:
         raise ValueError("it holds numbers that are not finite, or a scale of zero")
     if rows != classes if loaded.kind != "knn" else not ((loaded.bias >= 0) & (loaded.bias < classes)).all():
         raise ValueError(f"its {rows} rows do not belong to {classes} classes")
+
+
+def _is_size(value) -> bool:
+    return value is None or outside.whole(value, high=MAX_SIDE)
+
+
+def of_layer(head, classes, backbone: dict) -> Classifier:
+    """The classifier that a dense layer on plain features is.
+
+    Parameters
+    ----------
+    head : mxnet.gluon.nn.Dense
+    classes : (c,) array
+    backbone : dict
+        See `Classifier`.
+    """
+    weight, bias = (p.data(p.list_ctx()[0]).asnumpy() for p in (head.weight, head.bias))
+    plain = np.zeros(weight.shape[1], np.float32)
+    return Classifier("gluon", np.asarray(classes).astype(str), plain, plain + 1, weight, bias, backbone)
 
 
 def standard(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

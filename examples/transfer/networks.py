@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from common.files.errors import UserError, near
@@ -35,7 +36,7 @@ def candidates(name: str) -> tuple[str, ...]:
     raise UserError(f"-tm {name}: no such network{close}")
 
 
-def tuned(name: str, preprocessing: dict, parameters: dict):
+def tuned(name: str, preprocessing: dict, parameters: dict, ctx=None):
     """The backbone `name` as train.py's --fine-tune left it.
 
     Parameters
@@ -45,6 +46,7 @@ def tuned(name: str, preprocessing: dict, parameters: dict):
         See `common.backbones.preprocessing.Preprocessing`.
     parameters : dict of str to NDArray
         By structural name.
+    ctx : mx.Context, optional
 
     Raises
     ------
@@ -57,12 +59,15 @@ def tuned(name: str, preprocessing: dict, parameters: dict):
     from common.backbones import modelfile
     from common.backbones.preprocessing import Preprocessing
 
-    net = backbones.create(candidates(name)[0], preprocessing=Preprocessing.from_dict(preprocessing))
-    modelfile.fill(net, parameters, mx.cpu())
+    found = Preprocessing.from_dict(preprocessing)
+    choice = candidates(name)[0]
+    size = None if found.size == backbones.input_size(choice) else found.size
+    net = backbones.create(choice, size=size, preprocessing=found)
+    modelfile.fill(net, parameters, ctx or mx.cpu())
     return net
 
 
-def create(name: str, weights: str, ctx=None, seed: int = 0):
+def create(name: str, weights: str, ctx=None, seed: int = 0, size: int | None = None):
     """The backbone `name` with values.
 
     Parameters
@@ -70,12 +75,22 @@ def create(name: str, weights: str, ctx=None, seed: int = 0):
     weights : str
         ``"imagenet"``: the first source that can be had; ``"None"``: random, by `seed`; otherwise a file: ``.params``,
         Keras's ``.h5``, or torchvision's ``.pth`` or ``.safetensors``.
+    size : int, optional
+        Side in pixels of the pictures it will see, and its ``input_size`` then; None: those it was made for.
 
     Raises
     ------
     UserError
-        No such network, or the weights cannot be had; the message names the command that gets them.
+        No such network, it takes no pictures of that size, or the weights cannot be had; the message names the command
+        that gets them.
     """
+    net = _create(name, weights, ctx, seed, size)
+    if size:
+        net.input_size, net.preprocessing = size, dataclasses.replace(net.preprocessing, size=size)
+    return net
+
+
+def _create(name: str, weights: str, ctx, seed: int, size: int | None):
     import mxnet as mx
 
     from common import backbones
@@ -85,14 +100,14 @@ def create(name: str, weights: str, ctx=None, seed: int = 0):
     names = candidates(name)
     if weights.lower() == "none":
         mx.random.seed(seed)
-        net = backbones.create(names[0])
+        net = backbones.create(names[0], size=size)
         net.initialize(mx.init.MSRAPrelu(), ctx=ctx)
         return net
     if weights != "imagenet" and not Path(weights).is_file():
         raise UserError(f"-weights {weights}: no such file; the choices are imagenet, None or a file of parameters")
     if weights != "imagenet":  # a file of PyTorch's belongs to the zoo's network, not to Keras's of the same name
         torch = Path(weights).suffix in (".pth", ".safetensors")
-        return backbones.create(names[1] if torch and len(names) > 1 else names[0], weights, ctx)
+        return backbones.create(names[1] if torch and len(names) > 1 else names[0], weights, ctx, size=size)
     for choice in names:
         try:
             found = find(choice, "imagenet")
@@ -101,7 +116,7 @@ def create(name: str, weights: str, ctx=None, seed: int = 0):
             continue
         if choice != names[0]:
             print(f"{name}: Keras's weights cannot be had; the same network from another source: {found.source}")
-        return backbones.create(choice, "imagenet", ctx)
+        return backbones.create(choice, "imagenet", ctx, size=size)
     if len(names) == 1 and not names[0].startswith("keras-"):
         raise reason
     ways = [weights.name for choice in names if (weights := entries.find(choice).weights)]

@@ -49,7 +49,7 @@ def main(args):
         with reading(args.params, model.REMEDY):
             net = networks.tuned(name, classifier.preprocessing, classifier.parameters)
     else:
-        net = networks.create(name, described["weights"], seed=described["seed"])
+        net = networks.create(name, described["weights"], seed=described["seed"], size=described.get("size"))
     if len(classifier.mean) != net.width:
         raise UserError(f"{args.params} takes {len(classifier.mean)} numbers, but {name} gives {net.width}")
     net.hybridize(static_alloc=True, static_shape=True)

@@ -28,6 +28,7 @@ FLAGS = {
     "network": [
         ("--model", cli.NAME, None, "network of the features; default with pictures is squeezenet1.1"),
         ("--weights --params", cli.WEIGHTS, "imagenet", "imagenet, None (random), .params, .h5, .pth or .safetensors"),
+        cli.IMAGE_SIZE,
         cli.INT8,
     ],
     "classifier": [
@@ -36,10 +37,24 @@ FLAGS = {
         ("--folds", cli.positive_int, 5, "folds of the cross-validation; 1 leaves it out"),
     ],
     "optimisation": [
-        ("--fine-tune", cli.switch, False, "then train the network's last block too, and compare"),
+        ("--fine-tune", cli.switch, False, "then train the network too, its last block or all of it, and compare"),
         ("--epochs", cli.positive_int, 2, "epochs of --fine-tune"),
-        ("--lr", cli.rate, 1e-4, "learning rate of --fine-tune in its first epoch; it falls along a line"),
+        ("--lr", cli.rate, 1e-4, "highest learning rate of --fine-tune, which --schedule lowers"),
         ("--batch-size", cli.batch_size, 32, "pictures a pass takes"),
+    ],
+    "fine-tuning": [
+        ("--fine-tune-layers", cli.choice("last", "all"), "last", "train the last block, or the whole network"),
+        cli.FREEZE_BATCH_NORM,
+        ("--optimizer", cli.choice("adam", "adamw"), "adam", "%(choices)s of --fine-tune"),
+        ("--lr-head", cli.rate, None, "learning rate of the classifier on the network; default is --lr"),
+        ("--weight-decay", cli.rate_or_0, 0.0, "shrinks the weights; with adamw apart from the gradients"),
+        ("--schedule", cli.choice("linear", "one-cycle"), "linear", "down by a line an epoch, or up and down by steps"),
+        ("--label-smoothing", cli.unit_float, 0.0, "share of the wanted probability that all classes get alike"),
+        ("--crop-area", cli.unit_float, 1.0, "cut out windows of at least this share of the area; 1: none"),
+        ("--mirror", cli.switch, False, "mirror every other picture left to right"),
+        ("--lighting", cli.unit_float, 0.0, "change brightness and contrast by up to this share"),
+        ("--average", cli.unit_float, 0.0, "keep a moving average of the weights that decays by this a step; 0: none"),
+        ("--validation-share", cli.unit_float, 0.0, "share held back of what is learned from: it picks the epoch"),
     ],
     "run": cli.run("transfer"),
     "devices": cli.DEVICES,
@@ -57,10 +72,16 @@ def parse_args(argv=None):
         args.dataset = "folder"
     if bool(args.features) == bool(args.dataset):
         p.error("give --features FILE, or pictures: --data-path DIR with a folder for each class, or --dataset NAME")
+    for name in ("fine_tune", "image_size"):
+        if args.features and getattr(args, name):
+            p.error(f"--{name.replace('_', '-')} needs pictures, not --features")
+    for flag, _, default, _ in FLAGS["fine-tuning"]:
+        if not args.fine_tune and getattr(args, flag[2:].replace("-", "_")) != default:
+            p.error(f"{flag} goes with --fine-tune")
+    if args.freeze_batch_norm and args.fine_tune_layers == "last":
+        p.error("--freeze-batch-norm goes with --fine-tune-layers all: the last block's batch norms are always kept")
     if args.columns and args.features:
         p.error("--columns names those of --dataset csv, not of --features")
-    if args.fine_tune and args.features:
-        p.error("--fine-tune needs pictures, not --features")
     if args.int8 and args.gpus:
         p.error("--int8 runs on the CPU: leave out --gpus")
     if args.kvstore.startswith("dist") and not args.fine_tune:
@@ -92,9 +113,11 @@ def main(args):
     # The network's features, as it comes.
     vectors, image_set = loaded.features, loaded.image_set
     config = {"name": args.model, "weights": args.weights, "interpolation": args.interpolation, "seed": args.seed}
+    if args.image_size:
+        config["size"] = args.image_size
     if image_set:
         walk.write(image_set.skipped, run.folder / "skipped.txt")
-        net = networks.create(args.model, args.weights, contexts, args.seed)
+        net = networks.create(args.model, args.weights, contexts, args.seed, args.image_size)
         config["name"] = net.name_  # where --model has several sources: the one that was found
         run.log(f"{net.name_}: {net.width} numbers a picture of {net.input_size} x {net.input_size}; {net.source}")
         vectors = data.read_features(args, net, image_set, run, "features")
@@ -114,16 +137,15 @@ def main(args):
     metrics.update(evaluation.held_back(classifier, vectors, loaded))
     run.log(evaluation.line(metrics))
 
-    # The same with the network's last block trained on these pictures.
+    # The same with the network trained on these pictures; the epoch and the classifier by validation pictures, if any.
     if args.fine_tune:
-        loader = data.Batches(image_set, train, net.input_size, args, len(contexts), rank, workers)
-        fine_tune(net, classifier, loader, args, run, contexts, kvstore)
+        net, head = fine_tune(net, classifier, loaded, args, run, contexts, kvstore)
         if rank:  # the first worker goes on
             return
         vectors = data.read_features(args, net, image_set, run, "finetuned")
-        classifier = fit(vectors, train)
+        classifier, chosen = evaluation.better(head, fit(vectors, train), vectors, loaded, run)
         metrics["before_fine_tuning_accuracy"] = metrics["accuracy"]
-        metrics.update(evaluation.held_back(classifier, vectors, loaded))
+        metrics.update({**chosen, **evaluation.held_back(classifier, vectors, loaded)})
         run.log(evaluation.line(metrics, " after fine-tuning"))
 
     classifier.save(run.folder / "model.params", net if args.fine_tune else None)
@@ -133,36 +155,41 @@ def main(args):
     run.log(f"{run.folder / 'model.params'}, {page}")
 
 
-def fine_tune(net, classifier, loader, args, run, contexts, kvstore):
-    """Train the network's last block together with a head that starts as the classifier; all before it stays."""
-    from mxnet import autograd, gluon
+def fine_tune(net, classifier, loaded, args, run, contexts, kvstore):
+    """Train the network, or its last block, with a head that starts as the classifier: what is kept of both."""
+    from mxnet import autograd
 
     from common import devices
     from common.train import optimizer
     from common.train.session import Session
-    from examples.transfer import finetune
+    from examples.transfer import data, finetune
 
-    block = finetune.last_block(net)
+    loader = data.Batches(
+        loaded.image_set, loaded.train, net.input_size, args, len(contexts), kvstore.rank, kvstore.num_workers
+    )
     head = finetune.dense(classifier, args.seed, contexts)
-    parameters = [*block, *head.collect_params().values()]
-    trainer = optimizer.trainer([(parameters, "adam", {"learning_rate": args.lr})], kvstore)
-    cross_entropy = gluon.loss.SoftmaxCrossEntropyLoss()
+    trainer = optimizer.trainer(finetune.groups(net, head, args), kvstore)
+    schedule = finetune.SCHEDULES[args.schedule]
+    cross_entropy = finetune.CrossEntropy(len(loaded.class_names), args.label_smoothing)
     net.hybridize()
     head.hybridize()
+    tuning = finetune.Tuning(net, head, loaded, args, run, classifier.backbone)
 
     session = Session(
-        run, blocks={"net": net, "head": head}, trainers={"trainer": trainer}, seed=args.seed, rank=kvstore.rank
+        run, blocks=tuning.blocks, trainers={"trainer": trainer}, best=tuning.best, seed=args.seed, rank=kvstore.rank
     )
     for epoch in session.epochs(args.epochs):
-        trainer.optimizer.scale_rates(1 - epoch / args.epochs)
-        for batch in session.batches(loader, epoch):
+        for number, batch in enumerate(session.batches(loader, epoch)):
+            trainer.optimizer.scale_rates(schedule(epoch, number / len(loader), args.epochs))
             images, labels, weights = (devices.split(array, contexts) for array in batch)
             with autograd.record():
                 losses = [cross_entropy(head(net(x)), y, w) for x, y, w in zip(images, labels, weights)]
             autograd.backward(losses)
             trainer.step(len(batch[0]) * kvstore.num_workers)
+            tuning.update(epoch * len(loader) + number)
             session.add(loss=losses)
-        session.close_epoch()
+        session.close_epoch(tuning.evaluate(), save=tuning.save)
+    return tuning.finish()
 
 
 if __name__ == "__main__":

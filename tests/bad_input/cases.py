@@ -183,6 +183,7 @@ def conflicts() -> Iterator[Case]:
         ],
     )
     run = "--dataset folder --data-path {good}/pictures --run-dir {out}/run --epochs 1"
+    lda = "--dataset folder --data-path {good}/pictures --run-dir {out}/run --head lda"
     csv = "--dataset csv --data-path {good}/table.csv --run-dir {out}/run"
     yield from _each(
         f"{e}.train",
@@ -192,6 +193,10 @@ def conflicts() -> Iterator[Case]:
             ("an unknown model", f"{run} --model nothing", "nothing"),
             ("a GPU that is not there", f"{run} --gpus 99", "GPU"),
             ("an unknown test class", f"{run} --unseen nothing", "--unseen"),
+            ("--head lda on nothing learned", f"{lda} --model conv4", "--head lda"),
+            ("--head lda with a learning rate", f"{lda} --use-pretrained --lr 0.1", "--lr"),
+            ("--head lda with --backbone-lr", f"{lda} --use-pretrained --backbone-lr 0.1", "--backbone-lr"),
+            ("--head lda of two classes", f"{lda} --unseen c --use-pretrained", "LDA"),
             ("a table without a path", "--dataset csv", "--data-path"),
             ("columns of a folder", f"{run} --columns label=product", "--columns"),
             ("a column without a name", f"{csv} --columns product", "--columns"),
@@ -245,6 +250,10 @@ def conflicts() -> Iterator[Case]:
             ("nothing to read", "", "--features"),
             ("two sources", "--features x --dataset folder", "--features"),
             ("--fine-tune without pictures", "--features x --fine-tune", "--fine-tune"),
+            ("--image-size without pictures", "--features x --image-size 64", "--image-size"),
+            ("--average without --fine-tune", "--data-path x --average 0.9", "--average"),
+            ("batch norms of the last block", "--data-path x --fine-tune --freeze-batch-norm", "--freeze-batch-norm"),
+            ("nobody's share", "--data-path {good}/pictures --fine-tune --validation-share 0.01", "--validation-share"),
             ("--columns of features", "--features x --columns label=y", "--columns"),
             ("--int8 on a GPU", "--dataset folder --data-path {good}/pictures --int8 --gpus 0", "--int8"),
         ],

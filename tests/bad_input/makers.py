@@ -299,6 +299,9 @@ OF_CLASSIFIER = {
     "classes of numbers": {"classes": [1, 2]},
     "k a text": {"k": "5"},
     "network without weights": {"backbone": {"name": "conv4"}},
+    "pictures of no size": {
+        "backbone": {"name": "conv4", "weights": "None", "interpolation": "nearest", "seed": 1, "size": -1}
+    },
 }
 
 

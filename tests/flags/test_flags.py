@@ -12,7 +12,7 @@ from tests.flags.__main__ import EXAMPLES, current, readme
 
 METHOD = {
     "embedding_learning": ["loss", "optimisation"], "im2vec": ["vectors", "optimisation"],
-    "transfer": ["classifier", "optimisation"], "visual_semantic": ["words", "loss", "optimisation"],
+    "transfer": ["classifier", "optimisation", "fine-tuning"], "visual_semantic": ["words", "loss", "optimisation"],
     "vse": ["loss", "optimisation"],
 }  # fmt: skip
 ONE_ROW = (  # written in common/cli.py alone

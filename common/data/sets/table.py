@@ -261,10 +261,9 @@ def _found(table: str, header: list[str], renamed: dict[str, str]) -> dict[str, 
         if title in header:
             found[name] = header.index(title)
         elif name in needed:
-            there = ", ".join(header)[:100]
+            there = walk.shown(f"{near(title, header)} among {', '.join(header)[:100]}")
             raise UserError(
-                f"{table}, row 1: there is no column {title}{near(title, header)} among {there}: --columns"
-                f" {name}=HEADER says what it is called"
+                f"{table}, row 1: there is no column {title}{there}: --columns {name}=HEADER says what it is called"
             )
     return found
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from common.data.transforms import Eval, Train
+from common.data import images
+from common.data.transforms import Eval, RandomResizedCrop, Train
 
 RNG = np.random.default_rng(0)
 PICTURE = RNG.integers(0, 256, (90, 120, 3), np.uint8)
@@ -86,3 +87,51 @@ def test_rotation_turns_by_the_angle():
     square = RNG.integers(0, 256, (32, 32, 3), np.uint8)
     turned = Train(32, 32, rotation=90.0)(square, Fixed())
     np.testing.assert_array_equal(turned, np.rot90(square))
+
+
+def test_windows_have_the_areas_and_shapes_that_were_asked_for():
+    transform, rng = RandomResizedCrop(16, 0.35), np.random.default_rng(0)
+    windows = np.array([transform.window(300, 400, rng) for _ in range(2000)])
+    y, x, height, width = windows.T
+    assert (y >= 0).all() and (x >= 0).all() and (y + height <= 300).all() and (x + width <= 400).all()
+    area, ratio = height * width / (300 * 400), width / height
+    assert 0.345 < area.min() < 0.36 and area.max() > 0.95
+    assert 0.74 < ratio.min() < 0.76 and 1.32 < ratio.max() < 1.35
+    room = (height < 290) & (width < 390)  # a window may lie anywhere
+    assert abs((y / np.maximum(300 - height, 1))[room].mean() - 0.5) < 0.02
+    assert abs((x / np.maximum(400 - width, 1))[room].mean() - 0.5) < 0.02
+
+
+def test_windows_of_a_square_are_drawn_evenly_by_area():
+    """Without those that do not fit: of at most 3/4 of the area, each shape fits."""
+    transform, rng = RandomResizedCrop(16, 0.2), np.random.default_rng(0)
+    area = np.array([np.prod(transform.window(1000, 1000, rng)[2:]) for _ in range(4000)]) / 1e6
+    counts, _ = np.histogram(area, bins=5, range=(0.2, 0.75))
+    assert counts.std() / counts.mean() < 0.1
+
+
+def test_a_window_is_cut_resized_mirrored_and_lit():
+    transform = RandomResizedCrop(20, 0.3, mirror=False)
+    y, x, height, width = transform.window(90, 120, np.random.default_rng(3))
+    expected = images.resize(PICTURE[y : y + height, x : x + width], (20, 20))
+    np.testing.assert_array_equal(transform(PICTURE, np.random.default_rng(3)), expected)
+    whole = RandomResizedCrop(20, 1, mirror=False)
+    np.testing.assert_array_equal(whole(PICTURE, np.random.default_rng(0)), images.resize(PICTURE, (20, 20)))
+    mirrored = RandomResizedCrop(20, 1)
+    found = [mirrored(PICTURE, np.random.default_rng(seed)) for seed in range(40)]
+    turned = sum(np.array_equal(picture, whole(PICTURE, None)[:, ::-1]) for picture in found)
+    assert 10 < turned < 30 and all(picture.flags.c_contiguous for picture in found)
+
+
+def test_lighting_is_the_same_line_for_every_pixel():
+    rng = np.random.default_rng(7)
+    contrast, brightness = 1 + rng.uniform(-0.2, 0.2), 255 * rng.uniform(-0.2, 0.2)
+    lit = RandomResizedCrop(90, 1, mirror=False, lighting=0.2)(PICTURE[:, :90], np.random.default_rng(7))
+    expected = (PICTURE[:, :90].astype(float) - 127.5) * contrast + 127.5 + brightness
+    np.testing.assert_allclose(lit, expected.clip(0, 255), atol=1)
+
+
+def test_small_pictures_and_no_least_area_still_give_pictures():
+    transform = RandomResizedCrop(8, 0, lighting=0.5)
+    for seed in range(50):
+        assert transform(PICTURE[:2, :1], np.random.default_rng(seed)).shape == (8, 8, 3)

@@ -52,6 +52,18 @@ def test_a_gallery_of_its_own():
     assert metrics.map_at_r(queries, [0, 0, 9], gallery, np.arange(4))["map@r"] == pytest.approx(0.5)
 
 
+def test_the_rank_of_the_first_right_picture_and_recall_by_class():
+    embeddings = np.array([[1, 0], [0.9, 0.1], [0.8, 0.3], [0, 1], [0.1, 0.9]], float)
+    labels = np.array([7, 3, 7, 3, 3])
+    ranks = metrics.first_right(embeddings, labels, 2)
+    np.testing.assert_array_equal(ranks, [2, np.inf, 2, 1, 1])
+    np.testing.assert_array_equal(metrics.first_right(embeddings, labels, 9)[[1]], [3])
+    assert metrics.recall(ranks, (1, 2)) == metrics.recall_at_k(embeddings, labels, (1, 2))
+    classes, counts, fractions = metrics.by_class(labels, ranks == 1)
+    assert (classes.tolist(), counts.tolist()) == ([3, 7], [3, 2])
+    np.testing.assert_allclose(fractions, [2 / 3, 0])
+
+
 @pytest.mark.parametrize("copies", [0, 40, 300])
 @pytest.mark.parametrize("both", [0.0, 0.3, 1.0])
 def test_queries_and_a_gallery_that_overlap_equal_a_full_sort(copies, both):

@@ -17,12 +17,16 @@ import sys, common, mxnet as mx, numpy as np
 from common.train import optimizer
 store = mx.kv.create("dist_async")
 made = []
-for name in ("weight", "slow", "beta"):
+for name in ("weight", "slow", "beta", "decayed"):
     p = mx.gluon.Parameter(name, shape=(2,), init="ones")
     p.initialize()
     made.append(p)
 made[1].lr_mult = 0.1
-groups = [(made[:2], "adam", {"learning_rate": 0.01}), (made[2:], "sgd", {"learning_rate": 0.1, "momentum": 0.9})]
+groups = [
+    (made[:2], "adam", {"learning_rate": 0.01}),
+    (made[2:3], "sgd", {"learning_rate": 0.1, "momentum": 0.9}),
+    (made[3:], "adamw", {"learning_rate": 0.01, "wd": 0.5}),
+]
 updater = optimizer.trainer(groups, store)
 for factor in (1, 0.5, 0.5):
     updater.optimizer.scale_rates(factor)
@@ -48,16 +52,16 @@ def test_servers_update_by_group_and_follow_the_schedule(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(REPO)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    adam, slow, sgd, m, v, speed = 1.0, 1.0, 1.0, 0.0, 0.0, 0.0
+    adam, slow, sgd, adamw, m, v, speed = 1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0
     for number in range(1, 19):
         factor, g = (1 if number <= 6 else 0.5), 2 / 4
         m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
         step = factor * 0.01 * np.sqrt(1 - 0.999**number) / (1 - 0.9**number) * m / (np.sqrt(v) + 1e-8)
-        adam, slow = adam - step, slow - 0.1 * step
+        adam, slow, adamw = adam - step, slow - 0.1 * step, adamw * (1 - factor * 0.01 * 0.5) - step
         speed = 0.9 * speed - factor * 0.1 * g
         sgd += speed
     for line in done.stdout.splitlines():
-        np.testing.assert_allclose([float(x) for x in line.split()], np.repeat([adam, slow, sgd], 2), rtol=1e-4)
+        np.testing.assert_allclose([float(x) for x in line.split()], np.repeat([adam, slow, sgd, adamw], 2), rtol=1e-4)
     assert len(done.stdout.splitlines()) == 2
 
 

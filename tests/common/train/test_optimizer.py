@@ -98,6 +98,60 @@ def test_adam_takes_its_epsilon(epsilon):
         np.testing.assert_allclose(made[0].data().asnumpy(), w, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("kvstore", [None, "device", "local"])
+def test_adamw_is_the_update_that_pytorch_publishes(kvstore):
+    """The algorithm in the documentation of torch.optim.AdamW; two devices, groups of their own, and a schedule."""
+    made = parameters(2 if kvstore else 1)
+    groups = [
+        ([made[0]], "adamw", {"learning_rate": 0.01, "wd": 0.1, "epsilon": 1e-3}),
+        ([made[1]], "adamw", {"learning_rate": 0.1, "wd": 0, "beta1": 0.8, "beta2": 0.99}),
+    ]
+    updater = optimizer.trainer(groups, kvstore or "device")
+    options = [(0.01, 0.1, 0.9, 0.999, 1e-3), (0.1, 0, 0.8, 0.99, 1e-8)]
+    expected = [(p.list_data()[0].asnumpy().astype(np.float64), 0, 0) for p in made]
+    for step in range(1, 7):
+        factor = 0.5 if step > 3 else 1
+        updater.optimizer.scale_rates(factor)
+        set_gradients(made, step)
+        updater.step(2)
+        for place, (rate, decay, beta1, beta2, epsilon) in enumerate(options):
+            w, m, v = expected[place]
+            g = gradient(step, place, w.shape, 2 if kvstore else 1) / 2
+            w = w - factor * rate * decay * w
+            m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g**2
+            corrected = np.sqrt(v / (1 - beta2**step)) + epsilon
+            expected[place] = w - factor * rate * m / (1 - beta1**step) / corrected, m, v
+            for array in made[place].list_data():
+                np.testing.assert_allclose(array.asnumpy(), expected[place][0], rtol=1e-5, atol=1e-6)
+
+
+def test_adamw_shrinks_weights_without_gradients_by_the_decay_alone():
+    made = parameters()
+    made[1].wd_mult = 0
+    before = values(made)
+    updater = optimizer.trainer([(made, "adamw", {"learning_rate": 0.5, "wd": 0.1})])
+    for _ in range(3):
+        for parameter in made:
+            parameter.grad()[:] = 0
+            parameter.list_data()[0]._fresh_grad = True
+        updater.step(1)
+    np.testing.assert_allclose(made[0].data().asnumpy(), before[0][0] * 0.95**3, rtol=1e-5)
+    np.testing.assert_array_equal(made[1].data().asnumpy(), before[1][0])
+
+
+def test_adamw_clips_gradients():
+    clipped, small = parameters(), parameters()
+    for made, clip in ((clipped, 0.25), (small, None)):
+        options = {"wd": 0, "epsilon": 1.0, **({"clip_gradient": clip} if clip else {})}
+        updater = optimizer.trainer([(made, "adamw", options)])
+        for parameter in made:
+            parameter.grad()[:] = 8 if clip else 0.25
+            parameter.list_data()[0]._fresh_grad = True
+        updater.step(1)
+    for a, b in zip(values(clipped), values(small)):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_a_parameters_own_factor_counts():
     fast, slow = parameters()[:1], parameters()[:1]
     slow[0].lr_mult = 0.01

@@ -391,7 +391,7 @@ def test_imagenet_weights_come_from_the_next_source_and_say_so(monkeypatch, caps
         return pretrained.Found(Path(f"{name}.params"), IMAGENET, "ImageNet, Gluon model store")
 
     monkeypatch.setattr(pretrained, "find", find)
-    monkeypatch.setattr(backbones, "create", lambda name, which, ctx: name)
+    monkeypatch.setattr(backbones, "create", lambda name, which, ctx, size: name)
     assert networks.create("MobileNet", "imagenet") == "mobilenet1.0"
     assert "Keras's weights cannot be had" in capsys.readouterr().out
     assert networks.create("VGG16", "imagenet") == "keras-vgg16" and not capsys.readouterr().out
@@ -411,7 +411,7 @@ def test_weights_that_cannot_be_had_name_the_commands(monkeypatch):
 
 
 def test_files_of_pytorch_belong_to_the_zoos_networks(monkeypatch, tmp_path):
-    monkeypatch.setattr(backbones, "create", lambda name, which, ctx: name)
+    monkeypatch.setattr(backbones, "create", lambda name, which, ctx, size: name)
     for file, name in (("x.pth", "resnet50_v1b"), ("x.safetensors", "resnet50_v1b"), ("x.h5", "keras-resnet50")):
         (tmp_path / file).touch()
         assert networks.create("ResNet50", str(tmp_path / file)) == name

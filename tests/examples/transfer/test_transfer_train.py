@@ -173,7 +173,7 @@ def test_a_table_with_its_own_splits_and_boxes(folder, tmp_path):
     fit_folder(tmp_path / "t.csv", tmp_path / "run", *table)
     figures = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert (figures["train_pictures"], figures["test_pictures"], figures["accuracy"]) == (15, 6, 1)
-    assert figures["superclass_accuracy"] == figures["validation_accuracy"] == 1
+    assert figures["coarse_accuracy"] == figures["validation_accuracy"] == 1
     loaded = data.load(train.parse_args([*table, "--data-path", str(tmp_path / "t.csv"), "--folds", "2"]))
     assert loaded.image_set.read(0).shape == (20, 30, 3) and loaded.image_set.read(0).max() > 100
     rows = [row.replace("train", "validation") if "blue" in row else row for row in rows]

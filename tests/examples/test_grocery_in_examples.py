@@ -97,8 +97,8 @@ def test_transfer_reports_groups_and_the_validation_list(groceries, tmp_path, ca
     run(transfer, groceries, *flags)
     found = figures(tmp_path / "run")
     assert (found["train_pictures"], found["test_pictures"]) == (30, 20)
-    assert found["superclass_accuracy"] >= found["accuracy"] > 0.5 < found["validation_accuracy"]
-    assert f", of their groups {found['superclass_accuracy']:.4f}, of validation pictures" in capsys.readouterr().out
+    assert found["coarse_accuracy"] >= found["accuracy"] > 0.5 < found["validation_accuracy"]
+    assert f", of their groups {found['coarse_accuracy']:.4f}, of validation pictures" in capsys.readouterr().out
 
 
 def test_im2vec_takes_products_or_groups(groceries, tmp_path):
