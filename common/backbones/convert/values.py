@@ -38,7 +38,7 @@ def fill(net, arrays: dict[str, np.ndarray], without=()) -> None:
         if not np.isfinite(value).all():
             raise UserError(f"the file's {name} holds numbers that are not finite: get it again")
         parameter.shape = value.shape
-        parameter.initialize(ctx=mx.cpu(), force_reinit=True)
+        parameter.initialize(mx.init.Zero(), mx.cpu(), force_reinit=True)
         parameter.set_data(mx.nd.array(value))
 
 

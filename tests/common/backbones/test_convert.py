@@ -291,3 +291,16 @@ def test_features_equal_keras(network):
     script = REPO / "benchmarks" / "keras_parity.py"
     command = [sys.executable, str(script), "--keras-python", python, "--networks", network]
     assert subprocess.run(command, capture_output=True).returncode == 0
+
+
+def test_filling_a_network_draws_no_random_number():
+    """A run that converts parameters at its first start draws what later ones draw."""
+    from common.backbones.convert import values
+
+    net = mx.gluon.nn.Dense(3, in_units=2)
+    mx.random.seed(1)
+    wanted = mx.nd.random.uniform(shape=(4,)).asnumpy()
+    mx.random.seed(1)
+    values.fill(net, {"weight": np.ones((3, 2)), "bias": np.full(3, 2)})
+    np.testing.assert_array_equal(mx.nd.random.uniform(shape=(4,)).asnumpy(), wanted)
+    assert net(mx.nd.ones((1, 2))).asnumpy().tolist() == [[4, 4, 4]]
