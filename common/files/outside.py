@@ -87,7 +87,14 @@ def whole(value, low: int = 1, high: int = 1_000_000) -> bool:
 
 
 def texts(value, unique: bool = True) -> bool:
-    """Whether a value out of a JSON file is a list of texts, with `unique` each there once."""
+    """Whether a value out of a JSON file is a list of texts.
+
+    Parameters
+    ----------
+    value : object
+    unique : bool
+        Each may be there once only.
+    """
     plain = isinstance(value, list) and all(isinstance(item, str) for item in value)
     return plain and (not unique or len(set(value)) == len(value))
 
