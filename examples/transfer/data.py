@@ -123,9 +123,12 @@ def read_features(args, net, image_set: ImageSet, run, name: str) -> np.ndarray:
     UserError
         A picture cannot be read.
     """
-    (file, _) = outputs.paths(run.folder, name, "npy")
-    if run.resumed and file.is_file():
-        return outputs.load(file)[0]
+    files = outputs.paths(run.folder, name, "npy")
+    if run.resumed and all(file.is_file() for file in files):
+        part = run.folder / f"{name}.part"
+        if part.is_dir():  # of a process that was killed after the files were in place
+            outputs.clear(part)
+        return outputs.load(files[0])[0]
     source = inputs.from_dataset(image_set)
     _stop_at(source.check())
     size = net.input_size

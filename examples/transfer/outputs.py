@@ -132,10 +132,7 @@ class Output:
             os.replace(source, target)
         if self.format == "npy" and names is None:
             (self.folder / f"{self.name}_paths.npy").unlink(missing_ok=True)  # of an earlier run
-        (self.part / "state.json").unlink()  # first: a kill meanwhile leaves no state without its vectors
-        for left in self.part.iterdir():
-            left.unlink()
-        self.part.rmdir()
+        clear(self.part)
         return targets
 
     def _blocks(self) -> Iterator[np.ndarray]:
@@ -143,6 +140,14 @@ class Output:
         with open(self.part / "vectors", "rb") as file:
             while len(block := np.fromfile(file, np.float32, ROWS * self.width)):
                 yield block.reshape(-1, self.width)
+
+
+def clear(part: Path) -> None:
+    """Remove what is left in the folder ``NAME.part`` of files that are in place, as far as a kill had not come."""
+    (part / "state.json").unlink(missing_ok=True)  # first: a kill meanwhile leaves no state without its vectors
+    for left in part.iterdir():
+        left.unlink()
+    part.rmdir()
 
 
 def paths(folder, name: str, format: str, with_path: bool = False) -> list[Path]:

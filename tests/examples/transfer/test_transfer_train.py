@@ -226,6 +226,40 @@ def test_fine_tuning_changes_the_last_block_alone_and_resumes_exactly(folder, tm
     assert ",red," in capsys.readouterr().out
 
 
+class Killed(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("where", ["between the files", "before the state", "after the state", "before the folder"])
+def test_a_kill_while_features_are_put_in_place_leaves_nothing(folder, tmp_path, monkeypatch, where):
+    """Each of these left a folder behind, or files that were taken for whole."""
+    fit_folder(folder, tmp_path / "whole", "--folds", "1")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        if where == "between the files":
+            patch.setattr(outputs.os, "replace", killing(outputs.os.replace, "features_labels.npy"))
+        elif where == "before the folder":
+            patch.setattr(type(tmp_path), "rmdir", killing(type(tmp_path).rmdir, "features.part"))
+        else:
+            name = "state.json" if where == "before the state" else "vectors"
+            patch.setattr(type(tmp_path), "unlink", killing(type(tmp_path).unlink, name))
+        fit_folder(folder, tmp_path / "run", "--folds", "1")
+    fit_folder(folder, tmp_path / "run", "--folds", "1", "--resume")
+    assert not (tmp_path / "run" / "features.part").exists()
+    for name in ("features_data.npy", "features_labels.npy"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def killing(function, name):
+    """`function`, which does not come to a file of this name."""
+
+    def call(path, *more, **options):
+        if str(path).endswith(name):
+            raise Killed
+        return function(path, *more, **options)
+
+    return call
+
+
 def test_data_sets_in_memory_serve_too(tmp_path):
     flags = ["--dataset", "glyphs", "--model", "conv4", "--weights", "None", "--folds", "1", "--classifier", "knn"]
     with pytest.raises(UserError, match="at least 2 classes are needed"):
