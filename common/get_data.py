@@ -6,12 +6,12 @@ import argparse
 import functools
 import os
 import re
-import shutil
 from pathlib import Path
 
 from common import cli
 from common.backbones.entries import WEIGHTS
 from common.files import fetch
+from common.files.disk import supersede
 from common.files.errors import UserError, near
 from common.files.paths import data_root
 from common.files.sources import SOURCES, Source
@@ -69,9 +69,7 @@ def _make_emoji(name: str, source: Source, folder: Path, archives: list[Path]) -
     artists = make_emoji.make(packages, made)
     # last the file whose presence says that the set is complete
     for child in sorted(made.iterdir(), key=lambda child: child.name == source.check):
-        if (folder / child.name).is_dir():
-            shutil.rmtree(folder / child.name)
-        os.replace(child, folder / child.name)
+        supersede(child, folder / child.name)
     if len(artists) < len(make_emoji.ARTISTS):
         print(f"{name}: no cairo library here to draw OpenMoji's SVG: made of {', '.join(artists)} alone")
 

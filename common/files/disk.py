@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -166,6 +167,21 @@ def save_arrays(path, arrays) -> None:
 def plain(value: Any) -> Any:
     """What JSON can hold, for a NumPy number, an array or a path."""
     return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+def supersede(source: Path, target: Path) -> None:
+    """Rename a file or a folder to a name that another file, folder or link may have, which goes.
+
+    Parameters
+    ----------
+    source, target : Path
+        On the same disk.
+    """
+    if target.is_dir() and not target.is_symlink():
+        shutil.rmtree(target)
+    elif source.is_dir():  # os.replace does not put a folder where a file or a link is
+        target.unlink(missing_ok=True)
+    os.replace(source, target)
 
 
 def flush(path) -> None:

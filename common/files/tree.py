@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from common.files import unpack
 from common.files.checksum import sha256
+from common.files.disk import supersede
 from common.files.errors import UserError
 from common.files.sources import Tree
 
@@ -95,12 +95,7 @@ def land(name: str, tree: Tree, folder: Path, given: Path | None, fetch: Callabl
                 f" {tree.sum[:12]}...): it is not used, get it again"
             )
         for child in tree.names:  # the last one says that the set is complete
-            target = folder / child
-            if target.is_dir() and not target.is_symlink():
-                shutil.rmtree(target)
-            elif (root / child).is_dir():
-                target.unlink(missing_ok=True)
-            os.replace(root / child, target)
+            supersede(root / child, folder / child)
 
 
 def _copy(root: Path, tree: Tree, folder: Path) -> None:

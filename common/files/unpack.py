@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import lzma
-import os
 import shutil
 import stat
 import tarfile
@@ -12,6 +11,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
+from common.files.disk import supersede
 from common.files.errors import UserError
 
 MAX_BYTES = 64 << 30  # of all that an archive holds; AwA2 has 13 GB
@@ -84,12 +84,7 @@ def extract(archive: Path, folder: Path) -> None:
             reason = (str(error) or type(error).__name__).splitlines()[0][:100]
             raise UserError(f"{archive} cannot be unpacked: {reason}; remove it and get it again") from error
         for child in temporary.iterdir():
-            target = folder / child.name
-            if target.is_dir() and not target.is_symlink():
-                shutil.rmtree(target)
-            elif child.is_dir():  # os.replace does not put a folder where a file or a link is
-                target.unlink(missing_ok=True)
-            os.replace(child, target)
+            supersede(child, folder / child.name)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
