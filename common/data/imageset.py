@@ -138,7 +138,6 @@ class ImageSet:
         chosen = self.subset(new[self.labels] >= 0)
         return dataclasses.replace(chosen, labels=new[chosen.labels], class_names=list(class_names))
 
-
     @staticmethod
     def concat(sets: Sequence[ImageSet]) -> ImageSet:
         """The pictures of several sets of the same classes as one set, in their order.

@@ -35,6 +35,14 @@ SHOWN = 3  # files named for a reason
 Skipped = "list[tuple[Path, str]]"
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; names that the system refuses, and folders that must not be read, have none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long or holds a NUL
+        return False
+
+
 def walk(folder, skipped: Skipped) -> Iterator[Path]:
     """The pictures in a folder and below, in name order.
 

@@ -103,7 +103,7 @@ class Files:
         """A name for these pictures and labels, by path, size, time of change and label."""
         total = hashlib.sha256()
         for path, label in zip(self.paths, self.labels):
-            state = path.stat() if _is_file(path) else None
+            state = path.stat() if walk.is_file(path) else None
             total.update(
                 f"{path}|{label}|{state and (state.st_size, state.st_mtime_ns)}\n".encode("utf-8", "surrogateescape")
             )
@@ -111,20 +111,13 @@ class Files:
 
 
 def _why_unreadable(path: Path) -> str | None:
-    if not _is_file(path):
+    if not walk.is_file(path):
         return f"{walk.shown(path)}: no such file"
     try:
         with images.opened(path):
             return None
     except images.BROKEN as error:
         return f"{walk.shown(path)} is not a picture that can be read: {error}"
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name that is too long or holds a NUL, a folder that must not be read
-        return False
 
 
 @dataclass
@@ -335,7 +328,7 @@ def _numbered(reader) -> Iterator[tuple[int, list[str]]]:
 
 def _found(folder: Path, name: str) -> Path:
     beside = folder / name
-    return beside if _is_file(beside) or not _is_file(Path(name)) else Path(name)
+    return beside if walk.is_file(beside) or not walk.is_file(Path(name)) else Path(name)
 
 
 def _labels(texts: list[str]) -> np.ndarray:

@@ -287,7 +287,7 @@ def _files(rows: _Rows, on_error: str, threads: int) -> tuple[list[Path], list]:
     """The pictures, and those that were left out; the rows of these too."""
     names = rows.filled("path")
     paths = [rows.folder / name for name in names]
-    there = np.array([_is_file(path) for path in paths])
+    there = np.array([walk.is_file(path) for path in paths])
     if on_error != "skip":
         if not there.all():
             missing = [f"{walk.shown(names[i])} in row {rows.numbers[i]}" for i in np.flatnonzero(~there)[:SHOWN]]
@@ -302,13 +302,6 @@ def _files(rows: _Rows, on_error: str, threads: int) -> tuple[list[Path], list]:
     there[bad] = False
     rows.keep(there)
     return [path for path, kept in zip(paths, there) if kept], skipped
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name that is too long or holds a NUL
-        return False
 
 
 def _boxes(rows: _Rows, paths: list[Path], threads: int) -> np.ndarray | None:
