@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image
@@ -123,11 +124,8 @@ def read_features(args, net, image_set: ImageSet, run, name: str) -> np.ndarray:
     UserError
         A picture cannot be read.
     """
-    files = outputs.paths(run.folder, name, "npy")
-    if run.resumed and all(file.is_file() for file in files):
-        part = run.folder / f"{name}.part"
-        if part.is_dir():  # of a process that was killed after the files were in place
-            outputs.clear(part)
+    files = outputs.finished(run.folder, name, "npy") if run.resumed else None
+    if files:
         return outputs.load(files[0])[0]
     source = inputs.from_dataset(image_set)
     _stop_at(source.check())
@@ -161,11 +159,14 @@ def embed(args, net, image_set: ImageSet, ctx) -> np.ndarray:
         inputs.from_dataset(image_set), net.input_size, args.batch_size, args.interpolation,
         num_workers=args.num_workers,
     )  # fmt: skip
-    found = []
-    for vectors, batch in features.stream(batches, net, ctx):
+    return features.encode(net, _whole(batches), ctx)
+
+
+def _whole(batches: Iterator[inputs.Batch]) -> Iterator[inputs.Batch]:
+    """The batches, up to one with a picture that cannot be read: its reason is raised."""
+    for batch in batches:
         _stop_at(batch.failed)
-        found.append(vectors)
-    return np.concatenate(found)
+        yield batch
 
 
 def _stop_at(failed: dict[int, str]) -> None:
@@ -232,8 +233,7 @@ class Batches:
             chosen, self._size, args.batch_size, args.interpolation, start=start * args.batch_size,
             num_workers=args.num_workers,
         )  # fmt: skip
-        for batch in batches:
-            _stop_at(batch.failed)
+        for batch in _whole(batches):
             indices = order[batch.first : batch.first + len(batch.images)]
             yield self._filled(batch.images, self._image_set.labels[indices])
 

@@ -46,7 +46,7 @@ class Output:
 
     def __init__(self, folder, name: str, format: str, width: int, key: str, resume: bool = False):
         self.folder, self.name, self.format, self.width, self.key = Path(folder), name, format, width, key
-        self.part = self.folder / f"{name}.part"
+        self.part = _part(self.folder, name)
         self.seen, self.failed = 0, {}  # pictures done with, and those of them that failed
         with writing(self.part):
             self.part.mkdir(exist_ok=True)
@@ -132,7 +132,7 @@ class Output:
             os.replace(source, target)
         if self.format == "npy" and names is None:
             (self.folder / f"{self.name}_paths.npy").unlink(missing_ok=True)  # of an earlier run
-        clear(self.part)
+        _clear(self.part)
         return targets
 
     def _blocks(self) -> Iterator[np.ndarray]:
@@ -142,8 +142,21 @@ class Output:
                 yield block.reshape(-1, self.width)
 
 
-def clear(part: Path) -> None:
-    """Remove what is left in the folder ``NAME.part`` of files that are in place, as far as a kill had not come."""
+def finished(folder: Path, name: str, format: str) -> list[Path] | None:
+    """The files of an earlier run, where all are in place; what a kill left of it meanwhile goes."""
+    files, part = paths(folder, name, format), _part(folder, name)
+    if not all(file.is_file() for file in files):
+        return None
+    if part.is_dir():
+        _clear(part)
+    return files
+
+
+def _part(folder: Path, name: str) -> Path:
+    return folder / f"{name}.part"
+
+
+def _clear(part: Path) -> None:
     (part / "state.json").unlink(missing_ok=True)  # first: a kill meanwhile leaves no state without its vectors
     for left in part.iterdir():
         left.unlink()
