@@ -38,6 +38,8 @@ class Parts:
         What was settled by the data, for the log.
     gallery : ImageSet or None
         What the test pictures are looked for among, where the data set has such pictures of unseen classes.
+    searched : dict of str to Searched
+        Of ``validation`` and ``test``, where these say which of their pictures are looked for, and among which.
     """
 
     dataset: Dataset
@@ -46,6 +48,7 @@ class Parts:
     test: ImageSet
     notes: list[str]
     gallery: ImageSet | None = None
+    searched: dict[str, Searched] = dataclasses.field(default_factory=dict)
 
     def by_name(self) -> dict[str, ImageSet]:
         """The splits that there are, by name."""
@@ -156,10 +159,12 @@ def load(args) -> Parts:
             train, validation = hold_out(train, args.validation_share, (args.seed, 1))
         if validation is not None or args.head != "lda":
             notes.append(_choice(args, validation))
+    searched = {}
     for name, split in (("validation", validation), ("test", dataset.test)):
-        searched = Searched.of(split, f"split {name} of {args.data_path}") if split is not None else None
-        if searched:
-            notes.append(searched.note(name))
+        found = Searched.of(split, f"split {name} of {args.data_path}") if split is not None else None
+        if found:
+            searched[name] = found
+            notes.append(found.note(name))
     if dataset.gallery is not None:
         notes.append(f"the test pictures are looked for among {len(dataset.gallery)} others of their classes")
     args.batch_size, args.batch_k = balanced_shape(train.labels, args.batch_size, args.batch_k)
@@ -167,7 +172,7 @@ def load(args) -> Parts:
         linear.check_classes(train.labels)
     elif (args.batch_size, args.batch_k) != PUBLISHED:
         notes.append(f"batches of {args.batch_size} pictures, {args.batch_k} of a class (--batch-size, --batch-k)")
-    return Parts(dataset, train, validation, dataset.test, notes, dataset.gallery)
+    return Parts(dataset, train, validation, dataset.test, notes, dataset.gallery, searched)
 
 
 def _check_unseen(dataset: Dataset) -> None:

@@ -66,11 +66,7 @@ class Evaluator:
     def __init__(self, inputs, protocol: str):
         self._inputs = inputs
         self._seen = protocol == "seen"
-        self._searched = {
-            name: searched
-            for name, split in inputs.pictures.items()
-            if name in ("validation", "test") and (searched := Searched.of(split, name))
-        }
+        self._searched = inputs.searched
         self._asked, self._prefix = ("validation", "validation_") if "validation" in inputs.pictures else ("test", "")
         self.best = f"{self._prefix}recall@1"
 
@@ -85,8 +81,8 @@ class Evaluator:
     def _metrics(self, name: str, embeddings) -> dict[str, float]:
         if name in self._searched:
             searched, rows, labels = self._searched[name], embeddings(name), self._inputs.pictures[name].labels
-            (queries, own), gallery = (searched.queries, searched.own), searched.gallery
-            return retrieval(rows[queries], labels[queries], rows[gallery], labels[gallery], own)
+            queries, gallery = searched.queries, searched.gallery
+            return retrieval(rows[queries], labels[queries], rows[gallery], labels[gallery], searched.own)
         gallery = self._gallery_of(name)
         searched = (embeddings(gallery), self._inputs.pictures[gallery].labels) if gallery else ()
         return retrieval(embeddings(name), self._inputs.pictures[name].labels, *searched)
@@ -130,12 +126,11 @@ class Evaluator:
     def finish(self, run: Run, rows: dict, best: dict[str, float], notes: list[str], draw: bool, seed: int) -> Tested:
         """Ask the test pictures, and report; see `finish`. `best` are the metrics of the chosen epoch."""
         inputs, gallery = self._inputs, self._gallery_of("test")
-        ours = self._metrics("test", inputs.embeddings) if self._prefix else best
+        embeddings = functools.cache(inputs.embeddings)  # of the network as it now stays
+        ours = self._metrics("test", embeddings) if self._prefix else best
         rows = {**rows, "trained": {**ours, "epoch": best["epoch"]}}
-        searched = (inputs.pictures[gallery], inputs.embeddings(gallery)) if gallery else (None, None)
-        tested = Tested(
-            inputs.pictures["test"], inputs.embeddings("test"), *searched, self._searched.get("test")
-        )  # fmt: skip
+        searched = (inputs.pictures[gallery], embeddings(gallery)) if gallery else (None, None)
+        tested = Tested(inputs.pictures["test"], embeddings("test"), *searched, self._searched.get("test"))
         finish(run, rows, best if self._prefix else {}, tested, notes, draw, seed)
         return tested
 

@@ -36,10 +36,12 @@ class Inputs:
         From a batch's ``images`` to embeddings (n, embed_dim): the network, or its head alone.
     pictures : dict of str to ImageSet
         ``train``, ``test``, and ``validation`` and ``gallery`` where there are such.
+    searched : dict of str to data.Searched
+        Of the splits that say which of their pictures are looked for, and among which.
     """
 
     def __init__(self, net, parts: data.Parts, sampler, args, size: int, ctx, rank: int = 0):
-        self.pictures = parts.by_name()
+        self.pictures, self.searched = parts.by_name(), parts.searched
         self._backbone, self._args, self._size, self._ctx = net.backbone, args, size, ctx
         self._transform = data.eval_transform(args, size)
         if model.is_frozen(args):
