@@ -8,7 +8,6 @@ import mxnet as mx
 import numpy as np
 import pytest
 from mxnet import autograd, gluon
-from PIL import Image
 
 from common import backbones
 from common.backbones import build, modelfile
@@ -16,6 +15,7 @@ from common.files.errors import UserError
 from common.train import optimizer
 from common.train.schedule import one_cycle
 from examples.transfer import data, evaluation, finetune, inputs, model, networks, predict, train
+from tests.examples.transfer.conftest import coloured_folder
 
 AUGMENTED = ["--crop-area", "0.35", "--mirror", "--lighting", "0.2"]
 RECIPE = [
@@ -27,15 +27,7 @@ RECIPE = [
 
 @pytest.fixture
 def folder(tmp_path):
-    """Red, green and blue pictures, eight of each, with noise."""
-    rng = np.random.default_rng(0)
-    for place, name in enumerate(("red", "green", "blue")):
-        (tmp_path / "data" / name).mkdir(parents=True)
-        for i in range(8):
-            picture = rng.integers(0, 120, (40, 60, 3))
-            picture[..., place] += 100
-            Image.fromarray(picture.astype(np.uint8)).save(tmp_path / "data" / name / f"{i}.png")
-    return tmp_path / "data"
+    return coloured_folder(tmp_path / "data", (40, 60))
 
 
 def flags(folder, run_dir, *more):

@@ -15,6 +15,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from common import backbones
 from common.files.errors import UserError
 from examples.transfer import data, evaluation, finetune, model, networks, outputs, predict, train
+from tests.examples.transfer.conftest import coloured_folder
 
 
 @pytest.fixture
@@ -29,15 +30,7 @@ def clusters():
 
 @pytest.fixture
 def folder(tmp_path):
-    """Red, green and blue pictures, eight of each, with noise."""
-    rng = np.random.default_rng(0)
-    for place, name in enumerate(("red", "green", "blue")):
-        (tmp_path / "data" / name).mkdir(parents=True)
-        for i in range(8):
-            picture = rng.integers(0, 120, (20, 30, 3))
-            picture[..., place] += 100
-            Image.fromarray(picture.astype(np.uint8)).save(tmp_path / "data" / name / f"{i}.png")
-    return tmp_path / "data"
+    return coloured_folder(tmp_path / "data", (20, 30))
 
 
 def run(*flags):
