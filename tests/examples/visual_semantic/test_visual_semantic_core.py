@@ -347,7 +347,7 @@ def test_a_table_of_trained_classes_alone_has_unseen_ones_drawn(tmp_path):
 def test_a_table_that_does_not_fit_is_one_line(tmp_path):
     args = table_of(tmp_path, "train:b train:a train:c test:z test:y")
     args.unseen = ["z"]
-    with pytest.raises(UserError, match="class 'y' has no row of split train: name it after --unseen too"):
+    with pytest.raises(UserError, match="class 'y' has no picture of split train: name it after --unseen too"):
         data.load(args)
     args.data_path = tmp_path / "none.csv"
     with pytest.raises(UserError, match="none.csv is not there: --data-path takes a table"):
