@@ -147,7 +147,7 @@ def test_vse_ranks_descriptions_of_products_never_seen(groceries, weights, tmp_p
     flags = ["--model", "conv4", "--params", weights, "--image-size", "32", "--dim", "8", "--dim_word", "4"]
     run(vse, groceries, *flags, "--batch_size", "4", "--max_epochs", "1", "--no-plots", "--run-dir", tmp_path / "run")
     assert "grocery, test: 12 pictures of 2 things, 2 captions (1 a thing)" in capsys.readouterr().out
-    assert len(list((tmp_path / "data" / "features").glob("conv4-32-*.npy"))) == 1  # all lists are read at once
+    assert len(list((tmp_path / "data" / "features").glob("conv4-32-*/*.npz"))) == 1  # all lists are read at once
     vse_evaluate.main(vse_evaluate.parse_args([str(tmp_path / "run" / "model.params")]))
     assert "test: 12 pictures of 2 things" in capsys.readouterr().out
 
