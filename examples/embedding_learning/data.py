@@ -9,6 +9,7 @@ import numpy as np
 from common.backbones import features
 from common.data import sets, walk
 from common.data.features import FeatureSet
+from common.data.imageset import readable
 from common.data.loader import Loader
 from common.data.samplers import PUBLISHED, Sequential, balanced_shape
 from common.data.sets import Dataset, ImageSet
@@ -159,6 +160,8 @@ def load(args) -> Parts:
             train, validation = hold_out(train, args.validation_share, (args.seed, 1))
         if validation is not None or args.head != "lda":
             notes.append(_choice(args, validation))
+    if args.with_catalogue:
+        train = _with_catalogue(train, dataset, args.on_error, notes.append)
     searched = {}
     for name, split in (("validation", validation), ("test", dataset.test)):
         found = Searched.of(split, f"split {name} of {args.data_path}") if split is not None else None
@@ -173,6 +176,17 @@ def load(args) -> Parts:
     elif (args.batch_size, args.batch_k) != PUBLISHED:
         notes.append(f"batches of {args.batch_size} pictures, {args.batch_k} of a class (--batch-size, --batch-k)")
     return Parts(dataset, train, validation, dataset.test, notes, dataset.gallery, searched)
+
+
+def _with_catalogue(train: ImageSet, dataset: Dataset, on_error: str, say) -> ImageSet:
+    """The training pictures, and the catalogue's of the same classes."""
+    if dataset.catalogue is None:
+        raise UserError(f"--with-catalogue: {dataset.name} has no catalogue pictures: leave it out")
+    found = readable(dataset.catalogue.select(train.class_names), on_error, say)
+    labels = np.array([train.class_names.index(found.class_names[label]) for label in found.labels])
+    found = dataclasses.replace(found, labels=labels, class_names=train.class_names)
+    say(f"{len(found)} catalogue pictures of the training classes are learned from too")
+    return ImageSet.concat([train, found])
 
 
 def _check_unseen(dataset: Dataset) -> None:

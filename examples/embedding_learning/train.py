@@ -18,6 +18,7 @@ FLAGS = {
         *cli.data("cub200", DATASETS),
         ("--protocol", cli.choice("unseen", "seen"), None, "kind of test; default is unseen, seen of 2 or 3 classes"),
         ("--unseen", cli.many(cli.CLASS), None, "test classes (omniglot: alphabets); default by data set"),
+        ("--with-catalogue", cli.switch, False, "grocery: learn from the products' catalogue pictures too"),
         ("--validation-share", cli.unit_float, None, "held out, picks the best epoch; default is 0.1; 0: test does"),
         cli.IMAGE_SIZE,
         cli.RESIZE,

@@ -92,6 +92,20 @@ def test_a_product_with_one_test_photograph_is_found_in_the_gallery(groceries):
     assert len(embedding_data.load(args).validation) == 10  # a share of the training list instead of the official list
 
 
+def test_catalogue_pictures_are_learned_from_where_that_is_asked(groceries):
+    grocery = ["--dataset", "grocery", "--data-path", str(groceries), "--with-catalogue"]
+    for more, photographs, products in (["--protocol", "seen"], 30, 10), (["--unseen", "Leek", "Lime"], 24, 8):
+        parts = embedding_data.load(embedding_learning.parse_args([*grocery, "--validation-share", "0", *more]))
+        added = parts.train.subset(range(photographs, len(parts.train)))
+        shown = [(parts.train.class_names[label], path.stem) for label, path in zip(added.labels, added.images)]
+        assert len(shown) == products and all(file == f"{name}_Iconic" for name, file in shown)
+        assert f"{products} catalogue pictures of the training classes are learned from too" in parts.notes
+        assert not {"Leek", "Lime"} & {name for name, _ in shown} or "seen" in more
+    folder = ["--dataset", "folder", "--data-path", str(groceries / "dataset" / "train" / "Apple"), "--with-catalogue"]
+    with pytest.raises(UserError, match="--with-catalogue: folder has no catalogue pictures"):
+        embedding_data.load(embedding_learning.parse_args(folder))
+
+
 def test_transfer_reports_groups_and_the_validation_list(groceries, tmp_path, capsys):
     flags = ["--model", "conv4", "--weights", "None", "--folds", "1", "--run-dir", tmp_path / "run"]
     run(transfer, groceries, *flags)
