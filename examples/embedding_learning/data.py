@@ -140,7 +140,7 @@ def load(args) -> Parts:
     notes: list[str] = []
     dataset = sets.load(
         args.dataset, args.data_path, args.protocol, args.seed, unseen=args.unseen, keep_whole=args.keep_whole,
-        on_error=args.on_error, say=notes.append, columns=args.columns,
+        say=notes.append, **sets.own_flags(args),
     )  # fmt: skip
     train = dataset.train
     if dataset.protocol == "unseen":

@@ -34,7 +34,8 @@ FLAGS = {
     "classifier": [
         ("--classifier", CLASSIFIER, "logistic", "logistic regression, linear SVM, k nearest neighbours, dense layer"),
         ("--k", cli.positive_int, 5, "neighbours of knn"),
-        ("--folds", cli.positive_int, 5, "folds of the cross-validation; 1 leaves it out"),
+        ("--folds", cli.positive_int, None, "of the cross-validation, 1: none; default is 5, fewer for small classes"),
+        cli.BALANCE,
     ],
     "optimisation": [
         ("--fine-tune", cli.switch, False, "then train the network too, its last block or all of it, and compare"),
@@ -73,7 +74,7 @@ def parse_args(argv=None):
         args.dataset = "folder"
     if bool(args.features) == bool(args.dataset):
         p.error("give --features FILE, or pictures: --data-path DIR with a folder for each class, or --dataset NAME")
-    for name in ("fine_tune", "image_size"):
+    for name in ("fine_tune", "image_size", "columns", "class_depth", "min_per_class"):
         if args.features and getattr(args, name):
             p.error(f"--{name.replace('_', '-')} needs pictures, not --features")
     for flag, _, default, _ in FLAGS["fine-tuning"]:
@@ -81,8 +82,8 @@ def parse_args(argv=None):
             p.error(f"{flag} goes with --fine-tune")
     if args.freeze_batch_norm and args.fine_tune_layers == "last":
         p.error("--freeze-batch-norm goes with --fine-tune-layers all: the last block's batch norms are always kept")
-    if args.columns and args.features:
-        p.error("--columns names those of --dataset csv, not of --features")
+    if args.balance and args.classifier == "knn":
+        p.error("--balance has no effect on the neighbours of --classifier knn: take another")
     if args.int8 and args.gpus:
         p.error("--int8 runs on the CPU: leave out --gpus")
     if args.kvstore.startswith("dist") and not args.fine_tune:
@@ -126,8 +127,9 @@ def main(args):
     # A classifier on them: cross-validated, then judged on the pictures held back.
     def fit(vectors, chosen):
         return model.fit(
-            args.classifier, vectors[chosen], labels[chosen], loaded.class_names, config, args.k, args.seed
-        )
+            args.classifier, vectors[chosen], labels[chosen], loaded.class_names, config, args.k, args.seed,
+            args.balance,
+        )  # fmt: skip
 
     metrics = {"classifier": args.classifier, "train_pictures": len(train), "test_pictures": len(test)}
     if args.folds > 1:

@@ -13,8 +13,8 @@ from common.data import sets
 from common.data.features import FeatureSet
 from common.data.loader import Loader
 from common.data.samplers import Sequential
-from common.data.sets import ImageSet, awa2, folder, table
-from common.data.splits import draw_classes, held_back
+from common.data.sets import ImageSet, awa2, folder
+from common.data.splits import draw_classes, held_back, note_unheld
 from common.data.transforms import Eval, Train
 from common.files.errors import UserError
 from common.files.paths import data_dir, data_root
@@ -73,9 +73,9 @@ def load(args) -> Splits:
     UserError
         The data is not there or not as it should be.
     """
-    on_error = getattr(args, "on_error", "stop")  # programs without the flag stop
-    columns = getattr(args, "columns", ())  # which older runs have not
-    sets.check_columns(args.dataset, columns)
+    own = sets.own_flags(args)
+    on_error = own.pop("on_error")
+    sets.check_own(args.dataset, **own)
     root = Path(args.data_path) if args.data_path else data_dir(args.dataset)
     if args.dataset == "awa2":
         stopped = split_awa2.interrupted(root)
@@ -85,18 +85,17 @@ def load(args) -> Splits:
             return _from_folders(root, args.unseen, args.split, on_error)
     if args.dataset == "grocery":
         return _from_lists(args, on_error)
-    if args.dataset == "csv":
-        found = table.load(sets.find("csv", args.data_path, REMEDY), columns, on_error)
-        if found.splits is not None:
-            return _from_table(args, found)
-        whole, seen, unseen = found.images, None, None
+    if args.dataset in sets.OWN:
+        whole = sets.whole(args.dataset, sets.find(args.dataset, args.data_path, REMEDY), on_error, **own).images
+        if whole.splits is not None:
+            return _as_listed(args, whole)
+        seen, unseen = None, None
     else:
         whole, seen, unseen = _whole(args, root, on_error)
     seen, unseen = _choice(args, whole, seen, unseen)
     whole = whole.select(seen + unseen)
     known, test = whole.subset(whole.labels < len(seen)), whole.subset(whole.labels >= len(seen))
-    held = held_back(known.labels, args.valid_share, args.seed, seen)
-    return Splits(known.subset(~held), known.subset(held), test, seen, unseen)
+    return _held_out(args, known, test, seen, unseen)
 
 
 def _choice(
@@ -129,35 +128,43 @@ def _from_lists(args, on_error: str) -> Splits:
     return Splits(train, valid, test.subset(test.labels >= len(seen)), seen, unseen)
 
 
-def _from_table(args, found: table.Table) -> Splits:
-    """A table's own splits. Unless others are named, the unseen classes are those with no row of split ``train``.
+def _held_out(args, known: ImageSet, test: ImageSet, seen: list[str], unseen: list[str]) -> Splits:
+    """Some of the pictures of the seen classes are for validation."""
+    held = held_back(known.labels, args.valid_share, args.seed)
+    train, valid = known.subset(~held), known.subset(held)
+    note_unheld(dataclasses.replace(valid, class_names=seen), print)
+    return Splits(train, valid, test, seen, unseen)
 
-    Held back are the seen classes' rows of split ``validation``, else of ``test``, else some of ``train``; the unseen
-    classes' rows are all to test with.
+
+def _as_listed(args, whole: ImageSet) -> Splits:
+    """The pictures' own splits. Unless others are named, the unseen classes are those with none of split ``train``.
+
+    Held back are the seen classes' pictures of split ``validation``, else of ``test``, else some of ``train``; the
+    unseen classes' pictures are all to test with.
     """
-    is_train = found.splits == "train"
-    trained = {found.images.class_names[label] for label in np.unique(found.images.labels[is_train])}
-    new = [name for name in found.images.class_names if name not in trained]
-    known = [name for name in found.images.class_names if name in trained]
+    trained = {whole.class_names[label] for label in np.unique(whole.labels[whole.splits == "train"])}
+    new = [name for name in whole.class_names if name not in trained]
+    known = [name for name in whole.class_names if name in trained]
     if len(known) < 2:
-        raise UserError(f"{args.data_path} has {len(known)} classes with rows of split train, it needs 2")
-    seen, unseen = _choice(args, found.images, known if new else None, new or None)
+        raise UserError(f"{args.data_path} has {len(known)} classes of split train, it needs 2")
+    seen, unseen = _choice(args, whole, known if new else None, new or None)
     missing = next((name for name in seen if name not in trained), None)
     if missing is not None:
-        raise UserError(f"class {missing!r} has no row of split train: name it after --unseen too")
-    whole = found.images.select(seen + unseen)
+        raise UserError(f"class {missing!r} has no picture of split train: name it after --unseen too")
+    whole = whole.select(seen + unseen)
     is_seen = whole.labels < len(seen)
-    train, test = whole.subset(is_seen & is_train), whole.subset(~is_seen)
+    train, test = whole.subset(is_seen & (whole.splits == "train")), whole.subset(~is_seen)
     for split in ("validation", "test"):
-        if (is_seen & (found.splits == split)).any():
-            return Splits(train, whole.subset(is_seen & (found.splits == split)), test, seen, unseen)
-    held = held_back(train.labels, args.valid_share, args.seed, seen)
-    return Splits(train.subset(~held), train.subset(held), test, seen, unseen)
+        if (is_seen & (whole.splits == split)).any():
+            return Splits(train, whole.subset(is_seen & (whole.splits == split)), test, seen, unseen)
+    return _held_out(args, train, test, seen, unseen)
 
 
 def word_of(args, names: Sequence[str]) -> dict[str, str]:
-    """Other words for some of the classes `names`: those of ``--words``, and of a data set whose names are brands."""
+    """Other words for some of the classes `names`: those of ``--words``, of brands, and of folders in folders."""
     own = {name: word for name, word in WORDS.get(args.dataset, {}).items() if name in names}
+    if args.dataset == "folder":  # GROUP/CLASS
+        own.update({name: name.rsplit("/", 1)[1] for name in names if "/" in name})
     return {**own, **words.pairs(args.words)}
 
 
@@ -167,10 +174,6 @@ def _whole(args, root: Path, on_error: str) -> tuple[ImageSet, list[str] | None,
         if not root.exists():
             raise UserError(f"{root} is not there: ./get_data.sh awa2 gets it (13 GB); {REMEDY}")
         return awa2.load_split(root, args.split, on_error)
-    if args.dataset == "folder":
-        if args.data_path is None:
-            raise UserError("--dataset folder needs --data-path, a folder with a folder of pictures for each class")
-        return folder.load(root, on_error), None, None
     whole = sets.load(args.dataset, args.data_path, "seen", on_error=on_error, remedy=REMEDY).train
     unseen = UNSEEN.get(args.dataset)
     return whole, [name for name in whole.class_names if name not in unseen] if unseen else None, unseen

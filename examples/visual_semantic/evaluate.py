@@ -13,7 +13,7 @@ FLAGS = {
     "data": [
         ("--dataset", cli.choice(*DATASETS, metavar="NAME"), None, "data set; default is the model's own"),
         ("--data-path", cli.DIR, None, "folder of the data, for csv a table"),
-        cli.COLUMNS,
+        *cli.OWN,
         *SPLIT,
         cli.ON_ERROR,
         cli.NUM_WORKERS,

@@ -56,6 +56,8 @@ class TrainingRun:
             f" ({net.backbone.source}) at {reader.transform.crop} px; words: {args.word_vectors}, {net.dim} numbers,"
             f" {args.word_space}"
         )
+        if args.batch_size != 64:
+            self.run.log(f"batches of {args.batch_size} pictures (--batch-size)")
         if data.remark(args, splits):
             self.run.log(data.remark(args, splits))
 
