@@ -15,7 +15,7 @@ FOUND = 10  # pictures a word's search shows
 PENALTIES = (1.0, 10.0, 1e2, 1e3, 1e4)
 CONSE = 10  # classes that ConSE mixes
 SHOWN = ("accuracy", "zero_shot", "zero_shot_accuracy@5", "zero_shot_accuracy@10", "seen", "unseen", "harmonic",
-         "ausuc", "map_unseen")  # fmt: skip
+         "ausuc", "map_unseen", "recall@1_unseen")  # fmt: skip
 
 
 def word_metrics(
@@ -42,7 +42,7 @@ def word_metrics(
     dict of str to float
         ``accuracy`` of pictures of seen classes among the seen words; those of `common.metrics.zero_shot`; ``ausuc``;
         ``map_seen``, ``map_unseen``, ``precision@10_seen``, ``precision@10_unseen``: each word searched for in all
-        pictures.
+        pictures; ``recall@1_unseen``: each picture of an unseen class searched for among the others of these.
     """
     vectors = np.concatenate([part for part in (valid, test) if len(part)])
     labels = np.concatenate([valid_labels, test_labels]).astype(np.int64)
@@ -55,6 +55,7 @@ def word_metrics(
     result.update(metrics.zero_shot(cosines - handicap * is_seen, labels, is_seen, ks))
     if len(valid) and len(test):
         result["ausuc"] = metrics.area_seen_unseen(cosines, labels, is_seen)
+    result.update(picture_search(test, test_labels))
     shown = np.unique(labels)
     found = metrics.text_to_image(cosines.T[shown], labels[None] == shown[:, None], (FOUND,))
     for kind, chosen in (("seen", is_seen[shown]), ("unseen", ~is_seen[shown])):
@@ -62,6 +63,13 @@ def word_metrics(
             result[f"map_{kind}"] = float(found["average_precision"][chosen].mean())
             result[f"precision@{FOUND}_{kind}"] = float(found[f"precision@{FOUND}"][chosen].mean())
     return result
+
+
+def picture_search(vectors: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """How often the picture nearest to one of an unseen class is of that class: vectors (n, d), labels (n,)."""
+    if len(vectors) < 2:
+        return {}
+    return {"recall@1_unseen": metrics.recall_at_k(metrics.unit(vectors), labels, (1,))["recall@1"]}
 
 
 def validation(outputs: np.ndarray, labels: np.ndarray, loss, ctx=None, words: np.ndarray | None = None) -> dict:
@@ -103,7 +111,7 @@ def evaluate(net, splits, reader) -> dict:
     splits : data.Splits
     reader : data.Reader
     """
-    valid, test = (reader.apply(net.embed, split) for split in (splits.valid, splits.test))
+    valid, test = (reader.embed(net, split) for split in (splits.valid, splits.test))
     return word_metrics(valid, splits.valid.labels, test, splits.test.labels, net.words, len(splits.seen))
 
 

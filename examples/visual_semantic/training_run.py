@@ -163,8 +163,8 @@ class TrainingRun:
         model.save(
             self.net, path, stage=name, crop=transform.crop, resize=transform.resize,
             keep_aspect=transform.keep_aspect, dataset=args.dataset, word_vectors=str(args.word_vectors),
-            words=data.word_of(args, self.net.class_names), word_space=args.word_space, loss=args.loss,
-            classifies=knows_classifier, metrics=metrics,
+            words=data.word_of(args, self.splits), word_space=args.word_space, loss=args.loss,
+            classifies=knows_classifier, is_frozen=args.backbone_lr == 0, metrics=metrics,
         )  # fmt: skip
 
     def _is_worse(self) -> bool:

@@ -255,6 +255,20 @@ def test_a_word_that_is_not_there_is_said(vec, names, renamed, text):
         words.vectors(names, vec[0], renamed)
 
 
+def test_a_description_is_the_mean_of_its_words_rare_ones_weighing_more(tmp_path, capsys):
+    file = tmp_path / "w.vec"
+    file.write_text("a 1 0 0\nred 0 1 0\nround 0 0 1\nox 1 1 1\n")
+    texts = {"apple": "A red, round -- flavorsome a", "lime": "a round", "cow": "a"}
+    found = words.vectors(["apple", "lime", "cow"], file, {"cow": "ox"}, texts)
+    weight = {"a": np.log(3 / 2), "red": np.log(3), "round": np.log(3 / 2)}  # of two texts: cow's is not read
+    total = 2 * weight["a"] + weight["red"] + weight["round"]
+    np.testing.assert_allclose(found[0], np.array([2 * weight["a"], weight["red"], weight["round"]]) / total, rtol=1e-6)
+    np.testing.assert_allclose(found[1:], [[0.5, 0, 0.5], [1, 1, 1]], rtol=1e-6)
+    assert "1 words of the descriptions have no vector: flavorsome" in capsys.readouterr().out
+    with pytest.raises(UserError, match="no word of the description of class 'lime' has a vector: --words lime=WORD"):
+        words.vectors(["apple", "lime"], file, {}, {"apple": "red", "lime": "flavorsome"})
+
+
 def test_whitened_words_have_no_mean_and_equal_variances(vec):
     file, rows = vec
     every = np.stack(list(rows.values()))
