@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import mxnet as mx
@@ -69,8 +69,8 @@ def encode(forward, batches, ctx=None, fill: bool | int = True) -> np.ndarray:
     return np.concatenate(rows) if rows else np.empty((0, 0), np.float32)
 
 
-def prepare(backbone, image_set, size: int, int8: bool = False, num_workers: int = 2):
-    """A network ready to read features: hybridized, or in INT8.
+def prepare(backbone, image_set, size: int, int8: bool = False, num_workers: int = 2, engine: Callable | None = None):
+    """A network ready to read features: hybridized, in INT8, or in another engine.
 
     Parameters
     ----------
@@ -82,10 +82,12 @@ def prepare(backbone, image_set, size: int, int8: bool = False, num_workers: int
     int8 : bool
     num_workers : int
         Threads that decode the pictures for the calibration.
+    engine : callable (network, size), optional
+        Gives what reads instead of MXNet, see `common.export.engine`; not in INT8.
 
     Returns
     -------
-    HybridBlock
+    HybridBlock or callable
 
     Raises
     ------
@@ -94,6 +96,8 @@ def prepare(backbone, image_set, size: int, int8: bool = False, num_workers: int
     """
     if backbone.fixed_size and size != backbone.input_size and backbone.name_ != "conv4":
         raise UserError(f"{backbone.name_} takes pictures of {backbone.input_size} pixels only, not of {size}")
+    if engine is not None:
+        return engine(backbone, size)
     if not int8:
         backbone.hybridize(static_alloc=True, static_shape=True)
         return backbone
@@ -103,7 +107,7 @@ def prepare(backbone, image_set, size: int, int8: bool = False, num_workers: int
 
 def extract(
     backbone, image_set, size: int | None = None, batch_size: int = 64, int8: bool = False, ctx=None, num_workers=2,
-    transform: Eval | None = None,
+    transform: Eval | None = None, engine: Callable | None = None,
 ) -> np.ndarray:  # fmt: skip
     """Features of all pictures.
 
@@ -119,13 +123,15 @@ def extract(
     ctx : mx.Context, optional
     transform : common.data.transforms.Eval, optional
         Instead of resizing to `size`: its crop is then the size.
+    engine : callable, optional
+        As in `prepare`.
 
     Returns
     -------
     (n, width) float32
     """
     transform = transform or _resize(backbone, size)
-    net = prepare(backbone, image_set, transform.crop, int8, num_workers)
+    net = prepare(backbone, image_set, transform.crop, int8, num_workers, engine)
     result = np.empty((len(image_set), backbone.width), np.float32)
     for rows, indices in _read(net, image_set, transform, batch_size, ctx, num_workers, True):
         result[indices] = rows
@@ -146,7 +152,7 @@ def _resize(backbone, size: int | None) -> Eval:
 
 def cached(
     folder, backbone, image_set, size: int | None = None, int8: bool = False, transform: Eval | None = None,
-    batch_size: int = 64, ctx=None, num_workers: int = 2,
+    batch_size: int = 64, ctx=None, num_workers: int = 2, engine: Callable | None = None,
 ) -> np.ndarray:  # fmt: skip
     """`extract`, kept in a folder picture by picture: what was read once is not read again, whatever set it is in.
 
@@ -159,7 +165,7 @@ def cached(
     ----------
     folder : path
         Where the features are kept; made if it is not there.
-    backbone, image_set, size, int8, transform, batch_size, ctx, num_workers
+    backbone, image_set, size, int8, transform, batch_size, ctx, num_workers, engine
         See `extract`.
 
     Returns
@@ -175,14 +181,16 @@ def cached(
     settings = f"{transform.resize} {transform.crop} {transform.keep_aspect}" + " ".join(pictures if int8 else [])
 
     def read(indices):
-        net = prepare(backbone, image_set, transform.crop, int8, num_workers)
+        net = prepare(backbone, image_set, transform.crop, int8, num_workers, engine)
         filled = min(batch_size, len(image_set))
         return _read(net, image_set.subset(indices), transform, batch_size, ctx, num_workers, filled)
 
-    return store(folder, backbone, transform.crop, settings, "-int8" * int8).fetch(pictures, read)
+    return store(folder, backbone, transform.crop, settings, int8, engine).fetch(pictures, read)
 
 
-def store(folder, backbone, size: int, settings: str, kind: str = "") -> feature_store.FeatureStore:
+def store(
+    folder, backbone, size: int, settings: str, int8: bool = False, engine: Callable | None = None
+) -> feature_store.FeatureStore:
     """Where the features that `backbone` gives are kept.
 
     Parameters
@@ -194,14 +202,15 @@ def store(folder, backbone, size: int, settings: str, kind: str = "") -> feature
     size : int
         Side in pixels of what it sees.
     settings : str
-        All else that decides a picture's features: how it is resized, the type of the network.
-    kind : str
-        Is seen in the folder's name.
+        How a picture becomes what it sees; in INT8 also what the ranges come from.
+    int8, engine
+        As in `prepare`.
 
     Returns
     -------
     FeatureStore
     """
+    kind = "-int8" if int8 else f"-{engine.__name__}" if engine else ""
     total = hashlib.sha256(settings.encode())
     for name, parameter in backbone._collect_params_with_prefix().items():
         total.update(name.encode())

@@ -91,7 +91,7 @@ def _opset(version: int = 13):
 
 @contextlib.contextmanager
 def _raw_tensors():
-    """Have MXNet's exporter write weights as bytes: the lists of numbers that it makes take ten times as long."""
+    """Have MXNet's exporter write weights as bytes: the lists of numbers that it makes take several times as long."""
     from onnx import TensorProto, helper, numpy_helper
 
     plain = helper.make_tensor

@@ -144,7 +144,7 @@ def read_features(args, net, image_set: ImageSet, run, name: str) -> np.ndarray:
     if name == "features":
         keys = feature_store.keys(image_set)
         settings = f"PIL {args.interpolation}" + " ".join(keys if args.int8 else [])  # whose ranges are of these
-        kept = features.store(data_root() / "features", net, net.input_size, settings, "-int8" * args.int8)
+        kept = features.store(data_root() / "features", net, net.input_size, settings, args.int8)
         output.add(kept.fetch(keys, lambda chosen: _read(args, net, source, chosen))[output.seen :], {})
     else:
         for vectors, _ in _read(args, net, source, np.arange(output.seen, len(source))):
