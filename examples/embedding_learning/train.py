@@ -92,7 +92,7 @@ def main(args):
 
     # Devices and workers.
     contexts = devices.contexts(args.gpus, args.num_cpus)
-    kvstore = devices.kvstore(args.kvstore)
+    kvstore = devices.kvstore(args.kvstore, args.gradient_compression)
 
     # Data: pictures to train on, to choose the best epoch on, and to test on.
     parts = data.load(args)

@@ -86,8 +86,9 @@ def parse_args(argv=None):
         p.error("--balance has no effect on the neighbours of --classifier knn: take another")
     if args.int8 and args.gpus:
         p.error("--int8 runs on the CPU: leave out --gpus")
-    if args.kvstore.startswith("dist") and not args.fine_tune:
-        p.error(f"--kvstore {args.kvstore} shares out --fine-tune: one process reads features")
+    shared = "_sync" in args.kvstore and args.classifier == "gluon"
+    if args.kvstore.startswith("dist") and not (args.fine_tune or shared):
+        p.error(f"--kvstore {args.kvstore} shares out --fine-tune, and dist_sync the steps of --classifier gluon")
     if args.dataset:
         args.model = args.model or "squeezenet1.1"
     return args
@@ -101,9 +102,11 @@ def main(args):
     from common.run import Run
     from examples.transfer import data, evaluation, model, networks
 
-    # Devices and workers: they share out the fine-tuning; each worker reads all features, on its first device.
+    # Devices and workers: they share out the steps of training; each worker reads all features, on its first device.
     contexts = devices.contexts(args.gpus, args.num_cpus)
-    kvstore = devices.kvstore(args.kvstore) if args.fine_tune else None
+    kvstore = (
+        devices.kvstore(args.kvstore, args.gradient_compression) if args.fine_tune or "dist" in args.kvstore else None
+    )
     rank, workers = (kvstore.rank, kvstore.num_workers) if kvstore else (0, 1)
 
     # Data: pictures, or features of them; which of them are learned from, and which held back.
@@ -128,7 +131,7 @@ def main(args):
     def fit(vectors, chosen):
         return model.fit(
             args.classifier, vectors[chosen], labels[chosen], loaded.class_names, config, args.k, args.seed,
-            args.balance,
+            args.balance, kvstore,
         )  # fmt: skip
 
     metrics = {"classifier": args.classifier, "train_pictures": len(train), "test_pictures": len(test)}

@@ -176,9 +176,9 @@ def main(args):
 
     # Devices and workers.
     contexts = devices.contexts(args.gpus, args.num_cpus)
-    if "dist" in args.kvstore and len(args.stages) > 1:  # their keys would collide on the servers
+    if args.kvstore == "dist_async" and len(args.stages) > 1:  # the servers hold the optimizer of one stage
         raise UserError(f"--kvstore {args.kvstore} runs a stage at a time: --stages 1, then --resume --stages 2a, ...")
-    kvstore = devices.kvstore(args.kvstore)
+    kvstore = devices.kvstore(args.kvstore, args.gradient_compression)
 
     # Pictures of the seen classes, some of them held back, and of the unseen ones; network.
     splits = data.load(args)

@@ -13,7 +13,7 @@ from common.files.disk import write_json
 from common.files.errors import UserError
 from common.run import Run, read_history
 from common.show import plots, report, tables
-from common.train import range_test
+from common.train import range_test, workers
 from common.train.session import Session
 from examples.visual_semantic import data, evaluation, model
 from examples.visual_semantic.stage import Stage, is_frozen
@@ -43,6 +43,7 @@ class TrainingRun:
     def __init__(self, args, net: model.VisualSemanticNet, splits: data.Splits, reader: data.Reader, contexts, kvstore):
         self.args, self.net, self.splits, self.reader = args, net, splits, reader
         self.contexts, self.kvstore = contexts, kvstore
+        self._workers = kvstore if "_sync" in kvstore.type and kvstore.num_workers > 1 else None
         self._data = {
             "training pictures": len(splits.train), "held-back pictures": len(splits.valid),
             "unseen pictures": len(splits.test), "seen classes": len(splits.seen),
@@ -155,6 +156,7 @@ class TrainingRun:
 
     def _restore(self, path: Path) -> None:
         model.restore(self.net, path)
+        workers.follow_first(self._workers, self.net)  # each worker's batch norms counted its own batches
         self.reader.forget()
 
     def _save(self, path: Path, name: str, metrics: dict) -> None:
