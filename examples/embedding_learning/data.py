@@ -206,9 +206,9 @@ def _check_unseen(dataset: Dataset) -> None:
 
 
 def _default_fraction(train: ImageSet, protocol: str) -> float:
-    """`VALIDATION_FRACTION` where it holds out four classes, or every class has five pictures, else 0."""
+    """`VALIDATION_FRACTION` where it holds out four classes, or half of the classes have five pictures, else 0."""
     counts = np.bincount(train.labels)
-    there = round(VALIDATION_FRACTION * np.sum(counts > 1)) if protocol == "unseen" else counts.min()
+    there = round(VALIDATION_FRACTION * np.sum(counts > 1)) if protocol == "unseen" else np.median(counts)
     return VALIDATION_FRACTION if there >= ENOUGH[protocol] else 0.0
 
 

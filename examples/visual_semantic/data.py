@@ -40,6 +40,7 @@ WORDS = {  # brands and other names, of classes and of groups, that the usual fi
 FOLDERS = ("train", "valid", "test")
 REMEDY = "other pictures: --dataset folder --data-path ROOT with ROOT/CLASS/PICTURE.jpg"
 READ_BATCH = 64  # pictures
+FEWEST = 4  # classes of which two can be unseen
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +114,10 @@ def load(args) -> Splits:
 def _choice(
     args, whole: ImageSet, seen: list[str] | None = None, unseen: list[str] | None = None
 ) -> tuple[list[str], list[str]]:
-    """The seen and the unseen classes: those that ``--unseen`` names, the set's own, or a fifth drawn at random."""
+    """The seen and the unseen classes: those that ``--unseen`` names, the set's own, or a fifth drawn at random.
+
+    Of two or three classes none is unseen, unless it is named.
+    """
     if args.unseen is not None:
         wrong = [name for name in args.unseen if name not in whole.class_names]
         if wrong:
@@ -122,6 +126,9 @@ def _choice(
         seen = [name for name in whole.class_names if name not in unseen]
     elif unseen is None:
         unseen = draw_classes(whole.class_names, max(2, len(whole.class_names) // 5), args.seed)
+        if len(whole.class_names) < FEWEST:
+            unseen = []
+            print(f"{len(whole.class_names)} classes are too few to leave some unseen: all are trained on (--unseen)")
         seen = [name for name in whole.class_names if name not in unseen]
     if len(seen) < 2:
         remedy = "name fewer after --unseen" if args.unseen else "add pictures of seen classes"

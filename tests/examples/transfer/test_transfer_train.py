@@ -105,7 +105,7 @@ def test_folds_follow_the_smallest_class(tmp_path, folder, capsys):
     for folds, said in ((2, "2 folds: the smallest class has 2"), (1, "no cross-validation: the smallest class has 1")):
         data.load(args := train.parse_args(["--data-path", str(folder)]))
         assert args.folds == folds and f"{said} pictures to learn from (--folds)" in capsys.readouterr().out
-        (folder / "blue" / "2.png").unlink()
+        (folder / "blue" / "2.png").unlink(missing_ok=True)
     with pytest.raises(UserError, match="--folds 5"):
         data.load(train.parse_args(["--data-path", str(folder), "--folds", "5"]))
 

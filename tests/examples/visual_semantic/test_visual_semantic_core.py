@@ -11,7 +11,7 @@ from mxnet import autograd
 from sklearn.linear_model import Ridge
 
 from common.backbones import modelfile
-from common.data.sets import ImageSet
+from common.data.sets import ImageSet, Whole
 from common.export import onnx
 from common.files.errors import UserError
 from examples.visual_semantic import data, evaluation, losses, model, words
@@ -297,7 +297,7 @@ def image_set(counts):
 ])  # fmt: skip
 def test_parts_share_one_numbering_seen_classes_first(monkeypatch, tmp_path, unseen, seen):
     whole = image_set([20, 10, 4, 10, 30])
-    monkeypatch.setattr(data.folder, "load", lambda place, on_error: whole)
+    monkeypatch.setattr(data.folder, "load", lambda place, *_: Whole(whole))
     args = argparse.Namespace(
         dataset="folder", data_path=tmp_path, unseen=unseen, valid_share=0.1, seed=1, split="standard"
     )
@@ -361,7 +361,7 @@ def test_a_table_of_trained_classes_alone_has_unseen_ones_drawn(tmp_path):
 def test_a_table_that_does_not_fit_is_one_line(tmp_path):
     args = table_of(tmp_path, "train:b train:a train:c test:z test:y")
     args.unseen = ["z"]
-    with pytest.raises(UserError, match="class 'y' has no row of split train: name it after --unseen too"):
+    with pytest.raises(UserError, match="class 'y' has no picture of split train: name it after --unseen too"):
         data.load(args)
     args.data_path = tmp_path / "none.csv"
     with pytest.raises(UserError, match="none.csv is not there: --data-path takes a table"):
