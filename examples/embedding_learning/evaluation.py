@@ -9,12 +9,12 @@ import numpy as np
 
 from common import metrics
 from common.data.sets import ImageSet, glyphs
+from common.files.disk import write_table
 from common.files.errors import UserError
 from common.run import Run
 from common.show import plots, report, tables
 from examples.embedding_learning import linear
 from examples.embedding_learning.data import Searched
-from examples.embedding_learning.gallery import write_table
 
 SHOWN = ("recall@1", "recall@2", "recall@4", "recall@8", "class_recall@1", "map@r", "map")
 TITLES = {"pca": "backbone features, PCA whitened", "lda": "backbone features, LDA"}  # of methods with a short key

@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from common.data.imageset import ImageSet
-from common.files.disk import write_array, writing
+from common.files.disk import write_array, write_table, writing
 from examples.embedding_learning.evaluation import Tested
-from examples.embedding_learning.gallery import write_table
 
 
 def write(folder: Path, tested: Tested, say: Callable[[str], None]) -> None:

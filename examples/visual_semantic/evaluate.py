@@ -48,11 +48,11 @@ def main(args):
     if data.remark(args, splits):
         print(data.remark(args, splits))
     model.check_classes(net, splits, args.params)
-    read, seen = reader(net, args, context), len(splits.seen)
+    read, seen, asked = reader(net, args, context), len(splits.seen), evaluation.queries_and_gallery(splits)
 
     def word_metrics(vectors):
         return evaluation.word_metrics(
-            vectors[0], splits.valid.labels, vectors[1], splits.test.labels, net.words, seen, args.handicap
+            vectors[0], splits.valid.labels, vectors[1], splits.test.labels, net.words, seen, args.handicap, asked
         )
 
     ours = [read.apply(net.embed, split) for split in (splits.valid, splits.test)]
