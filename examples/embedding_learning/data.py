@@ -158,7 +158,7 @@ def load(args) -> Parts:
         if args.validation_share:
             hold_out = hold_out_classes if args.protocol == "unseen" else hold_out_pictures
             train, validation = hold_out(train, args.validation_share, (args.seed, 1))
-        if validation is not None or args.head != "lda":
+        if validation is not None or args.head == "margin":
             notes.append(_choice(args, validation))
     if args.with_catalogue:
         train = _with_catalogue(train, dataset, args.on_error, notes.append)
@@ -171,8 +171,8 @@ def load(args) -> Parts:
     if dataset.gallery is not None:
         notes.append(f"the test pictures are looked for among {len(dataset.gallery)} others of their classes")
     args.batch_size, args.batch_k = balanced_shape(train.labels, args.batch_size, args.batch_k)
-    if args.head == "lda":
-        linear.check_classes(train.labels)
+    if args.head != "margin":
+        linear.check_classes(train.labels, linear.TITLES[args.head])
     elif (args.batch_size, args.batch_k) != PUBLISHED:
         notes.append(f"batches of {args.batch_size} pictures, {args.batch_k} of a class (--batch-size, --batch-k)")
     return Parts(dataset, train, validation, dataset.test, notes, dataset.gallery, searched)
@@ -214,7 +214,7 @@ def _default_fraction(train: ImageSet, protocol: str) -> float:
 
 def _chosen(args) -> str:
     """What validation pictures are for."""
-    return "the shrinkage" if args.head == "lda" else "the best epoch"
+    return "the best epoch" if args.head == "margin" else "the shrinkage"
 
 
 def _choice(args, validation: ImageSet | None) -> str:
