@@ -89,8 +89,7 @@ def parse_args(argv=None):
     shared = "_sync" in args.kvstore and args.classifier == "gluon"
     if args.kvstore.startswith("dist") and not (args.fine_tune or shared):
         p.error(f"--kvstore {args.kvstore} shares out --fine-tune, and dist_sync the steps of --classifier gluon")
-    if args.dataset:
-        args.model = args.model or "squeezenet1.1"
+    args.model = args.model or ("squeezenet1.1" if args.dataset else None)
     return args
 
 
@@ -104,9 +103,8 @@ def main(args):
 
     # Devices and workers: they share out the steps of training; each worker reads all features, on its first device.
     contexts = devices.contexts(args.gpus, args.num_cpus)
-    kvstore = (
-        devices.kvstore(args.kvstore, args.gradient_compression) if args.fine_tune or "dist" in args.kvstore else None
-    )
+    shared = args.fine_tune or "dist" in args.kvstore
+    kvstore = devices.kvstore(args.kvstore, args.gradient_compression) if shared else None
     rank, workers = (kvstore.rank, kvstore.num_workers) if kvstore else (0, 1)
 
     # Data: pictures, or features of them; which of them are learned from, and which held back.
