@@ -183,8 +183,8 @@ def main(args):
     # Pictures of the seen classes, some of them held back, and of the unseen ones; network.
     splits = data.load(args)
     args.batch_size = fitting(args.batch_size, len(splits.train), len(contexts), kvstore.num_workers)
-    net, eval_transform = network.build(args, splits, contexts)
-    reader = data.Reader(net.backbone, eval_transform, contexts[0], args.num_workers, not args.backbone_lr, splits.whole)
+    net, transform = network.build(args, splits, contexts)
+    reader = data.Reader(net.backbone, transform, contexts[0], args.num_workers, not args.backbone_lr, splits.whole)
     run = TrainingRun(args, net, splits, reader, contexts, kvstore)
     for name in args.stages:
         stage = run.start_stage(name)  # from the best epoch of the stage before
