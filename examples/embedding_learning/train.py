@@ -109,6 +109,7 @@ def main(args):
     net = model.create(args.model, args.embed_dim, weights, contexts, size)
     model.hold_back(net.backbone, weights, args.backbone_lr, args.freeze_batch_norm)
     net.hybridize(static_alloc=True, static_shape=True)
+    net.backbone.speed_up_training()
 
     # Batches of batch_size / batch_k classes with batch_k images each.
     sampler = ClassBalanced(

@@ -176,6 +176,7 @@ def fine_tune(net, classifier, loaded, args, run, contexts, kvstore):
     schedule = finetune.SCHEDULES[args.schedule]
     cross_entropy = finetune.CrossEntropy(len(loaded.class_names), args.label_smoothing)
     net.hybridize()
+    net.speed_up_training()
     head.hybridize()
     tuning = finetune.Tuning(net, head, loaded, args, run, classifier.backbone)
 
