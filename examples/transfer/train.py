@@ -11,8 +11,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repo
 from common import cli, resume
 
 DATASETS = (
-    "cub200", "cars196", "sop", "cifar10", "cifar100", "omniglot", "emoji", "glyphs", "grocery",
-    "folder", "csv",
+    "cub200", "cars196", "sop", "cifar10", "cifar100", "omniglot", "emoji", "glyphs", "grocery", "folder", "csv",
 )  # fmt: skip
 DATASET = cli.choice(*DATASETS, metavar="NAME")
 CLASSIFIER = cli.choice("logistic", "svm", "knn", "gluon")
