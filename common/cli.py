@@ -369,6 +369,7 @@ DEVICES = [
     ("--gpus", int_list, [], "GPUs to use, e.g. 0 or 0,2,5; empty means CPU"),
     ("--num-cpus", whole(1, 64), 1, "CPU contexts that stand for devices when --gpus is empty"),
     ("--kvstore", choice(*KVSTORES, metavar="NAME"), "device", "sums gradients: %(choices)s"),
+    ("--gradient-compression", positive_float, None, "dist kvstores: send -X, 0 or X in 2 bits, the rest later"),
 ]
 ANSWERS = [  # of a search
     ("-k", positive_int, 5, "results to show for each query"),

@@ -139,7 +139,16 @@ def moving(net, train: ImageSet, test: ImageSet, sampler, args, rank: int = 0):
 
 
 def frozen(net, train: ImageSet, test: ImageSet, sampler, args):
-    """For a backbone that stays as it is: the head, and the same as `moving`, of features read once.
+    """For a backbone that stays as it is: the head, and the same as `moving`, of features read once."""
+    in_order = [
+        FeatureSet(values, split.labels, split.class_names, Sequential(len(split), EVAL_BATCH))
+        for values, split in zip(kept_features(net, train, test, args.int8, args.num_workers), (train, test))
+    ]
+    return net.head, in_order[0].sampled(sampler), in_order
+
+
+def kept_features(net, train: ImageSet, test: ImageSet, int8: bool, num_workers: int = 2) -> list[np.ndarray]:
+    """The backbone's features of both splits, in order.
 
     They are kept under ``data/features``: a run on the same pictures, whatever its seed holds back, starts at once.
     """
@@ -147,12 +156,5 @@ def frozen(net, train: ImageSet, test: ImageSet, sampler, args):
     if not whole.in_memory:  # an order that does not depend on the split
         order = sorted(order, key=lambda i: str(whole.images[i]))
         whole = whole.subset(order)
-    found = features.cached(
-        data_root() / "features", net.backbone, whole, net.size, int8=args.int8, num_workers=args.num_workers
-    )
-    rows = np.split(found[np.argsort(order)], [len(train)])
-    in_order = [
-        FeatureSet(values, split.labels, split.class_names, Sequential(len(split), EVAL_BATCH))
-        for values, split in zip(rows, (train, test))
-    ]
-    return net.head, in_order[0].sampled(sampler), in_order
+    found = features.cached(data_root() / "features", net.backbone, whole, net.size, int8=int8, num_workers=num_workers)
+    return np.split(found[np.argsort(order)], [len(train)])

@@ -84,7 +84,7 @@ def main(args):
     from examples.im2vec import data, evaluation, prepare, result, sgd, stability
 
     contexts = devices.contexts(args.gpus, args.num_cpus)
-    kvstore = devices.kvstore(args.kvstore)
+    kvstore = devices.kvstore(args.kvstore, args.gradient_compression)
 
     # Data: pictures of the chosen classes, some of each held back.
     dataset = prepare.dataset(args)

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from common import devices
-from common.backbones import features
+from common.backbones import feature_store, features
 from common.backbones.quantize import CALIBRATION, quantize
 from common.data import sets
 from common.data.imageset import ImageSet
@@ -17,6 +17,7 @@ from common.data.samplers import balanced
 from common.data.splits import split_stratified
 from common.data.transforms import RandomResizedCrop
 from common.files.errors import UserError
+from common.files.paths import data_root
 from examples.transfer import inputs, outputs
 
 FOLDS = 5  # of the cross-validation, where the smallest class has as many pictures
@@ -116,6 +117,9 @@ def pictures(args) -> Data:
 def read_features(args, net, image_set: ImageSet, run, name: str) -> np.ndarray:
     """Features (n, width) of all pictures, kept as `name` in the run folder; a resumed run goes on where it was.
 
+    Those of a network as it comes are kept under ``data/features`` too, picture by picture: another run, whatever it
+    holds back, reads nothing again.
+
     Parameters
     ----------
     args : argparse.Namespace
@@ -123,7 +127,8 @@ def read_features(args, net, image_set: ImageSet, run, name: str) -> np.ndarray:
     net : common.backbones.Backbone
     image_set : ImageSet
     run : common.run.Run
-    name : str
+    name : {"features", "finetuned"}
+        Of the network as it comes, or of the one that was trained.
 
     Raises
     ------
@@ -135,19 +140,31 @@ def read_features(args, net, image_set: ImageSet, run, name: str) -> np.ndarray:
         return outputs.load(files[0])[0]
     source = inputs.from_dataset(image_set)
     _stop_at(source.check())
-    size = net.input_size
     output = outputs.Output(run.folder, name, "npy", net.width, source.key(), run.resumed)
+    if name == "features":
+        keys = feature_store.keys(image_set)
+        settings = f"PIL {args.interpolation}" + " ".join(keys if args.int8 else [])  # whose ranges are of these
+        kept = features.store(data_root() / "features", net, net.input_size, settings, args.int8)
+        output.add(kept.fetch(keys, lambda chosen: _read(args, net, source, chosen))[output.seen :], {})
+    else:
+        for vectors, _ in _read(args, net, source, np.arange(output.seen, len(source))):
+            output.add(vectors, {})
+    return outputs.load(output.finish(source.labels, source.rows)[0])[0]
+
+
+def _read(args, net, source, chosen: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The features of each batch of the pictures `chosen`, and the places of these in `chosen`."""
+    size = net.input_size
     if args.int8:
         net = quantize(net, inputs.spread(source, CALIBRATION, size, args.interpolation))
     else:
         net.hybridize(static_alloc=True, static_shape=True)
     batches = inputs.batches(
-        source, size, args.batch_size, args.interpolation, start=output.seen, num_workers=args.num_workers
+        inputs.Chosen(source, chosen), size, args.batch_size, args.interpolation, num_workers=args.num_workers
     )
-    for vectors, batch in features.stream(batches, net, devices.contexts(args.gpus)[0]):
-        _stop_at(batch.failed)
-        output.add(vectors, {})
-    return outputs.load(output.finish(source.labels, source.rows)[0])[0]
+    filled = min(args.batch_size, len(source))  # also where a resumed run has fewer to read: its bits are the same
+    for vectors, batch in features.stream(_whole(batches), net, devices.contexts(args.gpus)[0], filled):
+        yield vectors, np.arange(batch.first, batch.first + len(vectors))
 
 
 def embed(args, net, image_set: ImageSet, ctx) -> np.ndarray:

@@ -135,8 +135,9 @@ def main(args):
     if output.seen:
         print(f"continues after {output.seen} of {len(source)} pictures", flush=True)
     batches = inputs.batches(source, size, args.batch_size, args.interpolation, failed, output.seen, args.num_workers)
+    filled = min(args.batch_size, len(source))  # also where a resumed run has fewer to read: its bits are the same
     with tqdm(total=len(source), initial=output.seen, unit=" pictures", disable=None) as bar:
-        for vectors, batch in features.stream(batches, net, ctx):
+        for vectors, batch in features.stream(batches, net, ctx, filled):
             if batch.failed and args.on_error == "stop":
                 output.save()
                 first = min(batch.failed)

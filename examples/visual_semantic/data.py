@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +18,11 @@ from common.data.splits import draw_classes, held_back, note_unheld
 from common.data.transforms import Eval, Train
 from common.files.errors import UserError
 from common.files.paths import data_dir, data_root
+from common.text.vocabulary import split_name
 from examples.visual_semantic import split_awa2, words
 
 UNSEEN = {"cifar10": ["cat", "truck"]}  # as in Socher et al. 2013
-WORDS = {  # brands and other names that the usual files of word vectors lack
+WORDS = {  # brands and other names, of classes and of groups, that the usual files of word vectors lack
     "grocery": {
         "Satsumas": "satsuma",
         "Oatly-Natural-Oatghurt": "natural oat yoghurt",
@@ -32,6 +33,8 @@ WORDS = {  # brands and other names that the usual files of word vectors lack
         "Alpro-Shelf-Soy-Milk": "shelf soy milk",
         "Yoggi-Strawberry-Yoghurt": "strawberry yoghurt",
         "Yoggi-Vanilla-Yoghurt": "vanilla yoghurt",
+        "Oatghurt": "oat yoghurt",
+        "Soyghurt": "soy yoghurt",
     }
 }
 FOLDERS = ("train", "valid", "test")
@@ -52,6 +55,12 @@ class Splits:
         Pictures of the unseen classes; may be empty. (All three may be `FeatureSet` where the backbone is frozen.)
     seen, unseen : list of str
         Class names.
+    groups : dict of str to str, or None
+        The group of each class, where the data has groups.
+    captions : dict of str to list of str, or None
+        Sentences on each class, where the data has them.
+    whole : ImageSet or None
+        What the three were chosen from, where another seed chooses others: see `Reader`.
     """
 
     train: ImageSet
@@ -59,6 +68,9 @@ class Splits:
     test: ImageSet
     seen: list[str]
     unseen: list[str]
+    groups: dict[str, str] | None = None
+    captions: dict[str, list[str]] | None = None
+    whole: ImageSet | None = None
 
     @property
     def class_names(self) -> list[str]:
@@ -127,12 +139,14 @@ def _choice(
 def _from_lists(args, on_error: str) -> Splits:
     """A data set's own lists: to train on and to validate with, of the seen classes; to test with, of the others."""
     found = sets.load(args.dataset, args.data_path, "seen", on_error=on_error, remedy=REMEDY)
+    whole = ImageSet.concat([found.train, found.validation, found.test])
     seen, unseen = _choice(args, found.train)
     train, valid, test = (one.select(seen + unseen) for one in (found.train, found.validation, found.test))
     train, valid = (one.subset(one.labels < len(seen)) for one in (train, valid))
     if not len(valid):
         raise UserError("no picture of the validation list is of a seen class: name other classes after --unseen")
-    return Splits(train, valid, test.subset(test.labels >= len(seen)), seen, unseen)
+    test = test.subset(test.labels >= len(seen))
+    return Splits(train, valid, test, seen, unseen, found.superclasses, found.captions, whole)
 
 
 def _held_out(args, known: ImageSet, test: ImageSet, seen: list[str], unseen: list[str]) -> Splits:
@@ -167,12 +181,38 @@ def _as_listed(args, whole: ImageSet) -> Splits:
     return _held_out(args, train, test, seen, unseen)
 
 
-def word_of(args, names: Sequence[str]) -> dict[str, str]:
-    """Other words for some of the classes `names`: those of ``--words``, of brands, and of folders in folders."""
-    own = {name: word for name, word in WORDS.get(args.dataset, {}).items() if name in names}
+def word_of(args, splits: Splits) -> dict[str, str]:
+    """What some of the classes are looked up as instead of by their names; a word of ``--words`` has precedence.
+
+    With ``--class-text group`` a class's words are followed by those of its group which are not among them.
+
+    Raises
+    ------
+    UserError
+        The data has no groups, or ``--words`` is not of the form CLASS=WORD.
+    """
+    own, kind = WORDS.get(args.dataset, {}), getattr(args, "class_text", "name")  # older runs have names alone
     if args.dataset == "folder":  # GROUP/CLASS
-        own.update({name: name.rsplit("/", 1)[1] for name in names if "/" in name})
-    return {**own, **words.pairs(args.words)}
+        own = {name: name.rsplit("/", 1)[1] for name in splits.class_names if "/" in name}
+    found = {name: own[name] for name in splits.class_names if name in own and kind != "description"}
+    for name in splits.class_names if kind == "group" else ():
+        said, group = found.get(name, name), _given(splits.groups, args)[name]
+        more = [word for word in split_name(own.get(group, group)) if word.lower() not in said.lower()]
+        found[name] = " ".join([*split_name(said), *more])
+    return {**found, **words.pairs(args.words)}
+
+
+def described(args, splits: Splits) -> dict[str, str]:
+    """The sentences that stand in for the names of the classes: with ``--class-text description``, else none."""
+    if getattr(args, "class_text", "name") != "description":
+        return {}
+    return {name: " ".join(_given(splits.captions, args)[name]) for name in splits.class_names}
+
+
+def _given(source, args):
+    if source is None:
+        raise UserError(f"--class-text {args.class_text}: --dataset {args.dataset} has none: leave the flag out")
+    return source
 
 
 def _whole(args, root: Path, on_error: str) -> tuple[ImageSet, list[str] | None, list[str] | None]:
@@ -246,10 +286,19 @@ class Reader:
     ctx : mx.Context
     num_workers : int
         Decoding threads.
+    is_frozen : bool
+        Whether the backbone stays as it is in all stages: pictures are then embedded from its kept features.
+    whole : ImageSet, optional
+        Pictures in files, from which those to be read were chosen. A frozen backbone reads all of them at once, so that
+        another seed, which chooses other classes, finds their features.
     """
 
-    def __init__(self, backbone, transform: Eval, ctx=None, num_workers: int = 2):
+    def __init__(
+        self, backbone, transform: Eval, ctx=None, num_workers: int = 2, is_frozen: bool = False,
+        whole: ImageSet | None = None,
+    ):  # fmt: skip
         self.backbone, self.transform, self.ctx, self.num_workers = backbone, transform, ctx, num_workers
+        self.is_frozen, self.whole = is_frozen, whole if is_frozen else None
         self._kept: dict[int, tuple[ImageSet, FeatureSet]] = {}
 
     def features(self, image_set: ImageSet) -> FeatureSet:
@@ -257,12 +306,25 @@ class Reader:
         if isinstance(image_set, FeatureSet):
             return image_set
         if id(image_set) not in self._kept:
-            values = features.cached(
-                data_root() / "features", self.backbone, image_set, transform=self.transform, ctx=self.ctx,
-                num_workers=self.num_workers,
-            )  # fmt: skip
+            if self.whole is None:
+                values = self._cached(image_set)
+            else:
+                row = {path: i for i, path in enumerate(self.whole.images)}
+                values = self._cached(self.whole)[[row[path] for path in image_set.images]]
             self._kept[id(image_set)] = image_set, FeatureSet(values, image_set.labels, image_set.class_names)
         return self._kept[id(image_set)][1]
+
+    def _cached(self, image_set: ImageSet) -> np.ndarray:
+        return features.cached(
+            data_root() / "features", self.backbone, image_set, transform=self.transform, ctx=self.ctx,
+            num_workers=self.num_workers,
+        )  # fmt: skip
+
+    def embed(self, net, pictures: ImageSet) -> np.ndarray:
+        """Where `net`, a `model.VisualSemanticNet` on this backbone, puts the pictures: unit vectors (n, dim)."""
+        if self.is_frozen:
+            return self.apply(net.embed_features, self.features(pictures))
+        return self.apply(net.embed, pictures)
 
     def forget(self) -> None:
         """The backbone has changed."""

@@ -24,6 +24,7 @@ def stage_list(text):
 
 STAGES = cli.Kind(stage_list, "LIST")
 LOSSES = ("cosine", "hinge", "softmax", "symmetric")
+CLASS_TEXT = cli.choice("name", "group", "description")
 WORD_SPACE = cli.choice("raw", "centred", "whitened")
 SPLIT = [  # which classes are seen: of evaluate.py too
     ("--split", cli.choice("standard", "proposed"), "standard", "unseen classes of awa2"),
@@ -54,6 +55,7 @@ FLAGS = {
     "words": [
         ("--word-vectors", cli.FILE, "glove50", "fastText .vec, GloVe .txt, word2vec .bin; glove50 comes through pip"),
         ("--words", cli.many(cli.Kind(metavar="CLASS=WORD")), [], "another word for a class"),
+        ("--class-text", CLASS_TEXT, "name", "a class's words: its name, that and its group's, or its description"),
         ("--word-space", WORD_SPACE, "raw", "vectors as they are, less the mean of frequent words, or also whitened"),
     ],
     "loss": [
@@ -174,15 +176,15 @@ def main(args):
 
     # Devices and workers.
     contexts = devices.contexts(args.gpus, args.num_cpus)
-    if "dist" in args.kvstore and len(args.stages) > 1:  # their keys would collide on the servers
+    if args.kvstore == "dist_async" and len(args.stages) > 1:  # the servers hold the optimizer of one stage
         raise UserError(f"--kvstore {args.kvstore} runs a stage at a time: --stages 1, then --resume --stages 2a, ...")
-    kvstore = devices.kvstore(args.kvstore)
+    kvstore = devices.kvstore(args.kvstore, args.gradient_compression)
 
     # Pictures of the seen classes, some of them held back, and of the unseen ones; network.
     splits = data.load(args)
     args.batch_size = fitting(args.batch_size, len(splits.train), len(contexts), kvstore.num_workers)
-    net, eval_transform = network.build(args, splits, contexts)
-    reader = data.Reader(net.backbone, eval_transform, contexts[0], args.num_workers)
+    net, transform = network.build(args, splits, contexts)
+    reader = data.Reader(net.backbone, transform, contexts[0], args.num_workers, not args.backbone_lr, splits.whole)
     run = TrainingRun(args, net, splits, reader, contexts, kvstore)
     for name in args.stages:
         stage = run.start_stage(name)  # from the best epoch of the stage before

@@ -62,7 +62,8 @@ def main(args):
     net, eval_transform = network.build(args, splits, contexts)
     start = {name: p.data(contexts[0]).copy() for name, p in net._collect_params_with_prefix().items()}
     metadata = net.metadata
-    reader = data.Reader(net.backbone, eval_transform, contexts[0], args.num_workers)
+    frozen = args.backbone_lr == 0
+    reader = data.Reader(net.backbone, eval_transform, contexts[0], args.num_workers, frozen, splits.whole)
     scores = {}
     for trial in trials(args):
         set_flags(args, trial)

@@ -273,6 +273,34 @@ def test_fine_tuning_changes_the_last_block_alone_and_resumes_exactly(folder, tm
     assert ",red," in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("flags", [[], ["--int8"]])
+def test_another_seed_reads_nothing_again_and_another_interpolation_does(folder, tmp_path, kept, monkeypatch, flags):
+    fit_folder(folder, tmp_path / "first", *flags)
+    assert len(list(kept.iterdir())) == 1
+    fit_folder(folder, tmp_path / "bilinear", "--interpolation", "bilinear", *flags)
+    assert len(list(kept.iterdir())) == 2
+    monkeypatch.setattr(data.inputs, "batches", None)  # would fail if it were called
+    fit_folder(folder, tmp_path / "second", "--classifier", "knn", *flags)
+    rows = [np.load(tmp_path / name / "features_data.npy") for name in ("first", "second", "bilinear")]
+    np.testing.assert_array_equal(rows[0], rows[1])
+    assert not np.allclose(rows[0], rows[2])
+
+
+def test_the_same_pictures_in_another_split_are_read_once(folder, tmp_path, monkeypatch):
+    """Weights of a file: random ones would be others by another seed."""
+    net = backbones.network("conv4")
+    net.initialize()
+    net(mx.nd.zeros((1, 3, 32, 32)))
+    net.save_parameters(str(tmp_path / "w.params"))
+    flags = ["--data-path", folder, "--model", "conv4", "--weights", tmp_path / "w.params", "--folds", "1"]
+    run(*flags, "--seed", "1", "--run-dir", tmp_path / "1")
+    monkeypatch.setattr(data.inputs, "batches", None)
+    run(*flags, "--seed", "2", "--run-dir", tmp_path / "2")
+    rows = [np.load(tmp_path / seed / "features_data.npy") for seed in "12"]
+    assert not np.array_equal(*rows)
+    np.testing.assert_array_equal(*(each[np.lexsort(each.T)] for each in rows))
+
+
 class Killed(BaseException):
     """The process ends here."""
 
