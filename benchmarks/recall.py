@@ -113,7 +113,7 @@ def main():
             command = [sys.executable, __file__, "--side", side, "--size", str(args.size), "--dim", str(args.dim)]
             found[side] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
             of = found[side]
-            print(f"{side:<18}{of['seconds']:7.1f} s, {of['CPU seconds']:.1f} of CPU, {of['MB']:4.0f} MB more: ", end="")
+            print(f"{side:<18}{of['seconds']:7.1f} s, {of['CPU seconds']:.1f} of CPU, {of['MB']:4.0f} MB: ", end="")
             print(", ".join(f"{k} {v:.4f}" for k, v in of.items() if "recall" in k or "map" in k))
         if len(pair) == 2:
             print(f"ratio {found[pair[1]]['seconds'] / found[pair[0]]['seconds']:.2f}")
