@@ -17,7 +17,9 @@ from examples.embedding_learning import linear
 from examples.embedding_learning.data import Searched
 
 SHOWN = ("recall@1", "recall@2", "recall@4", "recall@8", "class_recall@1", "map@r", "map")
-TITLES = {"pca": "backbone features, PCA whitened", "lda": "backbone features, LDA"}  # of methods with a short key
+TITLES = {  # of methods with a short key
+    "pca": "backbone features, PCA whitened", "lda": "backbone features, LDA", "wccn": "backbone features, WCCN",
+}  # fmt: skip
 WORST = 20  # classes in the page's table, where there are more
 NEAREST = 16  # of each test picture, for the sheet and --save-embeddings
 
@@ -70,9 +72,9 @@ class Evaluator:
         Parameters
         ----------
         pretrained : bool
-            Features whitened by PCA, and LDA learned on those of the training pictures, are baselines too.
+            Features whitened by PCA, and LDA and WCCN learned on those of the training pictures, are baselines too.
         dims : int
-            The most numbers that these two have.
+            The most numbers that these have.
         say : callable (str)
             Is given a line where there is no figure for one of them.
         """
@@ -84,6 +86,7 @@ class Evaluator:
             fits = {
                 "pca": lambda: linear.pca_whitening(features("train"), dims),
                 "lda": lambda: linear.lda(features("train"), labels, dims),
+                "wccn": lambda: linear.wccn(features("train"), labels, dims),
             }
             for name, fit in fits.items():
                 try:

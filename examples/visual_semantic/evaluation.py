@@ -16,7 +16,7 @@ FOUND = 10  # pictures a word's search shows
 PENALTIES = (1.0, 10.0, 1e2, 1e3, 1e4)
 CONSE = 10  # classes that ConSE mixes
 SHOWN = ("accuracy", "zero_shot", "zero_shot_accuracy@5", "zero_shot_accuracy@10", "seen", "unseen", "harmonic",
-         "ausuc", "map_unseen")  # fmt: skip
+         "ausuc", "map_unseen", "recall@1_unseen")  # fmt: skip
 
 
 def word_metrics(
@@ -46,7 +46,8 @@ def word_metrics(
     dict of str to float
         ``accuracy`` of pictures of seen classes among the seen words; those of `common.metrics.zero_shot`; ``ausuc``;
         ``map_seen``, ``map_unseen``, ``precision@10_seen``, ``precision@10_unseen``: each word searched for in all
-        pictures, or those of the gallery.
+        pictures, or those of the gallery; ``recall@1_unseen``: each picture of an unseen class searched for among the
+        others of these.
     """
     vectors = np.concatenate([part for part in (valid, test) if len(part)])
     labels = np.concatenate([valid_labels, test_labels]).astype(np.int64)
@@ -62,12 +63,20 @@ def word_metrics(
     result.update(metrics.zero_shot(cosines - handicap * is_seen, own, is_seen, ks))
     if known.any() and not known.all():
         result["ausuc"] = metrics.area_seen_unseen(cosines, own, is_seen)
+    result.update(picture_search(test, test_labels))
     shown, found = _word_search(every[gallery], labels[gallery])
     for kind, chosen in (("seen", is_seen[shown]), ("unseen", ~is_seen[shown])):
         if chosen.any():
             result[f"map_{kind}"] = float(found["average_precision"][chosen].mean())
             result[f"precision@{FOUND}_{kind}"] = float(found[f"precision@{FOUND}"][chosen].mean())
     return result
+
+
+def picture_search(vectors: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """How often the picture nearest to one of an unseen class is of that class: vectors (n, d), labels (n,)."""
+    if len(vectors) < 2:
+        return {}
+    return {"recall@1_unseen": metrics.recall_at_k(metrics.unit(vectors), labels, (1,))["recall@1"]}
 
 
 def _word_search(cosines: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -180,7 +189,7 @@ def evaluate(net, splits, reader) -> tuple[dict, dict[str, dict]]:
     reader : data.Reader
     """
     seen, asked = len(splits.seen), queries_and_gallery(splits)
-    vectors = [reader.apply(net.embed, split) for split in (splits.valid, splits.test)]
+    vectors = [reader.embed(net, split) for split in (splits.valid, splits.test)]
     labels = [split.labels for split in (splits.valid, splits.test)]
     found = word_metrics(vectors[0], labels[0], vectors[1], labels[1], net.words, seen, asked=asked)
     together = np.concatenate([part for part in vectors if len(part)])

@@ -13,7 +13,7 @@ from common.files.disk import write_json, write_table
 from common.files.errors import UserError
 from common.run import Run, read_history
 from common.show import plots, report, tables
-from common.train import range_test
+from common.train import range_test, workers
 from common.train.session import Session
 from examples.visual_semantic import data, evaluation, model
 from examples.visual_semantic.stage import Stage, is_frozen
@@ -43,6 +43,7 @@ class TrainingRun:
     def __init__(self, args, net: model.VisualSemanticNet, splits: data.Splits, reader: data.Reader, contexts, kvstore):
         self.args, self.net, self.splits, self.reader = args, net, splits, reader
         self.contexts, self.kvstore = contexts, kvstore
+        self._workers = kvstore if "_sync" in kvstore.type and kvstore.num_workers > 1 else None
         self._data = {
             "training pictures": len(splits.train), "held-back pictures": len(splits.valid),
             "unseen pictures": len(splits.test), "seen classes": len(splits.seen),
@@ -56,6 +57,8 @@ class TrainingRun:
             f" ({net.backbone.source}) at {reader.transform.crop} px; words: {args.word_vectors}, {net.dim} numbers,"
             f" {args.word_space}"
         )
+        if args.batch_size != 64:
+            self.run.log(f"batches of {args.batch_size} pictures (--batch-size)")
         if data.remark(args, splits):
             self.run.log(data.remark(args, splits))
         queries, gallery = evaluation.queries_and_gallery(splits)
@@ -166,6 +169,7 @@ class TrainingRun:
 
     def _restore(self, path: Path) -> None:
         model.restore(self.net, path)
+        workers.follow_first(self._workers, self.net)  # each worker's batch norms counted its own batches
         self.reader.forget()
 
     def _save(self, path: Path, name: str, metrics: dict) -> None:
@@ -174,8 +178,8 @@ class TrainingRun:
         model.save(
             self.net, path, stage=name, crop=transform.crop, resize=transform.resize,
             keep_aspect=transform.keep_aspect, dataset=args.dataset, word_vectors=str(args.word_vectors),
-            words=data.word_of(args, self.net.class_names), word_space=args.word_space, loss=args.loss,
-            classifies=knows_classifier, metrics=metrics,
+            words=data.word_of(args, self.splits), word_space=args.word_space, loss=args.loss,
+            classifies=knows_classifier, is_frozen=args.backbone_lr == 0, metrics=metrics,
         )  # fmt: skip
 
     def _is_worse(self) -> bool:

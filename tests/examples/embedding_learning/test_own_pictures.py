@@ -82,7 +82,7 @@ def test_a_small_folder_trains_on_frozen_features(tmp_path, monkeypatch, classes
     figures, _, run = trained(root, tmp_path, *start, "--embed-dim", 128, "--image-size", 32, "--resize", 32)
     assert all(np.isfinite(value) for value in figures.values())
     assert "backbone_features_recall@1" in figures and (run / "margin_loss_model.params").is_file()
-    assert len(list((tmp_path / "data" / "features").glob("*.npy"))) == 2  # training and test pictures
+    assert len(list((tmp_path / "data" / "features").rglob("*.npz"))) == 2  # training and test pictures
 
 
 def test_held_back_pictures_are_looked_for_among_the_training_pictures(tmp_path):

@@ -14,7 +14,7 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import average_precision_score
 
 from common.backbones import modelfile
-from common.data.sets import ImageSet
+from common.data.sets import ImageSet, Whole
 from common.export import onnx
 from common.files.errors import UserError
 from examples.visual_semantic import data, evaluation, losses, model, words
@@ -296,6 +296,20 @@ def test_a_word_that_is_not_there_is_said(vec, names, renamed, text):
         words.vectors(names, vec[0], renamed)
 
 
+def test_a_description_is_the_mean_of_its_words_rare_ones_weighing_more(tmp_path, capsys):
+    file = tmp_path / "w.vec"
+    file.write_text("a 1 0 0\nred 0 1 0\nround 0 0 1\nox 1 1 1\n")
+    texts = {"apple": "A red, round -- flavorsome a", "lime": "a round", "cow": "a"}
+    found = words.vectors(["apple", "lime", "cow"], file, {"cow": "ox"}, texts)
+    weight = {"a": np.log(3 / 2), "red": np.log(3), "round": np.log(3 / 2)}  # of two texts: cow's is not read
+    total = 2 * weight["a"] + weight["red"] + weight["round"]
+    np.testing.assert_allclose(found[0], np.array([2 * weight["a"], weight["red"], weight["round"]]) / total, rtol=1e-6)
+    np.testing.assert_allclose(found[1:], [[0.5, 0, 0.5], [1, 1, 1]], rtol=1e-6)
+    assert "1 words of the descriptions have no vector: flavorsome" in capsys.readouterr().out
+    with pytest.raises(UserError, match="no word of the description of class 'lime' has a vector: --words lime=WORD"):
+        words.vectors(["apple", "lime"], file, {}, {"apple": "red", "lime": "flavorsome"})
+
+
 def test_whitened_words_have_no_mean_and_equal_variances(vec):
     file, rows = vec
     every = np.stack(list(rows.values()))
@@ -324,7 +338,7 @@ def image_set(counts):
 ])  # fmt: skip
 def test_parts_share_one_numbering_seen_classes_first(monkeypatch, tmp_path, unseen, seen):
     whole = image_set([20, 10, 4, 10, 30])
-    monkeypatch.setattr(data.folder, "load", lambda place, on_error: whole)
+    monkeypatch.setattr(data.folder, "load", lambda place, *_: Whole(whole))
     args = argparse.Namespace(
         dataset="folder", data_path=tmp_path, unseen=unseen, valid_share=0.1, seed=1, split="standard"
     )
@@ -388,7 +402,7 @@ def test_a_table_of_trained_classes_alone_has_unseen_ones_drawn(tmp_path):
 def test_a_table_that_does_not_fit_is_one_line(tmp_path):
     args = table_of(tmp_path, "train:b train:a train:c test:z test:y")
     args.unseen = ["z"]
-    with pytest.raises(UserError, match="class 'y' has no row of split train: name it after --unseen too"):
+    with pytest.raises(UserError, match="class 'y' has no picture of split train: name it after --unseen too"):
         data.load(args)
     args.data_path = tmp_path / "none.csv"
     with pytest.raises(UserError, match="none.csv is not there: --data-path takes a table"):
