@@ -12,7 +12,7 @@ from common.data.sets import ImageSet, glyphs
 from common.files.errors import UserError
 from common.run import Run
 from common.show import plots, report, tables
-from examples.embedding_learning import linear
+from examples.embedding_learning import catalogue, linear
 from examples.embedding_learning.data import Searched
 from examples.embedding_learning.gallery import write_table
 
@@ -89,6 +89,11 @@ class Evaluator:
         searched = (embeddings(gallery), self._inputs.pictures[gallery].labels) if gallery else ()
         return retrieval(embeddings(name), self._inputs.pictures[name].labels, *searched)
 
+    def _reported(self, embeddings) -> dict[str, float]:
+        """Of the test pictures: retrieval, and hits in the catalogue where there is one."""
+        embeddings = functools.cache(embeddings)
+        return {**self._metrics("test", embeddings), **catalogue.hits(self._inputs.pictures, embeddings)}
+
     def baselines(self, pretrained: bool, dims: int, say) -> dict[str, dict[str, float]]:
         """Of the test pictures: raw pixels, a pretrained backbone's features, the network before training.
 
@@ -102,10 +107,10 @@ class Evaluator:
             Is given a line where there is no figure for one of them.
         """
         inputs = self._inputs
-        rows = {"raw pixels": self._metrics("test", lambda name: inputs.pixels(name, self._gallery_of("test")))}
+        rows = {"raw pixels": self._reported(lambda name: inputs.pixels(name, self._gallery_of("test")))}
         if pretrained:
             features, labels = functools.cache(inputs.features), inputs.pictures["train"].labels
-            rows["backbone features"] = self._metrics("test", features)
+            rows["backbone features"] = self._reported(features)
             fits = {
                 "pca": lambda: linear.pca_whitening(features("train"), dims),
                 "lda": lambda: linear.lda(features("train"), labels, dims),
@@ -117,8 +122,8 @@ class Evaluator:
                 except UserError as error:
                     say(f"{TITLES[name]}: no figure. {error}")
                 else:
-                    rows[name] = self._metrics("test", lambda split, fitted=fitted: fitted(features(split)))
-        rows["before training"] = self._metrics("test", inputs.embeddings)
+                    rows[name] = self._reported(lambda split, fitted=fitted: fitted(features(split)))
+        rows["before training"] = self._reported(inputs.embeddings)
         return rows
 
     def choose(self) -> dict[str, float]:
@@ -131,6 +136,7 @@ class Evaluator:
         inputs, gallery = self._inputs, self._gallery_of("test")
         embeddings = functools.cache(inputs.embeddings)  # of the network as it now stays
         ours = self._metrics("test", embeddings) if self._prefix else best
+        ours = {**ours, **catalogue.hits(inputs.pictures, embeddings)}
         rows = {**rows, "trained": {**ours, "epoch": best["epoch"]}}
         searched = (inputs.pictures[gallery], embeddings(gallery)) if gallery else (None, None)
         tested = Tested(inputs.pictures["test"], embeddings("test"), *searched, self._searched.get("test"))
@@ -199,11 +205,13 @@ def finish(
     write_table(run.folder / "classes.csv", ["class", "pictures", "recall@1"], classes)
     run.finish(final)
     rows = {TITLES.get(name, name): values for name, values in rows.items()}
-    run.log("\n" + tables.table(rows, SHOWN))
+    shown = [SHOWN, *(catalogue.SHOWN if catalogue.SHOWN[0][0] in rows["trained"] else [])]
+    for columns in shown:
+        run.log("\n" + tables.table(rows, columns))
     for note in twins:
         run.log(note)
     if draw:
-        figures = [tables.cells(rows, SHOWN), *twins, *notes]
+        figures = [*(tables.cells(rows, columns) for columns in shown), *twins, *notes]
         sections = [("Figures", figures), ("Classes", _worst(classes))]
         _draw(run, tested, sections, "validation_" if validation else "", seed)
 
