@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 import pathlib
 import sys
 
@@ -70,6 +71,7 @@ def main(args):
 def read(folder) -> dict:
     """What one run says: its figures, and the similarity of the classes by its vectors, its means and raw pixels."""
 
+    from common.data import sets
     from common.files import outside
     from common.files.errors import reading
     from examples.im2vec import data, evaluation, modelfile
@@ -85,8 +87,8 @@ def read(folder) -> dict:
     path = {"cifar10": flags["cifar10_dir"], "cifar100": flags["cifar100_dir"]}.get(flags["dataset"])
     dataset = data.load(
         flags["dataset"], path or flags["data_path"], model.metadata["classes"], flags["seed"],
-        flags.get("on_error", "stop"), flags.get("columns", ()),
-    )  # fmt: skip
+        **sets.own_flags(argparse.Namespace(**flags)),
+    )
     pictures = dataset.train
 
     def means(rows):

@@ -13,8 +13,8 @@ from common.data import sets
 from common.data.features import FeatureSet
 from common.data.loader import Loader
 from common.data.samplers import Sequential
-from common.data.sets import ImageSet, awa2, folder, table
-from common.data.splits import draw_classes, held_back
+from common.data.sets import ImageSet, awa2, folder
+from common.data.splits import draw_classes, held_back, note_unheld
 from common.data.transforms import Eval, Train
 from common.files.errors import UserError
 from common.files.paths import data_dir, data_root
@@ -40,6 +40,7 @@ WORDS = {  # brands and other names, of classes and of groups, that the usual fi
 FOLDERS = ("train", "valid", "test")
 REMEDY = "other pictures: --dataset folder --data-path ROOT with ROOT/CLASS/PICTURE.jpg"
 READ_BATCH = 64  # pictures
+FEWEST = 4  # classes of which two can be unseen
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,9 +86,9 @@ def load(args) -> Splits:
     UserError
         The data is not there or not as it should be.
     """
-    on_error = getattr(args, "on_error", "stop")  # programs without the flag stop
-    columns = getattr(args, "columns", ())  # which older runs have not
-    sets.check_columns(args.dataset, columns)
+    own = sets.own_flags(args)
+    on_error = own.pop("on_error")
+    sets.check_own(args.dataset, **own)
     root = Path(args.data_path) if args.data_path else data_dir(args.dataset)
     if args.dataset == "awa2":
         stopped = split_awa2.interrupted(root)
@@ -97,24 +98,26 @@ def load(args) -> Splits:
             return _from_folders(root, args.unseen, args.split, on_error)
     if args.dataset == "grocery":
         return _from_lists(args, on_error)
-    if args.dataset == "csv":
-        found = table.load(sets.find("csv", args.data_path, REMEDY), columns, on_error)
-        if found.splits is not None:
-            return _from_table(args, found)
-        whole, seen, unseen = found.images, None, None
+    if args.dataset in sets.OWN:
+        whole = sets.whole(args.dataset, sets.find(args.dataset, args.data_path, REMEDY), on_error, **own).images
+        if whole.splits is not None:
+            return _as_listed(args, whole)
+        seen, unseen = None, None
     else:
         whole, seen, unseen = _whole(args, root, on_error)
     seen, unseen = _choice(args, whole, seen, unseen)
     whole = whole.select(seen + unseen)
     known, test = whole.subset(whole.labels < len(seen)), whole.subset(whole.labels >= len(seen))
-    held = held_back(known.labels, args.valid_share, args.seed, seen)
-    return Splits(known.subset(~held), known.subset(held), test, seen, unseen)
+    return _held_out(args, known, test, seen, unseen)
 
 
 def _choice(
     args, whole: ImageSet, seen: list[str] | None = None, unseen: list[str] | None = None
 ) -> tuple[list[str], list[str]]:
-    """The seen and the unseen classes: those that ``--unseen`` names, the set's own, or a fifth drawn at random."""
+    """The seen and the unseen classes: those that ``--unseen`` names, the set's own, or a fifth drawn at random.
+
+    Of two or three classes none is unseen, unless it is named.
+    """
     if args.unseen is not None:
         wrong = [name for name in args.unseen if name not in whole.class_names]
         if wrong:
@@ -123,6 +126,9 @@ def _choice(
         seen = [name for name in whole.class_names if name not in unseen]
     elif unseen is None:
         unseen = draw_classes(whole.class_names, max(2, len(whole.class_names) // 5), args.seed)
+        if len(whole.class_names) < FEWEST:
+            unseen = []
+            print(f"{len(whole.class_names)} classes are too few to leave some unseen: all are trained on (--unseen)")
         seen = [name for name in whole.class_names if name not in unseen]
     if len(seen) < 2:
         remedy = "name fewer after --unseen" if args.unseen else "add pictures of seen classes"
@@ -143,30 +149,36 @@ def _from_lists(args, on_error: str) -> Splits:
     return Splits(train, valid, test, seen, unseen, found.superclasses, found.captions, whole)
 
 
-def _from_table(args, found: table.Table) -> Splits:
-    """A table's own splits. Unless others are named, the unseen classes are those with no row of split ``train``.
+def _held_out(args, known: ImageSet, test: ImageSet, seen: list[str], unseen: list[str]) -> Splits:
+    """Some of the pictures of the seen classes are for validation."""
+    held = held_back(known.labels, args.valid_share, args.seed)
+    train, valid = known.subset(~held), known.subset(held)
+    note_unheld(dataclasses.replace(valid, class_names=seen), print)
+    return Splits(train, valid, test, seen, unseen)
 
-    Held back are the seen classes' rows of split ``validation``, else of ``test``, else some of ``train``; the unseen
-    classes' rows are all to test with.
+
+def _as_listed(args, whole: ImageSet) -> Splits:
+    """The pictures' own splits. Unless others are named, the unseen classes are those with none of split ``train``.
+
+    Held back are the seen classes' pictures of split ``validation``, else of ``test``, else some of ``train``; the
+    unseen classes' pictures are all to test with.
     """
-    is_train = found.splits == "train"
-    trained = {found.images.class_names[label] for label in np.unique(found.images.labels[is_train])}
-    new = [name for name in found.images.class_names if name not in trained]
-    known = [name for name in found.images.class_names if name in trained]
+    trained = {whole.class_names[label] for label in np.unique(whole.labels[whole.splits == "train"])}
+    new = [name for name in whole.class_names if name not in trained]
+    known = [name for name in whole.class_names if name in trained]
     if len(known) < 2:
-        raise UserError(f"{args.data_path} has {len(known)} classes with rows of split train, it needs 2")
-    seen, unseen = _choice(args, found.images, known if new else None, new or None)
+        raise UserError(f"{args.data_path} has {len(known)} classes of split train, it needs 2")
+    seen, unseen = _choice(args, whole, known if new else None, new or None)
     missing = next((name for name in seen if name not in trained), None)
     if missing is not None:
-        raise UserError(f"class {missing!r} has no row of split train: name it after --unseen too")
-    whole = found.images.select(seen + unseen)
+        raise UserError(f"class {missing!r} has no picture of split train: name it after --unseen too")
+    whole = whole.select(seen + unseen)
     is_seen = whole.labels < len(seen)
-    train, test = whole.subset(is_seen & is_train), whole.subset(~is_seen)
+    train, test = whole.subset(is_seen & (whole.splits == "train")), whole.subset(~is_seen)
     for split in ("validation", "test"):
-        if (is_seen & (found.splits == split)).any():
-            return Splits(train, whole.subset(is_seen & (found.splits == split)), test, seen, unseen)
-    held = held_back(train.labels, args.valid_share, args.seed, seen)
-    return Splits(train.subset(~held), train.subset(held), test, seen, unseen)
+        if (is_seen & (whole.splits == split)).any():
+            return Splits(train, whole.subset(is_seen & (whole.splits == split)), test, seen, unseen)
+    return _held_out(args, train, test, seen, unseen)
 
 
 def word_of(args, splits: Splits) -> dict[str, str]:
@@ -180,6 +192,8 @@ def word_of(args, splits: Splits) -> dict[str, str]:
         The data has no groups, or ``--words`` is not of the form CLASS=WORD.
     """
     own, kind = WORDS.get(args.dataset, {}), getattr(args, "class_text", "name")  # older runs have names alone
+    if args.dataset == "folder":  # GROUP/CLASS
+        own = {name: name.rsplit("/", 1)[1] for name in splits.class_names if "/" in name}
     found = {name: own[name] for name in splits.class_names if name in own and kind != "description"}
     for name in splits.class_names if kind == "group" else ():
         said, group = found.get(name, name), _given(splits.groups, args)[name]
@@ -207,10 +221,6 @@ def _whole(args, root: Path, on_error: str) -> tuple[ImageSet, list[str] | None,
         if not root.exists():
             raise UserError(f"{root} is not there: ./get_data.sh awa2 gets it (13 GB); {REMEDY}")
         return awa2.load_split(root, args.split, on_error)
-    if args.dataset == "folder":
-        if args.data_path is None:
-            raise UserError("--dataset folder needs --data-path, a folder with a folder of pictures for each class")
-        return folder.load(root, on_error), None, None
     whole = sets.load(args.dataset, args.data_path, "seen", on_error=on_error, remedy=REMEDY).train
     unseen = UNSEEN.get(args.dataset)
     return whole, [name for name in whole.class_names if name not in unseen] if unseen else None, unseen

@@ -13,7 +13,7 @@ FLAGS = {
     "data": [
         ("--dataset", cli.choice(*DATASETS, metavar="NAME"), None, "data set; default is the model's own"),
         ("--data-path", cli.DIR, None, "folder of the data, for csv a table"),
-        cli.COLUMNS,
+        *cli.OWN,
         *SPLIT,
         cli.ON_ERROR,
         cli.NUM_WORKERS,
@@ -49,10 +49,11 @@ def main(args):
         print(data.remark(args, splits))
     model.check_classes(net, splits, args.params)
     read, seen = reader(net, args, context, splits.whole), len(splits.seen)
+    asked = evaluation.queries_and_gallery(splits)
 
     def word_metrics(vectors):
         return evaluation.word_metrics(
-            vectors[0], splits.valid.labels, vectors[1], splits.test.labels, net.words, seen, args.handicap
+            vectors[0], splits.valid.labels, vectors[1], splits.test.labels, net.words, seen, args.handicap, asked
         )
 
     ours = [read.embed(net, split) for split in (splits.valid, splits.test)]

@@ -49,4 +49,5 @@ def build(args, splits: data.Splits, contexts: list[mx.Context]) -> tuple[model.
     if args.freeze_batch_norm:
         net.backbone.freeze_batch_norm()
     net.hybridize(static_alloc=True, static_shape=True)
+    net.backbone.speed_up_training()
     return net, data.eval_transform(args.resize or round(size * 8 / 7), size, args.keep_aspect)

@@ -89,7 +89,7 @@ def main(args):
     from examples.vse.losses import RankingLoss
 
     contexts = devices.contexts(args.gpus, args.num_cpus)
-    kvstore = devices.kvstore(args.kvstore)
+    kvstore = devices.kvstore(args.kvstore, args.gradient_compression)
 
     # Data: sentences, and features of their pictures, or with --finetune the pictures themselves.
     metadata = prepare.metadata(args)

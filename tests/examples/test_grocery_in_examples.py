@@ -93,6 +93,20 @@ def test_a_product_with_one_test_photograph_is_found_in_the_gallery(groceries):
     assert len(embedding_data.load(args).validation) == 10  # a share of the training list instead of the official list
 
 
+def test_catalogue_pictures_are_learned_from_where_that_is_asked(groceries):
+    grocery = ["--dataset", "grocery", "--data-path", str(groceries), "--with-catalogue"]
+    for more, photographs, products in (["--protocol", "seen"], 30, 10), (["--unseen", "Leek", "Lime"], 24, 8):
+        parts = embedding_data.load(embedding_learning.parse_args([*grocery, "--validation-share", "0", *more]))
+        added = parts.train.subset(range(photographs, len(parts.train)))
+        shown = [(parts.train.class_names[label], path.stem) for label, path in zip(added.labels, added.images)]
+        assert len(shown) == products and all(file == f"{name}_Iconic" for name, file in shown)
+        assert f"{products} catalogue pictures of the training classes are learned from too" in parts.notes
+        assert not {"Leek", "Lime"} & {name for name, _ in shown} or "seen" in more
+    folder = ["--dataset", "folder", "--data-path", str(groceries / "dataset" / "train" / "Apple"), "--with-catalogue"]
+    with pytest.raises(UserError, match="--with-catalogue: folder has no catalogue pictures"):
+        embedding_data.load(embedding_learning.parse_args(folder))
+
+
 def test_transfer_reports_groups_and_the_validation_list(groceries, tmp_path, capsys):
     flags = ["--model", "conv4", "--weights", "None", "--folds", "1", "--run-dir", tmp_path / "run"]
     run(transfer, groceries, *flags)
@@ -201,14 +215,14 @@ def test_visual_semantic_names_products_by_their_groups_and_descriptions(groceri
         assert set(rows) == {"chance", "features", "ridge", "ConSE", "classifier", "trained", "trained and ConSE"}
         assert rows["trained"]["zero_shot"] == figures(folder)["zero_shot"]
         assert rows["features"]["recall@1_unseen"] > 0.5 < rows["trained"]["recall@1_unseen"]  # a product is a colour
-    assert len(list((tmp_path / "data" / "features").glob("conv4-32-*.npy"))) == 1  # read once for both seeds
+    assert len(list((tmp_path / "data" / "features").glob("conv4-32-*/*.npz"))) == 1  # read once for both seeds
 
 
 def test_vse_ranks_descriptions_of_products_never_seen(groceries, weights, tmp_path, capsys):
     flags = ["--model", "conv4", "--params", weights, "--image-size", "32", "--dim", "8", "--dim_word", "4"]
     run(vse, groceries, *flags, "--batch_size", "4", "--max_epochs", "1", "--no-plots", "--run-dir", tmp_path / "run")
     assert "grocery, test: 4 pictures of 2 things, 2 captions (1 a thing)" in capsys.readouterr().out  # the test list's
-    assert len(list((tmp_path / "data" / "features").glob("conv4-32-*.npy"))) == 1  # all lists are read at once
+    assert len(list((tmp_path / "data" / "features").glob("conv4-32-*/*.npz"))) == 1  # all lists are read at once
     vse_evaluate.main(vse_evaluate.parse_args([str(tmp_path / "run" / "model.params")]))
     assert "test: 4 pictures of 2 things" in capsys.readouterr().out
     run(vse, groceries, *flags, "--max_epochs", "1", "--no-plots", "--protocol", "seen", "--run-dir", tmp_path / "seen")
@@ -218,7 +232,7 @@ def test_vse_ranks_descriptions_of_products_never_seen(groceries, weights, tmp_p
         assert f"grocery, {part}: {pictures} pictures{of}, {things} captions" in said
     vse_evaluate.main(vse_evaluate.parse_args([str(tmp_path / "seen" / "model.params")]))
     assert "test: 20 pictures of 10 things" in capsys.readouterr().out
-    assert len(list((tmp_path / "data" / "features").glob("conv4-32-*.npy"))) == 1
+    assert len(list((tmp_path / "data" / "features").glob("conv4-32-*/*.npz"))) == 1
     with pytest.raises(UserError, match="--protocol seen is for grocery"):
         layouts.load("glyphs", protocol="seen")
 

@@ -230,7 +230,7 @@ def test_pictures_frozen_then_finetuned_then_searched(pictures, tmp_path, monkey
     flags = ["--captions", str(pictures / "tokens.txt"), "--images", str(pictures / "pictures"), "--model", "conv4"]
     flags += ["--params", str(pictures / "conv4.params"), "--image-size", "32", *SMALL, "--batch_size", "8"]
     train.main(train.parse_args([*flags, "--run-dir", str(tmp_path / "frozen")]))
-    assert len(list((tmp_path / "data" / "features").glob("conv4-32-*.npy"))) == 3
+    assert len(list((tmp_path / "data" / "features").glob("conv4-32-*/*.npz"))) == 3  # training, validation, test
     assert (tmp_path / "frozen" / "plots" / "pictures.png").is_file()
     start = ["--finetune", "--start", str(tmp_path / "frozen" / "model.params"), "--max_epochs", "2"]
     train.main(train.parse_args([*flags, *start, "--run-dir", str(tmp_path / "tuned"), "--backbone-lr", "1"]))
