@@ -144,7 +144,7 @@ def load(args) -> Parts:
     notes: list[str] = []
     dataset = sets.load(
         args.dataset, args.data_path, args.protocol, args.seed, unseen=args.unseen, keep_whole=args.keep_whole,
-        on_error=args.on_error, say=notes.append, columns=args.columns,
+        say=notes.append, **sets.own_flags(args),
     )  # fmt: skip
     train = dataset.train
     if dataset.protocol == "unseen":
@@ -164,6 +164,8 @@ def load(args) -> Parts:
             train, validation = hold_out(train, args.validation_share, (args.seed, 1))
         if validation is not None or args.head == "margin":
             notes.append(_choice(args, validation))
+    if args.with_catalogue:
+        train = _with_catalogue(train, dataset, args.on_error, notes.append)
     searched = {}
     for name, split in (("validation", validation), ("test", dataset.test)):
         found = Searched.of(split, f"split {name} of {args.data_path}") if split is not None else None
@@ -184,6 +186,17 @@ def load(args) -> Parts:
     return Parts(dataset, train, validation, dataset.test, notes, dataset.gallery, searched, catalogue)
 
 
+def _with_catalogue(train: ImageSet, dataset: Dataset, on_error: str, say) -> ImageSet:
+    """The training pictures, and the catalogue's of the same classes."""
+    if dataset.catalogue is None:
+        raise UserError(f"--with-catalogue: {dataset.name} has no catalogue pictures: leave it out")
+    found = readable(dataset.catalogue.select(train.class_names), on_error, say)
+    labels = np.array([train.class_names.index(found.class_names[label]) for label in found.labels])
+    found = dataclasses.replace(found, labels=labels, class_names=train.class_names)
+    say(f"{len(found)} catalogue pictures of the training classes are learned from too")
+    return ImageSet.concat([train, found])
+
+
 def _check_unseen(dataset: Dataset) -> None:
     classes = len(dataset.train.class_names)
     if classes < 2:
@@ -201,9 +214,9 @@ def _check_unseen(dataset: Dataset) -> None:
 
 
 def _default_fraction(train: ImageSet, protocol: str) -> float:
-    """`VALIDATION_FRACTION` where it holds out four classes, or every class has five pictures, else 0."""
+    """`VALIDATION_FRACTION` where it holds out four classes, or half of the classes have five pictures, else 0."""
     counts = np.bincount(train.labels)
-    there = round(VALIDATION_FRACTION * np.sum(counts > 1)) if protocol == "unseen" else counts.min()
+    there = round(VALIDATION_FRACTION * np.sum(counts > 1)) if protocol == "unseen" else np.median(counts)
     return VALIDATION_FRACTION if there >= ENOUGH[protocol] else 0.0
 
 

@@ -18,6 +18,7 @@ FLAGS = {
         *cli.data("cub200", DATASETS),
         ("--protocol", cli.choice("unseen", "seen"), None, "kind of test; default is unseen, seen of 2 or 3 classes"),
         ("--unseen", cli.many(cli.CLASS), None, "test classes (omniglot: alphabets); default by data set"),
+        ("--with-catalogue", cli.switch, False, "grocery: learn from the products' catalogue pictures too"),
         ("--validation-share", cli.unit_float, None, "held out, picks the best epoch; default is 0.1; 0: test does"),
         cli.IMAGE_SIZE,
         cli.RESIZE,
@@ -96,7 +97,7 @@ def main(args):
 
     # Devices and workers.
     contexts = devices.contexts(args.gpus, args.num_cpus)
-    kvstore = devices.kvstore(args.kvstore)
+    kvstore = devices.kvstore(args.kvstore, args.gradient_compression)
 
     # Data: pictures to train on, to choose the best epoch on, and to test on.
     parts = data.load(args)
@@ -108,6 +109,7 @@ def main(args):
     net = model.create(args.model, args.embed_dim, weights, contexts, size)
     model.hold_back(net.backbone, weights, args.backbone_lr, args.freeze_batch_norm)
     net.hybridize(static_alloc=True, static_shape=True)
+    net.backbone.speed_up_training()
 
     # Batches of batch_size / batch_k classes with batch_k images each.
     sampler = ClassBalanced(

@@ -208,7 +208,9 @@ def test_a_row_a_class(pictures, tmp_path):
     figures = json.loads((tmp_path / "run" / "metrics.json").read_text())
     with open(tmp_path / "run" / "classes.csv", encoding="utf-8", newline="") as file:
         header, *rows = csv.reader(file)
-    assert header == ["class", "pictures", "recall@1"] and sorted(row[0] for row in rows) == sorted(unseen)
+    assert header[:3] == ["class", "pictures", "recall@1"] and sorted(row[0] for row in rows) == sorted(unseen)
+    for name, *column in zip(header[2:], *(row[2:] for row in rows)):
+        assert figures[f"class_{name}"] == pytest.approx(np.mean([float(value) for value in column]))
     values = [float(row[2]) for row in rows]
     assert values == sorted(values) and figures["class_recall@1"] == pytest.approx(np.mean(values))
     assert figures["recall@1"] == pytest.approx(np.average(values, weights=[int(row[1]) for row in rows]))
