@@ -14,6 +14,7 @@ from common.data.samplers import PUBLISHED, Sequential, balanced_shape
 from common.data.sets import Dataset, ImageSet
 from common.data.splits import hold_out_classes, hold_out_pictures
 from common.data.transforms import Eval, Train
+from common.export import engine
 from common.files.errors import UserError
 from common.files.paths import data_root
 from examples.embedding_learning import linear
@@ -56,6 +57,10 @@ class Parts:
             "train": self.train, "validation": self.validation, "test": self.test, "gallery": self.gallery,
         }  # fmt: skip
         return {name: split for name, split in found.items() if split is not None}
+
+    def __len__(self) -> int:
+        """How many pictures there are."""
+        return sum(map(len, self.by_name().values()))
 
     def counts(self) -> dict[str, int]:
         """What the data is known by when a run is resumed."""
@@ -235,11 +240,12 @@ def default_resize(dataset: str, size: int) -> int:
     return size if dataset in CHARACTERS else round(size * 8 / 7)
 
 
-def read(backbone, image_set: ImageSet, transform: Eval, ctx, num_workers: int) -> FeatureSet:
+def read(backbone, image_set: ImageSet, transform: Eval, ctx, args) -> FeatureSet:
     """Features of all pictures by a frozen backbone, kept under ``data/features`` for the next run."""
     rows = features.cached(
-        data_root() / "features", backbone, image_set, transform=transform, ctx=ctx, num_workers=num_workers
-    )
+        data_root() / "features", backbone, image_set, transform=transform, ctx=ctx, num_workers=args.num_workers,
+        engine=engine.named(args.engine),
+    )  # fmt: skip
     return FeatureSet(rows, image_set.labels, image_set.class_names)
 
 

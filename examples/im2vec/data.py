@@ -16,6 +16,7 @@ from common.data.loader import Loader
 from common.data.samplers import Sequential
 from common.data.sets import Dataset, ImageSet
 from common.data.transforms import Eval, Train
+from common.export import engine
 from common.files.errors import UserError, near
 from common.files.paths import data_dir, data_root
 
@@ -168,8 +169,9 @@ def frozen(net, train: ImageSet, test: ImageSet, sampler, args):
         order = sorted(order, key=lambda i: str(whole.images[i]))
         whole = whole.subset(order)
     found = features.cached(
-        data_root() / "features", net.backbone, whole, net.size, int8=args.int8, num_workers=args.num_workers
-    )
+        data_root() / "features", net.backbone, whole, net.size, int8=args.int8, num_workers=args.num_workers,
+        engine=engine.named(args.engine),
+    )  # fmt: skip
     rows = np.split(found[np.argsort(order)], [len(train)])
     in_order = [
         FeatureSet(values, split.labels, split.class_names, Sequential(len(split), EVAL_BATCH))

@@ -15,6 +15,7 @@ from common.data import sets
 from common.data.imageset import ImageSet
 from common.data.splits import split_stratified
 from common.data.transforms import RandomResizedCrop
+from common.export import engine
 from common.files.errors import UserError
 from common.files.paths import data_root
 from examples.transfer import inputs, outputs
@@ -138,7 +139,9 @@ def read_features(args, net, image_set: ImageSet, run, name: str) -> np.ndarray:
     if name == "features":
         keys = feature_store.keys(image_set)
         settings = f"PIL {args.interpolation}" + " ".join(keys if args.int8 else [])  # whose ranges are of these
-        kept = features.store(data_root() / "features", net, net.input_size, settings, args.int8)
+        kept = features.store(
+            data_root() / "features", net, net.input_size, settings, args.int8, engine.named(args.engine)
+        )
         output.add(kept.fetch(keys, lambda chosen: _read(args, net, source, chosen))[output.seen :], {})
     else:
         for vectors, _ in _read(args, net, source, np.arange(output.seen, len(source))):
@@ -149,8 +152,11 @@ def read_features(args, net, image_set: ImageSet, run, name: str) -> np.ndarray:
 def _read(args, net, source, chosen: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The features of each batch of the pictures `chosen`, and the places of these in `chosen`."""
     size = net.input_size
+    read_by = engine.named(args.engine)
     if args.int8:
         net = quantize(net, inputs.spread(source, CALIBRATION, size, args.interpolation))
+    elif read_by:
+        net = read_by(net, size)
     else:
         net.hybridize(static_alloc=True, static_shape=True)
     batches = inputs.batches(

@@ -96,6 +96,7 @@ def main(args):
 
     from common import devices
     from common.data import walk
+    from common.export import engine
     from common.run import Run
     from examples.transfer import data, evaluation, model, networks
 
@@ -107,17 +108,20 @@ def main(args):
     # Data: pictures, or features of them; which of them are learned from, and which held back.
     loaded = data.load(args)
     labels, train, test = loaded.labels, loaded.train, loaded.test
+    image_set = loaded.image_set
+    if image_set:
+        net = networks.create(args.model, args.weights, contexts, args.seed, args.image_size)
+        args.engine = engine.choose(args, net, net.input_size, len(image_set))
     run = Run.start(args, "transfer", rank, {**loaded.counts(), "workers": workers})
     run.log(f"{len(train)} pictures of {len(loaded.class_names)} classes to learn from, {len(test)} held back")
 
     # The network's features, as it comes.
-    vectors, image_set = loaded.features, loaded.image_set
+    vectors = loaded.features
     config = {"name": args.model, "weights": args.weights, "interpolation": args.interpolation, "seed": args.seed}
     if args.image_size:
         config["size"] = args.image_size
     if image_set:
         walk.write(image_set.skipped, run.folder / "skipped.txt")
-        net = networks.create(args.model, args.weights, contexts, args.seed, args.image_size)
         config["name"] = net.name_  # where --model has several sources: the one that was found
         run.log(f"{net.name_}: {net.width} numbers a picture of {net.input_size} x {net.input_size}; {net.source}")
         vectors = data.read_features(args, net, image_set, run, "features")

@@ -236,10 +236,13 @@ class Reader:
     ctx : mx.Context
     num_workers : int
         Decoding threads.
+    engine : callable, optional
+        Reads the backbone's features instead of MXNet, see `common.export.engine`.
     """
 
-    def __init__(self, backbone, transform: Eval, ctx=None, num_workers: int = 2):
+    def __init__(self, backbone, transform: Eval, ctx=None, num_workers: int = 2, engine: Callable | None = None):
         self.backbone, self.transform, self.ctx, self.num_workers = backbone, transform, ctx, num_workers
+        self.engine = engine
         self._kept: dict[int, tuple[ImageSet, FeatureSet]] = {}
 
     def features(self, image_set: ImageSet) -> FeatureSet:
@@ -249,7 +252,7 @@ class Reader:
         if id(image_set) not in self._kept:
             values = features.cached(
                 data_root() / "features", self.backbone, image_set, transform=self.transform, ctx=self.ctx,
-                num_workers=self.num_workers,
+                num_workers=self.num_workers, engine=self.engine,
             )  # fmt: skip
             self._kept[id(image_set)] = image_set, FeatureSet(values, image_set.labels, image_set.class_names)
         return self._kept[id(image_set)][1]

@@ -80,11 +80,13 @@ def main(args):
 
 
 def reader(net, args, context):
-    """Reads pictures in the sizes that belong to the model."""
+    """Reads pictures in the sizes that belong to the model, and in the engine, which kept what it read."""
+    from common.export import engine
     from examples.visual_semantic import data
 
     sizes = data.eval_transform(net.metadata["resize"], net.metadata["crop"], net.metadata["keep_aspect"])
-    return data.Reader(net.backbone, sizes, context, args.num_workers)
+    read_by = None if args.gpus else engine.named(net.metadata.get("engine", "mxnet"))
+    return data.Reader(net.backbone, sizes, context, args.num_workers, read_by)
 
 
 def baselines(args, net, splits, context):

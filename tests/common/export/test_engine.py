@@ -29,14 +29,10 @@ def kept(tmp_path, monkeypatch):
 
 
 def network(name, size):
-    """A backbone with random weights, and the batch-norm statistics of some pictures: else it tells none apart."""
+    """A backbone with random weights."""
     mx.random.seed(0)
     backbone = backbones.create(name, size=size)
     backbone.initialize(mx.init.MSRAPrelu())
-    backbone.follow_batches(0.0)
-    with mx.autograd.record():
-        features = backbone(mx.nd.array(crops(4, size, seed=1), dtype="uint8"))
-    features.backward()
     return backbone
 
 
@@ -130,6 +126,8 @@ def test_mxnet_reads_what_cannot_be_exported_and_says_so(capsys):
     args = argparse.Namespace(engine="auto", gpus=[])
     assert engine.choose(args, Unknown(), 8, 10**6) == "mxnet"
     assert "note: onnxruntime cannot read this network" in capsys.readouterr().err
+    with pytest.raises(UserError, match="reads networks that are not trained, and this one is: leave it out"):
+        engine.choose(argparse.Namespace(engine="onnxruntime", gpus=[]), Unknown(), 8, 0)
     for more in ({"gpus": [0]}, {"int8": True}):
         with pytest.raises(UserError, match="float32 on the CPU: leave out --gpus and --int8"):
             engine.choose(argparse.Namespace(**{"engine": "onnxruntime", "gpus": [], **more}), Unknown(), 8, 10)
