@@ -11,7 +11,10 @@ PIP := $(RUN) -m pip --disable-pip-version-check
 PLATFORM := $(shell uname -sm)
 SIZE := $(if $(GPU),2.0 GB,1.3 GB)
 
-.PHONY: help setup environment demo quick test faults lint clean
+PAGE := runs/page
+PAGE_MODEL := $(PAGE)/margin_loss_model.params
+
+.PHONY: help setup environment demo page quick test faults lint clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -43,6 +46,15 @@ environment:
 
 demo: setup  ## train on the embedded characters and show what was learned (3 minutes)
 	$(RUN) examples/embedding_learning/demo.py
+
+# The model is made once; a run that was interrupted goes on.
+page: setup  ## photograph in, catalogue products out: data, model, and the page (PORT=8000)
+	./get_data.sh grocery
+	[ -f $(PAGE_MODEL) ] || $(RUN) examples/embedding_learning/train.py --dataset grocery --protocol seen \
+		--with-catalogue --model efficientnet_lite0 --use-pretrained --head lda --no-plots --run-dir $(PAGE) \
+		$$([ ! -f $(PAGE)/args.json ] || echo --resume)
+	$(RUN) examples/embedding_learning/search.py --dataset grocery --params $(PAGE_MODEL) \
+		--index $(PAGE)/catalogue.faiss --serve --port $(or $(PORT),8000)
 
 quick: setup  ## run the linter and the tests that take two minutes together
 	$(RUN) -m ruff check .

@@ -43,7 +43,7 @@ def suite(vectors: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """recall@k and MAP@R by `common.metrics`."""
     from common import metrics
 
-    return {**metrics.recall_at_k(vectors, labels, KS), **metrics.map_at_r(vectors, labels)}
+    return metrics.search(vectors, labels, ks=KS, depth="r").mean()
 
 
 def scikit_learn(vectors: np.ndarray, labels: np.ndarray) -> dict[str, float]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Sequence
 
 import mxnet as mx
 import numpy as np
 
 from common.files.errors import UserError
+
+_thresholds: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # of the stores that compress
 
 
 def contexts(gpus: Sequence[int], num_cpus: int = 1) -> list[mx.Context]:
@@ -46,13 +49,16 @@ def contexts(gpus: Sequence[int], num_cpus: int = 1) -> list[mx.Context]:
     return [mx.gpu(i) for i in gpus]
 
 
-def kvstore(name: str) -> mx.kv.KVStore:
-    """The store that sums gradients, for ``--kvstore``.
+def kvstore(name: str, compression: float | None = None) -> mx.kv.KVStore:
+    """The store that sums gradients, for ``--kvstore`` and ``--gradient-compression``.
 
     Parameters
     ----------
     name : str
         Of an MXNet kvstore: ``device``, ``local``, ``nccl``, ``dist_sync``, ...
+    compression : float, optional
+        A threshold :math:`t`. Of each number of a gradient and what was left of it in earlier steps, -t, 0 or t is sent
+        in two bits, and the rest is left for later ones. Only between machines.
 
     Raises
     ------
@@ -63,11 +69,25 @@ def kvstore(name: str) -> mx.kv.KVStore:
         raise UserError(
             f"--kvstore {name} is for processes that a launcher starts: python3 -m common.launch -n 2 -- python3 ..."
         )
+    if compression and not name.startswith("dist"):
+        raise UserError(
+            f"--gradient-compression is for gradients that are sent to other machines, and --kvstore {name} sends none:"
+            " leave it out, or take dist_sync"
+        )
     try:
-        return mx.kv.create(name)
+        store = mx.kv.create(name)
     except mx.MXNetError as error:
         reason = str(error).strip().splitlines()[-1][:100]
         raise UserError(f"--kvstore {name} cannot be used with this MXNet ({reason}): --kvstore device can") from error
+    if compression:
+        store.set_gradient_compression({"type": "2bit", "threshold": compression})
+        _thresholds[store] = compression
+    return store
+
+
+def threshold(store: mx.kv.KVStore) -> float | None:
+    """The threshold of ``--gradient-compression`` of a store of `kvstore`'s; None where gradients are sent whole."""
+    return _thresholds.get(store)
 
 
 def put(array: np.ndarray, ctx: mx.Context | None = None, dtype=None) -> mx.nd.NDArray:

@@ -14,6 +14,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from examples.embedding_learning import search, train
+
 REPO = Path(__file__).resolve().parents[1]
 
 
@@ -145,3 +147,45 @@ def test_what_is_installed_stays_until_the_requirements_change(checkout):
     assert make(checkout, "setup", "PYTHON=no-such-python").returncode == 0
     (checkout / ".venv" / "bin" / "python").unlink()  # as when the system's Python was removed
     assert make(checkout, "setup", "PYTHON=no-such-python").returncode
+
+
+NOTED = """#!/bin/sh
+echo "$(basename $0) $*" >> called
+case "$0 $*" in
+  *get_data.sh*) [ ! -f offline ] || { echo "error: ./get_data.sh grocery --mirror FOLDER_OR_URL" >&2; exit 2; };;
+  *train.py*) mkdir -p runs/page; touch runs/page/args.json
+    [ ! -f killed ] || exit 130
+    touch runs/page/margin_loss_model.params;;
+esac
+"""
+
+
+def test_make_page_fetches_trains_once_and_serves(checkout):
+    """With stand-ins for the interpreter and the fetching: each notes how it was called."""
+    (checkout / ".venv" / "bin").mkdir(parents=True)
+    shutil.copy(checkout / "requirements.txt", checkout / ".venv" / "installed-requirements.txt")
+    for program in (checkout / ".venv" / "bin" / "python", checkout / "get_data.sh"):
+        program.write_text(NOTED)
+        program.chmod(0o755)
+
+    def called(*marks):
+        """What is called while the files `marks` are there."""
+        for mark in marks:
+            (checkout / mark).touch()
+        (checkout / "called").unlink(missing_ok=True)
+        done = make(checkout, "page", "PORT=8001")
+        for mark in marks:
+            (checkout / mark).unlink()
+        lines = (checkout / "called").read_text().splitlines()
+        return done, [line for line in lines if line != "python -c "]
+
+    done, lines = called("offline")
+    assert done.returncode and "./get_data.sh grocery --mirror" in done.stderr and lines == ["get_data.sh grocery"]
+    done, (_, first) = called("killed")
+    assert done.returncode and "--head lda" in first and "--resume" not in first
+    done, (_, again, served) = called()
+    assert done.returncode == 0 and again == f"{first} --resume"
+    assert "search.py --dataset grocery --params runs/page/margin_loss_model.params" in served
+    assert served.endswith("--serve --port 8001")
+    assert called()[1] == ["get_data.sh grocery", served]
+    assert train.parse_args(first.split()[2:]).with_catalogue and search.parse_args(served.split()[2:]).serve

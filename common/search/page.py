@@ -20,6 +20,8 @@ LOCAL_NAMES = {"127.0.0.1", "localhost"}
 THUMBNAIL = 256  # pixels, the longer side of a picture on the page
 MAX_PIXELS = 50_000_000  # of an upload: a small file can unpack to a huge picture
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # of an upload: no other of PIL's decoders sees it
+HEIC = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")  # brands of ISO/IEC 23008-12, of a file's start
+LONG = 160  # characters of a description, of which a longer one is folded
 MAX_TEXT = 300  # characters of a text: a search's time grows with them
 COUNTS = (12, 24, 48, 96)
 TIMEOUT = 20  # seconds that a client may be silent in the middle of a request
@@ -59,7 +61,7 @@ def create_app(
     search_image: Callable[[np.ndarray, int], Answer] | None = None,
     hint: str = "",
     examples: Sequence[str] = (),
-    max_bytes: int = 10 << 20,
+    max_bytes: int = 20 << 20,
 ):
     """The Flask application of a search page.
 
@@ -93,17 +95,21 @@ def create_app(
     def page(status: int = 200, **values):
         shown = {"title": title, "hint": hint, "examples": examples, "count": _count(request.args), "counts": COUNTS}
         shown.update(by_text=bool(search_text), by_image=bool(search_image), size=len(gallery))
-        shown.update(limit=f"{max_bytes / (1 << 20):.3g} MB", longest=MAX_TEXT)
+        shown.update(limit=f"{max_bytes / (1 << 20):.3g} MB", longest=MAX_TEXT, long=LONG)
+        shown.update(accepted=",".join(f"image/{kind.lower()}" for kind in FORMATS))
         shown.update(groups=None, text="", seed=None, asked="", error="")
         return render_template("search.html", **{**shown, **values}), status
 
-    def results(search, query, asked: str, **values):
+    def results(search, query, asked: str, like: int | None = None, **values):
         try:
             with one_at_a_time:
                 answer = search(query, values.get("count") or _count(request.args))
         except UserError as error:
             return page(400, error=str(error), **values)
         groups = answer if isinstance(answer, Mapping) else {"": answer}
+        if like is not None:  # it mostly finds itself, and then its name is known
+            hits = (hit for found in groups.values() for hit in found if hit.picture == like and hit.caption)
+            asked = next((hit.caption for hit in hits), asked)
         return page(groups=groups, asked=asked, **values)
 
     @app.before_request
@@ -134,7 +140,7 @@ def create_app(
             picture = _picture(gallery[like])
             if picture is None:
                 return page(404, error=f"Picture {like} of the gallery cannot be read any more.")
-            return results(search_image, picture, f"picture {like} of the gallery", seed=_inline(picture))
+            return results(search_image, picture, f"picture {like} of the gallery", like, seed=_inline(picture))
         if len(text) > MAX_TEXT:
             return page(400, error=f"That text has {len(text):,} characters: the limit is {MAX_TEXT}.")
         if search_text and text:
@@ -262,6 +268,11 @@ def uploaded(data: bytes, name: str) -> np.ndarray:
         large = width * height > MAX_PIXELS
         found = None if large else images.decode(data, name, formats=FORMATS)
     except (*images.BROKEN, UserError) as error:
+        if data[4:8] == b"ftyp" and data[8:12] in HEIC:
+            raise UserError(
+                f"{name} is a HEIC picture, which is not read here: send it as a JPEG file (an iPhone takes those with"
+                " Settings, Camera, Formats, Most Compatible)"
+            ) from error
         raise UserError(
             f"{name} is not a picture that can be read: use a JPEG, PNG, WebP, GIF, BMP or TIFF file"
         ) from error

@@ -13,13 +13,18 @@ STYLE = """
 :root { color-scheme: light dark; }
 body { font: 16px/1.55 system-ui, sans-serif; max-width: 64rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.7rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; border-bottom: 1px solid #8886; }
+.wide { overflow-x: auto; }
+:focus-visible { outline: 3px solid #3b82d6; outline-offset: 2px; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .9rem; text-align: right; border-bottom: 1px solid #8884; }
-th:first-child, td:first-child { text-align: left; }
+th:first-child, td:first-child { text-align: left; overflow-wrap: anywhere; min-width: 8rem; }
 tbody tr:last-child > :nth-last-child(n+3), tbody tr:last-child > :nth-last-child(n+3) ~ * { font-weight: 600; }
 img { max-width: 100%; background: #fff; border-radius: 4px; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1.2rem; font-size: .9rem; }
 dt { font-family: ui-monospace, monospace; opacity: .75; } dd { margin: 0; overflow-wrap: anywhere; }
+@media (max-width: 40rem) {
+  body { margin-top: 1rem; } th, td { padding: .3rem .5rem; } dl { display: block; } dd { margin-bottom: .5rem; }
+}
 """
 
 
@@ -52,9 +57,8 @@ def write(folder, title: str, sections: Sequence[tuple], settings: Mapping | Non
     if settings:
         listed = "".join(f"<dt>{html.escape(str(k))}</dt><dd>{html.escape(str(v))}</dd>" for k, v in settings.items())
         body.append(f"<h2>Settings</h2><dl>{listed}</dl>")
-    head = (
-        f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{html.escape(title)}</title>'
-    )
+    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+    head += f"<title>{html.escape(title)}</title>"
     page = (
         f'<!doctype html><html lang="en"><head>{head}<style>{STYLE}</style></head><body>{"".join(body)}</body></html>\n'
     )
@@ -77,5 +81,6 @@ def _item(item, heading: str) -> str:
             + "</tr>"
             for name, row in item.items()
         )
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        return f'<div class="wide" tabindex="0" role="region" aria-label="{html.escape(heading)}">{table}</div>'
     return f"<p>{html.escape(str(item))}</p>"

@@ -15,12 +15,12 @@ from mxnet import gluon
 from common.files.checksum import sha256
 from common.files.disk import flush, plain, save_arrays, writing
 from common.files.errors import UserError, reading
+from common.train import workers
 
 BEST = "best.json"
 REMEDY = "the checkpoint before it is kept; free some space, then continue with --resume"
 OTHER = "other code or flags wrote it; start another run with another --run-dir"
 NUMBERS = ("m_schedule",)  # scalar state of an optimizer, besides arrays and counts: Nadam's momentum product
-AGREEMENT_KEY = 1 << 24  # in the kvstore, far above the parameters' indices
 
 
 class Checkpoints:
@@ -241,16 +241,8 @@ def agreed(name: str | None, trainers: Mapping[str, gluon.Trainer]) -> str | Non
     str or None
         None where a worker has no checkpoint.
     """
-    stores = (trainer._kvstore_params["kvstore"] for trainer in trainers.values())
-    store = next((s for s in stores if isinstance(s, mx.kv.KVStore) and "_sync" in s.type and s.num_workers > 1), None)
-    if store is None:
-        return name
-    counters = mx.nd.zeros((store.num_workers, 2))
-    store.init(AGREEMENT_KEY, counters)
-    counters[store.rank] = [int(part) for part in name.split("-")[1::2]] if name else [0, 0]
-    store.push(AGREEMENT_KEY, counters)
-    store.pull(AGREEMENT_KEY, counters)
-    epoch, batch = min((int(epoch), int(batch)) for epoch, batch in counters.asnumpy())
+    mine = tuple(int(part) for part in name.split("-")[1::2]) if name else (0, 0)
+    epoch, batch = workers.smallest(workers.between_machines(trainers.values()), mine)
     return _name(epoch, batch) if (epoch, batch) != (0, 0) else None
 
 

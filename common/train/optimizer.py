@@ -7,12 +7,33 @@ from collections.abc import Sequence
 import mxnet as mx
 from mxnet import gluon
 
-from common.train import adamw  # noqa: F401  (registers it)
+from common import devices
+from common.train import adamw, workers  # noqa: F401  (the first registers itself)
 from common.train.grouped import Grouped
 
 
 class _Trainer(gluon.Trainer):
-    """Orders the broadcast of the initial weights before the first push between machines."""
+    """Between machines: has keys of its own, so that one kvstore serves several Trainers; sends compressed gradients.
+
+    And orders the broadcast of the initial weights before the first push.
+    """
+
+    def __init__(self, *args, kvstore, **options):
+        super().__init__(*args, kvstore=kvstore, **options)
+        distributed = isinstance(kvstore, mx.kv.KVStore) and "dist" in kvstore.type
+        self._first = workers.reserve(kvstore, len(self._params)) if distributed else 0
+        self._param2idx = {name: self._first + index for name, index in self._param2idx.items()}
+        self._apart = self._first > 0 or (distributed and devices.threshold(kvstore) is not None)
+
+    def _allreduce_grads(self):
+        """As in MXNet, which has the indices for keys, and `pushpull`, which refuses to compress."""
+        if not self._apart:
+            super()._allreduce_grads()
+            return
+        for index, p in enumerate(self._params):
+            key, out = self._first + index, p.list_data() if self._update_on_kvstore else p.list_grad()
+            self._kvstore.push(key, p.list_grad(), priority=-index)
+            self._kvstore.pull(key, out, priority=-index)
 
     def _init_kvstore(self):
         super()._init_kvstore()

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from common.files.errors import UserError
 from common.run import Run
+from common.train import workers
 from common.train.checkpoint import Checkpoints, agreed
 
 AHEAD = 4  # batches that the host may be ahead of the devices: each of them holds memory
@@ -75,6 +76,7 @@ class Session:
         self.run, self.blocks, self.trainers = run, blocks, trainers
         self.monitor, self.patience, self.log_interval = best, patience, log_interval
         self.checkpoint_batches, self.seed, self.rank, self.unit, self.rate = checkpoint_batches, seed, rank, unit, rate
+        self._store = workers.between_machines(trainers.values())
         self._checkpoints = Checkpoints(run.checkpoints, blocks, trainers, keep_all)
         self._state = {"epoch": 0, "batch": 0, "best": None, "best_figures": {}, "since_best": 0, "figures": {}}
         self._losses: _Losses | None = None  # of the epoch that is open
@@ -99,6 +101,10 @@ class Session:
             The metric that decides on the best epoch was never a number.
         """
         self._resume()
+        for trainer in self.trainers.values():
+            sent, received = workers.traffic(trainer)
+            if sent:
+                self.run.log(f"a step sends {_size(sent)} of gradients and receives {_size(received)}, each worker")
         for epoch in range(self._state["epoch"], count):
             if self.patience and self._state["since_best"] >= self.patience:
                 self.run.log(f"stopped early: {self.monitor} did not improve in {self.patience} evaluations")
@@ -170,11 +176,11 @@ class Session:
         Parameters
         ----------
         metrics : mapping of str to float, optional
-            What the evaluation after the epoch gave.
+            What the evaluation after the epoch gave. Of several workers the first one's count, so that all go on alike.
         save : callable (metrics), optional
             Runs where the epoch is the best so far.
         """
-        metrics, losses, state = dict(metrics or {}), self._losses, self._state
+        metrics, losses, state = workers.of_first(self._store, metrics or {}), self._losses, self._state
         train, epoch = losses.of_epoch(), losses.epoch + 1
         value = metrics.get(self.monitor)
         improved = value is not None and math.isfinite(value) and (state["best"] is None or value > state["best"])
@@ -288,3 +294,7 @@ def _means(total: dict) -> dict:
 
 def _line(metrics: dict) -> str:
     return ", ".join(f"{k} {v:.4f}" if isinstance(v, float) else f"{k} {v}" for k, v in metrics.items())
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.3g} MB" if count >= 1e6 else f"{count / 1e3:.3g} kB"

@@ -9,6 +9,7 @@ import numpy as np
 from common.backbones import features
 from common.data import sets, walk
 from common.data.features import FeatureSet
+from common.data.imageset import readable
 from common.data.loader import Loader
 from common.data.samplers import PUBLISHED, Sequential, balanced_shape
 from common.data.sets import Dataset, ImageSet
@@ -144,7 +145,7 @@ def load(args) -> Parts:
     notes: list[str] = []
     dataset = sets.load(
         args.dataset, args.data_path, args.protocol, args.seed, unseen=args.unseen, keep_whole=args.keep_whole,
-        on_error=args.on_error, say=notes.append, columns=args.columns,
+        say=notes.append, **sets.own_flags(args),
     )  # fmt: skip
     train = dataset.train
     if dataset.protocol == "unseen":
@@ -162,8 +163,10 @@ def load(args) -> Parts:
         if args.validation_share:
             hold_out = hold_out_classes if args.protocol == "unseen" else hold_out_pictures
             train, validation = hold_out(train, args.validation_share, (args.seed, 1))
-        if validation is not None or args.head != "lda":
+        if validation is not None or args.head == "margin":
             notes.append(_choice(args, validation))
+    if args.with_catalogue:
+        train = _with_catalogue(train, dataset, args.on_error, notes.append)
     searched = {}
     for name, split in (("validation", validation), ("test", dataset.test)):
         found = Searched.of(split, f"split {name} of {args.data_path}") if split is not None else None
@@ -173,11 +176,22 @@ def load(args) -> Parts:
     if dataset.gallery is not None:
         notes.append(f"the test pictures are looked for among {len(dataset.gallery)} others of their classes")
     args.batch_size, args.batch_k = balanced_shape(train.labels, args.batch_size, args.batch_k)
-    if args.head == "lda":
-        linear.check_classes(train.labels)
+    if args.head != "margin":
+        linear.check_classes(train.labels, linear.TITLES[args.head])
     elif (args.batch_size, args.batch_k) != PUBLISHED:
         notes.append(f"batches of {args.batch_size} pictures, {args.batch_k} of a class (--batch-size, --batch-k)")
     return Parts(dataset, train, validation, dataset.test, notes, dataset.gallery, searched)
+
+
+def _with_catalogue(train: ImageSet, dataset: Dataset, on_error: str, say) -> ImageSet:
+    """The training pictures, and the catalogue's of the same classes."""
+    if dataset.catalogue is None:
+        raise UserError(f"--with-catalogue: {dataset.name} has no catalogue pictures: leave it out")
+    found = readable(dataset.catalogue.select(train.class_names), on_error, say)
+    labels = np.array([train.class_names.index(found.class_names[label]) for label in found.labels])
+    found = dataclasses.replace(found, labels=labels, class_names=train.class_names)
+    say(f"{len(found)} catalogue pictures of the training classes are learned from too")
+    return ImageSet.concat([train, found])
 
 
 def _check_unseen(dataset: Dataset) -> None:
@@ -197,15 +211,15 @@ def _check_unseen(dataset: Dataset) -> None:
 
 
 def _default_fraction(train: ImageSet, protocol: str) -> float:
-    """`VALIDATION_FRACTION` where it holds out four classes, or every class has five pictures, else 0."""
+    """`VALIDATION_FRACTION` where it holds out four classes, or half of the classes have five pictures, else 0."""
     counts = np.bincount(train.labels)
-    there = round(VALIDATION_FRACTION * np.sum(counts > 1)) if protocol == "unseen" else counts.min()
+    there = round(VALIDATION_FRACTION * np.sum(counts > 1)) if protocol == "unseen" else np.median(counts)
     return VALIDATION_FRACTION if there >= ENOUGH[protocol] else 0.0
 
 
 def _chosen(args) -> str:
     """What validation pictures are for."""
-    return "the shrinkage" if args.head == "lda" else "the best epoch"
+    return "the best epoch" if args.head == "margin" else "the shrinkage"
 
 
 def _choice(args, validation: ImageSet | None) -> str:

@@ -19,8 +19,8 @@ class Inputs:
     sampler : common.data.samplers.ClassBalanced
         Of the training pictures.
     args : argparse.Namespace
-        Of train.py. With ``--backbone-lr 0`` or ``--head lda`` the backbone is frozen: it reads every picture once,
-        before training.
+        Of train.py. With ``--backbone-lr 0`` or a closed form as ``--head`` the backbone is frozen: it reads every
+        picture once, before training.
     size : int
         Side in pixels of what the network sees.
     ctx : mx.Context

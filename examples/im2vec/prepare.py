@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from common.data import walk
+from common.data import sets, walk
 from common.data.sets import Dataset
 from common.export import engine
 from common.files.errors import UserError
@@ -36,7 +36,7 @@ def dataset(args) -> Dataset:
         _check(metadata, args)
         classes = metadata["classes"]
     folder = {"cifar10": args.cifar10_dir, "cifar100": args.cifar100_dir}.get(args.dataset) or args.data_path
-    return data.load(args.dataset, folder, classes, args.seed, args.on_error, args.columns)
+    return data.load(args.dataset, folder, classes, args.seed, **sets.own_flags(args))
 
 
 def _check(metadata: dict, args) -> None:
@@ -81,7 +81,7 @@ def model(args, dataset: Dataset, contexts) -> modelfile.Model:
     return modelfile.build(metadata, weights, contexts)
 
 
-def run(args, dataset: Dataset, model: modelfile.Model, kvstore) -> Run:
+def run(args, dataset: Dataset, model: modelfile.Model, kvstore, batch_size: int) -> Run:
     """The run's folder: what it is trained on stands in its log, with the pictures that were left out."""
     train, test, classes = dataset.train, dataset.test, len(dataset.train.class_names)
     counts = {
@@ -94,4 +94,6 @@ def run(args, dataset: Dataset, model: modelfile.Model, kvstore) -> Run:
     walk.write(train.skipped, found.folder / "skipped.txt")
     network = f"{model.metadata['model']} at {model.net.size} px, objective {model.metadata['objective']}"
     found.log(f"{args.dataset}: {len(train)} pictures of {classes} classes, {len(test)} held back; {network}")
+    if batch_size != (args.batch_size or 64):
+        found.log(f"batches of {batch_size} pictures, as many as there are for them (--batch-size)")
     return found

@@ -13,12 +13,15 @@ from common.backbones import feature_store, features
 from common.backbones.quantize import CALIBRATION, quantize
 from common.data import sets
 from common.data.imageset import ImageSet
+from common.data.samplers import balanced
 from common.data.splits import split_stratified
 from common.data.transforms import RandomResizedCrop
 from common.export import engine
 from common.files.errors import UserError
 from common.files.paths import data_root
-from examples.transfer import inputs, outputs
+from examples.transfer import inputs, networks, outputs
+
+FOLDS = 5  # of the cross-validation, where the smallest class has as many pictures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Data:
 
 
 def load(args) -> Data:
-    """The data that the flags of train.py ask for.
+    """The data that the flags of train.py ask for; ``--folds`` follows it where it is not given.
 
     Raises
     ------
@@ -76,6 +79,11 @@ def load(args) -> Data:
         found = _with_validation(pictures(args), args)
     count = len(found.class_names)
     fewest = np.bincount(found.labels[found.train], minlength=count).min()
+    if args.folds is None:
+        args.folds = min(FOLDS, int(fewest))
+        if args.folds < FOLDS:
+            done = f"{args.folds} folds" if args.folds > 1 else "no cross-validation"
+            print(f"{done}: the smallest class has {fewest} pictures to learn from (--folds)", flush=True)
     if count < 2 or (args.folds > 1 and fewest < args.folds):
         raise UserError(
             f"{count} classes, the smallest of {fewest} pictures to learn from: at least 2 classes are needed,"
@@ -98,15 +106,29 @@ def _with_validation(found: Data, args) -> Data:
 
 def pictures(args) -> Data:
     """All pictures of the data set that the flags name, those to learn from first."""
-    data = sets.load(
-        args.dataset, args.data_path, "seen", args.seed, args.test_share, on_error=args.on_error, columns=args.columns
-    )
+    data = sets.load(args.dataset, args.data_path, "seen", args.seed, args.test_share, **sets.own_flags(args))
     parts = [data.train, data.test] + ([data.validation] if data.validation is not None else [])
     whole = ImageSet.concat(parts)
     ends = np.cumsum([len(part) for part in parts])
     train, test, validation = np.split(np.arange(len(whole)), ends[:2])
     names = np.array(whole.class_names)
     return Data(None, whole, whole.labels, names, train, test, validation, data.superclasses)
+
+
+def network(args, image_set: ImageSet | None, contexts):
+    """The network that reads the pictures; none of features made before. Settles ``--engine``.
+
+    Raises
+    ------
+    UserError
+        No such network, or its weights cannot be had.
+    """
+    if image_set is None:
+        args.engine = engine.choose(args, None, 0, 0)
+        return None
+    net = networks.create(args.model, args.weights, contexts, args.seed, args.image_size)
+    args.engine = engine.choose(args, net, net.input_size, len(image_set))
+    return net
 
 
 def read_features(args, net, image_set: ImageSet, run, name: str) -> np.ndarray:
@@ -209,7 +231,7 @@ def _augmentation(args, size: int) -> RandomResizedCrop | None:
 
 
 class Batches:
-    """Batches of pictures in a new order each epoch, changed at random where flags say so.
+    """Batches of pictures in a new order each epoch, of all classes alike and changed at random where flags say so.
 
     With the interface of `common.data.loader.Loader`.
 
@@ -245,7 +267,9 @@ class Batches:
     def epoch(self, epoch: int, start: int = 0):
         """The batches of `epoch` from number `start` on."""
         args = self._args
-        order = np.random.default_rng([args.seed, epoch]).permutation(self._chosen)
+        rng = np.random.default_rng([args.seed, epoch])
+        labels = self._image_set.labels[self._chosen]
+        order = self._chosen[balanced(labels, rng)] if args.balance else rng.permutation(self._chosen)
         order = np.resize(order, self._own * self._num_workers)[self._rank :: self._num_workers]
         source = inputs.from_dataset(self._image_set)
         if self._transform:  # another number for each worker, and of another length than that of `order`

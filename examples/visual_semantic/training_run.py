@@ -10,11 +10,11 @@ from mxnet import gluon
 
 from common.data import walk
 from common.export import engine
-from common.files.disk import write_json
+from common.files.disk import write_json, write_table
 from common.files.errors import UserError
 from common.run import Run, read_history
 from common.show import plots, report, tables
-from common.train import range_test
+from common.train import range_test, workers
 from common.train.session import Session
 from examples.visual_semantic import data, evaluation, model
 from examples.visual_semantic.stage import Stage, is_frozen
@@ -44,6 +44,7 @@ class TrainingRun:
     def __init__(self, args, net: model.VisualSemanticNet, splits: data.Splits, reader: data.Reader, contexts, kvstore):
         self.args, self.net, self.splits, self.reader = args, net, splits, reader
         self.contexts, self.kvstore = contexts, kvstore
+        self._workers = kvstore if "_sync" in kvstore.type and kvstore.num_workers > 1 else None
         self._data = {
             "training pictures": len(splits.train), "held-back pictures": len(splits.valid),
             "unseen pictures": len(splits.test), "seen classes": len(splits.seen),
@@ -60,8 +61,16 @@ class TrainingRun:
             f" ({net.backbone.source}) at {reader.transform.crop} px; words: {args.word_vectors}, {net.dim} numbers,"
             f" {args.word_space}"
         )
+        if args.batch_size != 64:
+            self.run.log(f"batches of {args.batch_size} pictures (--batch-size)")
         if data.remark(args, splits):
             self.run.log(data.remark(args, splits))
+        queries, gallery = evaluation.queries_and_gallery(splits)
+        if not (queries.all() and gallery.all()):
+            self.run.log(
+                f"of {len(queries)} pictures held back or unseen, {queries.sum()} are named, and words are searched for"
+                f" among {gallery.sum()} (is_query, is_gallery)"
+            )
 
     def start_stage(self, name: str) -> Stage:
         """A stage of training, which starts from the best epoch of the stage before where that was run.
@@ -138,7 +147,9 @@ class TrainingRun:
         metrics = {f"stage{stage}_accuracy": of["accuracy"] for stage, of in stage_metrics(self.run.folder).items()}
         rows = {"trained": metrics}
         if name != "1":
-            metrics.update(evaluation.evaluate(self.net, self.splits, self.reader))
+            found, classes = evaluation.evaluate(self.net, self.splits, self.reader)
+            metrics.update(found)
+            self._write_classes(classes)
             rows = {"chance": evaluation.chance(len(self.splits.seen), len(self.splits.unseen)), **rows}
             self.run.log("\n" + evaluation.table(rows))
         self._save(self.run.folder / "model.params", name, metrics)
@@ -149,6 +160,11 @@ class TrainingRun:
             f"wrote {self.run.folder / 'model.params'}: evaluate.py, search.py, analyze.py and export.py take it"
         )
 
+    def _write_classes(self, classes: dict[str, dict]) -> None:
+        columns = list(dict.fromkeys(name for row in classes.values() for name in row))
+        rows = ([name, *(row.get(column, "") for column in columns)] for name, row in classes.items())
+        write_table(self.run.folder / "classes.csv", ["class", *columns], rows)
+
     def _folder(self, name: str) -> Path:
         return self.run.folder / f"stage{name}"
 
@@ -157,6 +173,7 @@ class TrainingRun:
 
     def _restore(self, path: Path) -> None:
         model.restore(self.net, path)
+        workers.follow_first(self._workers, self.net)  # each worker's batch norms counted its own batches
         self.reader.forget()
 
     def _save(self, path: Path, name: str, metrics: dict) -> None:
@@ -165,8 +182,8 @@ class TrainingRun:
         model.save(
             self.net, path, stage=name, crop=transform.crop, resize=transform.resize,
             keep_aspect=transform.keep_aspect, engine=args.engine, dataset=args.dataset,
-            word_vectors=str(args.word_vectors), words=data.word_of(args, self.net.class_names),
-            word_space=args.word_space, loss=args.loss, classifies=knows_classifier, metrics=metrics,
+            word_vectors=str(args.word_vectors), words=data.word_of(args, self.splits), word_space=args.word_space,
+            loss=args.loss, classifies=knows_classifier, is_frozen=args.backbone_lr == 0, metrics=metrics,
         )  # fmt: skip
 
     def _is_worse(self) -> bool:

@@ -114,3 +114,10 @@ def test_a_store_that_cannot_be_had_is_one_line(name, text, monkeypatch):
         devices.kvstore(name)
     assert "\n" not in str(error.value)
     assert devices.kvstore("local").type == "local"
+
+
+@pytest.mark.parametrize("name", ["device", "local"])
+def test_only_what_is_sent_is_compressed(name):
+    with pytest.raises(UserError, match=f"--gradient-compression is .* --kvstore {name} sends none: leave it out"):
+        devices.kvstore(name, 0.5)
+    assert devices.threshold(devices.kvstore(name)) is None

@@ -52,6 +52,16 @@ def test_features_are_those_of_mxnet_for_every_network_of_transfers_table(name, 
     assert np.ptp(expected, axis=0).max() > 0.01 * np.abs(expected).max()  # of pictures that it tells apart
 
 
+def test_a_network_in_training_is_read_and_stays_as_it_is(kept):
+    backbone = network("efficientnet_lite0", 64)
+    backbone.hybridize()
+    backbone.speed_up_training()
+    pictures = mx.nd.array(crops(2, 64), dtype="uint8")
+    expected = backbone(pictures).asnumpy()
+    assert relative(engine.onnxruntime(backbone, 64)(pictures).asnumpy(), expected) < 1e-4
+    np.testing.assert_array_equal(backbone(pictures).asnumpy(), expected)
+
+
 def test_the_graph_is_kept_for_the_same_weights_and_made_again_where_it_is_damaged(kept, monkeypatch):
     backbone = network("conv4", 32)
     engine.onnxruntime(backbone, 32)

@@ -107,6 +107,21 @@ def test_a_bad_upload_is_said(client, asked, data, status, message):
     assert "<i>" not in page.text and "BytesIO" not in page.text
 
 
+@pytest.mark.parametrize("brand", [b"heic", b"mif1", b"msf1"])
+def test_a_heic_picture_is_called_that(client, asked, brand):
+    page = send(client, b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0mif1heic" + b"x" * 50, name="IMG_1.HEIC")
+    assert page.status_code == 400 and not asked
+    assert "IMG_1.HEIC is a HEIC picture, which is not read here: send it as a JPEG file" in page.text
+
+
+def test_the_form_says_what_it_takes_and_what_was_wrong(client):
+    form = client.get("/").text
+    assert 'accept="image/jpeg,image/png,image/webp,image/gif,image/bmp,image/tiff"' in form  # iOS then sends JPEG
+    assert form.count(" required") == 2 and "aria-describedby" not in form
+    wrong = client.get("/?q=elefant").text
+    assert 'aria-describedby="error"' in wrong and 'id="error">no vector' in wrong
+
+
 def test_a_small_file_of_a_huge_picture(monkeypatch):
     monkeypatch.setattr(serve, "MAX_PIXELS", 100)
     with pytest.raises(UserError, match="11 x 10 pixels: the limit"):
@@ -298,6 +313,21 @@ def test_a_description_stands_under_the_name(gallery):
     assert "<figcaption>Lime<div" in page and page.count("<figure>") == 2
 
 
+def test_a_long_description_is_folded(gallery):
+    hits = [Hit(0.9, "short", 1, "a" * serve.LONG), Hit(0.8, "long", 2, "b" * (serve.LONG + 1))]
+    client = create_app("Products", gallery, search_image=lambda picture, k: hits).test_client()
+    page = client.get("/?like=0").text
+    assert f"<p>{'a' * serve.LONG}</p>" in page
+    assert f"<details><summary><span>{'b' * (serve.LONG + 1)}</span></summary></details>" in page
+
+
+def test_a_result_that_is_searched_from_is_called_by_its_name(gallery):
+    hits = [Hit(0.9, "Lime", 2), Hit(0.8, "Lemon", 1)]
+    client = create_app("Products", gallery, search_image=lambda picture, k: hits).test_client()
+    assert "Results for Lemon</h2>" in client.get("/?like=1").text
+    assert "Results for picture 0 of the gallery</h2>" in client.get("/?like=0").text  # not among its own results
+
+
 def test_how_many_are_found_can_be_chosen_whatever_is_asked(gallery):
     asked = []
     pictures = create_app("P", gallery, search_image=lambda picture, k: asked.append(k) or []).test_client()
@@ -305,7 +335,7 @@ def test_how_many_are_found_can_be_chosen_whatever_is_asked(gallery):
     for client in (pictures, both):
         assert client.get("/").text.count("<select") == 1 and client.get("/").text.startswith("<!doctype html>")
     page = send(pictures, png(np.zeros((3, 2, 3), np.uint8)), k="48").text
-    assert asked == [48] and "<option selected>48</option>" in page
+    assert asked == [48] and '<option value="48" selected>48 results</option>' in page
 
 
 def test_serve_answers_on_loopback_alone(gallery, capsys, monkeypatch):

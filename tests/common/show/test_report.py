@@ -23,3 +23,6 @@ def test_a_page(tmp_path):
         assert escaped in text
     assert "<script" not in text and "http" not in text
     assert text.count("<th>") == 3  # the corner, recall@1, map@r
+    # A table wider than a telephone scrolls by itself, by keyboard too, and the page does not.
+    assert text.count('<div class="wide" tabindex="0" role="region" aria-label="Figures &lt;1&gt;"><table>') == 1
+    assert ".wide { overflow-x: auto; }" in text

@@ -57,6 +57,60 @@ def test_classifiers_learn_and_read_back(tmp_path, clusters, kind):
         np.testing.assert_allclose(again.probabilities(new).sum(axis=1), 1, rtol=1e-5)
 
 
+def skewed(rng, counts=(60, 6, 12)):
+    labels = np.repeat(np.arange(3), counts)
+    return (rng.normal(size=(len(labels), 8)) + 1.2 * np.eye(3, 8)[labels]).astype(np.float32), labels
+
+
+@pytest.mark.parametrize("kind", ["logistic", "svm"])
+def test_balance_weighs_each_picture_by_the_others_of_its_class(kind):
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.svm import LinearSVC
+
+    features, labels = skewed(np.random.default_rng(0))
+    fitted = model.fit(kind, features, labels, list("xyz"), {}, balance=True)
+    weights = [len(labels) / 3 / sum(other == label for other in labels) for label in labels]
+    peer = LogisticRegression(C=0.01, max_iter=300) if kind == "logistic" else LinearSVC(C=0.001, random_state=123)
+    peer.fit(((features - fitted.mean) / fitted.scale).astype(np.float32), labels, sample_weight=weights)
+    np.testing.assert_allclose(fitted.weight, peer.coef_, atol=1e-4)
+    np.testing.assert_allclose(fitted.bias, peer.intercept_, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["logistic", "svm", "gluon"])
+def test_balance_names_more_of_the_small_classes(kind):
+    features, labels = skewed(np.random.default_rng(0))
+    new, expected = skewed(np.random.default_rng(1), (200, 200, 200))
+    right = [
+        (model.fit(kind, features, labels, list("xyz"), {}, balance=balance).predict(new) == expected)[200:].mean()
+        for balance in (False, True)
+    ]
+    assert right[1] > right[0] + 0.1
+
+
+def test_balance_fine_tunes_on_all_classes_alike(tmp_path, folder):
+    for name in ("3", "4", "5", "6", "7"):
+        (folder / "blue" / f"{name}.png").unlink()
+    flags = ["--data-path", str(folder), "--fine-tune", "--folds", "1", "--test-share", "0.3", "--batch-size", "5"]
+    for more, counts in (([], [2, 6, 6]), (["--balance"], [4, 5, 5])):  # in name order: blue first
+        loaded = data.load(args := train.parse_args([*flags, *more]))
+        batches = data.Batches(loaded.image_set, loaded.train, 16, args)
+        drawn = [np.bincount(np.concatenate([b[1] for b in batches.epoch(epoch)])) for epoch in range(3)]
+        assert all(sorted(one.tolist()) == counts for one in drawn)
+        assert all(image.shape == (16, 16, 3) for b in batches.epoch(0) for image in b[0])
+
+
+def test_folds_follow_the_smallest_class(tmp_path, folder, capsys):
+    assert data.load(args := train.parse_args(["--data-path", str(folder)])) and args.folds == 5
+    for name in ("3", "4", "5", "6", "7"):
+        (folder / "blue" / f"{name}.png").unlink()
+    for folds, said in ((2, "2 folds: the smallest class has 2"), (1, "no cross-validation: the smallest class has 1")):
+        data.load(args := train.parse_args(["--data-path", str(folder)]))
+        assert args.folds == folds and f"{said} pictures to learn from (--folds)" in capsys.readouterr().out
+        (folder / "blue" / "2.png").unlink(missing_ok=True)
+    with pytest.raises(UserError, match="--folds 5"):
+        data.load(train.parse_args(["--data-path", str(folder), "--folds", "5"]))
+
+
 def test_logistic_regression_is_scikit_learns(clusters):
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -172,7 +226,7 @@ def test_a_table_with_its_own_splits_and_boxes(folder, tmp_path):
     assert loaded.image_set.read(0).shape == (20, 30, 3) and loaded.image_set.read(0).max() > 100
     rows = [row.replace("train", "validation") if "blue" in row else row for row in rows]
     (tmp_path / "t.csv").write_text("\n".join(rows))
-    with pytest.raises(UserError, match="class 'blue' has no row of split train, and is held back"):
+    with pytest.raises(UserError, match="class 'blue' has no picture of split train, and is held back"):
         fit_folder(tmp_path / "t.csv", tmp_path / "run2", *table)
 
 
