@@ -83,6 +83,7 @@ def main(args):
 
     from common import backbones, devices
     from common.data.samplers import ClassBalanced
+    from common.export import engine
     from common.run import Run
     from common.train import checkpoint, optimizer, schedule
     from common.train.losses import MarginLoss
@@ -111,6 +112,7 @@ def main(args):
         parts.train.labels, args.batch_size, args.batch_k, args.epoch_batches, args.seed, len(contexts), kvstore.rank,
         kvstore.num_workers,
     )  # fmt: skip
+    args.engine = engine.choose(args, net.backbone, size, len(parts) if weights else 0)  # of what stays as it is
     run = Run.start(args, "embedding_learning", kvstore.rank, {**parts.counts(), "workers": kvstore.num_workers})
     data.log(run, parts, f"{args.model} ({net.backbone.source}) at {size} px")
     read = inputs.Inputs(net, parts, sampler, args, size, contexts[0], kvstore.rank)
