@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import mxnet as mx
 import numpy as np
 
 from common import devices
+from common.backbones import feature_store
 from common.backbones.quantize import CALIBRATION, quantize
 from common.data.loader import Loader
 from common.data.samplers import Sequential
 from common.data.transforms import Eval
-from common.files.disk import write_array, writing
 from common.files.errors import UserError
-from common.files.lock import Lock
 
 
-def stream(batches, net, ctx=None, fill: bool = True) -> Iterator[tuple[np.ndarray, object]]:
+def stream(batches, net, ctx=None, fill: bool | int = True) -> Iterator[tuple[np.ndarray, object]]:
     """The features of each batch, while the next batch is already being computed.
 
     Parameters
@@ -28,9 +27,9 @@ def stream(batches, net, ctx=None, fill: bool = True) -> Iterator[tuple[np.ndarr
     net : callable
         A network, or a method of one.
     ctx : mx.Context, optional
-    fill : bool
-        Fill a last, smaller batch up with zeros, so that a network hybridized with static shapes uses its memory again.
-        That changes the last digits of these features: matrix products round by their size.
+    fill : bool or int
+        Fill a smaller batch up with zeros to the size of the first, or to this many: a network hybridized with static
+        shapes uses its memory again. The last digits of features depend on it: matrix products round by their size.
 
     Yields
     ------
@@ -38,11 +37,11 @@ def stream(batches, net, ctx=None, fill: bool = True) -> Iterator[tuple[np.ndarr
     batch
         The batch they belong to.
     """
-    ctx, size, waiting = ctx or mx.cpu(), None, None
+    ctx, size, waiting = ctx or mx.cpu(), None if fill is True else int(fill), None
     for batch in batches:
-        size = size or len(batch.images)
+        size = len(batch.images) if size is None else size
         images = batch.images
-        if fill and len(images) < size:
+        if len(images) < size:
             images = np.concatenate([images, np.zeros((size - len(images), *images.shape[1:]), images.dtype)])
         result = net(devices.put(images, ctx)).copy()  # a static network overwrites its output
         if waiting:
@@ -52,7 +51,7 @@ def stream(batches, net, ctx=None, fill: bool = True) -> Iterator[tuple[np.ndarr
         yield waiting[0].asnumpy()[: len(waiting[1].images)], waiting[1]
 
 
-def encode(forward, batches, ctx=None, fill: bool = True) -> np.ndarray:
+def encode(forward, batches, ctx=None, fill: bool | int = True) -> np.ndarray:
     """What a network gives for every picture, or for every row of features, in order.
 
     Parameters
@@ -70,8 +69,8 @@ def encode(forward, batches, ctx=None, fill: bool = True) -> np.ndarray:
     return np.concatenate(rows) if rows else np.empty((0, 0), np.float32)
 
 
-def prepare(backbone, image_set, size: int, int8: bool = False, num_workers: int = 2):
-    """A network ready to read features: hybridized, or in INT8.
+def prepare(backbone, image_set, size: int, int8: bool = False, num_workers: int = 2, engine: Callable | None = None):
+    """A network ready to read features: hybridized, in INT8, or in another engine.
 
     Parameters
     ----------
@@ -83,10 +82,12 @@ def prepare(backbone, image_set, size: int, int8: bool = False, num_workers: int
     int8 : bool
     num_workers : int
         Threads that decode the pictures for the calibration.
+    engine : callable (network, size), optional
+        Gives what reads instead of MXNet, see `common.export.engine`; not in INT8.
 
     Returns
     -------
-    HybridBlock
+    HybridBlock or callable
 
     Raises
     ------
@@ -95,6 +96,8 @@ def prepare(backbone, image_set, size: int, int8: bool = False, num_workers: int
     """
     if backbone.fixed_size and size != backbone.input_size and backbone.name_ != "conv4":
         raise UserError(f"{backbone.name_} takes pictures of {backbone.input_size} pixels only, not of {size}")
+    if engine is not None:
+        return engine(backbone, size)
     if not int8:
         backbone.hybridize(static_alloc=True, static_shape=True)
         return backbone
@@ -104,8 +107,8 @@ def prepare(backbone, image_set, size: int, int8: bool = False, num_workers: int
 
 def extract(
     backbone, image_set, size: int | None = None, batch_size: int = 64, int8: bool = False, ctx=None, num_workers=2,
-    transform: Eval | None = None,
-) -> np.ndarray:
+    transform: Eval | None = None, engine: Callable | None = None,
+) -> np.ndarray:  # fmt: skip
     """Features of all pictures.
 
     Parameters
@@ -120,19 +123,26 @@ def extract(
     ctx : mx.Context, optional
     transform : common.data.transforms.Eval, optional
         Instead of resizing to `size`: its crop is then the size.
+    engine : callable, optional
+        As in `prepare`.
 
     Returns
     -------
     (n, width) float32
     """
     transform = transform or _resize(backbone, size)
-    size = transform.crop
-    batches = Loader(image_set, transform, Sequential(len(image_set), batch_size), num_workers, keep=False)
-    net = prepare(backbone, image_set, size, int8, num_workers)
+    net = prepare(backbone, image_set, transform.crop, int8, num_workers, engine)
     result = np.empty((len(image_set), backbone.width), np.float32)
-    for features, batch in stream(batches.epoch(), net, ctx):
-        result[batch.indices] = features
+    for rows, indices in _read(net, image_set, transform, batch_size, ctx, num_workers, True):
+        result[indices] = rows
     return result
+
+
+def _read(net, image_set, transform: Eval, batch_size: int, ctx, num_workers: int, fill) -> Iterator[tuple]:
+    """The features of each batch, and the indices of its pictures."""
+    batches = Loader(image_set, transform, Sequential(len(image_set), batch_size), num_workers, keep=False)
+    for rows, batch in stream(batches.epoch(), net, ctx, fill):
+        yield rows, batch.indices
 
 
 def _resize(backbone, size: int | None) -> Eval:
@@ -141,18 +151,21 @@ def _resize(backbone, size: int | None) -> Eval:
 
 
 def cached(
-    folder, backbone, image_set, size: int | None = None, int8: bool = False, transform: Eval | None = None, **options
-) -> np.ndarray:
-    """`extract`, kept in a folder and read from there when network, weights, pictures, transform and type are the same.
+    folder, backbone, image_set, size: int | None = None, int8: bool = False, transform: Eval | None = None,
+    batch_size: int = 64, ctx=None, num_workers: int = 2, engine: Callable | None = None,
+) -> np.ndarray:  # fmt: skip
+    """`extract`, kept in a folder picture by picture: what was read once is not read again, whatever set it is in.
 
-    Two processes that want the same features do not both extract them: one waits for the other. A file that cannot be
-    read, or holds something else, is made again.
+    The features of a picture are those that the same network, with the same weights, transform and type, gave for it.
+    In INT8 these depend on the pictures that the ranges come from, so that only the same set, in the same order, is
+    found again. Two processes that want the same features do not both extract them: one waits for the other. A file
+    that is damaged is made again.
 
     Parameters
     ----------
     folder : path
         Where the features are kept; made if it is not there.
-    backbone, image_set, size, int8, transform, **options
+    backbone, image_set, size, int8, transform, batch_size, ctx, num_workers, engine
         See `extract`.
 
     Returns
@@ -164,45 +177,43 @@ def cached(
     UserError
         The folder cannot be written.
     """
-    transform = transform or _resize(backbone, size)
-    key = _key(backbone, image_set, transform)
-    path = Path(folder) / f"{backbone.name_}-{transform.crop}{'-int8' * int8}-{key}.npy"
-    shape = len(image_set), backbone.width
-    found = _kept(path, shape)
-    if found is not None:
-        return found
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with Lock(path.with_suffix(".lock")):
-        found = _kept(path, shape)  # another process may have made it meanwhile
-        if found is None:
-            found = extract(backbone, image_set, int8=int8, transform=transform, **options)
-            write_array(path, found)
-    return found
+    transform, pictures = transform or _resize(backbone, size), feature_store.keys(image_set)
+    settings = f"{transform.resize} {transform.crop} {transform.keep_aspect}" + " ".join(pictures if int8 else [])
+
+    def read(indices):
+        net = prepare(backbone, image_set, transform.crop, int8, num_workers, engine)
+        filled = min(batch_size, len(image_set))
+        return _read(net, image_set.subset(indices), transform, batch_size, ctx, num_workers, filled)
+
+    return store(folder, backbone, transform.crop, settings, int8, engine).fetch(pictures, read)
 
 
-def _kept(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
-    """The features in file `path`; None where there are none that can be used."""
-    try:
-        found = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, MemoryError, SyntaxError):  # not there, cut, or damaged
-        return None
-    whole = isinstance(found, np.ndarray) and found.shape == shape and found.dtype == np.float32
-    return found if whole and np.isfinite(found).all() else None
+def store(
+    folder, backbone, size: int, settings: str, int8: bool = False, engine: Callable | None = None
+) -> feature_store.FeatureStore:
+    """Where the features that `backbone` gives are kept.
 
+    Parameters
+    ----------
+    folder : path
+        Holds a folder for each network.
+    backbone : common.backbones.Backbone
+        With the weights that it reads with.
+    size : int
+        Side in pixels of what it sees.
+    settings : str
+        How a picture becomes what it sees; in INT8 also what the ranges come from.
+    int8, engine
+        As in `prepare`.
 
-def _key(backbone, image_set, transform: Eval) -> str:
-    """A hash of weights, transform and pictures: of the pixels of arrays, of path, size and time of files."""
-    total = hashlib.sha256(f"{transform.resize} {transform.crop} {transform.keep_aspect}".encode())
+    Returns
+    -------
+    FeatureStore
+    """
+    kind = "-int8" if int8 else f"-{engine.__name__}" if engine else ""
+    total = hashlib.sha256(settings.encode())
     for name, parameter in backbone._collect_params_with_prefix().items():
         total.update(name.encode())
         total.update(np.ascontiguousarray(parameter.data(parameter.list_ctx()[0]).asnumpy()))
-    if image_set.in_memory:
-        total.update(np.ascontiguousarray(image_set.images))
-    else:
-        for path in image_set.images:
-            state = Path(path).stat()
-            total.update(f"{path} {state.st_size} {state.st_mtime_ns}".encode())
-        if image_set.boxes is not None:
-            total.update(np.ascontiguousarray(image_set.boxes))
-    return total.hexdigest()[:16]
+    name = f"{backbone.name_}-{size}{kind}-{total.hexdigest()[:16]}"
+    return feature_store.FeatureStore(Path(folder) / name, backbone.width)

@@ -14,7 +14,7 @@ from common.data import images
 from common.data.walk import BROKEN, summary
 from common.files.errors import UserError, near
 
-OPTIONAL = ("boxes", "domains", "is_query", "is_gallery")  # of each picture, where the data has it
+OPTIONAL = ("boxes", "domains", "is_query", "is_gallery", "splits")  # of each picture, where the data has it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +36,8 @@ class ImageSet:
         Files beside the pictures that were left out, and why.
     is_query, is_gallery : (n,) bool or None
         Which pictures are looked for, and which are searched, where the data says so.
+    splits : (n,) array of str or None
+        ``train``, ``validation`` or ``test``, where the data says it.
     """
 
     images: Sequence[Path] | np.ndarray
@@ -47,6 +49,7 @@ class ImageSet:
     skipped: Sequence[tuple[Path, str]] = ()
     is_query: np.ndarray | None = None
     is_gallery: np.ndarray | None = None
+    splits: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -161,7 +164,9 @@ class ImageSet:
         )
 
 
-def readable(whole: ImageSet, on_error: str, say: Callable[[str], None] = print, threads: int = 2) -> ImageSet:
+def readable(
+    whole: ImageSet, on_error: str, say: Callable[[str], None] = print, threads: int = 2, root: Path | None = None
+) -> ImageSet:
     """The pictures a program goes on with: all of them, or those that can be read.
 
     Parameters
@@ -174,6 +179,8 @@ def readable(whole: ImageSet, on_error: str, say: Callable[[str], None] = print,
         Is given a line that counts those left out.
     threads : int
         That decode.
+    root : Path, optional
+        That the names in the line are relative to; default is the folder above the first picture's.
 
     Returns
     -------
@@ -187,7 +194,7 @@ def readable(whole: ImageSet, on_error: str, say: Callable[[str], None] = print,
     kept = np.ones(len(whole), bool)
     kept[list(bad)] = False
     lost = [(Path(whole.images[index]), BROKEN) for index in bad]
-    say(summary(lost, Path(whole.images[0]).parent.parent))
+    say(summary(lost, root or Path(whole.images[0]).parent.parent))
     whole = dataclasses.replace(whole.subset(kept), skipped=[*whole.skipped, *lost])
     present = np.unique(whole.labels)
     return whole if len(present) == len(whole.class_names) else whole.select([whole.class_names[i] for i in present])

@@ -44,6 +44,8 @@ class Shuffled:
     seed : int
     rank, num_workers : int
         This worker's number and how many there are: each takes its own samples of every epoch's order.
+    labels : (n,) int array, optional
+        Draw `balanced` by these classes, instead of every sample once.
 
     Raises
     ------
@@ -51,10 +53,10 @@ class Shuffled:
         There are not enough samples for one batch of every worker.
     """
 
-    def __init__(self, n: int, batch_size: int, seed: int, rank: int = 0, num_workers: int = 1):
+    def __init__(self, n: int, batch_size: int, seed: int, rank: int = 0, num_workers: int = 1, labels=None):
         if n < batch_size * num_workers:
             raise UserError(f"{n} samples do not fill one batch of {batch_size * num_workers}: lower --batch-size")
-        self.n, self.batch_size, self.seed = n, batch_size, seed
+        self.n, self.batch_size, self.seed, self.labels = n, batch_size, seed, labels
         self.rank, self.num_workers = rank, num_workers
 
     def __len__(self) -> int:
@@ -63,11 +65,68 @@ class Shuffled:
 
     def epoch(self, epoch: int) -> list[np.ndarray]:
         """The batches of `epoch`: a list of index arrays of `batch_size`."""
-        order = np.random.default_rng([self.seed, epoch]).permutation(self.n)
+        rng = np.random.default_rng([self.seed, epoch])
+        order = rng.permutation(self.n) if self.labels is None else balanced(self.labels, rng)
         own = order[self.rank :: self.num_workers][: len(self) * self.batch_size]
         return list(own.reshape(len(self), self.batch_size))
 
 
+def balanced(labels: Sequence[int], rng: np.random.Generator) -> np.ndarray:
+    """As many draws as there are samples, in random order, in which all classes come equally often.
+
+    Their counts differ by one at most, and so do those of the samples of a class: of a small class each comes several
+    times, of a large class some are left for another epoch.
+
+    Parameters
+    ----------
+    labels : (n,) int array
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    (n,) int array
+        Indices of samples.
+    """
+    labels = np.asarray(labels)
+    order = rng.permutation(len(labels))
+    order = order[np.argsort(labels[order], kind="stable")]
+    _, starts, counts = np.unique(labels[order], return_index=True, return_counts=True)
+    draws = np.full(len(counts), len(labels) // len(counts))
+    draws[rng.permutation(len(counts))[: len(labels) % len(counts)]] += 1
+    within = np.arange(len(labels)) - np.repeat(np.cumsum(draws) - draws, draws)
+    return rng.permutation(order[np.repeat(starts, draws) + within % np.repeat(counts, draws)])
+
+
+BATCHES = 16  # that an epoch should have, where the batch may be smaller for it
+
+
+def fitting(
+    wanted: int | None, samples: int, devices: int = 1, workers: int = 1, least: int = 64, largest: int = 64
+) -> int:
+    """The samples in a worker's batch, a multiple of its devices; a set that holds fewer is one batch.
+
+    Parameters
+    ----------
+    wanted : int or None
+        ``--batch-size``; None is `largest`, and fewer (to `least`) where an epoch would have less than `BATCHES`.
+    samples : int
+        In the training set, over all workers.
+    devices, workers : int
+        Devices of a worker, and how many workers there are.
+    least, largest : int
+
+    Raises
+    ------
+    UserError
+        `wanted` cannot be shared equally by the devices, or there is no sample for each of them.
+    """
+    if wanted and wanted % devices:
+        raise UserError(f"--batch-size {wanted} cannot be shared by {devices} devices: give a multiple of {devices}")
+    own = samples // workers
+    if own < devices:
+        raise UserError(f"{samples} pictures are too few for {workers * devices} devices: use fewer")
+    found = min(wanted or int(np.clip(own // BATCHES, least, largest)), own)
+    return max(found // devices, 1) * devices
 PUBLISHED = 70, 5  # images in a batch and of a class, Wu et al. 2017 as the original example has it
 
 

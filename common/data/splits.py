@@ -3,14 +3,55 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from common.data.imageset import ImageSet
+from common.data.imageset import Dataset, ImageSet, Whole
+from common.data.walk import shown
 from common.files.errors import UserError, near
 
+SPLITS = {  # as people call them, in any case
+    "train": "train", "training": "train", "validation": "validation", "valid": "validation", "val": "validation",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+NAMED = 3  # classes that a line names
 FEW = 10  # a class with fewer pictures is split by picture number
+
+
+def at_least(whole: Whole, fewest: int, say: Callable[[str], None] = print) -> Whole:
+    """A data set without its classes of few pictures, all splits counted together.
+
+    Parameters
+    ----------
+    whole : Whole
+    fewest : int
+        Pictures that a class has to have.
+    say : callable (str)
+        Is told how many classes were left out.
+
+    Returns
+    -------
+    Whole
+
+    Raises
+    ------
+    UserError
+        Fewer than two classes have so many.
+    """
+    images = whole.images
+    counts = np.bincount(images.labels, minlength=len(images.class_names))
+    kept = [name for name, count in zip(images.class_names, counts) if count >= fewest]
+    small = [name for name, count in zip(images.class_names, counts) if count < fewest]
+    if len(kept) < 2:
+        raise UserError(f"--min-per-class {fewest} leaves {len(kept)} of {len(counts)} classes, two are needed")
+    named = ", ".join(map(shown, small[:NAMED])) + ", ..." * (len(small) > NAMED)
+    say(
+        f"{len(small):,} classes of fewer than {fewest} pictures are left out (--min-per-class)"
+        f"{f', {counts[counts < fewest].sum():,} pictures: {named}' if small else ''}"
+    )
+    groups = whole.superclasses and {name: whole.superclasses[name] for name in kept}
+    return dataclasses.replace(whole, images=images.select(kept), superclasses=groups)
 
 
 def split_unseen(whole: ImageSet, unseen: Sequence[str] | None, seed: int) -> tuple[ImageSet, ImageSet]:
@@ -54,7 +95,7 @@ def split_seen(whole: ImageSet, fraction: float, seed) -> tuple[ImageSet, ImageS
     ----------
     whole : ImageSet
     fraction : float
-        Of each class's pictures that is held back, one picture at least.
+        Of each class's pictures that is held back: one picture at least, and not the only one.
     seed : int or sequence of int
 
     Returns
@@ -64,18 +105,31 @@ def split_seen(whole: ImageSet, fraction: float, seed) -> tuple[ImageSet, ImageS
     Raises
     ------
     UserError
-        A class has fewer than two pictures.
+        No class has two pictures.
     """
     rng = np.random.default_rng(seed)
     held = np.zeros(len(whole), bool)
     for label in range(len(whole.class_names)):
         members = rng.permutation(np.flatnonzero(whole.labels == label))
-        if len(members) < 2:
-            raise UserError(
-                f"class {whole.class_names[label]!r} has {len(members)} pictures: two are needed to hold one back"
-            )
-        held[members[: max(1, round(fraction * len(members)))]] = True
+        if len(members) > 1:
+            held[members[: max(1, round(fraction * len(members)))]] = True
+    if not held.any():
+        raise UserError(f"none of {len(whole.class_names)} classes has two pictures, which it takes to hold one back")
     return whole.subset(~held), whole.subset(held)
+
+
+def note_unheld(held: ImageSet, say: Callable[[str], None]) -> None:
+    """Say how many classes have a single picture, which is learned from, so that none is held back.
+
+    Parameters
+    ----------
+    held : ImageSet
+        What is held back, with the names of all classes.
+    say : callable (str)
+    """
+    single = len(held.class_names) - len(np.unique(held.labels))
+    if single:
+        say(f"{single:,} classes have one picture each: it is learned from, and none of theirs is held back")
 
 
 def split_domains(whole: ImageSet, count: int) -> tuple[ImageSet, ImageSet]:
@@ -94,6 +148,66 @@ def split_domains(whole: ImageSet, count: int) -> tuple[ImageSet, ImageSet]:
     """
     held = whole.domains >= len(whole.domain_names) - count
     return whole.subset(~held), whole.subset(held)
+
+
+def split_listed(
+    name: str, whole: Whole, path, protocol: str | None, unseen: Sequence[str] | None,
+    say: Callable[[str], None] = print,
+) -> Dataset:  # fmt: skip
+    """A data set by its own splits; where it has no test pictures, those for validation are.
+
+    Parameters
+    ----------
+    name : str
+        Of the data set.
+    whole : Whole
+        Whose images have splits.
+    path : path
+        Of the table or folder, for the messages.
+    protocol : {"unseen", "seen", None}
+        ``seen``: all splits have the classes of the training split. ``unseen``: each has its own. None: ``seen`` where
+        no other split has a class that the training split has not.
+    unseen : sequence of str or None
+        Has to be None: the data says it.
+    say : callable (str)
+        Is given a line on what the splits leave open.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    UserError
+        A split that is needed has too few classes, or one that cannot be for ``seen``; or there are names in `unseen`.
+    """
+    place, images = shown(path), whole.images
+    if unseen is not None:
+        raise UserError(f"--unseen {unseen[0]} has no effect here, {place} is split already: leave it out")
+    splits = {split: images.subset(images.splits == split) for split in ("train", "validation", "test")}
+    if not len(splits["test"]):
+        splits["test"] = splits.pop("validation")
+        say(f"{place} has no picture of split test: its {len(splits['test']):,} of split validation are tested on")
+    splits = {split: pictures for split, pictures in splits.items() if len(pictures) or split != "validation"}
+    classes = {split: [images.class_names[i] for i in np.unique(one.labels)] for split, one in splits.items()}
+    for split, fewest in (("train", 2), ("test", 1)):
+        if len(classes[split]) < fewest:
+            raise UserError(f"{place} has {len(classes[split])} classes of split {split}, it needs {fewest}")
+    trained = set(classes["train"])
+    new = next((label for label in images.class_names if label not in trained), None)
+    if protocol == "seen" and new is not None:
+        raise UserError(f"{place}: class {new!r} has no picture of split train, and is held back: here it needs some")
+    if protocol is None:
+        protocol = "unseen"
+        if new is None:
+            protocol = "seen"
+            say("all classes that are held back are trained on: --protocol seen")
+    if protocol == "unseen":
+        splits = {split: pictures.select(classes[split]) for split, pictures in splits.items()}
+        known = len(trained.intersection(classes["test"]))
+        if known:
+            say(f"{known} of {len(classes['test'])} classes of split test are trained on too")
+    return Dataset(name, **splits, superclasses=whole.superclasses, protocol=protocol)
 
 
 def halves(whole: ImageSet) -> tuple[ImageSet, ImageSet]:
@@ -154,13 +268,13 @@ def hold_out_pictures(whole: ImageSet, fraction: float, seed) -> tuple[ImageSet,
     Raises
     ------
     UserError
-        A class would be left without a picture to train on.
+        A class would be left without a picture to train on, or there is none to hold out.
     """
-    fewest = np.bincount(whole.labels).min()
-    if fewest < 2 or fraction == 1:
+    largest = np.bincount(whole.labels).max()
+    if largest < 2 or fraction == 1:
         raise UserError(
-            f"--validation-share {fraction:g} would leave a class without a picture to train on (the smallest has"
-            f" {fewest}): 0 holds out none"
+            f"--validation-share {fraction:g} would leave a class without a picture to train on (the largest has"
+            f" {largest}): 0 holds out none"
         )
     return split_seen(whole, fraction, seed)
 
@@ -188,11 +302,13 @@ def split_stratified(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Indices of training and of test samples, each class in its proportion, by scikit-learn.
 
+    The only one of a class is not held back.
+
     Parameters
     ----------
     labels : (n,) int array
     fraction : float
-        Of all samples that is held back.
+        Of all samples that is held back; where that is fewer than classes, so many.
     seed : int
     flag : str
         What sets `fraction`, for the message.
@@ -208,10 +324,15 @@ def split_stratified(
     """
     from sklearn.model_selection import train_test_split
 
+    counts = np.bincount(labels)
+    single, able = (np.flatnonzero(chosen) for chosen in (counts[labels] == 1, counts[labels] > 1))
+    classes = np.count_nonzero(counts > 1)
+    share = classes if 0 < fraction * len(able) < classes else fraction
     try:
-        return train_test_split(np.arange(len(labels)), test_size=fraction, stratify=labels, random_state=seed)
+        train, test = train_test_split(able, test_size=share, stratify=labels[able], random_state=seed)
     except ValueError as error:
         raise UserError(f"{flag} {fraction}: {error}") from error
+    return np.concatenate([train, single]), test
 
 
 def folds(labels: np.ndarray, count: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -255,13 +376,12 @@ def split_halves(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]
     return np.sort(np.concatenate(parts[0])), np.sort(np.concatenate(parts[1]))
 
 
-def held_back(
-    labels: np.ndarray, fraction: float = 0.1, seed: int = 123, names: Sequence[str] | None = None
-) -> np.ndarray:
+def held_back(labels: np.ndarray, fraction: float = 0.1, seed: int = 123) -> np.ndarray:
     """Which pictures of seen classes are for validation.
 
     Of each class a fraction, drawn with `seed`; of a class with fewer than ten pictures the one with the last number,
-    so that where every class has a picture by each of a few artists all of one artist's are held back.
+    so that where every class has a picture by each of a few artists all of one artist's are held back. The only picture
+    of a class is not.
 
     Parameters
     ----------
@@ -270,8 +390,6 @@ def held_back(
     fraction : float
         One picture at least is held back.
     seed : int
-    names : sequence of str, optional
-        What the classes are called, for the message.
 
     Returns
     -------
@@ -280,15 +398,15 @@ def held_back(
     Raises
     ------
     UserError
-        A class has a single picture.
+        No class has two pictures.
     """
     rng = np.random.default_rng(seed)
     held = np.zeros(len(labels), bool)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
-        if len(members) < 2:
-            name = names[label] if names else label
-            raise UserError(f"class {name!r} has one picture: two are needed to hold one back for validation")
-        few = len(members) < FEW
-        held[members[-1:] if few else rng.permutation(members)[: max(1, round(fraction * len(members)))]] = True
+        if len(members) > 1:
+            few = len(members) < FEW
+            held[members[-1:] if few else rng.permutation(members)[: max(1, round(fraction * len(members)))]] = True
+    if not held.any():
+        raise UserError("no class has two pictures, which it takes to hold one back for validation: add pictures")
     return held

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import collections
 import os
+import stat
+import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -23,9 +25,10 @@ OTHER = "no picture's name"
 UNREADABLE = "of a format that Pillow cannot read here: convert them to JPEG or PNG"
 DEEPER = "pictures lying deeper than CLASS/: move them up"
 OUTSIDE = "pictures in no class's folder: move them into one"
+BESIDE_SPLITS = "pictures beside the folders train, validation, test: move them into a class of one"
 LINK = "links to nothing, or to a folder that is read already"
 SPECIAL = "neither file nor folder"
-LOCKED = "folders that cannot be opened"
+LOCKED = "that may not be opened: change their permissions"
 EMPTY = "folders without a picture"
 BROKEN = "pictures that cannot be read"
 MISSING = "files that are not there"
@@ -46,7 +49,8 @@ def is_file(path: Path) -> bool:
 def walk(folder, skipped: Skipped) -> Iterator[Path]:
     """The pictures in a folder and below, in name order.
 
-    Links are followed, to a folder once, so that one to a folder above it does not loop.
+    Links are followed, to a folder once, so that one to a folder above it does not loop; a link to a folder that lies
+    below is left out, since its pictures have their place.
 
     Parameters
     ----------
@@ -58,18 +62,24 @@ def walk(folder, skipped: Skipped) -> Iterator[Path]:
     ------
     Path
     """
-    return _below(Path(folder), above(folder), skipped)
+    root = Path(folder)
+    return _below(root, root.resolve(), above(root), skipped)
 
 
-def _below(folder: Path, visited: set, skipped: Skipped) -> Iterator[Path]:
+def _below(folder: Path, root: Path, visited: set, skipped: Skipped) -> Iterator[Path]:
     for path in entries(folder, skipped):
         if not path.is_dir():
             yield path
-        elif _identity(path) in visited:
+        elif _identity(path) in visited or (path.is_symlink() and _is_read(path.resolve(), root)):
             skipped.append((path, LINK))
         else:
             visited.add(_identity(path))
-            yield from _below(path, visited, skipped)
+            yield from _below(path, root, visited, skipped)
+
+
+def _is_read(folder: Path, root: Path) -> bool:
+    """Whether the way from `root` to a folder leads there without a link."""
+    return folder.is_relative_to(root) and not any(map(_reason_of_name, folder.relative_to(root).parts))
 
 
 def entries(folder: Path, skipped: Skipped) -> Iterator[Path]:
@@ -100,42 +110,37 @@ def entries(folder: Path, skipped: Skipped) -> Iterator[Path]:
 
 def _reason(path: Path) -> str:
     """Why `path` is neither a picture nor a folder to look into; empty text if it is one of them."""
-    name, suffix = path.name, path.suffix.lower()
+    reason = _reason_of_name(path.name)
+    if reason:
+        return reason
+    try:
+        mode = os.stat(path).st_mode
+    except PermissionError:
+        return LOCKED
+    except OSError:  # a link to nothing, or to itself
+        return LINK
+    if stat.S_ISDIR(mode):
+        return ""
+    if not stat.S_ISREG(mode):
+        return SPECIAL
+    suffix = path.suffix.lower()
+    if suffix in SUFFIXES:
+        return ""
+    return UNREADABLE if suffix in NAMED else OTHER
+
+
+def _reason_of_name(name: str) -> str:
     if name != name.encode(errors="ignore").decode():
         return NAME
     if name.startswith("._") or name == MACOS:
         return BESIDE
-    if name.startswith("."):
-        return HIDDEN
-    if not path.exists():
-        return LINK
-    if path.is_dir():
-        return ""
-    if not path.is_file():
-        return SPECIAL
-    if suffix in SUFFIXES:
-        return ""
-    return UNREADABLE if suffix in NAMED else OTHER
+    return HIDDEN if name.startswith(".") else ""
 
 
 def above(folder) -> set[tuple[int, int]]:
     """Device and inode of a folder and of all that hold it, whatever links lead to them."""
     real = Path(folder).resolve()
     return {_identity(one) for one in (real, *real.parents)}
-
-
-def is_above(path, folder) -> bool:
-    """Whether a path leads to a folder, or to one that holds it.
-
-    Parameters
-    ----------
-    path, folder : path
-
-    Returns
-    -------
-    bool
-    """
-    return _identity(path) in above(folder)
 
 
 def _identity(folder) -> tuple[int, int]:
@@ -189,3 +194,26 @@ def shown(path) -> str:
     """`path` on one line that any terminal takes: line breaks and bytes that are no text are escaped."""
     text = str(path).encode("utf-8", "backslashreplace").decode()
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def composed(name: str) -> str:
+    """A name in the one form (NFC) of those that look alike: macOS writes an accent as a letter of its own (NFD)."""
+    return unicodedata.normalize("NFC", name)
+
+
+def spelled(folder: Path, name: str) -> Path:
+    """The file of that name in a folder, where it is not there in the form (NFC or NFD) that looks the same.
+
+    Parameters
+    ----------
+    folder : Path
+    name : str
+        May be a path.
+
+    Returns
+    -------
+    Path
+        With `name` as it is, where no form of it is there.
+    """
+    forms = (folder / name, *(folder / unicodedata.normalize(form, name) for form in ("NFC", "NFD")))
+    return next(filter(is_file, forms), forms[0])

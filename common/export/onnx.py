@@ -6,6 +6,7 @@ import contextlib
 import functools
 import re
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
@@ -14,20 +15,24 @@ import numpy as np
 from mxnet.gluon import HybridBlock
 
 from common import compat
-from common.export import gluon, int8
+from common.export import int8
 from common.files.disk import atomic, writing
 from common.files.quiet import quiet
 
 
-def write(net: HybridBlock, path, shape: tuple[int, ...], dtype: str = "uint8") -> Path:
+def write(net: HybridBlock | Callable, path, shape: tuple[int, ...], dtype: str = "uint8") -> Path:
     """Write `net` to the ONNX file `path`, for batches of any size.
 
     Parameters
     ----------
-    net, shape, dtype
-        As for `common.export.gluon.write`.
+    net : HybridBlock, or a method of a block
+        With values; it is not run, and stays hybridized as it is. Of several devices' values the mean is written.
     path : path
-        Ends in ``.onnx``.
+        Ends in ``.onnx``. Its folder is made where it is not there.
+    shape : tuple of int
+        Of an input batch, for instance (1, 224, 224, 3): the written network takes any number of pictures of that size.
+    dtype : str
+        Of the input.
 
     Raises
     ------
@@ -39,15 +44,15 @@ def write(net: HybridBlock, path, shape: tuple[int, ...], dtype: str = "uint8") 
         path.parent.mkdir(parents=True, exist_ok=True)
     compat.onnx_mapping()
     _teach_slice()
-    with tempfile.TemporaryDirectory() as folder:
-        files = gluon.write(net, Path(folder) / "net", shape, dtype)
-        with atomic(path) as tmp:
-            with quiet(), _opset():
-                mx.onnx.export_model(
-                    *map(str, files), [tuple(shape)], np.dtype(dtype).type, str(tmp),
-                    dynamic=True, dynamic_input_shapes=[(None, *shape[1:])],
-                )  # fmt: skip
-            _tidy(tmp)
+    symbol, parameters = net(mx.sym.var("data")), getattr(net, "__self__", net).collect_params()
+    values = {name: parameters[name]._reduce() for name in symbol.list_inputs() if name != "data"}
+    with atomic(path) as tmp:
+        with quiet(), _opset(), _raw_tensors():
+            mx.onnx.export_model(
+                symbol, values, [tuple(shape)], np.dtype(dtype).type, str(tmp),
+                dynamic=True, dynamic_input_shapes=[(None, *shape[1:])],
+            )  # fmt: skip
+        _tidy(tmp)
     return path
 
 
@@ -81,6 +86,22 @@ def _opset(version: int = 13):
     The exporter's own checker assumes the newest opset, so it is disabled, and `_tidy` checks the finished model.
     """
     with mock.patch("onnx.defs.onnx_opset_version", lambda: version), mock.patch("onnx.checker.check_graph"):
+        yield
+
+
+@contextlib.contextmanager
+def _raw_tensors():
+    """Have MXNet's exporter write weights as bytes: the lists of numbers that it makes take several times as long."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    plain = helper.make_tensor
+
+    def make(name, data_type, dims, vals, raw=False):
+        if data_type != TensorProto.FLOAT or raw:
+            return plain(name, data_type, dims, vals, raw)
+        return numpy_helper.from_array(np.asarray(vals, np.float32).reshape(dims), name)
+
+    with mock.patch("onnx.helper.make_tensor", make):
         yield
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import errno
 import json
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,22 @@ def write_json(path, value: Any) -> None:
         It cannot be written, see `atomic`.
     """
     write_text(path, json.dumps(value, indent=2, default=plain, ensure_ascii=False) + "\n")
+
+
+def write_table(path, columns: Sequence[str], rows: Iterable[Sequence]) -> None:
+    """Write a CSV file in UTF-8 whole or not at all.
+
+    Parameters
+    ----------
+    path : path
+    columns : sequence of str
+        The header.
+    rows : iterable of sequences
+    """
+    with atomic(path) as tmp, open(tmp, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(rows)
 
 
 def write_array(path, array) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from common.files.errors import UserError
 
 SHOWN = 3  # rows named in the message
+AT_ONCE = 1 << 14  # rows looked at: what is thought of each number takes memory
 NO_FIGURE = "no figure is taken from them; a training that diverged needs a lower learning rate"
 
 
@@ -15,7 +16,11 @@ def rows(values: np.ndarray) -> np.ndarray:
     values = np.asarray(values)
     if values.dtype.kind not in "fc":
         return np.zeros(0, np.int64)
-    return np.flatnonzero(~np.isfinite(values).all(axis=tuple(range(1, values.ndim))))
+    found = np.empty(len(values), bool)
+    for start in range(0, len(values), AT_ONCE):
+        part = slice(start, start + AT_ONCE)
+        np.all(np.isfinite(values[part]), axis=tuple(range(1, values.ndim)), out=found[part])
+    return np.flatnonzero(~found)
 
 
 def check(values: np.ndarray, what: str, remedy: str) -> np.ndarray:

@@ -3,6 +3,7 @@
 Imports `common.files`.
 """
 
+from common.metrics.nearest import neighbours, unit
 from common.metrics.ranking import MEASURES, five_folds, image_sentence, ranks, ranks_both
 from common.metrics.recognition import (
     accuracy_at_k,
@@ -15,18 +16,19 @@ from common.metrics.recognition import (
     text_to_image,
     zero_shot,
 )
-from common.metrics.retrieval import TIE, first_right, map_at_r, neighbours, recall, recall_at_k, unit
+from common.metrics.retrieval import KS, TIE, Retrieval, map_at_r, recall_at_k, search
 from common.metrics.structure import nmi, purity, spearman
 
 __all__ = [
+    "KS",
     "MEASURES",
+    "Retrieval",
     "TIE",
     "accuracy_at_k",
     "accuracy_key",
     "area_seen_unseen",
     "by_class",
     "confusion",
-    "first_right",
     "five_folds",
     "harmonic_mean",
     "image_sentence",
@@ -37,8 +39,8 @@ __all__ = [
     "purity",
     "ranks",
     "ranks_both",
-    "recall",
     "recall_at_k",
+    "search",
     "spearman",
     "text_to_image",
     "unit",

@@ -8,7 +8,7 @@ import faiss
 import numpy as np
 
 from common.files import finite
-from common.metrics.retrieval import unit
+from common.metrics.nearest import unit
 
 
 def nmi(embeddings: np.ndarray, labels: np.ndarray, seed: int = 0, tries: int = 5) -> float:

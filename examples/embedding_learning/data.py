@@ -41,6 +41,8 @@ class Parts:
         What the test pictures are looked for among, where the data set has such pictures of unseen classes.
     searched : dict of str to Searched
         Of ``validation`` and ``test``, where these say which of their pictures are looked for, and among which.
+    catalogue : ImageSet or None
+        A picture of each class of all splits, where the data set has such.
     """
 
     dataset: Dataset
@@ -50,17 +52,19 @@ class Parts:
     notes: list[str]
     gallery: ImageSet | None = None
     searched: dict[str, Searched] = dataclasses.field(default_factory=dict)
+    catalogue: ImageSet | None = None
 
     def by_name(self) -> dict[str, ImageSet]:
         """The splits that there are, by name."""
         found = {
             "train": self.train, "validation": self.validation, "test": self.test, "gallery": self.gallery,
+            "catalogue": self.catalogue,
         }  # fmt: skip
         return {name: split for name, split in found.items() if split is not None}
 
     def counts(self) -> dict[str, int]:
         """What the data is known by when a run is resumed."""
-        pictures = {f"{name} pictures": len(split) for name, split in self.by_name().items()}
+        pictures = {f"{name} pictures": len(split) for name, split in self.by_name().items() if name != "catalogue"}
         return {"classes": len(self.train.class_names), **pictures}
 
 
@@ -140,7 +144,7 @@ def load(args) -> Parts:
     notes: list[str] = []
     dataset = sets.load(
         args.dataset, args.data_path, args.protocol, args.seed, unseen=args.unseen, keep_whole=args.keep_whole,
-        on_error=args.on_error, say=notes.append, columns=args.columns,
+        say=notes.append, **sets.own_flags(args),
     )  # fmt: skip
     train = dataset.train
     if dataset.protocol == "unseen":
@@ -158,7 +162,7 @@ def load(args) -> Parts:
         if args.validation_share:
             hold_out = hold_out_classes if args.protocol == "unseen" else hold_out_pictures
             train, validation = hold_out(train, args.validation_share, (args.seed, 1))
-        if validation is not None or args.head != "lda":
+        if validation is not None or args.head == "margin":
             notes.append(_choice(args, validation))
     if args.with_catalogue:
         train = _with_catalogue(train, dataset, args.on_error, notes.append)
@@ -170,12 +174,16 @@ def load(args) -> Parts:
             notes.append(found.note(name))
     if dataset.gallery is not None:
         notes.append(f"the test pictures are looked for among {len(dataset.gallery)} others of their classes")
+    catalogue = dataset.catalogue
+    if catalogue is not None:
+        catalogue = readable(catalogue, args.on_error, notes.append)
+        notes.append(f"the test pictures' products are looked for in a catalogue of {len(catalogue)} pictures too")
     args.batch_size, args.batch_k = balanced_shape(train.labels, args.batch_size, args.batch_k)
-    if args.head == "lda":
-        linear.check_classes(train.labels)
+    if args.head != "margin":
+        linear.check_classes(train.labels, linear.TITLES[args.head])
     elif (args.batch_size, args.batch_k) != PUBLISHED:
         notes.append(f"batches of {args.batch_size} pictures, {args.batch_k} of a class (--batch-size, --batch-k)")
-    return Parts(dataset, train, validation, dataset.test, notes, dataset.gallery, searched)
+    return Parts(dataset, train, validation, dataset.test, notes, dataset.gallery, searched, catalogue)
 
 
 def _with_catalogue(train: ImageSet, dataset: Dataset, on_error: str, say) -> ImageSet:
@@ -206,15 +214,15 @@ def _check_unseen(dataset: Dataset) -> None:
 
 
 def _default_fraction(train: ImageSet, protocol: str) -> float:
-    """`VALIDATION_FRACTION` where it holds out four classes, or every class has five pictures, else 0."""
+    """`VALIDATION_FRACTION` where it holds out four classes, or half of the classes have five pictures, else 0."""
     counts = np.bincount(train.labels)
-    there = round(VALIDATION_FRACTION * np.sum(counts > 1)) if protocol == "unseen" else counts.min()
+    there = round(VALIDATION_FRACTION * np.sum(counts > 1)) if protocol == "unseen" else np.median(counts)
     return VALIDATION_FRACTION if there >= ENOUGH[protocol] else 0.0
 
 
 def _chosen(args) -> str:
     """What validation pictures are for."""
-    return "the shrinkage" if args.head == "lda" else "the best epoch"
+    return "the best epoch" if args.head == "margin" else "the shrinkage"
 
 
 def _choice(args, validation: ImageSet | None) -> str:

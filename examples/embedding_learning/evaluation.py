@@ -9,39 +9,19 @@ import numpy as np
 
 from common import metrics
 from common.data.sets import ImageSet, glyphs
+from common.files.disk import write_table
 from common.files.errors import UserError
 from common.run import Run
 from common.show import plots, report, tables
-from examples.embedding_learning import linear
+from examples.embedding_learning import catalogue, linear
 from examples.embedding_learning.data import Searched
-from examples.embedding_learning.gallery import write_table
 
-KS = (1, 2, 4, 8, 16)
-SHOWN = ("recall@1", "recall@2", "recall@4", "recall@8", "class_recall@1", "map@r")
-TITLES = {"pca": "backbone features, PCA whitened", "lda": "backbone features, LDA"}  # of methods with a short key
+SHOWN = ("recall@1", "recall@2", "recall@4", "recall@8", "class_recall@1", "map@r", "map")
+TITLES = {  # of methods with a short key
+    "pca": "backbone features, PCA whitened", "lda": "backbone features, LDA", "wccn": "backbone features, WCCN",
+}  # fmt: skip
 WORST = 20  # classes in the page's table, where there are more
-
-
-def retrieval(
-    embeddings: np.ndarray,
-    labels: np.ndarray,
-    gallery: np.ndarray | None = None,
-    gallery_labels: np.ndarray | None = None,
-    own: np.ndarray | None = None,
-) -> dict[str, float]:
-    """recall@1/2/4/8/16, MAP@R and R-precision of each picture among all others, or among those of a gallery.
-
-    `own` is each picture's index in the gallery, -1 where it is not there; it never finds itself. ``class_recall@1`` is
-    the mean over the classes, the others are means over the pictures.
-    """
-    searched = gallery, gallery_labels, own
-    ranks = metrics.first_right(embeddings, labels, max(KS), *searched)
-    _, _, of_class = metrics.by_class(labels, ranks == 1)
-    return {
-        **metrics.recall(ranks, KS),
-        "class_recall@1": float(np.mean(of_class)),
-        **metrics.map_at_r(embeddings, labels, *searched),
-    }
+NEAREST = 16  # of each test picture, for the sheet and --save-embeddings
 
 
 class Evaluator:
@@ -78,14 +58,18 @@ class Evaluator:
             return "train"
         return "gallery" if name == "test" and "gallery" in self._inputs.pictures else None
 
-    def _metrics(self, name: str, embeddings) -> dict[str, float]:
-        if name in self._searched:
-            searched, rows, labels = self._searched[name], embeddings(name), self._inputs.pictures[name].labels
-            queries, gallery = searched.queries, searched.gallery
-            return retrieval(rows[queries], labels[queries], rows[gallery], labels[gallery], searched.own)
+    def _tested(self, name: str, embeddings) -> Tested:
         gallery = self._gallery_of(name)
-        searched = (embeddings(gallery), self._inputs.pictures[gallery].labels) if gallery else ()
-        return retrieval(embeddings(name), self._inputs.pictures[name].labels, *searched)
+        among = (self._inputs.pictures[gallery], embeddings(gallery)) if gallery else (None, None)
+        return Tested(self._inputs.pictures[name], embeddings(name), *among, self._searched.get(name))
+
+    def _metrics(self, name: str, embeddings, depth: str = "all") -> dict[str, float]:
+        return figures(self._tested(name, embeddings).search(depth))
+
+    def _reported(self, embeddings) -> dict[str, float]:
+        """Of the test pictures: retrieval, and hits in the catalogue where there is one."""
+        embeddings = functools.cache(embeddings)
+        return {**self._metrics("test", embeddings), **catalogue.hits(self._inputs.pictures, embeddings)}
 
     def baselines(self, pretrained: bool, dims: int, say) -> dict[str, dict[str, float]]:
         """Of the test pictures: raw pixels, a pretrained backbone's features, the network before training.
@@ -93,20 +77,21 @@ class Evaluator:
         Parameters
         ----------
         pretrained : bool
-            Features whitened by PCA, and LDA learned on those of the training pictures, are baselines too.
+            Features whitened by PCA, and LDA and WCCN learned on those of the training pictures, are baselines too.
         dims : int
-            The most numbers that these two have.
+            The most numbers that these have.
         say : callable (str)
             Is given a line where there is no figure for one of them.
         """
         inputs = self._inputs
-        rows = {"raw pixels": self._metrics("test", lambda name: inputs.pixels(name, self._gallery_of("test")))}
+        rows = {"raw pixels": self._reported(lambda name: inputs.pixels(name, self._gallery_of("test")))}
         if pretrained:
             features, labels = functools.cache(inputs.features), inputs.pictures["train"].labels
-            rows["backbone features"] = self._metrics("test", features)
+            rows["backbone features"] = self._reported(features)
             fits = {
                 "pca": lambda: linear.pca_whitening(features("train"), dims),
                 "lda": lambda: linear.lda(features("train"), labels, dims),
+                "wccn": lambda: linear.wccn(features("train"), labels, dims),
             }
             for name, fit in fits.items():
                 try:
@@ -114,30 +99,33 @@ class Evaluator:
                 except UserError as error:
                     say(f"{TITLES[name]}: no figure. {error}")
                 else:
-                    rows[name] = self._metrics("test", lambda split, fitted=fitted: fitted(features(split)))
-        rows["before training"] = self._metrics("test", inputs.embeddings)
+                    rows[name] = self._reported(lambda split, fitted=fitted: fitted(features(split)))
+        rows["before training"] = self._reported(inputs.embeddings)
         return rows
 
     def choose(self) -> dict[str, float]:
-        """The metrics by which an epoch is chosen."""
-        chosen = self._metrics(self._asked, self._inputs.embeddings)
+        """The metrics by which an epoch is chosen: all but ``map``, which takes as long as all others."""
+        chosen = self._metrics(self._asked, self._inputs.embeddings, "r")
         return {self._prefix + name: value for name, value in chosen.items()}
 
     def finish(self, run: Run, rows: dict, best: dict[str, float], notes: list[str], draw: bool, seed: int) -> Tested:
         """Ask the test pictures, and report; see `finish`. `best` are the metrics of the chosen epoch."""
-        inputs, gallery = self._inputs, self._gallery_of("test")
-        embeddings = functools.cache(inputs.embeddings)  # of the network as it now stays
-        ours = self._metrics("test", embeddings) if self._prefix else best
+        embeddings = functools.cache(self._inputs.embeddings)  # of the network as it now stays
+        tested = self._tested("test", embeddings)
+        ours = {**figures(tested.found), **catalogue.hits(self._inputs.pictures, embeddings)}
         rows = {**rows, "trained": {**ours, "epoch": best["epoch"]}}
-        searched = (inputs.pictures[gallery], embeddings(gallery)) if gallery else (None, None)
-        tested = Tested(inputs.pictures["test"], embeddings("test"), *searched, self._searched.get("test"))
         finish(run, rows, best if self._prefix else {}, tested, notes, draw, seed)
         return tested
 
 
+def figures(found: metrics.Retrieval) -> dict[str, float]:
+    """The means over the pictures, and over the classes as ``class_recall@1`` and so on."""
+    return {**found.mean(), **found.class_mean()}
+
+
 @dataclasses.dataclass(frozen=True)
 class Tested:
-    """The test pictures and their embeddings, and those they are looked for among (None: each other).
+    """Pictures of a split and their embeddings, and those they are looked for among (None: each other).
 
     With `searched` some of them are looked for among some of them.
     """
@@ -156,13 +144,26 @@ class Tested:
         gallery = self.pictures.subset(among), self.embeddings[among]
         return self.pictures.subset(queries), self.embeddings[queries], gallery, self.searched.own
 
-    def by_class(self) -> list[tuple[str, int, float]]:
-        """Name, queries and recall@1 of each class, the worst first."""
+    def search(self, depth: str, keep: int = 0) -> metrics.Retrieval:
+        """See `common.metrics.search`."""
         asked, rows, (among, gallery), own = self.split()
-        ranks = metrics.first_right(rows, asked.labels, 1, gallery, None if among is None else among.labels, own)
-        found = metrics.by_class(asked.labels, ranks == 1)
-        classes = [(asked.class_names[label], int(count), float(value)) for label, count, value in zip(*found)]
-        return sorted(classes, key=lambda row: (row[2], row[0]))
+        labels = None if among is None else among.labels
+        return metrics.search(rows, asked.labels, gallery, labels, own, depth=depth, keep=keep)
+
+    @functools.cached_property
+    def found(self) -> metrics.Retrieval:
+        """All metrics of each query, and its nearest."""
+        return self.search("all", NEAREST)
+
+    def by_class(self) -> dict[str, dict[str, float]]:
+        """Of each class its number of queries and all metrics, by name; the worst recall@1 first."""
+        classes, counts, values = self.found.by_class()
+        names = [self.pictures.class_names[label] for label in classes]
+        rows = {
+            name: {"pictures": int(count), **dict(zip(self.found.names, row))}
+            for name, count, row in zip(names, counts, values.tolist())
+        }
+        return dict(sorted(rows.items(), key=lambda row: (row[1]["recall@1"], row[0])))
 
 
 def finish(
@@ -193,33 +194,39 @@ def finish(
             f" recall@1 {final['ceiling_recall@1']:.3f} here."
         )
     classes = tested.by_class()
-    write_table(run.folder / "classes.csv", ["class", "pictures", "recall@1"], classes)
+    columns = list(next(iter(classes.values())))
+    write_table(
+        run.folder / "classes.csv", ["class", *columns], ([name, *row.values()] for name, row in classes.items())
+    )
     run.finish(final)
     rows = {TITLES.get(name, name): values for name, values in rows.items()}
-    run.log("\n" + tables.table(rows, SHOWN))
+    shown = [SHOWN, *(catalogue.SHOWN if catalogue.SHOWN[0][0] in rows["trained"] else [])]
+    for columns in shown:
+        run.log("\n" + tables.table(rows, columns))
     for note in twins:
         run.log(note)
     if draw:
-        figures = [tables.cells(rows, SHOWN), *twins, *notes]
-        sections = [("Figures", figures), ("Classes", _worst(classes))]
+        tabled = [tables.cells(rows, columns) for columns in shown]
+        sections = [("Figures", [*tabled, *twins, *notes]), ("Classes", _worst(classes))]
         _draw(run, tested, sections, "validation_" if validation else "", seed)
 
 
-def _worst(classes: list[tuple[str, int, float]]) -> list:
+def _worst(classes: dict[str, dict[str, float]]) -> list:
     """The page's table of classes, and where the rest of them are."""
-    rows = {name: {"recall@1": f"{value:.3f} of {count}"} for name, count, value in classes[:WORST]}
+    shown = dict(list(classes.items())[:WORST])
+    rows = {name: {"recall@1": f"{row['recall@1']:.3f} of {row['pictures']}"} for name, row in shown.items()}
     more = len(classes) - WORST
     return [rows, *([f"{more} more classes, found better, are in classes.csv."] if more > 0 else [])]
 
 
 def _draw(run: Run, tested: Tested, sections: list, prefix: str, seed: int) -> None:
     curves, history = ["loss", f"{prefix}recall@1", f"{prefix}map@r"], run.history()
-    asked, rows, gallery, own = tested.split()
-    retrieval = run.plots / "retrieval.png"
+    asked, rows, gallery, _ = tested.split()
+    retrieval, nearest = run.plots / "retrieval.png", tested.found.indices
     pictures = {
         "Training": plots.curves(history, run.plots / "training.png", curves) if history else None,
         "t-SNE of the embeddings": plots.tsne(tested.embeddings, tested.pictures, run.plots / "tsne.png", seed=seed),
-        "Retrieval": plots.retrieval_sheet(rows, asked, retrieval, seed=seed, gallery=gallery, own=own),
+        "Retrieval": plots.retrieval_sheet(rows, asked, retrieval, seed=seed, gallery=gallery, nearest=nearest),
     }
     sections += [(title, [path]) for title, path in pictures.items() if path]
     page = report.write(run.folder, f"Embedding learning on {run.args.dataset}", sections, vars(run.args))

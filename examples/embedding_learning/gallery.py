@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from common.data.transforms import Eval
 from common.data.walk import shown
 from common.files import outside
 from common.files.checksum import sha256
-from common.files.disk import atomic, write_array, write_text
+from common.files.disk import write_array, write_table, write_text
 from common.files.errors import UserError
 from common.search.index import Index
 from common.search.page import Hit, create_app
@@ -73,14 +72,6 @@ def write(output: Path, paths: Sequence[Path], vectors: np.ndarray) -> None:
         return
     columns = ["path", *(f"e{i}" for i in range(vectors.shape[1]))]
     write_table(output, columns, ([path, *map(repr, row.tolist())] for path, row in zip(paths, vectors)))
-
-
-def write_table(output: Path, columns: Sequence[str], rows: Iterable[Sequence]) -> None:
-    """Write a CSV file in UTF-8 whole or not at all: a header, then `rows`."""
-    with atomic(output) as tmp, open(tmp, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows(rows)
 
 
 def check_lines(output: Path, paths: Sequence[Path]) -> None:

@@ -19,8 +19,8 @@ class Inputs:
     sampler : common.data.samplers.ClassBalanced
         Of the training pictures.
     args : argparse.Namespace
-        Of train.py. With ``--backbone-lr 0`` or ``--head lda`` the backbone is frozen: it reads every picture once,
-        before training.
+        Of train.py. With ``--backbone-lr 0`` or a closed form as ``--head`` the backbone is frozen: it reads every
+        picture once, before training.
     size : int
         Side in pixels of what the network sees.
     ctx : mx.Context
@@ -35,7 +35,7 @@ class Inputs:
     embed : callable
         From a batch's ``images`` to embeddings (n, embed_dim): the network, or its head alone.
     pictures : dict of str to ImageSet
-        ``train``, ``test``, and ``validation`` and ``gallery`` where there are such.
+        ``train``, ``test``, and ``validation``, ``gallery`` and ``catalogue`` where there are such.
     searched : dict of str to data.Searched
         Of the splits that say which of their pictures are looked for, and among which.
     """

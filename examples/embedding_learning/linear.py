@@ -1,4 +1,7 @@
-"""Linear maps of frozen features in closed form: PCA whitening and shrunk linear discriminant analysis."""
+"""Linear maps of frozen features in closed form.
+
+PCA whitening, shrunk linear discriminant analysis, and whitening by the covariance within classes.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,11 @@ from sklearn.preprocessing import StandardScaler
 from common.files import finite
 from common.files.errors import UserError
 
-SHRINKAGES = (None, 0.1, 0.3, 0.6, 0.9)  # tried on validation pictures; None is Ledoit and Wolf's
+SHRINKAGES = {  # tried on validation pictures; the first one where there are none; None is Ledoit and Wolf's
+    "lda": (None, 0.1, 0.3, 0.6, 0.9),
+    "wccn": (0.5, 0.1, 0.3, 0.7, 0.9),
+}
+TITLES = {"lda": "LDA", "wccn": "WCCN"}
 FLAT = 1e-6  # a variance below this fraction of the largest is rounding
 
 
@@ -76,17 +83,53 @@ def lda(features: np.ndarray, labels: np.ndarray, dims: int, shrinkage: float | 
     UserError
         There are too few classes or pictures: says what is needed.
     """
-    check_classes(labels)
+    check_classes(labels, "LDA")
+    return _by_spread(features, labels, min(dims, len(np.unique(labels)) - 1), shrinkage, shrinkage)
+
+
+def wccn(features: np.ndarray, labels: np.ndarray, dims: int, shrinkage: float | None = 0.5) -> Linear:
+    r"""The space in which the pictures of a class spread alike in all directions, and what varies most of it.
+
+    Within-class covariance normalisation: those with the largest eigenvalues of :math:`S_t v = \lambda S_w v`, where
+    :math:`S_w` alone is shrunk. Cosines are then those of Mahalanobis space, and the number of directions is not bound
+    by that of the classes: what tells apart classes that were not learned from is kept, which LDA leaves out.
+
+    Parameters
+    ----------
+    features : (n, width) array
+    labels : (n,) int array
+    dims : int
+        At most; no more than `width` or the pictures less one.
+    shrinkage : float, optional
+        0..1, as in `lda`.
+
+    Raises
+    ------
+    UserError
+        There are too few classes or pictures: says what is needed.
+
+    References
+    ----------
+    A. O. Hatch, S. Kajarekar, A. Stolcke: Within-Class Covariance Normalization for SVM-based Speaker Recognition.
+    Interspeech 2006.
+    """
+    check_classes(labels, "WCCN")
+    return _by_spread(features, labels, min(dims, len(labels) - 1), shrinkage, 0.0)
+
+
+FITS = {"lda": lda, "wccn": wccn}
+
+
+def _by_spread(features, labels, dims: int, within_shrinkage: float | None, total_shrinkage: float | None) -> Linear:
+    """The directions with the largest variance for the spread of a class, which becomes one in each."""
     x = _checked(features)
-    classes = np.unique(labels)
-    within = _covariance([x[labels == label] for label in classes], shrinkage)
-    total = _covariance([x], shrinkage)
+    within = _covariance([x[labels == label] for label in np.unique(labels)], within_shrinkage)
+    total = _covariance([x], total_shrinkage)
     spread, width = np.trace(within) / len(within), len(within)
     if spread <= FLAT**2 * np.trace(total) / width:
-        raise UserError("LDA: the training pictures of a class all look the same to the network")
+        raise UserError("LDA and WCCN: the training pictures of a class all look the same to the network")
     within += FLAT * spread * np.eye(width)  # of a handful of pictures Ledoit and Wolf's is 0
-    largest = [max(0, width - min(dims, len(classes) - 1)), width - 1]
-    _, vectors = eigh(total, within, subset_by_index=largest)
+    _, vectors = eigh(total, within, subset_by_index=[max(0, width - dims), width - 1])
     return Linear(x.mean(axis=0), vectors[:, ::-1])
 
 
@@ -127,8 +170,8 @@ def _ledoit_wolf(x: np.ndarray) -> tuple[float, float]:
     return (float(np.clip(beta / delta, 0, 1)) if delta > 0 else 0.0), mean
 
 
-def check_classes(labels: np.ndarray) -> None:
-    """Refuse training pictures that LDA cannot learn from.
+def check_classes(labels: np.ndarray, title: str) -> None:
+    """Refuse training pictures that a closed form, called `title`, cannot learn from.
 
     Raises
     ------
@@ -137,20 +180,21 @@ def check_classes(labels: np.ndarray) -> None:
     """
     counts = np.unique(labels, return_counts=True)[1]
     if len(counts) < 3:
-        raise UserError(f"LDA needs 3 training classes, and there are {len(counts)}: of two it makes a single number")
+        raise UserError(f"{title} needs 3 training classes, and there are {len(counts)}")
     if counts.max() < 2:
-        raise UserError("LDA needs a training class with 2 pictures, and each has 1: it learns from their spread")
+        raise UserError(f"{title} needs a training class with 2 pictures, and each has 1: it learns from their spread")
 
 
-def fit_head(net, inputs, evaluator, say) -> dict[str, float]:
-    """Put LDA of the training pictures' features into the network's dense layer.
+def fit_head(head: str, net, inputs, evaluator, say) -> dict[str, float]:
+    """Put a closed form of the training pictures' features into the network's dense layer.
 
-    Where there are validation pictures the shrinkage is the best on them, else Ledoit and Wolf's.
+    Where there are validation pictures the shrinkage is the best on them, else the first of `SHRINKAGES`.
 
     Parameters
     ----------
+    head : {"lda", "wccn"}
     net : examples.embedding_learning.model.EmbeddingNet
-        Its dense layer is replaced by one of as many numbers, or of classes less one where that is fewer.
+        Its dense layer is replaced by one of as many numbers, or of as many as there are (LDA: classes less one).
     inputs : examples.embedding_learning.inputs.Inputs
         Of a frozen backbone.
     evaluator : examples.embedding_learning.evaluation.Evaluator
@@ -163,9 +207,9 @@ def fit_head(net, inputs, evaluator, say) -> dict[str, float]:
         Metrics, as an epoch has them.
     """
     features, labels = inputs.features("train"), inputs.pictures["train"].labels
-    tried = []
-    for shrinkage in SHRINKAGES if "validation" in inputs.pictures else SHRINKAGES[:1]:
-        fitted = lda(features, labels, net.embed_dim, shrinkage)
+    tried, dims, shrinkages = [], net.embed_dim, SHRINKAGES[head]
+    for shrinkage in shrinkages if "validation" in inputs.pictures else shrinkages[:1]:
+        fitted = FITS[head](features, labels, dims, shrinkage)
         net.put_head(fitted.matrix.T, -fitted.mean @ fitted.matrix)
         tried.append((evaluator.choose(), shrinkage, fitted))
     figures, shrinkage, fitted = max(tried, key=lambda one: one[0][evaluator.best])  # the first of equal ones
@@ -175,8 +219,9 @@ def fit_head(net, inputs, evaluator, say) -> dict[str, float]:
         why = ", ".join(f"{_name(s)}: {found[evaluator.best]:.3f}" for found, s, _ in tried)
         why = f"the best by {evaluator.best} ({why})"
     say(
-        f"LDA of {len(np.unique(labels))} classes: {net.embed_dim} dimensions, shrinkage {_name(shrinkage)}, {why}"
-    )  # fmt: skip
+        f"{TITLES[head]} of {len(np.unique(labels))} classes: {net.embed_dim} dimensions, shrinkage"
+        f" {_name(shrinkage)}, {why}"
+    )
     return figures
 
 

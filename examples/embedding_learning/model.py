@@ -67,10 +67,10 @@ def weights(args) -> str | None:
         A flag freezes what was not learned before.
     """
     found = args.params or ("imagenet" if args.use_pretrained else None)
-    if not found and args.head == "lda":
+    if not found and args.head != "margin":
         raise UserError(
-            "--head lda is fitted to features of a network that has learned, and this one has not: add --use-pretrained"
-            " or --params"
+            f"--head {args.head} is fitted to features of a network that has learned, and this one has not: add"
+            " --use-pretrained or --params"
         )
     if not found and (args.backbone_lr == 0 or args.freeze_batch_norm):
         flag = "--backbone-lr 0" if args.backbone_lr == 0 else "--freeze-batch-norm"
@@ -80,7 +80,7 @@ def weights(args) -> str | None:
 
 def is_frozen(args) -> bool:
     """Whether the backbone stays as it is by the flags: it then reads every picture once."""
-    return args.backbone_lr == 0 or args.head == "lda"
+    return args.backbone_lr == 0 or args.head != "margin"
 
 
 def hold_back(backbone, weights: str | None, rate: float, freeze_batch_norm: bool = False) -> None:

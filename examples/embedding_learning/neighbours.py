@@ -7,11 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from common import metrics
 from common.data.imageset import ImageSet
-from common.files.disk import write_array, writing
-from examples.embedding_learning.evaluation import KS, Tested
-from examples.embedding_learning.gallery import write_table
+from common.files.disk import write_array, write_table, writing
+from examples.embedding_learning.evaluation import Tested
 
 
 def write(folder: Path, tested: Tested, say: Callable[[str], None]) -> None:
@@ -28,15 +26,15 @@ def write(folder: Path, tested: Tested, say: Callable[[str], None]) -> None:
     say : callable (str)
         Is told.
     """
-    queries, rows, (gallery, gallery_rows), own = tested.split()
+    queries, rows, (gallery, gallery_rows), _ = tested.split()
     with writing(folder):
         folder.mkdir(exist_ok=True)
     _write_side(folder / "queries", queries, rows)
     if gallery is not None:
         _write_side(folder / "gallery", gallery, gallery_rows)
     columns = ["query", "rank", "neighbour", "class", "cosine", "is_right"]
-    found = metrics.neighbours(rows, max(KS), gallery_rows, own)
-    write_table(folder / "neighbours.csv", columns, _rows(queries, queries if gallery is None else gallery, found))
+    table = _rows(queries, queries if gallery is None else gallery, tested.found.similarity, tested.found.indices)
+    write_table(folder / "neighbours.csv", columns, table)
     say(f"wrote the embeddings of {len(rows)} queries and their neighbours: {folder}")
 
 
@@ -47,10 +45,9 @@ def _write_side(stem: Path, pictures: ImageSet, rows: np.ndarray) -> None:
     write_table(stem.with_suffix(".csv"), ["path", "label", "class"], zip(paths, pictures.labels, names))
 
 
-def _rows(queries: ImageSet, searched: ImageSet, found):
-    for start, cosines, indices in found:
-        for query, (row, places) in enumerate(zip(cosines, indices), start):
-            for rank, (cosine, place) in enumerate(zip(row.tolist(), places.tolist()), 1):
-                if place >= 0:
-                    label = searched.labels[place]
-                    yield query, rank, place, searched.class_names[label], cosine, int(label == queries.labels[query])
+def _rows(queries: ImageSet, searched: ImageSet, similarity: np.ndarray, indices: np.ndarray):
+    for query, (row, places) in enumerate(zip(similarity, indices)):
+        for rank, (cosine, place) in enumerate(zip(row.tolist(), places.tolist()), 1):
+            if place >= 0:
+                label = searched.labels[place]
+                yield query, rank, place, searched.class_names[label], cosine, int(label == queries.labels[query])

@@ -34,8 +34,12 @@ def parse_args(argv=None):
     args = p.parse_args(argv)
     if not args.gallery and not args.dataset and not args.index:
         p.error("say where to search: --gallery FOLDER, --dataset grocery, or --index FILE written by an earlier call")
-    if bool(args.queries) == args.serve:
-        p.error("say what to search for: query pictures, or --serve without any, whose page takes them")
+    builds = args.index and (args.gallery or args.dataset)
+    if (args.queries and args.serve) or not (args.queries or args.serve or builds):
+        p.error(
+            "say what to search for: query pictures, or --serve without any, whose page takes them, or neither with"
+            " --gallery and --index, which makes the index"
+        )
     if args.data_path and not args.dataset:
         p.error("--data-path is the folder of a --dataset: name one, or give the folder to --gallery")
     return args
@@ -51,8 +55,8 @@ def main(args):
         from examples.embedding_learning import gallery
 
         page.serve(gallery.app(index, embedder), args.port)
-        return
-    answer(index, embedder, images.readable(queries, args.on_error, args.num_workers), args)
+    elif queries:
+        answer(index, embedder, images.readable(queries, args.on_error, args.num_workers), args)
 
 
 def open_index(args):
@@ -72,6 +76,7 @@ def open_index(args):
     index = gallery.build_index(paths, embedder(paths), args.kind, args.params, told)
     if args.index:
         index.save(args.index)
+        print(f"{len(index):,} pictures are indexed in {args.index}", flush=True)
     return index, embedder
 
 

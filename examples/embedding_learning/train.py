@@ -31,7 +31,12 @@ FLAGS = {
         *cli.network("resnet50_v2"),
         cli.USE_PRETRAINED,
         ("--embed-dim", cli.width, 128, "numbers in an embedding"),
-        ("--head", cli.choice("margin", "lda"), "margin", "train by the margin loss, or fit LDA to frozen features"),
+        (
+            "--head",
+            cli.choice("margin", "lda", "wccn"),
+            "margin",
+            "train by the margin loss, or fit frozen features: lda, wccn",
+        ),
         ("--backbone-lr", cli.non_negative_float, 0.01, "factor of --lr for pretrained convolutions; 0 freezes all"),
         cli.FREEZE_BATCH_NORM,
     ],
@@ -68,12 +73,12 @@ FLAGS = {
 
 def parse_args(argv=None):
     args = resume.parse_args(cli.parser(__doc__, FLAGS), argv, "embedding_learning")
-    if args.head == "lda" and not args.resume:
+    if args.head != "margin" and not args.resume:
         for flag, _, default, _ in [*FLAGS["loss"], *FLAGS["optimisation"]]:
             if getattr(args, flag[2:].replace("-", "_")) != default:
-                raise UserError(f"{flag} has no effect on --head lda, which trains nothing: leave it out")
+                raise UserError(f"{flag} has no effect on --head {args.head}, which trains nothing: leave it out")
         if args.backbone_lr not in (0, 0.01):
-            raise UserError("--backbone-lr has no effect on --head lda, whose network is frozen: leave it out")
+            raise UserError(f"--backbone-lr has no effect on --head {args.head}, whose network is frozen: leave it out")
     return args
 
 
@@ -104,6 +109,7 @@ def main(args):
     net = model.create(args.model, args.embed_dim, weights, contexts, size)
     model.hold_back(net.backbone, weights, args.backbone_lr, args.freeze_batch_norm)
     net.hybridize(static_alloc=True, static_shape=True)
+    net.backbone.speed_up_training()
 
     # Batches of batch_size / batch_k classes with batch_k images each.
     sampler = ClassBalanced(
@@ -145,8 +151,8 @@ def main(args):
             if args.save_embeddings:
                 neighbours.write(run.folder / "embeddings", tested, run.log)
 
-    if args.head == "lda":  # in closed form: there is nothing to train
-        metrics = linear.fit_head(net, read, evaluator, run.log)
+    if args.head != "margin":  # in closed form: there is nothing to train
+        metrics = linear.fit_head(args.head, net, read, evaluator, run.log)
         save(metrics)
         return finish({**metrics, "epoch": 0})
 

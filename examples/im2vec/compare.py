@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 import pathlib
 import sys
 
@@ -10,6 +11,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repo
 
 from common import cli
 
+ROWS = ("class vectors", "means of f(x)", "means of features", "raw pixels")  # the third of a frozen backbone alone
 FLAGS = {
     "comparison": [
         ("runs", cli.many(cli.Kind(metavar="RUN")), cli.REQUIRED, "runs of train.py that differ in their seed alone"),
@@ -42,7 +44,7 @@ def main(args):
     of_words, known = evaluation.word_similarity(metadata["classes"], words) if words else (None, [])
     asked = members(metadata, args.groups)
     figures = {}
-    for row in ("class vectors", "means of f(x)", "raw pixels"):
+    for row in (row for row in ROWS if row in runs[0]):
         matrices = [run[row] for run in runs]
         measured = [
             agreement(matrix, run["confusion"], others(runs, i), of_words, known, metadata["groups"], asked)
@@ -69,6 +71,7 @@ def main(args):
 def read(folder) -> dict:
     """What one run says: its figures, and the similarity of the classes by its vectors, its means and raw pixels."""
 
+    from common.data import sets
     from common.files import outside
     from common.files.errors import reading
     from examples.im2vec import data, evaluation, modelfile
@@ -82,17 +85,26 @@ def read(folder) -> dict:
         confusion = outside.load_npy(folder / "confusion.npy", mmap_mode=None)
     model = modelfile.load(folder / "model.params")
     path = {"cifar10": flags["cifar10_dir"], "cifar100": flags["cifar100_dir"]}.get(flags["dataset"])
-    pictures = data.load(flags["dataset"], path or flags["data_path"], model.metadata["classes"], flags["seed"],
-                         flags.get("on_error", "stop"), flags.get("columns", ())).train
-    pixels = pictures.array(evaluation.EXAMPLE_SIDE).reshape(len(pictures), -1)
-    means = evaluation.class_means(pixels, pictures.labels, len(pictures.class_names))
+    dataset = data.load(
+        flags["dataset"], path or flags["data_path"], model.metadata["classes"], flags["seed"],
+        **sets.own_flags(argparse.Namespace(**flags)),
+    )
+    pictures = dataset.train
+
+    def means(rows):
+        return evaluation.similarity(evaluation.class_means(rows, pictures.labels, len(pictures.class_names)))
+
+    plain = {"raw pixels": means(pictures.array(evaluation.EXAMPLE_SIDE).reshape(len(pictures), -1))}
+    if model.metadata["pretrained"] and flags.get("backbone_lr") == 0:
+        rows = data.kept_features(model.net, pictures, dataset.test, flags.get("int8", False))
+        plain["means of features"] = means(rows[0])
     return {
         "metadata": model.metadata,
         "accuracy": accuracy,
         "confusion": confusion / confusion.sum(axis=1, keepdims=True),
         "class vectors": evaluation.similarity(model.objective.class_vectors()),
         "means of f(x)": evaluation.similarity(model.means),
-        "raw pixels": evaluation.similarity(means),
+        **plain,
     }
 
 
@@ -107,6 +119,9 @@ def members(metadata, beginnings) -> dict:
             raise UserError(f"--groups {beginnings[0]}: the classes of {metadata['dataset']} have no groups")
         return {}
     found = {"purity": np.arange(len(metadata["groups"]))}
+    together = np.flatnonzero(np.bincount(metadata["groups"])[metadata["groups"]] > 1)
+    if len(together) < len(found["purity"]):  # a class that is alone in its group has no neighbour to find there
+        found[f"purity of the {len(together)} not alone"] = together
     for beginning in beginnings:
         groups = [i for i, name in enumerate(metadata["group_names"]) if name.startswith(beginning)]
         if not groups:

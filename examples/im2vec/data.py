@@ -13,7 +13,7 @@ from common.backbones import features
 from common.data import sets
 from common.data.features import FeatureSet
 from common.data.loader import Loader
-from common.data.samplers import Sequential
+from common.data.samplers import Sequential, fitting
 from common.data.sets import Dataset, ImageSet
 from common.data.transforms import Eval, Train
 from common.files.errors import UserError, near
@@ -25,16 +25,13 @@ SMALL_SIDE = 64  # pixels: pictures up to this side are shifted, not enlarged, i
 PAD = 4  # pixels of mirrored border around small pictures, for the random crop
 
 
-def load(
-    name: str, path=None, classes: Sequence[str] | None = None, seed: int = 123, on_error: str = "stop",
-    columns: Sequence[str] = (),
-) -> Dataset:  # fmt: skip
+def load(name: str, path=None, classes: Sequence[str] | None = None, seed: int = 123, **own) -> Dataset:
     """The data set `name` with held-back pictures of the same classes; fetched first if it is absent and can be.
 
     Parameters
     ----------
-    name, path, seed, on_error, columns
-        See `common.data.sets.load`.
+    name, path, seed, **own
+        See `common.data.sets.load`; the last are ``on_error`` and the flags of the user's own pictures.
     classes : sequence of str, optional
         Keep these, in this order; a group's name (a coarse class of CIFAR-100 or grocery, a subcategory of the emoji)
         stands for one class made of the group's members. None keeps all.
@@ -52,7 +49,7 @@ def load(
             raise UserError(f"{error}; --dataset glyphs needs no download") from error
     if name == "folder" and path and not folder.exists():
         raise UserError(f"{folder} is not there: --data-path takes a folder with a folder of pictures for each class")
-    whole = sets.load(name, path, protocol="seen", seed=seed, on_error=on_error, columns=columns)
+    whole = sets.load(name, path, protocol="seen", seed=seed, **own)
     if whole.validation is not None:
         print(f"{len(whole.validation):,} validation pictures are left aside")
     if name == "emoji":  # its classes are called by code point
@@ -107,30 +104,13 @@ def groups(dataset: Dataset) -> tuple[list[str], list[int]] | None:
 
 
 def batch_size(wanted: int | None, pictures: int, devices: int = 1, workers: int = 1) -> int:
-    """The pictures in a worker's batch, a multiple of its devices.
+    """The pictures in a worker's batch: ``--batch-size``, or 64, and fewer (to 8) where an epoch has few batches."""
+    return fitting(wanted, pictures, devices, workers, least=8)
 
-    Parameters
-    ----------
-    wanted : int or None
-        ``--batch-size``; a set that holds fewer is one batch. None is 64, and fewer (to 8) for a set so small that an
-        epoch would have less than 16 batches.
-    pictures : int
-        In the training set, over all workers.
-    devices, workers : int
-        Devices of a worker, and how many workers there are.
 
-    Raises
-    ------
-    UserError
-        `wanted` cannot be shared equally by the devices, or there is no picture for each of them.
-    """
-    if wanted and wanted % devices:
-        raise UserError(f"--batch-size {wanted} cannot be shared by {devices} devices: give a multiple of {devices}")
-    own = pictures // workers
-    if own < devices:
-        raise UserError(f"{pictures} pictures are too few for {workers * devices} devices: use fewer")
-    found = min(wanted or int(np.clip(own // 16, 8, 64)), own)
-    return max(found // devices, 1) * devices
+def drawn(labels: np.ndarray, classes: int, balance: bool) -> list[int]:
+    """How many pictures of each class an epoch draws: all there are, or with `balance` as many of each."""
+    return [len(labels) // classes] * classes if balance else np.bincount(labels, minlength=classes).tolist()
 
 
 def padded(pictures: ImageSet, size: int, threads: int = 2) -> ImageSet:
@@ -159,7 +139,16 @@ def moving(net, train: ImageSet, test: ImageSet, sampler, args, rank: int = 0):
 
 
 def frozen(net, train: ImageSet, test: ImageSet, sampler, args):
-    """For a backbone that stays as it is: the head, and the same as `moving`, of features read once.
+    """For a backbone that stays as it is: the head, and the same as `moving`, of features read once."""
+    in_order = [
+        FeatureSet(values, split.labels, split.class_names, Sequential(len(split), EVAL_BATCH))
+        for values, split in zip(kept_features(net, train, test, args.int8, args.num_workers), (train, test))
+    ]
+    return net.head, in_order[0].sampled(sampler), in_order
+
+
+def kept_features(net, train: ImageSet, test: ImageSet, int8: bool, num_workers: int = 2) -> list[np.ndarray]:
+    """The backbone's features of both splits, in order.
 
     They are kept under ``data/features``: a run on the same pictures, whatever its seed holds back, starts at once.
     """
@@ -167,12 +156,5 @@ def frozen(net, train: ImageSet, test: ImageSet, sampler, args):
     if not whole.in_memory:  # an order that does not depend on the split
         order = sorted(order, key=lambda i: str(whole.images[i]))
         whole = whole.subset(order)
-    found = features.cached(
-        data_root() / "features", net.backbone, whole, net.size, int8=args.int8, num_workers=args.num_workers
-    )
-    rows = np.split(found[np.argsort(order)], [len(train)])
-    in_order = [
-        FeatureSet(values, split.labels, split.class_names, Sequential(len(split), EVAL_BATCH))
-        for values, split in zip(rows, (train, test))
-    ]
-    return net.head, in_order[0].sampled(sampler), in_order
+    found = features.cached(data_root() / "features", net.backbone, whole, net.size, int8=int8, num_workers=num_workers)
+    return np.split(found[np.argsort(order)], [len(train)])

@@ -11,7 +11,6 @@ from common.files.errors import UserError
 
 SMALL = "resnet20"  # the default network, from scratch; every other name is one of common.backbones
 MAX_DEFAULT_DIM = 256  # numbers in a vector, where none are asked for
-MIN_SIZE, MAX_SIZE = 5, 4096  # pixels of a picture's side
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)  # of CIFAR-10's training pictures, on 0..1
 
 
@@ -151,9 +150,7 @@ def create(
 
 
 def _backbone(name: str, weights, ctx, size: int | None, preprocessing: Preprocessing | None) -> HybridBlock:
-    """The network `name`. A size that cannot go through it is one line; MXNet ends the process at some."""
-    if size and not MIN_SIZE <= size <= MAX_SIZE:
-        raise UserError(f"--image-size {size}: {MIN_SIZE} to {MAX_SIZE} pixels are possible")
+    """The network `name`. A size that cannot go through it is one line."""
     if name == SMALL:
         return ResNet20()
     try:

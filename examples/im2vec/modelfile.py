@@ -19,7 +19,8 @@ KIND = "im2vec"
 REMEDY = "it is not a model that train.py wrote, or is damaged"
 OBJECTIVE = "objective:"  # before the names of the objective's parameters among the file's arrays
 FIELDS = {  # what a model is built from
-    "classes": outside.texts, "model": str, "dim": outside.whole, "size": outside.whole, "negatives": outside.whole,
+    "classes": outside.texts, "model": str, "dim": outside.whole, "negatives": outside.whole,
+    "size": lambda found: outside.whole(found, 5, 4096),  # MXNet ends the process at some others
     "counts": lambda found: isinstance(found, list) and all(outside.whole(n, 0, 1 << 40) for n in found),
     "groups": lambda found: found is None or isinstance(found, list) and all(outside.whole(n, 0) for n in found),
     "group_names": lambda found: found is None or outside.texts(found), "dataset": str, "epochs": int,

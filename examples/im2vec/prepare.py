@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from common.data import walk
+from common.data import sets, walk
 from common.data.sets import Dataset
 from common.files.errors import UserError
 from common.run import Run
@@ -35,7 +33,7 @@ def dataset(args) -> Dataset:
         _check(metadata, args)
         classes = metadata["classes"]
     folder = {"cifar10": args.cifar10_dir, "cifar100": args.cifar100_dir}.get(args.dataset) or args.data_path
-    return data.load(args.dataset, folder, classes, args.seed, args.on_error, args.columns)
+    return data.load(args.dataset, folder, classes, args.seed, **sets.own_flags(args))
 
 
 def _check(metadata: dict, args) -> None:
@@ -65,7 +63,7 @@ def model(args, dataset: Dataset, contexts) -> modelfile.Model:
     metadata = {
         "dataset": args.dataset,
         "classes": train.class_names,
-        "counts": np.bincount(train.labels, minlength=len(train.class_names)).tolist(),
+        "counts": data.drawn(train.labels, len(train.class_names), args.balance),
         "groups": groups and groups[1],
         "group_names": groups and groups[0],
         "model": args.model,
@@ -80,7 +78,7 @@ def model(args, dataset: Dataset, contexts) -> modelfile.Model:
     return modelfile.build(metadata, weights, contexts)
 
 
-def run(args, dataset: Dataset, model: modelfile.Model, kvstore) -> Run:
+def run(args, dataset: Dataset, model: modelfile.Model, kvstore, batch_size: int) -> Run:
     """The run's folder: what it is trained on stands in its log, with the pictures that were left out."""
     train, test, classes = dataset.train, dataset.test, len(dataset.train.class_names)
     counts = {
@@ -91,4 +89,6 @@ def run(args, dataset: Dataset, model: modelfile.Model, kvstore) -> Run:
     walk.write(train.skipped, found.folder / "skipped.txt")
     network = f"{model.metadata['model']} at {model.net.size} px, objective {model.metadata['objective']}"
     found.log(f"{args.dataset}: {len(train)} pictures of {classes} classes, {len(test)} held back; {network}")
+    if batch_size != (args.batch_size or 64):
+        found.log(f"batches of {batch_size} pictures, as many as there are for them (--batch-size)")
     return found

@@ -17,6 +17,7 @@ FLAGS = {
         ("--cifar10-dir", cli.DIR, None, "CIFAR-10's folder, downloaded to it when absent"),
         ("--cifar100-dir", cli.DIR, None, "CIFAR-100's folder, downloaded to it when absent"),
         ("--classes", cli.many(cli.NAME), None, "classes or coarse names, which are one class; default is all"),
+        cli.BALANCE,
         cli.IMAGE_SIZE,
     ],
     "network": [
@@ -95,11 +96,12 @@ def main(args):
     net, objective, metadata = model.net, model.objective, model.metadata
     for block in (net, objective):
         block.hybridize(static_alloc=True, static_shape=True)
-    run = prepare.run(args, dataset, model, kvstore)
+    batch_size = data.batch_size(args.batch_size, len(train), len(contexts), kvstore.num_workers)
+    run = prepare.run(args, dataset, model, kvstore, batch_size)
 
     # Batches of pictures, or of their features, which a frozen backbone gives once for all.
-    batch_size = data.batch_size(args.batch_size, len(train), len(contexts), kvstore.num_workers)
-    sampler = Shuffled(len(train), batch_size, args.seed, kvstore.rank, kvstore.num_workers)
+    drawn = train.labels if args.balance else None
+    sampler = Shuffled(len(train), batch_size, args.seed, kvstore.rank, kvstore.num_workers, drawn)
     is_frozen = metadata["pretrained"] and args.backbone_lr == 0
     if is_frozen:
         encode, loader, eval_loaders = data.frozen(net, train, test, sampler, args)

@@ -9,14 +9,18 @@ import numpy as np
 from PIL import Image
 
 from common import devices
-from common.backbones import features
+from common.backbones import feature_store, features
 from common.backbones.quantize import CALIBRATION, quantize
 from common.data import sets
 from common.data.imageset import ImageSet
+from common.data.samplers import balanced
 from common.data.splits import split_stratified
 from common.data.transforms import RandomResizedCrop
 from common.files.errors import UserError
+from common.files.paths import data_root
 from examples.transfer import inputs, outputs
+
+FOLDS = 5  # of the cross-validation, where the smallest class has as many pictures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +62,7 @@ class Data:
 
 
 def load(args) -> Data:
-    """The data that the flags of train.py ask for.
+    """The data that the flags of train.py ask for; ``--folds`` follows it where it is not given.
 
     Raises
     ------
@@ -74,6 +78,11 @@ def load(args) -> Data:
         found = _with_validation(pictures(args), args)
     count = len(found.class_names)
     fewest = np.bincount(found.labels[found.train], minlength=count).min()
+    if args.folds is None:
+        args.folds = min(FOLDS, int(fewest))
+        if args.folds < FOLDS:
+            done = f"{args.folds} folds" if args.folds > 1 else "no cross-validation"
+            print(f"{done}: the smallest class has {fewest} pictures to learn from (--folds)", flush=True)
     if count < 2 or (args.folds > 1 and fewest < args.folds):
         raise UserError(
             f"{count} classes, the smallest of {fewest} pictures to learn from: at least 2 classes are needed,"
@@ -96,9 +105,7 @@ def _with_validation(found: Data, args) -> Data:
 
 def pictures(args) -> Data:
     """All pictures of the data set that the flags name, those to learn from first."""
-    data = sets.load(
-        args.dataset, args.data_path, "seen", args.seed, args.test_share, on_error=args.on_error, columns=args.columns
-    )
+    data = sets.load(args.dataset, args.data_path, "seen", args.seed, args.test_share, **sets.own_flags(args))
     parts = [data.train, data.test] + ([data.validation] if data.validation is not None else [])
     whole = ImageSet.concat(parts)
     ends = np.cumsum([len(part) for part in parts])
@@ -110,6 +117,9 @@ def pictures(args) -> Data:
 def read_features(args, net, image_set: ImageSet, run, name: str) -> np.ndarray:
     """Features (n, width) of all pictures, kept as `name` in the run folder; a resumed run goes on where it was.
 
+    Those of a network as it comes are kept under ``data/features`` too, picture by picture: another run, whatever it
+    holds back, reads nothing again.
+
     Parameters
     ----------
     args : argparse.Namespace
@@ -117,7 +127,8 @@ def read_features(args, net, image_set: ImageSet, run, name: str) -> np.ndarray:
     net : common.backbones.Backbone
     image_set : ImageSet
     run : common.run.Run
-    name : str
+    name : {"features", "finetuned"}
+        Of the network as it comes, or of the one that was trained.
 
     Raises
     ------
@@ -129,19 +140,31 @@ def read_features(args, net, image_set: ImageSet, run, name: str) -> np.ndarray:
         return outputs.load(files[0])[0]
     source = inputs.from_dataset(image_set)
     _stop_at(source.check())
-    size = net.input_size
     output = outputs.Output(run.folder, name, "npy", net.width, source.key(), run.resumed)
+    if name == "features":
+        keys = feature_store.keys(image_set)
+        settings = f"PIL {args.interpolation}" + " ".join(keys if args.int8 else [])  # whose ranges are of these
+        kept = features.store(data_root() / "features", net, net.input_size, settings, args.int8)
+        output.add(kept.fetch(keys, lambda chosen: _read(args, net, source, chosen))[output.seen :], {})
+    else:
+        for vectors, _ in _read(args, net, source, np.arange(output.seen, len(source))):
+            output.add(vectors, {})
+    return outputs.load(output.finish(source.labels, source.rows)[0])[0]
+
+
+def _read(args, net, source, chosen: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The features of each batch of the pictures `chosen`, and the places of these in `chosen`."""
+    size = net.input_size
     if args.int8:
         net = quantize(net, inputs.spread(source, CALIBRATION, size, args.interpolation))
     else:
         net.hybridize(static_alloc=True, static_shape=True)
     batches = inputs.batches(
-        source, size, args.batch_size, args.interpolation, start=output.seen, num_workers=args.num_workers
+        inputs.Chosen(source, chosen), size, args.batch_size, args.interpolation, num_workers=args.num_workers
     )
-    for vectors, batch in features.stream(batches, net, devices.contexts(args.gpus)[0]):
-        _stop_at(batch.failed)
-        output.add(vectors, {})
-    return outputs.load(output.finish(source.labels, source.rows)[0])[0]
+    filled = min(args.batch_size, len(source))  # also where a resumed run has fewer to read: its bits are the same
+    for vectors, batch in features.stream(_whole(batches), net, devices.contexts(args.gpus)[0], filled):
+        yield vectors, np.arange(batch.first, batch.first + len(vectors))
 
 
 def embed(args, net, image_set: ImageSet, ctx) -> np.ndarray:
@@ -186,7 +209,7 @@ def _augmentation(args, size: int) -> RandomResizedCrop | None:
 
 
 class Batches:
-    """Batches of pictures in a new order each epoch, changed at random where flags say so.
+    """Batches of pictures in a new order each epoch, of all classes alike and changed at random where flags say so.
 
     With the interface of `common.data.loader.Loader`.
 
@@ -222,7 +245,9 @@ class Batches:
     def epoch(self, epoch: int, start: int = 0):
         """The batches of `epoch` from number `start` on."""
         args = self._args
-        order = np.random.default_rng([args.seed, epoch]).permutation(self._chosen)
+        rng = np.random.default_rng([args.seed, epoch])
+        labels = self._image_set.labels[self._chosen]
+        order = self._chosen[balanced(labels, rng)] if args.balance else rng.permutation(self._chosen)
         order = np.resize(order, self._own * self._num_workers)[self._rank :: self._num_workers]
         source = inputs.from_dataset(self._image_set)
         if self._transform:  # another number for each worker, and of another length than that of `order`

@@ -6,6 +6,7 @@ import mxnet as mx
 from mxnet import gluon
 
 from common.backbones import modelfile
+from common.files.errors import UserError
 from common.train.schedule import one_cycle
 from examples.transfer import data, evaluation, model, networks
 
@@ -14,6 +15,23 @@ SCHEDULES = {  # the learning rate's factor after `epoch` epochs and the fractio
     "linear": lambda epoch, within, epochs: 1 - epoch / epochs,
     "one-cycle": lambda epoch, within, epochs: one_cycle((epoch + within) / epochs),
 }
+
+
+def side(net, args) -> int:
+    """The side in pixels of the pictures that are trained on.
+
+    Smaller ones than those judged on are not only faster: windows of `--crop-area` show things larger than whole
+    pictures do (Touvron et al. 2019: Fixing the train-test resolution discrepancy).
+
+    Raises
+    ------
+    UserError
+        The network takes pictures of one size only, and it is another.
+    """
+    size = args.train_size or net.input_size
+    if size != net.input_size and net.fixed_size:
+        raise UserError(f"--train-size {size}: {net.name_} takes pictures of {net.input_size} pixels only")
+    return size
 
 
 def groups(net, head, args) -> list[tuple]:

@@ -30,7 +30,8 @@ FLAGS = {
         ("-csv --csv_file", cli.FILE, None, "csv file of LABEL,PATH rows without a header"),
         ("-data --npy_data", cli.FILE, None, "npy file: rows of height * width * 3 values, or (n, height, width, 3)"),
         ("-labels --npy_labels", cli.FILE, None, "npy label file of numbers or text, which belongs to -data"),
-        ("--folder", cli.DIR, None, "folder of a folder of pictures for each class, instead of -csv or -data"),
+        ("--folder", cli.DIR, None, "folder of pictures, of each class or not, instead of -csv or -data"),
+        cli.CLASS_DEPTH,
         ("--stretch", cli.switch, False, "stretch each picture of -data to a largest value of 255, as documented"),
         ("-he --image_height", PIXELS, 90, "height of -data's pictures"),
         ("-w --image_width", PIXELS, 160, "width of -data's pictures"),
@@ -65,6 +66,8 @@ def parse_args(argv=None):
         p.error("-data and -labels belong together: give both")
     if sum(map(bool, (args.csv_file, args.npy_data, args.folder))) != 1:
         p.error("give one of -csv FILE, -data FILE with -labels FILE, or --folder DIR")
+    if args.class_depth and not args.folder:
+        p.error("--class-depth is for --folder: leave it out")
     if args.stretch and not args.npy_data:
         p.error("--stretch is for -data: pictures in files are read as they are")
     if args.int8 and args.gpus:
@@ -103,7 +106,7 @@ def main(args):
     if args.csv_file:
         source = inputs.from_csv(args.csv_file)
     elif args.folder:
-        source = inputs.from_folder(args.folder)
+        source = inputs.from_folder(args.folder, args.class_depth)
     else:
         shape = (args.image_height, args.image_width, args.image_channels)
         source = inputs.from_npy(args.npy_data, args.npy_labels, *shape, args.stretch)
@@ -132,8 +135,9 @@ def main(args):
     if output.seen:
         print(f"continues after {output.seen} of {len(source)} pictures", flush=True)
     batches = inputs.batches(source, size, args.batch_size, args.interpolation, failed, output.seen, args.num_workers)
+    filled = min(args.batch_size, len(source))  # also where a resumed run has fewer to read: its bits are the same
     with tqdm(total=len(source), initial=output.seen, unit=" pictures", disable=None) as bar:
-        for vectors, batch in features.stream(batches, net, ctx):
+        for vectors, batch in features.stream(batches, net, ctx, filled):
             if batch.failed and args.on_error == "stop":
                 output.save()
                 first = min(batch.failed)

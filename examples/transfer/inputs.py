@@ -340,26 +340,31 @@ def _labels(texts: list[str]) -> np.ndarray:
     return numbers if [str(n) for n in numbers] == texts else np.array(texts)
 
 
-def from_folder(path) -> Files:
-    """Pictures in ``ROOT/CLASS/``, in the order of their names; the label is the folder's name.
+def from_folder(path, class_depth: int | None = None) -> Files:
+    """Pictures in a folder and below, in the order of their names; the label is the class, see `folder.lay_out`.
+
+    A picture in no class's folder has an empty label.
 
     Raises
     ------
     UserError
-        No such folder, or no picture in its folders.
+        No such folder, or no picture in it.
     """
     root = Path(path)
     if not root.is_dir():
-        raise UserError(f"--folder {root} is no folder: one with a folder of pictures for each class is needed")
+        raise UserError(f"--folder {root} is no folder: one of pictures, or of folders of them, is needed")
     skipped: list = []
-    found = [(name, file) for name, path in folder.classes(root, skipped) for file in folder.pictures(path, skipped)]
+    found = folder.lay_out(root, skipped, class_depth)
     left_out = walk.summary(skipped, root)
-    if not found:
-        raise UserError(f"--folder {root} holds no ROOT/CLASS/PICTURE.jpg; {left_out}")
-    if skipped:
-        print(f"{walk.shown(root)}: {len(found):,} pictures; {left_out}", flush=True)
-    names, paths = zip(*found)
-    return Files(list(paths), np.array([walk.shown(name) for name in names]), [walk.shown(path) for path in paths])
+    if not found.paths:
+        raise UserError(f"--folder {root} holds no picture; {left_out}")
+    bare = found.names.count("")
+    notes = [found.note, f"{bare:,} in no class's folder have an empty label" if bare else ""]
+    notes = [note for note in (*notes, left_out if skipped else "") if note]
+    if notes:
+        print(f"{walk.shown(root)}: {len(found.paths):,} pictures; {'; '.join(notes)}", flush=True)
+    labels = np.array([walk.shown(name) for name in found.names])
+    return Files(found.paths, labels, [walk.shown(path) for path in found.paths])
 
 
 def from_npy(

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from common.backbones.preprocessing import MAX_SIDE
+from common.data.samplers import balanced
 from common.files import outside
 from common.files.errors import reading
 
@@ -192,31 +193,37 @@ def standard(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64) + 1e-6
 
 
-def fit(kind: str, features, labels, classes, backbone: dict, k: int = 5, seed: int = 123, kvstore=None) -> Classifier:
+def fit(
+    kind: str, features, labels, classes, backbone: dict, k: int = 5, seed: int = 123, balance: bool = False,
+    kvstore=None,
+) -> Classifier:  # fmt: skip
     """A classifier of `kind` for features (n, width) with class numbers `labels` (n,).
 
-    The workers of a `kvstore` (dist_sync) share out each batch of a dense layer (gluon); all end with the same one.
+    With `balance` a class of few pictures counts as much as one of many: logistic and svm weigh them so, gluon draws
+    them so; knn does not know how. The workers of a `kvstore` (dist_sync) share out each batch of a dense layer
+    (gluon); all end with the same one.
     """
     mean, scale = standard(features)
     x = ((features - mean) / scale).astype(np.float32)
     if kind == "knn":
         weight, bias = x, labels
     elif kind == "gluon":
-        weight, bias = _gluon(x, labels, len(classes), seed, kvstore)
+        weight, bias = _gluon(x, labels, len(classes), seed, balance, kvstore)
     else:
-        weight, bias = _sklearn(kind, x, labels, seed)
+        weight, bias = _sklearn(kind, x, labels, seed, balance)
     as_float = [np.asarray(array, np.float32) for array in (mean, scale, weight, bias)]
     return Classifier(kind, np.asarray(classes).astype(str), *as_float, backbone, min(k, len(x)))
 
 
-def _sklearn(kind: str, x, labels, seed: int):
+def _sklearn(kind: str, x, labels, seed: int, balance: bool):
     from sklearn.linear_model import LogisticRegression
     from sklearn.svm import LinearSVC
 
-    if kind == "logistic":  # noqa: SIM108
-        model = LogisticRegression(C=0.01, max_iter=300)
+    weights = "balanced" if balance else None
+    if kind == "logistic":
+        model = LogisticRegression(C=0.01, max_iter=300, class_weight=weights)
     else:
-        model = LinearSVC(C=0.001, random_state=seed)
+        model = LinearSVC(C=0.001, random_state=seed, class_weight=weights)
     model.fit(x, labels)
     weight, bias = model.coef_, model.intercept_
     if len(weight) == 1:  # two classes: one score decides between them
@@ -224,7 +231,10 @@ def _sklearn(kind: str, x, labels, seed: int):
     return weight, bias
 
 
-def _gluon(x, labels, classes: int, seed: int, kvstore=None, steps: int = 1000, batch: int = 64, rate: float = 5e-3):
+def _gluon(
+    x, labels, classes: int, seed: int, balance: bool = False, kvstore=None, steps: int = 1000, batch: int = 64,
+    rate: float = 5e-3,
+):  # fmt: skip
     """A dense layer under softmax cross-entropy, by Adam: at least `steps` steps, 20 epochs; the rate falls to 0."""
     import mxnet as mx
     from mxnet import autograd, gluon
@@ -249,7 +259,8 @@ def _gluon(x, labels, classes: int, seed: int, kvstore=None, steps: int = 1000, 
     loss = gluon.loss.SoftmaxCrossEntropyLoss()
     data, wanted = mx.nd.array(x), mx.nd.array(labels)
     for epoch in range(epochs):
-        order = devices.put(np.random.default_rng([seed, epoch]).permutation(len(x)))
+        rng = np.random.default_rng([seed, epoch])
+        order = devices.put(balanced(labels, rng) if balance else rng.permutation(len(x)))
         for start in range(0, len(x), batch):
             chosen = order[start : start + batch]
             total = len(chosen) * (1 if len(chosen) >= count else count)

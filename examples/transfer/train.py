@@ -11,8 +11,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repo
 from common import cli, resume
 
 DATASETS = (
-    "cub200", "cars196", "sop", "cifar10", "cifar100", "omniglot", "emoji", "glyphs", "grocery",
-    "folder", "csv",
+    "cub200", "cars196", "sop", "cifar10", "cifar100", "omniglot", "emoji", "glyphs", "grocery", "folder", "csv",
 )  # fmt: skip
 DATASET = cli.choice(*DATASETS, metavar="NAME")
 CLASSIFIER = cli.choice("logistic", "svm", "knn", "gluon")
@@ -34,7 +33,8 @@ FLAGS = {
     "classifier": [
         ("--classifier", CLASSIFIER, "logistic", "logistic regression, linear SVM, k nearest neighbours, dense layer"),
         ("--k", cli.positive_int, 5, "neighbours of knn"),
-        ("--folds", cli.positive_int, 5, "folds of the cross-validation; 1 leaves it out"),
+        ("--folds", cli.positive_int, None, "of the cross-validation, 1: none; default is 5, fewer for small classes"),
+        cli.BALANCE,
     ],
     "optimisation": [
         ("--fine-tune", cli.switch, False, "then train the network too, its last block or all of it, and compare"),
@@ -50,6 +50,7 @@ FLAGS = {
         ("--weight-decay", cli.rate_or_0, 0.0, "shrinks the weights; with adamw apart from the gradients"),
         ("--schedule", cli.choice("linear", "one-cycle"), "linear", "down by a line an epoch, or up and down by steps"),
         ("--label-smoothing", cli.unit_float, 0.0, "share of the wanted probability that all classes get alike"),
+        ("--train-size", cli.pixels, None, "side of pictures trained on; default is that of those judged"),
         ("--crop-area", cli.unit_float, 1.0, "cut out windows of at least this share of the area; 1: none"),
         ("--mirror", cli.switch, False, "mirror every other picture left to right"),
         ("--lighting", cli.unit_float, 0.0, "change brightness and contrast by up to this share"),
@@ -72,7 +73,7 @@ def parse_args(argv=None):
         args.dataset = "folder"
     if bool(args.features) == bool(args.dataset):
         p.error("give --features FILE, or pictures: --data-path DIR with a folder for each class, or --dataset NAME")
-    for name in ("fine_tune", "image_size"):
+    for name in ("fine_tune", "image_size", "columns", "class_depth", "min_per_class"):
         if args.features and getattr(args, name):
             p.error(f"--{name.replace('_', '-')} needs pictures, not --features")
     for flag, _, default, _ in FLAGS["fine-tuning"]:
@@ -80,15 +81,14 @@ def parse_args(argv=None):
             p.error(f"{flag} goes with --fine-tune")
     if args.freeze_batch_norm and args.fine_tune_layers == "last":
         p.error("--freeze-batch-norm goes with --fine-tune-layers all: the last block's batch norms are always kept")
-    if args.columns and args.features:
-        p.error("--columns names those of --dataset csv, not of --features")
+    if args.balance and args.classifier == "knn":
+        p.error("--balance has no effect on the neighbours of --classifier knn: take another")
     if args.int8 and args.gpus:
         p.error("--int8 runs on the CPU: leave out --gpus")
     shared = "_sync" in args.kvstore and args.classifier == "gluon"
     if args.kvstore.startswith("dist") and not (args.fine_tune or shared):
         p.error(f"--kvstore {args.kvstore} shares out --fine-tune, and dist_sync the steps of --classifier gluon")
-    if args.dataset:
-        args.model = args.model or "squeezenet1.1"
+    args.model = args.model or ("squeezenet1.1" if args.dataset else None)
     return args
 
 
@@ -102,9 +102,8 @@ def main(args):
 
     # Devices and workers: they share out the steps of training; each worker reads all features, on its first device.
     contexts = devices.contexts(args.gpus, args.num_cpus)
-    kvstore = (
-        devices.kvstore(args.kvstore, args.gradient_compression) if args.fine_tune or "dist" in args.kvstore else None
-    )
+    shared = args.fine_tune or "dist" in args.kvstore
+    kvstore = devices.kvstore(args.kvstore, args.gradient_compression) if shared else None
     rank, workers = (kvstore.rank, kvstore.num_workers) if kvstore else (0, 1)
 
     # Data: pictures, or features of them; which of them are learned from, and which held back.
@@ -129,7 +128,7 @@ def main(args):
     def fit(vectors, chosen):
         return model.fit(
             args.classifier, vectors[chosen], labels[chosen], loaded.class_names, config, args.k, args.seed,
-            kvstore,
+            args.balance, kvstore,
         )  # fmt: skip
 
     metrics = {"classifier": args.classifier, "train_pictures": len(train), "test_pictures": len(test)}
@@ -169,13 +168,14 @@ def fine_tune(net, classifier, loaded, args, run, contexts, kvstore):
     from examples.transfer import data, finetune
 
     loader = data.Batches(
-        loaded.image_set, loaded.train, net.input_size, args, len(contexts), kvstore.rank, kvstore.num_workers
+        loaded.image_set, loaded.train, finetune.side(net, args), args, len(contexts), kvstore.rank, kvstore.num_workers
     )
     head = finetune.dense(classifier, args.seed, contexts)
     trainer = optimizer.trainer(finetune.groups(net, head, args), kvstore)
     schedule = finetune.SCHEDULES[args.schedule]
     cross_entropy = finetune.CrossEntropy(len(loaded.class_names), args.label_smoothing)
     net.hybridize()
+    net.speed_up_training()
     head.hybridize()
     tuning = finetune.Tuning(net, head, loaded, args, run, classifier.backbone)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +13,16 @@ from common.data import sets
 from common.data.features import FeatureSet
 from common.data.loader import Loader
 from common.data.samplers import Sequential
-from common.data.sets import ImageSet, awa2, folder, table
-from common.data.splits import draw_classes, held_back
+from common.data.sets import ImageSet, awa2, folder
+from common.data.splits import draw_classes, held_back, note_unheld
 from common.data.transforms import Eval, Train
 from common.files.errors import UserError
 from common.files.paths import data_dir, data_root
+from common.text.vocabulary import split_name
 from examples.visual_semantic import split_awa2, words
 
 UNSEEN = {"cifar10": ["cat", "truck"]}  # as in Socher et al. 2013
-WORDS = {  # brands and other names that the usual files of word vectors lack
+WORDS = {  # brands and other names, of classes and of groups, that the usual files of word vectors lack
     "grocery": {
         "Satsumas": "satsuma",
         "Oatly-Natural-Oatghurt": "natural oat yoghurt",
@@ -32,11 +33,14 @@ WORDS = {  # brands and other names that the usual files of word vectors lack
         "Alpro-Shelf-Soy-Milk": "shelf soy milk",
         "Yoggi-Strawberry-Yoghurt": "strawberry yoghurt",
         "Yoggi-Vanilla-Yoghurt": "vanilla yoghurt",
+        "Oatghurt": "oat yoghurt",
+        "Soyghurt": "soy yoghurt",
     }
 }
 FOLDERS = ("train", "valid", "test")
 REMEDY = "other pictures: --dataset folder --data-path ROOT with ROOT/CLASS/PICTURE.jpg"
 READ_BATCH = 64  # pictures
+FEWEST = 4  # classes of which two can be unseen
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +55,12 @@ class Splits:
         Pictures of the unseen classes; may be empty. (All three may be `FeatureSet` where the backbone is frozen.)
     seen, unseen : list of str
         Class names.
+    groups : dict of str to str, or None
+        The group of each class, where the data has groups.
+    captions : dict of str to list of str, or None
+        Sentences on each class, where the data has them.
+    whole : ImageSet or None
+        What the three were chosen from, where another seed chooses others: see `Reader`.
     """
 
     train: ImageSet
@@ -58,6 +68,9 @@ class Splits:
     test: ImageSet
     seen: list[str]
     unseen: list[str]
+    groups: dict[str, str] | None = None
+    captions: dict[str, list[str]] | None = None
+    whole: ImageSet | None = None
 
     @property
     def class_names(self) -> list[str]:
@@ -73,9 +86,9 @@ def load(args) -> Splits:
     UserError
         The data is not there or not as it should be.
     """
-    on_error = getattr(args, "on_error", "stop")  # programs without the flag stop
-    columns = getattr(args, "columns", ())  # which older runs have not
-    sets.check_columns(args.dataset, columns)
+    own = sets.own_flags(args)
+    on_error = own.pop("on_error")
+    sets.check_own(args.dataset, **own)
     root = Path(args.data_path) if args.data_path else data_dir(args.dataset)
     if args.dataset == "awa2":
         stopped = split_awa2.interrupted(root)
@@ -85,24 +98,26 @@ def load(args) -> Splits:
             return _from_folders(root, args.unseen, args.split, on_error)
     if args.dataset == "grocery":
         return _from_lists(args, on_error)
-    if args.dataset == "csv":
-        found = table.load(sets.find("csv", args.data_path, REMEDY), columns, on_error)
-        if found.splits is not None:
-            return _from_table(args, found)
-        whole, seen, unseen = found.images, None, None
+    if args.dataset in sets.OWN:
+        whole = sets.whole(args.dataset, sets.find(args.dataset, args.data_path, REMEDY), on_error, **own).images
+        if whole.splits is not None:
+            return _as_listed(args, whole)
+        seen, unseen = None, None
     else:
         whole, seen, unseen = _whole(args, root, on_error)
     seen, unseen = _choice(args, whole, seen, unseen)
     whole = whole.select(seen + unseen)
     known, test = whole.subset(whole.labels < len(seen)), whole.subset(whole.labels >= len(seen))
-    held = held_back(known.labels, args.valid_share, args.seed, seen)
-    return Splits(known.subset(~held), known.subset(held), test, seen, unseen)
+    return _held_out(args, known, test, seen, unseen)
 
 
 def _choice(
     args, whole: ImageSet, seen: list[str] | None = None, unseen: list[str] | None = None
 ) -> tuple[list[str], list[str]]:
-    """The seen and the unseen classes: those that ``--unseen`` names, the set's own, or a fifth drawn at random."""
+    """The seen and the unseen classes: those that ``--unseen`` names, the set's own, or a fifth drawn at random.
+
+    Of two or three classes none is unseen, unless it is named.
+    """
     if args.unseen is not None:
         wrong = [name for name in args.unseen if name not in whole.class_names]
         if wrong:
@@ -111,6 +126,9 @@ def _choice(
         seen = [name for name in whole.class_names if name not in unseen]
     elif unseen is None:
         unseen = draw_classes(whole.class_names, max(2, len(whole.class_names) // 5), args.seed)
+        if len(whole.class_names) < FEWEST:
+            unseen = []
+            print(f"{len(whole.class_names)} classes are too few to leave some unseen: all are trained on (--unseen)")
         seen = [name for name in whole.class_names if name not in unseen]
     if len(seen) < 2:
         remedy = "name fewer after --unseen" if args.unseen else "add pictures of seen classes"
@@ -121,44 +139,80 @@ def _choice(
 def _from_lists(args, on_error: str) -> Splits:
     """A data set's own lists: to train on and to validate with, of the seen classes; to test with, of the others."""
     found = sets.load(args.dataset, args.data_path, "seen", on_error=on_error, remedy=REMEDY)
+    whole = ImageSet.concat([found.train, found.validation, found.test])
     seen, unseen = _choice(args, found.train)
     train, valid, test = (one.select(seen + unseen) for one in (found.train, found.validation, found.test))
     train, valid = (one.subset(one.labels < len(seen)) for one in (train, valid))
     if not len(valid):
         raise UserError("no picture of the validation list is of a seen class: name other classes after --unseen")
-    return Splits(train, valid, test.subset(test.labels >= len(seen)), seen, unseen)
+    test = test.subset(test.labels >= len(seen))
+    return Splits(train, valid, test, seen, unseen, found.superclasses, found.captions, whole)
 
 
-def _from_table(args, found: table.Table) -> Splits:
-    """A table's own splits. Unless others are named, the unseen classes are those with no row of split ``train``.
+def _held_out(args, known: ImageSet, test: ImageSet, seen: list[str], unseen: list[str]) -> Splits:
+    """Some of the pictures of the seen classes are for validation."""
+    held = held_back(known.labels, args.valid_share, args.seed)
+    train, valid = known.subset(~held), known.subset(held)
+    note_unheld(dataclasses.replace(valid, class_names=seen), print)
+    return Splits(train, valid, test, seen, unseen)
 
-    Held back are the seen classes' rows of split ``validation``, else of ``test``, else some of ``train``; the unseen
-    classes' rows are all to test with.
+
+def _as_listed(args, whole: ImageSet) -> Splits:
+    """The pictures' own splits. Unless others are named, the unseen classes are those with none of split ``train``.
+
+    Held back are the seen classes' pictures of split ``validation``, else of ``test``, else some of ``train``; the
+    unseen classes' pictures are all to test with.
     """
-    is_train = found.splits == "train"
-    trained = {found.images.class_names[label] for label in np.unique(found.images.labels[is_train])}
-    new = [name for name in found.images.class_names if name not in trained]
-    known = [name for name in found.images.class_names if name in trained]
+    trained = {whole.class_names[label] for label in np.unique(whole.labels[whole.splits == "train"])}
+    new = [name for name in whole.class_names if name not in trained]
+    known = [name for name in whole.class_names if name in trained]
     if len(known) < 2:
-        raise UserError(f"{args.data_path} has {len(known)} classes with rows of split train, it needs 2")
-    seen, unseen = _choice(args, found.images, known if new else None, new or None)
+        raise UserError(f"{args.data_path} has {len(known)} classes of split train, it needs 2")
+    seen, unseen = _choice(args, whole, known if new else None, new or None)
     missing = next((name for name in seen if name not in trained), None)
     if missing is not None:
-        raise UserError(f"class {missing!r} has no row of split train: name it after --unseen too")
-    whole = found.images.select(seen + unseen)
+        raise UserError(f"class {missing!r} has no picture of split train: name it after --unseen too")
+    whole = whole.select(seen + unseen)
     is_seen = whole.labels < len(seen)
-    train, test = whole.subset(is_seen & is_train), whole.subset(~is_seen)
+    train, test = whole.subset(is_seen & (whole.splits == "train")), whole.subset(~is_seen)
     for split in ("validation", "test"):
-        if (is_seen & (found.splits == split)).any():
-            return Splits(train, whole.subset(is_seen & (found.splits == split)), test, seen, unseen)
-    held = held_back(train.labels, args.valid_share, args.seed, seen)
-    return Splits(train.subset(~held), train.subset(held), test, seen, unseen)
+        if (is_seen & (whole.splits == split)).any():
+            return Splits(train, whole.subset(is_seen & (whole.splits == split)), test, seen, unseen)
+    return _held_out(args, train, test, seen, unseen)
 
 
-def word_of(args, names: Sequence[str]) -> dict[str, str]:
-    """Other words for some of the classes `names`: those of ``--words``, and of a data set whose names are brands."""
-    own = {name: word for name, word in WORDS.get(args.dataset, {}).items() if name in names}
-    return {**own, **words.pairs(args.words)}
+def word_of(args, splits: Splits) -> dict[str, str]:
+    """What some of the classes are looked up as instead of by their names; a word of ``--words`` has precedence.
+
+    With ``--class-text group`` a class's words are followed by those of its group which are not among them.
+
+    Raises
+    ------
+    UserError
+        The data has no groups, or ``--words`` is not of the form CLASS=WORD.
+    """
+    own, kind = WORDS.get(args.dataset, {}), getattr(args, "class_text", "name")  # older runs have names alone
+    if args.dataset == "folder":  # GROUP/CLASS
+        own = {name: name.rsplit("/", 1)[1] for name in splits.class_names if "/" in name}
+    found = {name: own[name] for name in splits.class_names if name in own and kind != "description"}
+    for name in splits.class_names if kind == "group" else ():
+        said, group = found.get(name, name), _given(splits.groups, args)[name]
+        more = [word for word in split_name(own.get(group, group)) if word.lower() not in said.lower()]
+        found[name] = " ".join([*split_name(said), *more])
+    return {**found, **words.pairs(args.words)}
+
+
+def described(args, splits: Splits) -> dict[str, str]:
+    """The sentences that stand in for the names of the classes: with ``--class-text description``, else none."""
+    if getattr(args, "class_text", "name") != "description":
+        return {}
+    return {name: " ".join(_given(splits.captions, args)[name]) for name in splits.class_names}
+
+
+def _given(source, args):
+    if source is None:
+        raise UserError(f"--class-text {args.class_text}: --dataset {args.dataset} has none: leave the flag out")
+    return source
 
 
 def _whole(args, root: Path, on_error: str) -> tuple[ImageSet, list[str] | None, list[str] | None]:
@@ -167,10 +221,6 @@ def _whole(args, root: Path, on_error: str) -> tuple[ImageSet, list[str] | None,
         if not root.exists():
             raise UserError(f"{root} is not there: ./get_data.sh awa2 gets it (13 GB); {REMEDY}")
         return awa2.load_split(root, args.split, on_error)
-    if args.dataset == "folder":
-        if args.data_path is None:
-            raise UserError("--dataset folder needs --data-path, a folder with a folder of pictures for each class")
-        return folder.load(root, on_error), None, None
     whole = sets.load(args.dataset, args.data_path, "seen", on_error=on_error, remedy=REMEDY).train
     unseen = UNSEEN.get(args.dataset)
     return whole, [name for name in whole.class_names if name not in unseen] if unseen else None, unseen
@@ -236,10 +286,19 @@ class Reader:
     ctx : mx.Context
     num_workers : int
         Decoding threads.
+    is_frozen : bool
+        Whether the backbone stays as it is in all stages: pictures are then embedded from its kept features.
+    whole : ImageSet, optional
+        Pictures in files, from which those to be read were chosen. A frozen backbone reads all of them at once, so that
+        another seed, which chooses other classes, finds their features.
     """
 
-    def __init__(self, backbone, transform: Eval, ctx=None, num_workers: int = 2):
+    def __init__(
+        self, backbone, transform: Eval, ctx=None, num_workers: int = 2, is_frozen: bool = False,
+        whole: ImageSet | None = None,
+    ):  # fmt: skip
         self.backbone, self.transform, self.ctx, self.num_workers = backbone, transform, ctx, num_workers
+        self.is_frozen, self.whole = is_frozen, whole if is_frozen else None
         self._kept: dict[int, tuple[ImageSet, FeatureSet]] = {}
 
     def features(self, image_set: ImageSet) -> FeatureSet:
@@ -247,12 +306,25 @@ class Reader:
         if isinstance(image_set, FeatureSet):
             return image_set
         if id(image_set) not in self._kept:
-            values = features.cached(
-                data_root() / "features", self.backbone, image_set, transform=self.transform, ctx=self.ctx,
-                num_workers=self.num_workers,
-            )  # fmt: skip
+            if self.whole is None:
+                values = self._cached(image_set)
+            else:
+                row = {path: i for i, path in enumerate(self.whole.images)}
+                values = self._cached(self.whole)[[row[path] for path in image_set.images]]
             self._kept[id(image_set)] = image_set, FeatureSet(values, image_set.labels, image_set.class_names)
         return self._kept[id(image_set)][1]
+
+    def _cached(self, image_set: ImageSet) -> np.ndarray:
+        return features.cached(
+            data_root() / "features", self.backbone, image_set, transform=self.transform, ctx=self.ctx,
+            num_workers=self.num_workers,
+        )  # fmt: skip
+
+    def embed(self, net, pictures: ImageSet) -> np.ndarray:
+        """Where `net`, a `model.VisualSemanticNet` on this backbone, puts the pictures: unit vectors (n, dim)."""
+        if self.is_frozen:
+            return self.apply(net.embed_features, self.features(pictures))
+        return self.apply(net.embed, pictures)
 
     def forget(self) -> None:
         """The backbone has changed."""

@@ -13,7 +13,7 @@ FLAGS = {
     "data": [
         ("--dataset", cli.choice(*DATASETS, metavar="NAME"), None, "data set; default is the model's own"),
         ("--data-path", cli.DIR, None, "folder of the data, for csv a table"),
-        cli.COLUMNS,
+        *cli.OWN,
         *SPLIT,
         cli.ON_ERROR,
         cli.NUM_WORKERS,
@@ -48,17 +48,19 @@ def main(args):
     if data.remark(args, splits):
         print(data.remark(args, splits))
     model.check_classes(net, splits, args.params)
-    read, seen = reader(net, args, context), len(splits.seen)
+    read, seen = reader(net, args, context, splits.whole), len(splits.seen)
+    asked = evaluation.queries_and_gallery(splits)
 
     def word_metrics(vectors):
         return evaluation.word_metrics(
-            vectors[0], splits.valid.labels, vectors[1], splits.test.labels, net.words, seen, args.handicap
+            vectors[0], splits.valid.labels, vectors[1], splits.test.labels, net.words, seen, args.handicap, asked
         )
 
-    ours = [read.apply(net.embed, split) for split in (splits.valid, splits.test)]
+    ours = [read.embed(net, split) for split in (splits.valid, splits.test)]
     rows = {"chance": evaluation.chance(seen, len(splits.unseen))}
-    ridge, logits = (None, None) if args.no_baselines else baselines(args, net, splits, context)
+    features, ridge, logits = (None, None, None) if args.no_baselines else baselines(args, net, splits, context)
     if ridge:
+        rows["features"] = evaluation.picture_search(features, splits.test.labels)
         rows["ridge"] = word_metrics(ridge)
     if logits:
         mixed = [evaluation.conse(split, net.words[:seen]) for split in logits]
@@ -79,29 +81,33 @@ def main(args):
         write_json(pathlib.Path(args.output), rows)
 
 
-def reader(net, args, context):
-    """Reads pictures in the sizes that belong to the model."""
+def reader(net, args, context, whole):
+    """Reads pictures, chosen from `whole`, in the sizes that belong to the model."""
     from examples.visual_semantic import data
 
     sizes = data.eval_transform(net.metadata["resize"], net.metadata["crop"], net.metadata["keep_aspect"])
-    return data.Reader(net.backbone, sizes, context, args.num_workers)
+    return data.Reader(net.backbone, sizes, context, args.num_workers, net.metadata.get("is_frozen", False), whole)
 
 
 def baselines(args, net, splits, context):
-    """Held-back and unseen pictures by ridge regression, and the classifier's logits, None without a stage 1."""
+    """Features of unseen pictures; held-back and unseen ones by ridge regression, and the classifier's logits.
+
+    The last are None without a stage 1.
+    """
     from examples.visual_semantic import evaluation, model
 
     stage1 = pathlib.Path(args.classifier or pathlib.Path(args.params).parent / "stage1" / "model.params")
     if args.classifier or (stage1.is_file() and not net.metadata.get("classifies", True)):
         net = model.load(stage1, context)
         model.check_classes(net, splits, stage1)
-    features = reader(net, args, context)
+    features = reader(net, args, context, splits.whole)
     train, valid, test = (features.features(split) for split in (splits.train, splits.valid, splits.test))
     ridge = evaluation.ridge(
         train.features, train.labels, valid.features, valid.labels, net.words, len(splits.seen)
     )  # fmt: skip
     logits = [features.apply(net.classifier, split) for split in (valid, test)]
-    return [ridge(split.features) for split in (valid, test)], logits if net.metadata.get("classifies", True) else None
+    by_ridge = [ridge(split.features) for split in (valid, test)]
+    return test.features, by_ridge, logits if net.metadata.get("classifies", True) else None
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import mxnet as mx
 import numpy as np
 
 from common import metrics
+from common.files.errors import UserError
 from common.show import tables
 
 KS = (1, 2, 5, 10, 20)  # accuracy@k is what DeViSE calls flat hit@k
@@ -15,12 +16,13 @@ FOUND = 10  # pictures a word's search shows
 PENALTIES = (1.0, 10.0, 1e2, 1e3, 1e4)
 CONSE = 10  # classes that ConSE mixes
 SHOWN = ("accuracy", "zero_shot", "zero_shot_accuracy@5", "zero_shot_accuracy@10", "seen", "unseen", "harmonic",
-         "ausuc", "map_unseen")  # fmt: skip
+         "ausuc", "map_unseen", "recall@1_unseen")  # fmt: skip
 
 
 def word_metrics(
-    valid: np.ndarray, valid_labels, test: np.ndarray, test_labels, words: np.ndarray, seen: int, handicap=0.0
-) -> dict:
+    valid: np.ndarray, valid_labels, test: np.ndarray, test_labels, words: np.ndarray, seen: int, handicap=0.0,
+    asked: tuple[np.ndarray, np.ndarray] | None = None,
+) -> dict:  # fmt: skip
     """All metrics of one way to put pictures among words.
 
     Parameters
@@ -36,32 +38,115 @@ def word_metrics(
     handicap : float
         Taken off the cosines with seen words where seen and unseen classes compete (calibrated stacking, Chao et al.
         2016).
+    asked : pair of bool arrays, optional
+        See `queries_and_gallery`; default all.
 
     Returns
     -------
     dict of str to float
         ``accuracy`` of pictures of seen classes among the seen words; those of `common.metrics.zero_shot`; ``ausuc``;
         ``map_seen``, ``map_unseen``, ``precision@10_seen``, ``precision@10_unseen``: each word searched for in all
-        pictures.
+        pictures, or those of the gallery; ``recall@1_unseen``: each picture of an unseen class searched for among the
+        others of these.
     """
     vectors = np.concatenate([part for part in (valid, test) if len(part)])
     labels = np.concatenate([valid_labels, test_labels]).astype(np.int64)
+    queries, gallery = asked or (np.ones(len(labels), bool), np.ones(len(labels), bool))
     is_seen = np.arange(len(words)) < seen
-    cosines = vectors @ words.T
+    every = vectors @ words.T
+    cosines, own = every[queries], labels[queries]
+    known = is_seen[own]
     result = {}
-    if len(valid):
-        result["accuracy"] = metrics.accuracy_at_k(cosines[: len(valid), :seen], valid_labels, (1,))["accuracy"]
+    if known.any():
+        result["accuracy"] = metrics.accuracy_at_k(cosines[known, :seen], own[known], (1,))["accuracy"]
     ks = [k for k in KS if k < max(len(words) - seen, 2)]
-    result.update(metrics.zero_shot(cosines - handicap * is_seen, labels, is_seen, ks))
-    if len(valid) and len(test):
-        result["ausuc"] = metrics.area_seen_unseen(cosines, labels, is_seen)
-    shown = np.unique(labels)
-    found = metrics.text_to_image(cosines.T[shown], labels[None] == shown[:, None], (FOUND,))
+    result.update(metrics.zero_shot(cosines - handicap * is_seen, own, is_seen, ks))
+    if known.any() and not known.all():
+        result["ausuc"] = metrics.area_seen_unseen(cosines, own, is_seen)
+    result.update(picture_search(test, test_labels))
+    shown, found = _word_search(every[gallery], labels[gallery])
     for kind, chosen in (("seen", is_seen[shown]), ("unseen", ~is_seen[shown])):
         if chosen.any():
             result[f"map_{kind}"] = float(found["average_precision"][chosen].mean())
             result[f"precision@{FOUND}_{kind}"] = float(found[f"precision@{FOUND}"][chosen].mean())
     return result
+
+
+def picture_search(vectors: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """How often the picture nearest to one of an unseen class is of that class: vectors (n, d), labels (n,)."""
+    if len(vectors) < 2:
+        return {}
+    return {"recall@1_unseen": metrics.recall_at_k(metrics.unit(vectors), labels, (1,))["recall@1"]}
+
+
+def _word_search(cosines: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The words that pictures (n, words) of a gallery show, and how each is found: `common.metrics.text_to_image`."""
+    shown = np.unique(labels)
+    return shown, metrics.text_to_image(cosines.T[shown], labels[None] == shown[:, None], (FOUND,))
+
+
+def queries_and_gallery(splits) -> tuple[np.ndarray, np.ndarray]:
+    """Which held-back and then unseen pictures are named by the words, and which the words are searched for in.
+
+    All, unless a table says it (`is_query`, `is_gallery`).
+
+    Parameters
+    ----------
+    splits : data.Splits
+
+    Raises
+    ------
+    UserError
+        It says so for one of the two alone, and leaves nothing for the other.
+    """
+    flags = {}
+    for name in ("is_query", "is_gallery"):
+        of_parts = [(part, getattr(part, name)) for part in (splits.valid, splits.test)]
+        flags[name] = np.concatenate([np.ones(len(p), bool) if flag is None else flag for p, flag in of_parts])
+    if not any(flag.any() for flag in flags.values()):
+        return tuple(np.ones_like(flag) for flag in flags.values())
+    for name, flag in flags.items():
+        if not flag.any():
+            raise UserError(f"no picture that is held back or of an unseen class is marked {name}: mark some of them")
+    return tuple(flags.values())
+
+
+def by_class(vectors: np.ndarray, labels: np.ndarray, words: np.ndarray, seen: int, asked) -> dict[int, dict]:
+    """Of each class how its pictures are named, and how it is found.
+
+    Parameters
+    ----------
+    vectors : (n, dim) array
+        Unit vectors of the held-back and then the unseen pictures.
+    labels : (n,) int array
+        Rows of `words`.
+    words : (classes, dim) array
+    seen : int
+    asked : pair of bool arrays
+        See `queries_and_gallery`.
+
+    Returns
+    -------
+    dict of label to dict
+        ``pictures``, the number of those that are named; ``accuracy`` among the seen or the unseen words, whichever it
+        is of, and ``generalised_accuracy`` among all; ``map`` and ``precision@10`` of the search for it. What it has no
+        picture for is missing.
+    """
+    queries, gallery = asked
+    cosines, own, is_seen = vectors @ words.T, labels[queries], np.arange(len(words)) < seen
+    among = {
+        "accuracy": np.where(is_seen == is_seen[own][:, None], cosines[queries], -np.inf),
+        "generalised_accuracy": cosines[queries],
+    }
+    rows: dict[int, dict] = {}
+    for name, scores in among.items():
+        for label, count, value in zip(*metrics.by_class(own, scores.argmax(axis=1) == own)):
+            rows.setdefault(int(label), {"pictures": int(count)})[name] = float(value)
+    shown, found = _word_search(cosines[gallery], labels[gallery])
+    for name, key in (("map", "average_precision"), (f"precision@{FOUND}", f"precision@{FOUND}")):
+        for label, value in zip(shown, found[key]):
+            rows.setdefault(int(label), {"pictures": 0})[name] = float(value)
+    return dict(sorted(rows.items()))
 
 
 def validation(outputs: np.ndarray, labels: np.ndarray, loss, ctx=None, words: np.ndarray | None = None) -> dict:
@@ -94,8 +179,8 @@ def validation(outputs: np.ndarray, labels: np.ndarray, loss, ctx=None, words: n
     return result
 
 
-def evaluate(net, splits, reader) -> dict:
-    """`word_metrics` of a model on the held-back and the unseen pictures.
+def evaluate(net, splits, reader) -> tuple[dict, dict[str, dict]]:
+    """`word_metrics` of a model on the held-back and the unseen pictures, and `by_class` by the classes' names.
 
     Parameters
     ----------
@@ -103,8 +188,13 @@ def evaluate(net, splits, reader) -> dict:
     splits : data.Splits
     reader : data.Reader
     """
-    valid, test = (reader.apply(net.embed, split) for split in (splits.valid, splits.test))
-    return word_metrics(valid, splits.valid.labels, test, splits.test.labels, net.words, len(splits.seen))
+    seen, asked = len(splits.seen), queries_and_gallery(splits)
+    vectors = [reader.embed(net, split) for split in (splits.valid, splits.test)]
+    labels = [split.labels for split in (splits.valid, splits.test)]
+    found = word_metrics(vectors[0], labels[0], vectors[1], labels[1], net.words, seen, asked=asked)
+    together = np.concatenate([part for part in vectors if len(part)])
+    rows = by_class(together, np.concatenate(labels).astype(np.int64), net.words, seen, asked)
+    return found, {splits.class_names[label]: row for label, row in rows.items()}
 
 
 def chance(seen: int, unseen: int) -> dict:

@@ -229,7 +229,7 @@ def save(net: VisualSemanticNet, path, dtype: str = "float32", **metadata) -> No
     **metadata
         What is kept besides the network's description: ``crop``, ``resize``, ``keep_aspect`` (what a picture goes
         through), ``word_vectors`` (name of their file), ``words`` (class -> word where they differ), ``word_space``,
-        ``dataset``, ``stage``, ``classifies`` and ``metrics``.
+        ``dataset``, ``stage``, ``classifies``, ``is_frozen`` (the backbone is as it came) and ``metrics``.
     """
     described = {
         "model": net.backbone.name_,

@@ -35,7 +35,8 @@ def build(args, splits: data.Splits, contexts: list[mx.Context]) -> tuple[model.
     if keeps_values and not weights and not args.resume:
         raise UserError("a frozen backbone keeps what it learned before, and it learned nothing: add --use-pretrained")
     size = args.image_size or backbones.input_size(args.model)
-    vectors = words.vectors(splits.class_names, args.word_vectors, data.word_of(args, splits.class_names))
+    renamed, sentences = data.word_of(args, splits), data.described(args, splits)
+    vectors = words.vectors(splits.class_names, args.word_vectors, renamed, sentences)
     space = words.space(args.word_space, args.word_vectors)
     mx.random.seed(args.seed)
     net = model.create(
@@ -48,4 +49,5 @@ def build(args, splits: data.Splits, contexts: list[mx.Context]) -> tuple[model.
     if args.freeze_batch_norm:
         net.backbone.freeze_batch_norm()
     net.hybridize(static_alloc=True, static_shape=True)
+    net.backbone.speed_up_training()
     return net, data.eval_transform(args.resize or round(size * 8 / 7), size, args.keep_aspect)

@@ -79,7 +79,7 @@ def plan(root, target, split, valid_share, seed):
 
     whole, seen, unseen = awa2.load_split(root, split)
     known = whole.select(seen)
-    held = held_back(known.labels, valid_share, seed, seen)
+    held = held_back(known.labels, valid_share, seed)
     rows = [(path, "valid" if held[i] else "train") for i, path in enumerate(known.images)]
     rows += [(path, "test") for path in (whole.select(unseen).images if unseen else ())]
     return [(path, target / part / path.parent.name / path.name, part) for path, part in rows], seen + unseen

@@ -97,7 +97,8 @@ class Stage:
         train_set, self.valid_set = splits.train, splits.valid
         if self.is_frozen:
             train_set, self.valid_set = reader.features(splits.train), reader.features(splits.valid)
-        sampler = Shuffled(len(train_set.labels), args.batch_size, args.seed, kvstore.rank, kvstore.num_workers)
+        drawn = train_set.labels if args.balance else None
+        sampler = Shuffled(len(train_set.labels), args.batch_size, args.seed, kvstore.rank, kvstore.num_workers, drawn)
         if self.is_frozen:
             self.loader = train_set.sampled(sampler)
         else:

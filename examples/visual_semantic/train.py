@@ -24,6 +24,7 @@ def stage_list(text):
 
 STAGES = cli.Kind(stage_list, "LIST")
 LOSSES = ("cosine", "hinge", "softmax", "symmetric")
+CLASS_TEXT = cli.choice("name", "group", "description")
 WORD_SPACE = cli.choice("raw", "centred", "whitened")
 SPLIT = [  # which classes are seen: of evaluate.py too
     ("--split", cli.choice("standard", "proposed"), "standard", "unseen classes of awa2"),
@@ -34,6 +35,7 @@ FLAGS = {
     "data": [
         *cli.data("awa2", DATASETS),
         *SPLIT,
+        cli.BALANCE,
         cli.IMAGE_SIZE,
         cli.RESIZE,
         cli.KEEP_ASPECT,
@@ -53,6 +55,7 @@ FLAGS = {
     "words": [
         ("--word-vectors", cli.FILE, "glove50", "fastText .vec, GloVe .txt, word2vec .bin; glove50 comes through pip"),
         ("--words", cli.many(cli.Kind(metavar="CLASS=WORD")), [], "another word for a class"),
+        ("--class-text", CLASS_TEXT, "name", "a class's words: its name, that and its group's, or its description"),
         ("--word-space", WORD_SPACE, "raw", "vectors as they are, less the mean of frequent words, or also whitened"),
     ],
     "loss": [
@@ -69,7 +72,7 @@ FLAGS = {
         ("--lr-2a", cli.rate, 1e-3, "highest learning rate of stage 2a"),
         ("--lr-2b", cli.rate, 3e-4, "highest learning rate of stage 2b"),
         ("--find-lr", cli.switch, False, "range test for the first of --stages: plot, suggestion"),
-        ("--batch-size", cli.batch_size, 64, "pictures in a batch"),
+        ("--batch-size", cli.batch_size, None, "pictures in a batch; default is 64, fewer for fewer pictures"),
         ("--wd", cli.non_negative_float, 1e-4, "weight decay"),
     ],
     "run": [
@@ -166,22 +169,22 @@ TRAIN = {"1": train_classifier, "2a": train_head, "2b": train_both}
 
 def main(args):
     from common import devices  # imports MXNet, which takes 2.6 s: after the flags were read
+    from common.data.samplers import fitting
     from common.files.errors import UserError
     from examples.visual_semantic import data, network
     from examples.visual_semantic.training_run import TrainingRun
 
     # Devices and workers.
     contexts = devices.contexts(args.gpus, args.num_cpus)
-    if args.batch_size % len(contexts):
-        raise UserError(f"--batch-size {args.batch_size} does not divide by {len(contexts)} devices")
     if args.kvstore == "dist_async" and len(args.stages) > 1:  # the servers hold the optimizer of one stage
         raise UserError(f"--kvstore {args.kvstore} runs a stage at a time: --stages 1, then --resume --stages 2a, ...")
     kvstore = devices.kvstore(args.kvstore, args.gradient_compression)
 
     # Pictures of the seen classes, some of them held back, and of the unseen ones; network.
     splits = data.load(args)
-    net, eval_transform = network.build(args, splits, contexts)
-    reader = data.Reader(net.backbone, eval_transform, contexts[0], args.num_workers)
+    args.batch_size = fitting(args.batch_size, len(splits.train), len(contexts), kvstore.num_workers)
+    net, transform = network.build(args, splits, contexts)
+    reader = data.Reader(net.backbone, transform, contexts[0], args.num_workers, not args.backbone_lr, splits.whole)
     run = TrainingRun(args, net, splits, reader, contexts, kvstore)
     for name in args.stages:
         stage = run.start_stage(name)  # from the best epoch of the stage before

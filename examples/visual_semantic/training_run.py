@@ -9,7 +9,7 @@ from pathlib import Path
 from mxnet import gluon
 
 from common.data import walk
-from common.files.disk import write_json
+from common.files.disk import write_json, write_table
 from common.files.errors import UserError
 from common.run import Run, read_history
 from common.show import plots, report, tables
@@ -57,8 +57,16 @@ class TrainingRun:
             f" ({net.backbone.source}) at {reader.transform.crop} px; words: {args.word_vectors}, {net.dim} numbers,"
             f" {args.word_space}"
         )
+        if args.batch_size != 64:
+            self.run.log(f"batches of {args.batch_size} pictures (--batch-size)")
         if data.remark(args, splits):
             self.run.log(data.remark(args, splits))
+        queries, gallery = evaluation.queries_and_gallery(splits)
+        if not (queries.all() and gallery.all()):
+            self.run.log(
+                f"of {len(queries)} pictures held back or unseen, {queries.sum()} are named, and words are searched for"
+                f" among {gallery.sum()} (is_query, is_gallery)"
+            )
 
     def start_stage(self, name: str) -> Stage:
         """A stage of training, which starts from the best epoch of the stage before where that was run.
@@ -135,7 +143,9 @@ class TrainingRun:
         metrics = {f"stage{stage}_accuracy": of["accuracy"] for stage, of in stage_metrics(self.run.folder).items()}
         rows = {"trained": metrics}
         if name != "1":
-            metrics.update(evaluation.evaluate(self.net, self.splits, self.reader))
+            found, classes = evaluation.evaluate(self.net, self.splits, self.reader)
+            metrics.update(found)
+            self._write_classes(classes)
             rows = {"chance": evaluation.chance(len(self.splits.seen), len(self.splits.unseen)), **rows}
             self.run.log("\n" + evaluation.table(rows))
         self._save(self.run.folder / "model.params", name, metrics)
@@ -145,6 +155,11 @@ class TrainingRun:
         self.run.log(
             f"wrote {self.run.folder / 'model.params'}: evaluate.py, search.py, analyze.py and export.py take it"
         )
+
+    def _write_classes(self, classes: dict[str, dict]) -> None:
+        columns = list(dict.fromkeys(name for row in classes.values() for name in row))
+        rows = ([name, *(row.get(column, "") for column in columns)] for name, row in classes.items())
+        write_table(self.run.folder / "classes.csv", ["class", *columns], rows)
 
     def _folder(self, name: str) -> Path:
         return self.run.folder / f"stage{name}"
@@ -163,8 +178,8 @@ class TrainingRun:
         model.save(
             self.net, path, stage=name, crop=transform.crop, resize=transform.resize,
             keep_aspect=transform.keep_aspect, dataset=args.dataset, word_vectors=str(args.word_vectors),
-            words=data.word_of(args, self.net.class_names), word_space=args.word_space, loss=args.loss,
-            classifies=knows_classifier, metrics=metrics,
+            words=data.word_of(args, self.splits), word_space=args.word_space, loss=args.loss,
+            classifies=knows_classifier, is_frozen=args.backbone_lr == 0, metrics=metrics,
         )  # fmt: skip
 
     def _is_worse(self) -> bool:

@@ -48,6 +48,7 @@ def main(args):
     import mxnet as mx
 
     from common import devices
+    from common.data.samplers import fitting
     from common.files.disk import write_json
     from common.run import Run
     from examples.visual_semantic import data, network
@@ -56,11 +57,13 @@ def main(args):
     args.stages = [args.stage]
     contexts, kvstore = devices.contexts(args.gpus, args.num_cpus), mx.kv.create("local")
     splits = data.load(args)
+    args.batch_size = fitting(args.batch_size, len(splits.train), len(contexts))
     run = Run.start(args, "visual_semantic-tune")
     net, eval_transform = network.build(args, splits, contexts)
     start = {name: p.data(contexts[0]).copy() for name, p in net._collect_params_with_prefix().items()}
     metadata = net.metadata
-    reader = data.Reader(net.backbone, eval_transform, contexts[0], args.num_workers)
+    frozen = args.backbone_lr == 0
+    reader = data.Reader(net.backbone, eval_transform, contexts[0], args.num_workers, frozen, splits.whole)
     scores = {}
     for trial in trials(args):
         set_flags(args, trial)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 from common import get_data
 from common.files.errors import UserError, near
 from common.text.vectors import WordVectors
-from common.text.vocabulary import split_name
+from common.text.vocabulary import split_name, tokenise
 
 DEFAULT = "glove50"
 SPACES = ("raw", "centred", "whitened")
@@ -22,7 +23,10 @@ def file_of(name) -> Path:
     return get_data.ensure(DEFAULT) if str(name) == DEFAULT else Path(name)
 
 
-def vectors(names: Sequence[str], file=DEFAULT, renamed: Mapping[str, str] | None = None) -> np.ndarray:
+def vectors(
+    names: Sequence[str], file=DEFAULT, renamed: Mapping[str, str] | None = None,
+    sentences: Mapping[str, str] | None = None,
+) -> np.ndarray:  # fmt: skip
     """The word vector of each class, as the file has it; of a name of several words their mean: (n, dim) float32.
 
     Parameters
@@ -33,6 +37,8 @@ def vectors(names: Sequence[str], file=DEFAULT, renamed: Mapping[str, str] | Non
         See `common.text.vectors.WordVectors.read`.
     renamed : mapping of class to word, optional
         For classes whose own name is not in the file, or means something else there.
+    sentences : mapping of class to str, optional
+        What stands in for the names of the other classes, see `of_sentences`.
 
     Raises
     ------
@@ -43,17 +49,55 @@ def vectors(names: Sequence[str], file=DEFAULT, renamed: Mapping[str, str] | Non
     wrong = next((name for name in renamed if name not in names), None)
     if wrong:
         raise UserError(f"--words {wrong}={renamed[wrong]}: no class is called {wrong!r}{near(wrong, names)}")
-    looked_up = [renamed.get(name, name) for name in names]
+    told = of_sentences({name: text for name, text in (sentences or {}).items() if name not in renamed}, file)
+    others = [name for name in names if name not in told]
+    looked_up = [renamed.get(name, name) for name in others]
+    if not others:
+        return np.stack([told[name] for name in names])
     known = WordVectors.read(file_of(file), looked_up)
     if known.left_out:
         print(known.report())
-    rows = []
-    for name, word in zip(names, looked_up):
+    for name, word in zip(others, looked_up):
         try:
-            rows.append(known[word])
+            told[name] = known[word]
         except UserError as error:
             raise UserError(f"class {name!r}: {error}; --words {name.replace(' ', '+')}=WORD takes another") from error
-    return np.stack(rows).astype(np.float32)
+    return np.stack([told[name] for name in names]).astype(np.float32)
+
+
+def of_sentences(texts: Mapping[str, str], file=DEFAULT) -> dict[str, np.ndarray]:
+    """The mean vector of each text's words; a word of many of the texts weighs little (inverse document frequency).
+
+    Words without a vector are left out, and a line says which.
+
+    Parameters
+    ----------
+    texts : mapping of class to str
+    file : path or "glove50"
+        See `common.text.vectors.WordVectors.read`.
+
+    Raises
+    ------
+    UserError
+        No word of a text has a vector.
+    """
+    if not texts:
+        return {}
+    words_of = {name: tokenise(text) for name, text in texts.items()}
+    found = WordVectors.read(file_of(file), sorted({word for said in words_of.values() for word in said}))
+    if found.left_out:
+        print(found.report())
+    missing = sorted({word for said in words_of.values() for word in said if word not in found})
+    if missing:
+        print(f"{len(missing)} words of the descriptions have no vector: {', '.join(missing[:10])}")
+    texts_with, result = Counter(word for said in words_of.values() for word in set(said)), {}
+    for name, said in words_of.items():
+        kept = [word for word in said if word in found]
+        if not kept:
+            raise UserError(f"no word of the description of class {name!r} has a vector: --words {name}=WORD names it")
+        weights = np.log([(len(texts) + 1) / texts_with[word] for word in kept])
+        result[name] = np.average([found[word] for word in kept], axis=0, weights=weights).astype(np.float32)
+    return result
 
 
 def known(names: Iterable[str], file=DEFAULT) -> set[str]:

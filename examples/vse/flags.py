@@ -18,6 +18,7 @@ FILES = [  # which pictures and sentences
     ("--images", cli.DIR, None, "pictures of --captions; read once by --model"),
     ("--captions-per-image", cli.positive_int, None, "of a picture in .npy features; default is what the rows tell"),
 ]
+PROTOCOL = ("--protocol", cli.choice("unseen", "seen"), "unseen", "seen: no thing is held out (grocery's own lists)")
 RANKING = cli.choice("against", "published")
 TIES = ("--ties", RANKING, "against", "a wrong answer of the same score is first; published: as first programs sorted")
 MODEL = ("params", cli.Kind(metavar="MODEL"), cli.REQUIRED, "the model.params of a run, or an .npz of the 2014 code")
@@ -27,6 +28,7 @@ USE = {  # of a saved model
         *FILES,
         ("--data-path", cli.DIR, None, "folder of the data; default is the model's own"),
         ("--part", cli.choice("train", "dev", "test", "testall"), "test", "what is ranked"),
+        cli.ON_ERROR,
         cli.NUM_WORKERS,
     ],
     "devices": [cli.GPU],

@@ -45,6 +45,7 @@ def load(
     splits: Sequence[str] = SPLITS,
     per_image: int | None = None,
     on_error: str = "stop",
+    protocol: str = "unseen",
 ) -> dict[str, Split]:
     """The splits of a data set: their features, or the pictures that these are to be read from, see `pictures`.
 
@@ -65,12 +66,16 @@ def load(
         Captions of each picture in Kiros's and vsepp's folders, where the rows do not tell.
     on_error : {"stop", "skip"}
         ``"skip"`` leaves out pictures that cannot be read, and the captions of those.
+    protocol : {"unseen", "seen"}
+        Of grocery ``seen`` holds no thing out: the splits are its own lists of pictures.
 
     Raises
     ------
     UserError
         The data is not there or not as it should be: names the file and what to do.
     """
+    if protocol == "seen" and (captions or name != "grocery"):
+        raise UserError(f"--protocol seen is for grocery, which has lists of its own: leave it out for {name}")
     folder, stem = (None, None) if has_pictures(name, captions) else _find(name, path)
     if stem is None:
         absent = [split for split in splits if split not in SPLITS]
@@ -81,7 +86,7 @@ def load(
     if captions:
         return raw([Path(file) for file in captions], images, splits, on_error)
     if name in THINGS:
-        return things(name, path, seed, splits, on_error)
+        return things(name, path, seed, splits, on_error, protocol)
     if stem is None:
         made = karpathy(folder, splits)
     else:
@@ -236,9 +241,7 @@ def _split(features, texts: list[list[str]], pictures=None) -> Split:
     return Split(features, np.arange(len(texts)), [text for group in texts for text in group], labels, pictures)
 
 
-def raw(
-    captions: list[Path], images, wanted: Sequence[str] = SPLITS, on_error: str = "stop"
-) -> dict[str, Split]:
+def raw(captions: list[Path], images, wanted: Sequence[str] = SPLITS, on_error: str = "stop") -> dict[str, Split]:
     """Captions with a folder of pictures: Flickr8k's token file, or COCO's JSON files.
 
     The splits are those of the lists beside the first file (``*trainImages.txt``, ``*devImages.txt``,
@@ -369,9 +372,13 @@ def _coco_split(texts: dict, last: dict) -> dict[str, list[str]]:
 
 
 def things(
-    name: str, path, seed: int, wanted: Sequence[str] = SPLITS, on_error: str = "stop"
+    name: str, path, seed: int, wanted: Sequence[str] = SPLITS, on_error: str = "stop", protocol: str = "unseen"
 ) -> dict[str, Split]:
-    """Emoji, glyphs or groceries: a fifth of them, 200 at most, for test and as many for dev; none is trained on."""
+    """Emoji, glyphs or groceries: a fifth of them, 200 at most, for test and as many for dev; none is trained on.
+
+    Of groceries the test pictures are those of the test list, all others those of the other two. With `protocol`
+    ``seen`` no thing is held out and the splits are the three lists.
+    """
     from common.data.imageset import readable
     from common.data.sets import emoji, glyphs, grocery
 
@@ -386,18 +393,33 @@ def things(
     for class_name in set(whole.class_names) - set(left.class_names):  # no picture of it can be read
         del captions[class_name]
     whole = left
+    if protocol == "seen":
+        names_of = dict.fromkeys(SPLITS, sorted(captions))
+    else:
+        names_of = split_classes(captions, seed, words_seen=name == "glyphs")
     splits = {}
-    names_of = split_classes(captions, seed, words_seen=name == "glyphs")
     for split in wanted:
-        names = names_of[split]
+        may = _listed(whole, split, protocol) if name == "grocery" else np.ones(len(whole), bool)
+        present = {whole.class_names[label] for label in np.unique(whole.labels[may])}
+        names = [class_name for class_name in names_of[split] if class_name in present]
         number = {class_name: i for i, class_name in enumerate(names)}
         labels = np.array([number.get(class_name, -1) for class_name in whole.class_names])[whole.labels]
-        mine = np.flatnonzero(labels >= 0)
+        mine = np.flatnonzero(may & (labels >= 0))
+        if not len(mine):
+            raise UserError(f"{name}: no picture is left for the part {split}: ./get_data.sh {name} gets the whole set")
         texts = [captions[class_name] for class_name in names]
         made = _split(None, texts, whole.subset(mine))
         made.image_labels, made.names, made.whole, made.indices = labels[mine], names, whole, mine
         splits[split] = made
     return splits
+
+
+def _listed(whole, split: str, protocol: str) -> np.ndarray:
+    """Whether each photograph may be in `split` by the list that it is of."""
+    of_list = {name: whole.domains == i for i, name in enumerate(whole.domain_names)}
+    if protocol == "seen":
+        return of_list[{"dev": "validation"}.get(split, split)]
+    return of_list["test"] if split == "test" else ~of_list["test"]
 
 
 def split_classes(captions: dict[str, list[str]], seed: int, words_seen: bool) -> dict[str, list[str]]:

@@ -33,7 +33,7 @@ def metadata(args) -> dict:
     if args.saveto and not Path(args.saveto).absolute().parent.is_dir():
         raise UserError(f"--saveto {args.saveto}: there is no such folder to write into")
     has_pictures = layouts.has_pictures(args.dataset, args.captions)
-    kept = {name: getattr(args, name) for name in (*SIZES, "dataset", "seed", "int8", "on_error")}
+    kept = {name: getattr(args, name) for name in (*SIZES, "dataset", "seed", "int8", "on_error", "protocol")}
     drawn = None if args.captions else DRAWN.get(args.dataset)
     name = (args.model or (PHOTOGRAPHS if args.captions else THINGS)) if has_pictures else None
     kept.update(model=name, photographs=bool(args.captions) or args.dataset == "grocery")
@@ -56,7 +56,7 @@ def splits(args, metadata: dict, ctx) -> dict[str, Split]:
     """
     found = layouts.load(
         args.dataset, args.data_path, args.seed, args.captions, args.images, per_image=args.captions_per_image,
-        on_error=args.on_error,
+        on_error=args.on_error, protocol=args.protocol,
     )  # fmt: skip
     if not args.finetune:
         pictures.read_features(found, pictures.Reader(metadata, num_workers=args.num_workers, ctx=ctx))
@@ -176,9 +176,10 @@ def saved(args) -> tuple[model.VSE, evaluation.EvaluationSet]:
             f"{args.params} takes features from files, not the pictures of --data {name}: give the data it is for"
         )
     each = args.captions_per_image or (metadata.get("captions_per_image") if own else None)
-    on_error = metadata.get("on_error", "stop") if own else "stop"  # what its training left out is left out here
-    seed = metadata.get("seed", 123)
-    found = layouts.load(name, path, seed, captions, images, [args.part], each, on_error)
+    if own and metadata.get("on_error") == "skip":  # what its training left out is left out here
+        args.on_error = "skip"
+    seed, protocol = metadata.get("seed", 123), metadata.get("protocol", "unseen") if own else "unseen"
+    found = layouts.load(name, path, seed, captions, images, [args.part], each, args.on_error, protocol)
     if net.backbone is None:
         pictures.read_features(found, pictures.Reader(metadata, num_workers=args.num_workers, ctx=ctx))
     return net, evaluation.EvaluationSet(found[args.part], args.num_workers, ctx)

@@ -18,7 +18,6 @@ FLAGS = {
         ("--sentences", cli.FILE, None, "search the lines of a file, not the data's sentences"),
         *cli.ANSWERS,
         *cli.PAGE,
-        cli.ON_ERROR,
     ],
     **flags.USE,
 }

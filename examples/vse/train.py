@@ -19,6 +19,7 @@ FLAGS = {
         flags.dataset("f8k"),
         *flags.FILES,
         cli.DATA_PATH,
+        flags.PROTOCOL,
         *cli.READING,
         ("--maxlen_w --maxlen-w", cli.whole(1, 10_000), 150, "longer sentences (in words) are left out"),
         ("--image-size", cli.pixels, None, "side of pictures; default is the network's; 128 for emoji, 64 for glyphs"),
@@ -84,7 +85,7 @@ def main(args):
     from common import devices
     from common.train import optimizer
     from common.train.session import Session
-    from examples.vse import data, evaluation, model, pictures, prepare
+    from examples.vse import data, evaluation, linear, model, pictures, prepare
     from examples.vse.losses import RankingLoss
 
     contexts = devices.contexts(args.gpus, args.num_cpus)
@@ -154,6 +155,7 @@ def main(args):
 
     if kvstore.rank == 0:
         run.log("dev:  " + evaluation.line(session.metrics))
+        rows.update(linear.row(splits))
         evaluation.finish(run, rows, model.load(best_file, contexts[0]), test, draw=not args.no_plots)
 
 

@@ -199,6 +199,9 @@ def conflicts() -> Iterator[Case]:
             ("--head lda of two classes", f"{lda} --unseen c --use-pretrained", "LDA"),
             ("a table without a path", "--dataset csv", "--data-path"),
             ("columns of a folder", f"{run} --columns label=product", "--columns"),
+            ("folders of a table", f"{csv} --class-depth 2", "--class-depth"),
+            ("classes of many pictures alone", f"{run} --min-per-class 99", "--min-per-class"),
+            ("--min-per-class of another set", "--dataset sop --min-per-class 2", "--min-per-class"),
             ("a column without a name", f"{csv} --columns product", "--columns"),
             ("an unknown column", f"{csv} --columns lable=product", "--columns"),
             ("a column of two names", f"{csv} --columns label=x label=y", "--columns"),
@@ -236,6 +239,7 @@ def conflicts() -> Iterator[Case]:
             ("data without labels", "-data x", "-labels"),
             ("labels without data", "-labels x", "-data"),
             ("two sources", "-csv x --folder y", "-csv"),
+            ("--class-depth of a list", "-csv x --class-depth 2", "--class-depth"),
             ("two formats", "-csv x -to-csv --parquet", "--parquet"),
             ("--int8 on a GPU", "-csv x --int8 --gpus 0", "--int8"),
             ("an unknown network", "-csv {good}/list.csv -tm nothing -dir {out}", "-tm"),
@@ -253,12 +257,15 @@ def conflicts() -> Iterator[Case]:
             ("--image-size without pictures", "--features x --image-size 64", "--image-size"),
             ("--average without --fine-tune", "--data-path x --average 0.9", "--average"),
             ("batch norms of the last block", "--data-path x --fine-tune --freeze-batch-norm", "--freeze-batch-norm"),
-            ("nobody's share", "--data-path {good}/pictures --fine-tune --validation-share 0.01", "--validation-share"),
+            ("everybody's share", "--data-path {good}/pictures --fine-tune --validation-share 1", "--validation-share"),
             ("--columns of features", "--features x --columns label=y", "--columns"),
+            ("--min-per-class of features", "--features x --min-per-class 2", "--min-per-class"),
+            ("--balance of neighbours", "--features x --classifier knn --balance", "--balance"),
             ("--int8 on a GPU", "--dataset folder --data-path {good}/pictures --int8 --gpus 0", "--int8"),
         ],
     )
     v = "examples.visual_semantic"
+    of_folder = "--dataset folder --data-path {good}/pictures --run-dir {out}/r"
     yield from _each(f"{v}.analyze", [("no run named", "", "--run-dir")])
     yield from _each(
         f"{v}.lay_out_emoji",
@@ -287,6 +294,7 @@ def conflicts() -> Iterator[Case]:
         f"{v}.train",
         [
             ("unknown stages", "--stages 7", "--stages"),
+            ("more devices than pictures", f"{of_folder} --unseen a --num-cpus 64", "64 devices"),
             (
                 "a word without =",
                 "--words ox --dataset awa2 --data-path {good}/awa2 --word-vectors {good}/words.txt --run-dir {out}/r",

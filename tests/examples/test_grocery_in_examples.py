@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from common import backbones
+from common.data import sets
 from common.files.errors import UserError
 from examples.embedding_learning import data as embedding_data
 from examples.embedding_learning import train as embedding_learning
-from examples.im2vec import modelfile
+from examples.im2vec import compare, modelfile
 from examples.im2vec import train as im2vec
 from examples.transfer import train as transfer
 from examples.visual_semantic import data as visual_semantic_data
@@ -23,7 +24,7 @@ from examples.vse import layouts
 from examples.vse import train as vse
 from tests.conftest import GROCERIES
 
-WORDS = "royal gala pink lady lemon lime kaiser anjou oat milk soy leek ginger"
+WORDS = "royal gala pink lady lemon lime kaiser anjou oat milk soy leek ginger apple pear kind number"
 
 
 def run(program, folder, *flags):
@@ -72,7 +73,11 @@ def test_embedding_learning_asks_the_test_list_in_the_training_list(groceries, t
         found = figures(folder)
         assert found["raw_pixels_recall@1"] > 0.9  # a product is a colour here
         assert ("validation_recall@1" in found) == (protocol == "seen")
+        methods = ("", "raw_pixels_", "before_training_")
+        assert all(0 <= found[f"{name}catalogue_{scope}hit@{k}"] <= 1 for name in methods for scope in ("", "all_")
+                   for k in (1, 5, 10))  # fmt: skip
         log = (folder / "log.txt").read_text()
+        assert "in a catalogue of 10 pictures too" in log and "catalogue_all_centred_hit@1" in log
         assert ("looked for among 15 others of their classes" in log) == (protocol == "unseen")
         assert ("7 pictures of grocery's own validation list" in log) == (protocol == "seen")
         assert (folder / "plots" / "retrieval.png").is_file()
@@ -126,6 +131,24 @@ def test_im2vec_takes_products_or_groups(groceries, tmp_path):
         run(im2vec, groceries, "--classes", "Pears", "Leek")
 
 
+def test_im2vec_compares_with_the_means_of_frozen_features(groceries, weights, tmp_path, capsys):
+    flags = ["--model", "conv4", "--params", weights, "--image-size", "32", "--epochs", "1", "--no-plots"]
+    run(im2vec, groceries, *flags, "--run-dir", tmp_path / "run")
+    compare.main(compare.parse_args([str(tmp_path / "run"), "--output", str(tmp_path / "f.json")]))
+    assert "by chance purity 0.067, purity of the 6 not alone 0.111" in capsys.readouterr().out  # four are alone
+    found = json.loads((tmp_path / "f.json").read_text())
+    net, whole = modelfile.load(tmp_path / "run" / "model.params").net, sets.load("grocery", groceries, "seen").train
+    rows = net.backbone(mx.nd.array(whole.array(32), dtype="uint8")).asnumpy()
+    means = np.stack([rows[whole.labels == label].mean(axis=0) for label in range(10)])
+    unit = (means - means.mean(axis=0)) / np.linalg.norm(means - means.mean(axis=0), axis=1, keepdims=True)
+    similar = unit @ unit.T
+    np.fill_diagonal(similar, -2)
+    groups = list(GROCERIES.values())
+    right = [groups[row.argmax()] == group for row, group in zip(similar, groups)]
+    assert found["means of features"]["purity"] == [np.mean(right)]
+    assert found["means of features"]["purity of the 6 not alone"] == [np.sum(right) / 6]
+
+
 def test_visual_semantic_names_products_never_seen(groceries, words, tmp_path, capsys):
     flags = ["--model", "conv4", "--word-vectors", words, "--batch-size", "4", "--no-plots"]
     flags += ["--epochs-1", "1", "--epochs-2a", "1", "--epochs-2b", "1", "--run-dir", tmp_path / "run"]
@@ -142,28 +165,80 @@ def test_visual_semantic_names_products_never_seen(groceries, words, tmp_path, c
         visual_semantic_data.load(visual_semantic.parse_args([*args, "--unseen", *unseen]))
 
 
+def named(classes, **given):
+    """The splits of a data set without pictures, whose classes have these groups."""
+    return visual_semantic_data.Splits(None, None, None, list(classes), [], **given)
+
+
 def test_a_brand_has_other_words_and_the_users_win():
     args = argparse.Namespace(dataset="grocery", words=["Satsumas=mandarin", "Leek=onion"])
-    found = visual_semantic_data.word_of(args, ["Satsumas", "Leek", "Oatly-Oat-Milk"])
+    found = visual_semantic_data.word_of(args, named(["Satsumas", "Leek", "Oatly-Oat-Milk"]))
     assert found == {"Satsumas": "mandarin", "Leek": "onion", "Oatly-Oat-Milk": "oat milk"}
     args = argparse.Namespace(dataset="folder", words=[])
-    assert visual_semantic_data.word_of(args, ["Satsumas"]) == {}
+    assert visual_semantic_data.word_of(args, named(["Satsumas"])) == {}
 
 
-def test_the_brands_words_are_of_products_that_exist(real_grocery):
+def test_words_of_the_group_follow_those_of_the_name():
+    groups = {"Kaiser": "Pear", "Oatly-Natural-Oatghurt": "Oatghurt", "Leek": "Leek", "Lime": "Lime"}
+    args = argparse.Namespace(dataset="grocery", words=["Lime=citrus"], class_text="group")
+    found = visual_semantic_data.word_of(args, named(groups, groups=groups))
+    oat = {"Oatly-Natural-Oatghurt": "natural oat yoghurt"}
+    assert found == {"Kaiser": "Kaiser Pear", "Leek": "Leek", "Lime": "citrus", **oat}
+    with pytest.raises(UserError, match="--class-text group: --dataset awa2 has none"):
+        visual_semantic_data.word_of(argparse.Namespace(dataset="awa2", words=[], class_text="group"), named(["ox"]))
+
+
+def test_the_brands_words_are_of_products_or_groups_that_exist(real_grocery):
     from common.data.sets import grocery
 
-    photographs, *_ = grocery.load(real_grocery)
-    assert set(visual_semantic_data.WORDS["grocery"]) <= set(photographs.class_names)
+    photographs, _, groups, _ = grocery.load(real_grocery)
+    assert set(visual_semantic_data.WORDS["grocery"]) <= {*photographs.class_names, *groups.values()}
+
+
+@pytest.mark.parametrize("kind", ["group", "description"])
+def test_visual_semantic_names_products_by_their_groups_and_descriptions(groceries, weights, words, tmp_path, kind):
+    flags = ["--model", "conv4", "--params", weights, "--image-size", "32", "--word-vectors", words, "--stages", "1,2a"]
+    flags += ["--backbone-lr", "0", "--epochs-1", "1", "--epochs-2a", "1", "--batch-size", "4", "--no-plots"]
+    flags += ["--class-text", kind]
+    for seed in "12":
+        folder = tmp_path / seed
+        run(visual_semantic, groceries, *flags, "--seed", seed, "--run-dir", folder)
+        evaluate.main(
+            evaluate.parse_args(
+                [
+                    "--params",
+                    str(folder / "model.params"),
+                    "--data-path",
+                    str(groceries),
+                    "--output",
+                    str(folder / "f.json"),
+                ]
+            )
+        )
+        rows = json.loads((folder / "f.json").read_text())
+        assert set(rows) == {"chance", "features", "ridge", "ConSE", "classifier", "trained", "trained and ConSE"}
+        assert rows["trained"]["zero_shot"] == figures(folder)["zero_shot"]
+        assert rows["features"]["recall@1_unseen"] > 0.5 < rows["trained"]["recall@1_unseen"]  # a product is a colour
+    assert len(list((tmp_path / "data" / "features").glob("conv4-32-*/*.npz"))) == 1  # read once for both seeds
 
 
 def test_vse_ranks_descriptions_of_products_never_seen(groceries, weights, tmp_path, capsys):
     flags = ["--model", "conv4", "--params", weights, "--image-size", "32", "--dim", "8", "--dim_word", "4"]
     run(vse, groceries, *flags, "--batch_size", "4", "--max_epochs", "1", "--no-plots", "--run-dir", tmp_path / "run")
-    assert "grocery, test: 12 pictures of 2 things, 2 captions (1 a thing)" in capsys.readouterr().out
-    assert len(list((tmp_path / "data" / "features").glob("conv4-32-*.npy"))) == 1  # all lists are read at once
+    assert "grocery, test: 4 pictures of 2 things, 2 captions (1 a thing)" in capsys.readouterr().out  # the test list's
+    assert len(list((tmp_path / "data" / "features").glob("conv4-32-*/*.npz"))) == 1  # all lists are read at once
     vse_evaluate.main(vse_evaluate.parse_args([str(tmp_path / "run" / "model.params")]))
-    assert "test: 12 pictures of 2 things" in capsys.readouterr().out
+    assert "test: 4 pictures of 2 things" in capsys.readouterr().out
+    run(vse, groceries, *flags, "--max_epochs", "1", "--no-plots", "--protocol", "seen", "--run-dir", tmp_path / "seen")
+    said = capsys.readouterr().out
+    for part, pictures, things in (("train", 30, 10), ("dev", 7, 7), ("test", 20, 10)):
+        of = f" of {things} things" * (pictures > things)
+        assert f"grocery, {part}: {pictures} pictures{of}, {things} captions" in said
+    vse_evaluate.main(vse_evaluate.parse_args([str(tmp_path / "seen" / "model.params")]))
+    assert "test: 20 pictures of 10 things" in capsys.readouterr().out
+    assert len(list((tmp_path / "data" / "features").glob("conv4-32-*/*.npz"))) == 1
+    with pytest.raises(UserError, match="--protocol seen is for grocery"):
+        layouts.load("glyphs", protocol="seen")
 
 
 def test_vse_leaves_out_what_cannot_be_read(groceries, tmp_path):
@@ -171,6 +246,6 @@ def test_vse_leaves_out_what_cannot_be_read(groceries, tmp_path):
     (tmp_path / "broken" / "dataset" / "train" / "Leek" / "Leek" / "Leek_001.jpg").write_text("no picture")
     splits = layouts.load("grocery", tmp_path / "broken", on_error="skip")
     sizes = {name: len(split.pictures) for name, split in splits.items()}
-    assert sum(sizes.values()) == 56 and [split.names for split in splits.values()][0]
+    assert sizes["test"] == 4 and sum(sizes.values()) <= 8 * 4 + 4 and [split.names for split in splits.values()][0]
     told = {name for split in splits.values() for name in split.names}
     assert len(told) == 10 and not set(splits["train"].names) & set(splits["test"].names)

@@ -1,6 +1,5 @@
 """Two processes that want the same files at once."""
 
-import os
 import signal
 import time
 
@@ -29,14 +28,14 @@ def test_the_second_is_refused_and_the_first_ends_as_if_alone(name, data, undist
 
 @pytest.mark.slow
 def test_two_that_read_the_same_features_both_end_well(data, undisturbed, tmp_path):
-    """The second waits for the first one's features: there is one file of them, and both models are the same."""
+    """The second waits for the first one's features: each is read once, and both models are the same."""
     model = undisturbed("visual_semantic").folder / "model.params"
     features, program = data / "kept" / "features", PROGRAMS["visual_semantic"]
-    before, runs = set(features.glob("*.npy")), [tmp_path / "first", tmp_path / "second"]
+    before, runs = set(features.rglob("*.npz")), [tmp_path / "first", tmp_path / "second"]
     flags = ["--stages", "2a", "--params", str(model), "--resize", "17"]  # in a size that nobody has read yet
     both = [start(program.command(data, run, *flags), data, run.with_suffix(".out")) for run in runs]
     for process, run in zip(both, runs):
         assert process.wait(PATIENCE) == 0, run.with_suffix(".out").read_text()
     assert outcome(runs[0]) == outcome(runs[1]) and "stage2a/model.params" in outcome(runs[0])
-    made = set(features.glob("*.npy")) - before
-    assert made and not list(features.glob(".*.npy")), os.listdir(features)
+    made = set(features.rglob("*.npz")) - before
+    assert made and not list(features.rglob(".*.npz")), made

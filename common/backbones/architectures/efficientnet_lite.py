@@ -25,14 +25,83 @@ STAGES = (  # repeats, kernel, stride, expansion, filters: EfficientNet-B0, tabl
     (1, 3, 1, 6, 320),
 )
 STEM, HEAD, EPSILON = 32, 1280, 1e-3
+LANES = 16
+
+
+class Conv(nn.Conv2D):
+    """A convolution that can be written `quick`: with channels in multiples of 16, one vector of the processor.
+
+    oneDNN keeps maps of other widths (24 and 40 channels) in blocks of 8, and its batch norm then goes back by a loop
+    that is 70 times as slow, since what comes from the layers around it is in blocks of 16.
+    """
+
+    quick = False
+
+    def hybrid_forward(self, F, x, weight):
+        """The convolution of `x`; widened by zeros and cut again, which changes no number."""
+        kwargs = dict(self._kwargs)
+        if not self.quick or kwargs["num_group"] > 1:
+            return F.Convolution(x, weight, **kwargs)
+        filters, inputs = (-count % LANES for count in (self._channels, self._in_channels))
+        if inputs and self._in_channels > LANES:  # the picture's three are a case of their own to oneDNN
+            # As (n, channels, h * w), of which no operator of oneDNN takes hold: its concat would end inside a block.
+            rows = widen(F, F.reshape(x, (0, 0, -1)), inputs, axis=1)
+            x = F.reshape_like(rows, x, lhs_begin=2, lhs_end=3, rhs_begin=2, rhs_end=4)
+            weight = widen(F, weight, inputs, axis=1)
+        if filters:
+            weight = widen(F, weight, filters, axis=0)
+        maps = F.Convolution(x, weight, **{**kwargs, "num_filter": self._channels + filters})
+        return F.slice_axis(maps, axis=1, begin=0, end=self._channels) if filters else maps
+
+
+def widen(F, array, count: int, axis: int):
+    """`array` with zeros behind it.
+
+    Parameters
+    ----------
+    F : module
+        `mxnet.ndarray` or `mxnet.symbol`.
+    array : NDArray or Symbol
+    count : int
+        Of zeros, at most the array's length.
+    axis : int
+        Along which they follow.
+    """
+    zeros = F.zeros_like(F.slice_axis(array, axis=axis, begin=0, end=count))
+    return F.concat(array, zeros, dim=axis)
+
+
+class NormReLU6(nn.BatchNorm):
+    """The batch norm before a ReLU6; `quick`, both in one.
+
+    MXNet's `clip` knows none of oneDNN's layouts: each one costs reorderings to plain arrays and back, half of a
+    training step. With operators that do: a batch norm followed by ReLU gives u = max(6 - x, 0), and min(max(x, 0), 6)
+    is max(6 - u, 0).
+    """
+
+    quick = False
+
+    def hybrid_forward(self, F, x, gamma, beta, running_mean, running_var):
+        """`x` normalised, and clipped where it is quick."""
+        if not self.quick:
+            return super().hybrid_forward(F, x, gamma, beta, running_mean, running_var)
+        norm = F.contrib.BatchNormWithReLU
+        kwargs = {name: value for name, value in self._kwargs.items() if name not in ("axis", "fix_gamma")}
+        u = norm(x, -gamma, 6 - beta, running_mean, running_var, fix_gamma=False, **kwargs)
+        ones, channels = F.ones_like(gamma), self.gamma.shape[0]
+        minus = F.reshape(-ones, (-1, 1, 1, 1))
+        rest = F.Convolution(u, minus, 6 * ones, kernel=(1, 1), num_filter=channels, num_group=channels)
+        return F.Activation(rest, act_type="relu")
 
 
 class ReLU6(HybridBlock):
-    """min(max(x, 0), 6)."""
+    """min(max(x, 0), 6); `quick`, the batch norm before it has done it."""
+
+    quick = False
 
     def hybrid_forward(self, F, x):
         """`x` clipped."""
-        return F.clip(x, 0, 6)
+        return x if self.quick else F.clip(x, 0, 6)
 
 
 def conv(block: nn.HybridSequential, filters: int, kernel: int, stride: int, channels: int, groups=1, active=True):
@@ -48,9 +117,10 @@ def conv(block: nn.HybridSequential, filters: int, kernel: int, stride: int, cha
     active : bool
         With ReLU6.
     """
+    norm = NormReLU6 if active else nn.BatchNorm
     block.add(
-        nn.Conv2D(filters, kernel, stride, kernel // 2, groups=groups, use_bias=False, in_channels=channels),
-        nn.BatchNorm(epsilon=EPSILON, momentum=0.99, in_channels=filters),
+        Conv(filters, kernel, stride, kernel // 2, groups=groups, use_bias=False, in_channels=channels),
+        norm(epsilon=EPSILON, momentum=0.99, in_channels=filters),
     )
     if active:
         block.add(ReLU6())

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from common.data.imageset import Dataset, ImageSet, Whole, readable
 from common.data.sets import cars196, cifar, cub200, emoji, folder, glyphs, grocery, omniglot, sop, table
-from common.data.splits import split_domains, split_seen, split_unseen
+from common.data.splits import at_least, note_unheld, split_domains, split_listed, split_seen, split_unseen
 from common.data.walk import shown
 from common.files.errors import UserError, near
 from common.files.paths import data_dir
 from common.files.sources import SOURCES
 
-__all__ = ["LOADERS", "NAMES", "Dataset", "ImageSet", "Whole", "check_columns", "find", "load"]
+__all__ = ["LOADERS", "NAMES", "Dataset", "ImageSet", "Whole", "check_own", "find", "load", "own_flags", "whole"]
 
 
 def _omniglot(place: Path, on_error: str, say: Callable[[str], None]) -> Whole:
@@ -32,22 +32,17 @@ def _glyphs(place: Path, on_error: str, say: Callable[[str], None]) -> Whole:
     return Whole(whole, captions={character: [glyphs.name(character)] for character in whole.class_names}, held=3)
 
 
-def _folder(place: Path, on_error: str, say: Callable[[str], None]) -> Whole:
-    return Whole(folder.load(place, on_error, say))
-
-
 LOADERS: dict[str, Callable[[Path, str, Callable[[str], None]], Whole]] = {  # sets that are split here
     "omniglot": _omniglot,
     "emoji": _emoji,
     "glyphs": _glyphs,
-    "folder": _folder,
 }
 OFFICIAL = ("cub200", "cars196", "sop")  # split by class once and for all
-NAMES = (*OFFICIAL, "cifar10", "cifar100", "grocery", *LOADERS, "csv")
 OWN = {  # what --data-path takes where the pictures are the user's
     "folder": "a folder with a folder of pictures for each class",
     "csv": "a table, a CSV file with the columns path and label",
 }
+NAMES = (*OFFICIAL, "cifar10", "cifar100", "grocery", *LOADERS, *OWN)
 FEWEST = 4  # classes of which two can be held back and two be told apart in training
 HOW = {  # to get the sets that `get_data.sh` cannot
     "cars196": "Cars196 has no official host, give the place of its folder by --data-path",
@@ -67,6 +62,8 @@ def load(
     say: Callable[[str], None] = print,
     remedy: str = "--dataset glyphs needs no download",
     columns: Sequence[str] = (),
+    class_depth: int | None = None,
+    min_per_class: int = 0,
 ) -> Dataset:
     """Load a data set, split for one of the two questions.
 
@@ -82,8 +79,8 @@ def load(
         for in their training list, the gallery. ``seen``: the same classes, pictures held back:
         the official split (cifar10, cifar100, grocery), the last artist (emoji), the last three faces (glyphs), else
         `test_fraction` of each class, drawn with `seed`. None: ``unseen``, but ``seen`` for a folder or table of two or
-        three classes where none is named in `unseen`. A table with a column ``split`` is split as it says; None is then
-        ``seen`` if all classes that are held back are trained on.
+        three classes where none is named in `unseen`. A table with a column ``split``, and a folder with ``train`` and
+        ``test``, is split as it says; None is then ``seen`` if all classes that are held back are trained on.
     seed : int
     test_fraction : float
         Of each class's pictures.
@@ -99,6 +96,10 @@ def load(
         What the calling program has where the data is not there.
     columns : sequence of str
         csv: see `common.data.sets.table.load`.
+    class_depth : int, optional
+        folder: see `common.data.sets.folder.lay_out`.
+    min_per_class : int
+        folder, csv: classes with fewer pictures are left out.
 
     Returns
     -------
@@ -115,7 +116,7 @@ def load(
     if unseen is not None and (protocol == "seen" or name in OFFICIAL):
         why = f"{name} is split by class already" if name in OFFICIAL else "--protocol seen holds back no class"
         raise UserError(f"--unseen {unseen[0]} has no effect here, {why}: leave it out")
-    check_columns(name, columns)
+    check_own(name, columns, class_depth, min_per_class)
     root = find(name, path, remedy)
     if name in OFFICIAL:
         train, test = (readable(split, on_error, say) for split in _official(name, root, keep_whole))
@@ -130,24 +131,61 @@ def load(
         return Dataset(name, train, test, superclasses, protocol=protocol)
     if name == "grocery":
         return _grocery(root, protocol, unseen, seed, on_error, say)
-    if name == "csv":
-        found = table.load(root, columns, on_error, say)
-        if found.splits is not None:
-            return table.as_listed(found, root, None if free else protocol, unseen, say)
-    whole = Whole(found.images, found.superclasses) if name == "csv" else LOADERS[name](root, on_error, say)
+    if name in OWN:
+        found = whole(name, root, on_error, say, columns, class_depth, min_per_class)
+        if found.images.splits is not None:
+            return split_listed(name, found, root, None if free else protocol, unseen, say)
+    else:
+        found = LOADERS[name](root, on_error, say)
     if name == "omniglot":
-        unseen = _alphabets(unseen, whole.superclasses)
-    classes = len(whole.images.class_names)
+        unseen = _alphabets(unseen, found.superclasses)
+    classes = len(found.images.class_names)
     if name in OWN and free and unseen is None and classes < FEWEST:
         protocol = "seen"
         say(f"{classes} classes are too few to hold some back: --protocol seen, which holds back pictures")
     if protocol == "unseen":
-        train, test = split_unseen(whole.images, unseen, seed)
-    elif whole.held:
-        train, test = split_domains(whole.images, whole.held)
+        train, test = split_unseen(found.images, unseen, seed)
+    elif found.held:
+        train, test = split_domains(found.images, found.held)
     else:
-        train, test = split_seen(whole.images, test_fraction, seed)
-    return Dataset(name, train, test, whole.superclasses, whole.captions, protocol)
+        train, test = split_seen(found.images, test_fraction, seed)
+        note_unheld(test, say)
+    return Dataset(name, train, test, found.superclasses, found.captions, protocol)
+
+
+def whole(
+    name: str, root: Path, on_error: str = "stop", say: Callable[[str], None] = print, columns: Sequence[str] = (),
+    class_depth: int | None = None, min_per_class: int = 0,
+) -> Whole:  # fmt: skip
+    """The user's own pictures, before they are split.
+
+    Parameters
+    ----------
+    name : {"folder", "csv"}
+    root : Path
+        The folder, or the table.
+    on_error, say, columns, class_depth, min_per_class
+        See `load`.
+
+    Raises
+    ------
+    UserError
+        They are not there or not as they should be.
+    """
+    is_table = name == "csv"
+    found = table.load(root, columns, on_error, say) if is_table else folder.load(root, on_error, say, class_depth)
+    return at_least(found, min_per_class, say) if min_per_class else found
+
+
+def own_flags(args) -> dict:
+    """What the flags say on the user's own pictures, for `load`; programs need not have them all.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+    """
+    defaults = {"on_error": "stop", "columns": (), "class_depth": None, "min_per_class": 0}
+    return {name: getattr(args, name, default) for name, default in defaults.items()}
 
 
 def find(name: str, path, remedy: str) -> Path:
@@ -173,23 +211,31 @@ def find(name: str, path, remedy: str) -> Path:
     return root
 
 
-def check_columns(name: str, columns: Sequence[str]) -> None:
-    """Refuse names of columns for a data set that is no table.
+def check_own(
+    name: str, columns: Sequence[str] = (), class_depth: int | None = None, min_per_class: int = 0
+) -> None:
+    """Refuse flags of the user's own pictures for a data set that they say nothing of.
 
     Parameters
     ----------
     name : str
         Of the data set.
-    columns : sequence of str
+    columns, class_depth, min_per_class
         As in `load`.
 
     Raises
     ------
     UserError
-        There are some, and it is none.
+        There is one.
     """
-    if columns and name != "csv":
-        raise UserError(f"--columns {columns[0]} has no effect on --dataset {name}: leave it out")
+    given = {
+        "--columns": columns[0] if columns and name != "csv" else None,
+        "--class-depth": class_depth if name != "folder" else None,
+        "--min-per-class": min_per_class if min_per_class and name not in OWN else None,
+    }
+    for flag, value in given.items():
+        if value is not None:
+            raise UserError(f"{flag} {value} has no effect on --dataset {name}: leave it out")
 
 
 def _official(name: str, root: Path, keep_whole: bool) -> tuple[ImageSet, ImageSet]:

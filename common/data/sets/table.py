@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
 import os
 from collections.abc import Callable, Sequence
@@ -13,14 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from common.data import images, walk
-from common.data.imageset import Dataset, ImageSet
+from common.data.imageset import ImageSet, Whole
+from common.data.splits import SPLITS
 from common.files.errors import UserError, near, reading
 
 BOX = ("x1", "y1", "x2", "y2")
 COLUMNS = ("path", "label", "split", "is_query", "is_gallery", *BOX, "category")
 NEEDED = ("path", "label")
 OTHER_NAMES = {f"{name[0]}_{name[1]}": name for name in BOX}  # as OpenMetricLearning writes them
-SPLITS = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
 TRUTH = {
     **dict.fromkeys(("true", "t", "yes", "y", "1", "1.0"), True),
     **dict.fromkeys(("false", "f", "no", "n", "0", "0.0", ""), False),
@@ -30,28 +29,9 @@ SHOWN = 3  # rows named for a reason
 HOW = "--data-path takes a CSV file in UTF-8 whose header names the columns path and label"
 
 
-@dataclasses.dataclass(frozen=True)
-class Table:
-    """The pictures of a table.
-
-    Attributes
-    ----------
-    images : ImageSet
-        All of them.
-    splits : (n,) array of str or None
-        The split of each, ``train``, ``validation`` or ``test``, where the table says it.
-    superclasses : dict of str to str or None
-        The category of each class, where the table has that column and a category for all.
-    """
-
-    images: ImageSet
-    splits: np.ndarray | None = None
-    superclasses: dict[str, str] | None = None
-
-
 def load(
     path, columns: Sequence[str] = (), on_error: str = "stop", say: Callable[[str], None] = print, threads: int = 2
-) -> Table:
+) -> Whole:
     """The pictures that a table lists, a header and a row for each; columns between commas, semicolons or tabs.
 
     A path is relative to the table's folder. Of the columns, `COLUMNS`, only ``path`` and ``label`` have to be there;
@@ -71,7 +51,8 @@ def load(
 
     Returns
     -------
-    Table
+    Whole
+        With the category of each class as its group, where the table has that column and a category for all.
 
     Raises
     ------
@@ -82,7 +63,7 @@ def load(
     table = Path(path)
     rows = _Rows(table, columns)
     paths, skipped = _files(rows, on_error, threads)
-    labels = rows.filled("label")
+    labels = np.array([walk.composed(label) for label in rows.filled("label")], object)
     names, numbers = np.unique(labels, return_inverse=True)
     left_out = walk.summary(skipped, table.parent)
     if len(names) < 2:
@@ -94,70 +75,13 @@ def load(
         paths, numbers.astype(np.int64), names.tolist(), boxes, skipped=skipped,
         is_query=_read(rows, "is_query", TRUTH, "{} is neither true nor false"),
         is_gallery=_read(rows, "is_gallery", TRUTH, "{} is neither true nor false"),
+        splits=_read(rows, "split", SPLITS, "{} is none of train, validation, test"),
     )  # fmt: skip
-    splits = _read(rows, "split", SPLITS, "{} is none of train, validation, test")
     superclasses = _categories(rows, labels)
     bare = len(names) - len(superclasses)
     if superclasses and bare:
         say(f"{bare} classes have no category, so categories are left out")
-    return Table(found, splits, None if bare else superclasses)
-
-
-def as_listed(
-    found: Table, path, protocol: str | None, unseen: Sequence[str] | None, say: Callable[[str], None] = print
-) -> Dataset:
-    """A table with its own splits as a data set; where it has no test pictures, those for validation are.
-
-    Parameters
-    ----------
-    found : Table
-        With splits.
-    path : path
-        Of the table, for the messages.
-    protocol : {"unseen", "seen", None}
-        ``seen``: all splits have the classes of the training split. ``unseen``: each has its own. None: ``seen`` where
-        no other split has a class that the training split has not.
-    unseen : sequence of str or None
-        Has to be None: the table says it.
-    say : callable (str)
-        Is given a line on what the table leaves open.
-
-    Returns
-    -------
-    Dataset
-
-    Raises
-    ------
-    UserError
-        A split that is needed has too few classes, or one that cannot be for ``seen``; or there are names in `unseen`.
-    """
-    name = walk.shown(path)
-    if unseen is not None:
-        raise UserError(f"--unseen {unseen[0]} has no effect here, {name} has a column split: leave it out")
-    splits = {split: found.images.subset(found.splits == split) for split in ("train", "validation", "test")}
-    if not len(splits["test"]):
-        splits["test"] = splits.pop("validation")
-        say(f"{name} has no row of split test: its {len(splits['test']):,} of split validation are tested on")
-    splits = {split: pictures for split, pictures in splits.items() if len(pictures) or split != "validation"}
-    classes = {split: [found.images.class_names[i] for i in np.unique(one.labels)] for split, one in splits.items()}
-    for split, fewest in (("train", 2), ("test", 1)):
-        if len(classes[split]) < fewest:
-            raise UserError(f"{name} has {len(classes[split])} classes with rows of split {split}, it needs {fewest}")
-    trained = set(classes["train"])
-    new = next((label for label in found.images.class_names if label not in trained), None)
-    if protocol == "seen" and new is not None:
-        raise UserError(f"{name}: class {new!r} has no row of split train, and is held back: here it needs some")
-    if protocol is None:
-        protocol = "unseen"
-        if new is None:
-            protocol = "seen"
-            say("all classes that are held back are trained on: --protocol seen")
-    if protocol == "unseen":
-        splits = {split: pictures.select(classes[split]) for split, pictures in splits.items()}
-        known = len(trained.intersection(classes["test"]))
-        if known:
-            say(f"{known} of {len(classes['test'])} classes of split test are trained on too")
-    return Dataset("csv", **splits, superclasses=found.superclasses, protocol=protocol)
+    return Whole(found, None if bare else superclasses)
 
 
 class _Rows:
@@ -286,7 +210,7 @@ def _cells(table: Path, delimiter: str, width: int, wanted: list[int]) -> tuple[
 def _files(rows: _Rows, on_error: str, threads: int) -> tuple[list[Path], list]:
     """The pictures, and those that were left out; the rows of these too."""
     names = rows.filled("path")
-    paths = [rows.folder / name for name in names]
+    paths = [walk.spelled(rows.folder, name) for name in names]
     there = np.array([walk.is_file(path) for path in paths])
     if on_error != "skip":
         if not there.all():

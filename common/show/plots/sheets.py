@@ -102,6 +102,7 @@ def retrieval_sheet(
     seed: int = 0,
     gallery: tuple[ImageSet | None, np.ndarray | None] = (None, None),
     own: np.ndarray | None = None,
+    nearest: np.ndarray | None = None,
 ) -> Path:
     """Each row a query and its `k` nearest, wrong ones framed in red.
 
@@ -119,32 +120,29 @@ def retrieval_sheet(
         Where to search: pictures of the same classes and their embeddings; default the queries themselves.
     own : (n,) int array, optional
         Each query's index in that gallery, where it is not shown; -1: it is not there.
+    nearest : (n, m) int array, optional
+        Each query's nearest in that gallery, where a search has found them (`common.metrics.Retrieval`); -1: no more.
 
     Returns
     -------
     Path
     """
-    from common.metrics import unit
+    from common.metrics import neighbours
 
     rng = np.random.default_rng(seed)
     chosen = rng.choice(len(image_set), min(queries, len(image_set)), replace=False)
-    vectors, (among, base) = unit(embeddings), gallery
+    among, base = gallery
     if among is None:
-        similarity = vectors[chosen] @ vectors.T
-        similarity[np.arange(len(chosen)), chosen] = -np.inf
-        among, k = image_set, min(k, len(image_set) - 1)
+        among, base, own = image_set, embeddings, np.arange(len(image_set))
+    if nearest is None:
+        _, _, found = next(neighbours(embeddings[chosen], k, base, None if own is None else own[chosen]))
     else:
-        similarity = vectors[chosen] @ unit(base).T
-        if own is not None and (own[chosen] >= 0).any():
-            itself = np.flatnonzero(own[chosen] >= 0)
-            similarity[itself, own[chosen[itself]]] = -np.inf
-            k = min(k, len(among) - 1)
-    nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
+        found = nearest[chosen, :k]
     rows = []
-    for query, found in zip(chosen, nearest):
-        own = image_set.labels[query]
+    for query, places in zip(chosen, found):
+        label = image_set.labels[query]
         row = [(image_set.read(query), "query", QUERY)]
-        row += [(among.read(i), "", RIGHT if among.labels[i] == own else WRONG) for i in found]
+        row += [(among.read(i), "", RIGHT if among.labels[i] == label else WRONG) for i in places if i >= 0]
         rows.append(row)
     return sheet(rows, path, "Each row: a query and its nearest pictures (green: same class, red: another)")
 

@@ -3,9 +3,11 @@
 import mxnet as mx
 import numpy as np
 import pytest
+from mxnet import autograd
 from mxnet.gluon import nn
 
 from common import backbones
+from common.backbones import modelfile
 from common.backbones.architectures.efficientnet_lite import InvertedBottleneck, round_filters
 
 
@@ -61,3 +63,57 @@ def test_a_bottleneck_adds_its_input_where_the_shapes_agree(channels, filters, s
 
 def test_the_first_bottleneck_does_not_expand():
     assert len(InvertedBottleneck(32, 16, 3, 1, 1).body) == 5 and len(InvertedBottleneck(16, 24, 3, 2, 6).body) == 8
+
+
+def one_step(frozen, quick):
+    """Features before and after a step's statistics, gradients and parameters of a network with values of all kinds."""
+    rng = np.random.default_rng(0)
+    net = backbones.create("efficientnet_lite0", size=75)  # odd maps, and 5 by 5 ones
+    net.initialize()
+    for key, value in modelfile.values(net).items():
+        if key.endswith("weight"):
+            value[:] = mx.nd.array(rng.normal(scale=np.sqrt(2 / np.prod(value.shape[1:])), size=value.shape))
+        elif key.startswith("body"):
+            lowest = 0.5 if key.endswith(("gamma", "var")) else -1
+            value[:] = mx.nd.array(rng.uniform(lowest, 1.5, value.shape))
+    if frozen:
+        net.freeze_batch_norm()
+    net.normalize.collect_params().setattr("grad_req", "null")
+    net.hybridize(static_alloc=True, static_shape=True)
+    if quick:
+        net.speed_up_training()
+    pictures = mx.nd.array(rng.integers(0, 256, (4, 75, 75, 3)), dtype="uint8")
+    weights = mx.nd.array(rng.normal(size=(4, net.width)))
+    before = net(pictures).asnumpy()
+    with autograd.record():
+        loss = (net(pictures) * weights).sum()
+    loss.backward()
+    parameters = net._collect_params_with_prefix()
+    gradients = {key: p.grad().asnumpy() for key, p in parameters.items() if p.grad_req != "null"}
+    return before, net(pictures).asnumpy(), gradients, {key: p.data().asnumpy() for key, p in parameters.items()}
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_written_for_training_it_is_the_same_network(frozen):
+    plain, quick = (one_step(frozen, quick) for quick in (False, True))
+    for ours, expected in zip(quick[:2], plain[:2]):
+        np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+    assert quick[2].keys() == plain[2].keys() and quick[3].keys() == plain[3].keys()
+    largest = max(np.linalg.norm(gradient) for gradient in plain[2].values())
+    for key, expected in plain[2].items():  # a bias before a batch norm has no gradient but rounding
+        norm = max(np.linalg.norm(expected), 1e-2 * largest)
+        assert np.linalg.norm(quick[2][key] - expected) < 1e-4 * norm, key
+    for key, expected in plain[3].items():
+        np.testing.assert_allclose(quick[3][key], expected, rtol=1e-4, atol=1e-5, err_msg=key)
+
+
+def test_hybridize_takes_the_form_for_training_back():
+    net = backbones.create("efficientnet_lite0", size=32)
+    net.initialize()
+    operators = []
+    for prepare in (net.speed_up_training, net.hybridize, lambda: net.collect_params().setattr("grad_req", "null")):
+        prepare()
+        if prepare != net.hybridize:
+            net.speed_up_training()
+        operators.append("BatchNormWithReLU" in net(mx.sym.var("data")).tojson())
+    assert operators == [True, False, False]

@@ -1,16 +1,19 @@
 """Features of many pictures."""
 
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import common  # noqa: F401
 from common import backbones
-from common.backbones import features
+from common.backbones import feature_store, features
 from common.data.features import FeatureSet
 from common.data.samplers import Sequential
 from common.data.sets import ImageSet
+from common.data.transforms import Eval
 from common.files import disk
 from common.files.errors import UserError
 
@@ -59,56 +62,145 @@ def test_int8_features_point_the_same_way(backbone):
     assert cosine.mean() > 0.9  # untrained weights and noise: the hard case
 
 
-def test_cached_is_read_again_only_for_the_same_weights_and_pictures(backbone, tmp_path, monkeypatch):
+def unread(monkeypatch):
+    """Have any reading of pictures fail."""
+    monkeypatch.setattr(features, "prepare", None)
+
+
+def test_what_was_read_is_read_again_only_by_other_weights_or_another_transform(backbone, tmp_path, monkeypatch):
     first = features.cached(tmp_path, backbone, pictures(3), 64)
-    features.cached(tmp_path, backbone, pictures(3, seed=1), 64)
-    assert len(list(tmp_path.glob("*.npy"))) == 2
-    monkeypatch.setattr(features, "extract", None)  # would fail if it were called
+    other = features.cached(tmp_path, backbone, pictures(3), 64, transform=Eval(72, 64))
+    assert len(list(tmp_path.iterdir())) == 2 and not np.allclose(first, other)
+    unread(monkeypatch)
     np.testing.assert_array_equal(features.cached(tmp_path, backbone, pictures(3), 64), first)
+
+
+def test_another_split_of_the_same_pictures_reads_nothing_again(backbone, tmp_path, monkeypatch):
+    whole = pictures(7)
+    rows = features.cached(tmp_path, backbone, whole, 64)
+    unread(monkeypatch)
+    for chosen in ([6, 2], [0, 1, 3, 4, 5], [2, 2, 0]):
+        np.testing.assert_array_equal(features.cached(tmp_path, backbone, whole.subset(chosen), 64), rows[chosen])
+
+
+def test_only_new_pictures_are_read_each_once(backbone, tmp_path, monkeypatch):
+    asked, prepare = [], features.prepare
+
+    def counting(*args):
+        net = prepare(*args)
+        return lambda x: asked.append(x.asnumpy()) or net(x)
+
+    monkeypatch.setattr(features, "prepare", counting)
+    whole = pictures(6)
+    features.cached(tmp_path, backbone, whole.subset([0, 1, 2]), 64)
+    rows = features.cached(tmp_path, backbone, whole.subset([4, 1, 5, 4, 0]), 64, batch_size=2)
+    np.testing.assert_array_equal(np.concatenate(asked), whole.images[[0, 1, 2, 4, 5]])
+    np.testing.assert_allclose(
+        rows, features.extract(backbone, whole.subset([4, 1, 5, 4, 0]), 64), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_pictures_in_files_are_known_by_path_box_and_change(backbone, tmp_path, monkeypatch):
+    files = []
+    for i, picture in enumerate(pictures(2).images):
+        files.append(tmp_path / f"{i}.png")
+        Image.fromarray(picture).save(files[-1])
+    labels, boxes = np.zeros(2, np.int64), np.array([[0, 0, 20, 20], [5, 5, 30, 30]])
+    whole, cut = ImageSet(files, labels, ["thing"]), ImageSet(files, labels, ["thing"], boxes)
+    rows = features.cached(tmp_path / "kept", backbone, whole, 64)
+    assert not np.allclose(features.cached(tmp_path / "kept", backbone, cut, 64), rows)
+    monkeypatch.chdir(tmp_path)
+    beside = ImageSet([Path(file.name) for file in files[::-1]], labels, ["thing"])
+    with monkeypatch.context() as patch:
+        unread(patch)
+        np.testing.assert_array_equal(features.cached(tmp_path / "kept", backbone, beside, 64), rows[::-1])
+    Image.fromarray(pictures(1, seed=1).images[0]).save(files[0])
+    changed = features.cached(tmp_path / "kept", backbone, whole, 64)
+    np.testing.assert_array_equal(changed[1], rows[1])
+    assert not np.allclose(changed[0], rows[0])
+
+
+def test_int8_is_kept_for_the_set_that_its_ranges_came_from(backbone, tmp_path, monkeypatch):
+    whole = pictures(8)
+    first = features.cached(tmp_path, backbone, whole, 64, int8=True)
+    part = features.cached(tmp_path, backbone, whole.subset([1, 0]), 64, int8=True)
+    np.testing.assert_array_equal(part, features.extract(backbone, whole.subset([1, 0]), 64, int8=True))
+    unread(monkeypatch)
+    np.testing.assert_array_equal(features.cached(tmp_path, backbone, whole, 64, int8=True), first)
+
+
+def test_what_was_read_before_a_kill_is_kept_and_the_rest_is_read_in_batches_of_the_same_size(
+    backbone, tmp_path, monkeypatch
+):
+    """The last digits of some networks' features depend on the size of the batch; here the first ones do."""
+    monkeypatch.setattr(feature_store, "PART", 4)
+    left = [1, 1, 1]
+
+    def net(x):
+        left.pop()  # as a kill would end it, when there is none
+        return backbone(x) + len(x)
+
+    monkeypatch.setattr(features, "prepare", lambda *_: net)
+    whole = pictures(9)
+    expected = features.cached(tmp_path / "whole", backbone, whole, 64, batch_size=4)
+    left = [1, 1]
+    with pytest.raises(IndexError):
+        features.cached(tmp_path / "killed", backbone, whole, 64, batch_size=4)
+    assert len(list((tmp_path / "killed").rglob("*.npz"))) == 1
+    left = [1, 1]
+    np.testing.assert_array_equal(features.cached(tmp_path / "killed", backbone, whole, 64, batch_size=4), expected)
 
 
 @pytest.mark.parametrize("damage", [
     lambda file: file.write_bytes(file.read_bytes()[:-8]), lambda file: file.write_bytes(b""),
     lambda file: file.write_bytes(b"\x93NUMPY\x01\x00\xff\xff{'descr': "), lambda file: file.write_text("no array"),
-    lambda file: np.save(file, np.zeros((2, 512), np.float32)), lambda file: np.save(file, np.array([{}, None, 3])),
-    lambda file: np.save(file, np.full((3, 512), np.nan, np.float32)),
+    lambda file: file.write_bytes(bytes(b ^ (i == 999) for i, b in enumerate(file.read_bytes()))),
+    lambda file: save(file, features=np.zeros((2, 512), np.float32)), lambda file: save(file, features=[{}, None, 3]),
+    lambda file: save(file, features=np.full((3, 512), np.nan, np.float32)), lambda file: save(file, pictures=[1, 2]),
+    lambda file: np.savez(file, features=np.zeros((3, 512), np.float32)),
 ])  # fmt: skip
 def test_a_broken_file_is_made_again(backbone, tmp_path, damage):
     first = features.cached(tmp_path, backbone, pictures(3), 64)
-    (file,) = tmp_path.glob("*.npy")
+    (file,) = tmp_path.rglob("*.npz")
     damage(file)
     np.testing.assert_array_equal(features.cached(tmp_path, backbone, pictures(3), 64), first)
-    np.testing.assert_array_equal(np.load(file), first)
+    np.testing.assert_array_equal(np.load(file)["features"], first)
+
+
+def save(file, **changed):
+    with np.load(file) as part:
+        content = {**part, **changed}
+    np.savez(file, **{name: np.asarray(value) for name, value in content.items()})
 
 
 def test_two_that_want_the_same_features_extract_them_once(backbone, tmp_path, monkeypatch):
     """Each holds a lock of its own, as two processes do."""
-    calls, extract = [], features.extract
+    calls, prepare = [], features.prepare
 
-    def slow(*args, **options):
+    def slow(*args):
         calls.append(1)
         second.start()
         second.join(0.2)  # it waits at the lock meanwhile
-        return extract(*args, **options)
+        return prepare(*args)
 
     def want():
         found.append(features.cached(tmp_path, backbone, pictures(3), 64))
 
     found: list = []
     second = threading.Thread(target=want)
-    monkeypatch.setattr(features, "extract", slow)
+    monkeypatch.setattr(features, "prepare", slow)
     want()
     second.join()
     assert len(calls) == 1 and len(found) == 2
     np.testing.assert_array_equal(*found)
-    assert len(list(tmp_path.glob("*.npy"))) == 1
+    assert len(list(tmp_path.rglob("*.npz"))) == 1
 
 
 def test_a_full_disk_is_one_line_and_leaves_no_half(backbone, tmp_path, monkeypatch):
     monkeypatch.setattr(disk.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(UserError, match="cannot write .*npy: No space left on device"):
+    with pytest.raises(UserError, match="cannot write .*npz: No space left on device"):
         features.cached(tmp_path, backbone, pictures(3), 64)
-    assert not [path for path in tmp_path.iterdir() if path.suffix != ".lock"]
+    assert not list(tmp_path.rglob("*.npz"))
 
 
 def test_a_network_of_one_size_says_so():

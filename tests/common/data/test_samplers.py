@@ -1,9 +1,11 @@
 """Batches: balanced, exact under a seed, shared out."""
 
+import collections
+
 import numpy as np
 import pytest
 
-from common.data.samplers import ClassBalanced, Sequential, Shuffled, balanced_shape
+from common.data.samplers import ClassBalanced, Sequential, Shuffled, balanced, balanced_shape, fitting
 from common.files.errors import UserError
 
 LABELS = np.repeat(np.arange(11), 6)[np.random.default_rng(0).permutation(66)]
@@ -95,3 +97,46 @@ def test_a_batch_follows_the_classes(counts, given, shape):
     if None in given:
         (batch,) = ClassBalanced(labels, *shape, batches=1, seed=0).epoch(0)
         assert len(batch) == shape[0] and len(np.unique(labels[batch])) == shape[0] // shape[1]
+
+
+SKEWED = np.repeat([3, 0, 7, 5], [1, 40, 6, 13])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_balanced_draws_are_those_of_a_loop(seed):
+    """Each class in turn, each of its samples in turn, till there are as many as samples."""
+    drawn = balanced(SKEWED, np.random.default_rng(seed))
+    classes, quotas = [0, 3, 5, 7], collections.Counter()
+    while sum(quotas.values()) < len(SKEWED):
+        quotas[classes[sum(quotas.values()) % len(classes)]] += 1
+    assert quotas == {0: 15, 3: 15, 5: 15, 7: 15}
+    assert collections.Counter(SKEWED[drawn].tolist()) == dict(quotas)
+    times = collections.Counter(drawn.tolist())
+    for label, quota in quotas.items():
+        members = np.flatnonzero(label == SKEWED)
+        fewest = quota // len(members)
+        wanted = [fewest + (n < quota % len(members)) for n in range(len(members))]
+        assert sorted(times[i] for i in members) == sorted(wanted)
+    assert drawn.tolist() != balanced(SKEWED, np.random.default_rng(seed + 1)).tolist()
+    rest = SKEWED[1:]  # 59 of three classes
+    assert sorted(np.bincount(rest[balanced(rest, np.random.default_rng(seed))])) == [0, 0, 0, 0, 0, 19, 20, 20]
+
+
+def test_shuffled_by_class_sees_all_of_a_large_class_in_time():
+    sampler = Shuffled(60, 12, seed=3, labels=SKEWED)
+    epochs = [np.concatenate(sampler.epoch(e)) for e in range(12)]
+    for drawn in epochs:
+        assert np.bincount(SKEWED[drawn], minlength=8).tolist() == [15, 0, 0, 15, 0, 15, 0, 15]
+    assert set(np.concatenate(epochs)) == set(range(60))
+    assert np.array_equal(epochs[4], np.concatenate(Shuffled(60, 12, seed=3, labels=SKEWED).epoch(4)))
+    shares = [np.concatenate(Shuffled(60, 12, 3, rank, 2, SKEWED).epoch(4)) for rank in range(2)]
+    assert sorted(np.concatenate(shares)) == sorted(epochs[4][:48])
+
+
+@pytest.mark.parametrize(("wanted", "samples", "devices", "workers", "batch"), [
+    (None, 10**6, 1, 1, 64), (None, 64, 1, 1, 64), (None, 5, 1, 1, 5), (None, 65, 3, 1, 63), (None, 9, 2, 2, 4),
+    (32, 1000, 1, 1, 32), (32, 20, 1, 1, 20),
+])  # fmt: skip
+def test_a_batch_is_as_large_as_there_are_samples_for(wanted, samples, devices, workers, batch):
+    assert fitting(wanted, samples, devices, workers) == batch
+    assert len(Shuffled(samples, batch, 0, 0, workers).epoch(0)[0]) == batch

@@ -1,6 +1,9 @@
 """Every file in a folder of pictures is a picture or is left out for a reason that is said."""
 
 import os
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ from PIL import Image
 from common.data import images, sets, walk
 from common.data.sets import folder
 from common.files.errors import UserError
+from common.files.paths import REPO
 
 
 def picture(path, **options):
@@ -25,8 +29,9 @@ def mixed(tmp_path):
         picture(root / name)
     picture(root / "狗" / "new.avif")
     picture(root / "狗" / "old.jfif", format="JPEG")
+    picture(root / "cat" / "deep" / "er" / "9.jpg")
     for name in ("cat/._1.jpg", ".DS_Store", "cat/.hidden.jpg", ".thumbnails/x.jpg", "__MACOSX/cat/1.jpg",
-                 "cat/Thumbs.db", "狗/phone.heic", "empty/readme.txt", "cat/deep/er/9.jpg", "stray.jpg"):  # fmt: skip
+                 "cat/Thumbs.db", "狗/phone.heic", "empty/readme.txt", "stray.jpg"):  # fmt: skip
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(b"x")
     (root / "cat" / "gone.jpg").symlink_to("nowhere.jpg")
@@ -40,23 +45,27 @@ def mixed(tmp_path):
 
 def test_what_a_folder_of_classes_holds_is_said_in_one_line(mixed):
     said = []
-    whole = folder.load(mixed, say=said.append)
+    whole = folder.load(mixed, say=said.append).images
     assert whole.class_names == ["cat", "狗"]
     assert [path.name for path in whole.images] == [
-        "1.jpg", "two words.webp", "été.png", "1.JPG", "a\nb.jpg", "new.avif", "old.jfif"
+        "1.jpg", "9.jpg", "two words.webp", "été.png", "1.JPG", "a\nb.jpg", "new.avif", "old.jfif"
     ]  # fmt: skip
     for index in range(len(whole)):
         assert whole.read(index).shape == (6, 8, 3)
     (line,) = said
-    assert line.startswith(f"{mixed}: 7 pictures of 2 classes; 16 skipped: ") and "\n" not in line
+    assert line.startswith(
+        f"{mixed}: 8 pictures of 2 classes; a class is the first folder on the way down that holds pictures"
+        " (--class-depth), such as cat; 1 pictures lie deeper in the folder of their class; 15 skipped: "
+    )
+    assert "\n" not in line
     for part in (
         f"3 {walk.HIDDEN} (.DS_Store, .thumbnails, cat/.hidden.jpg)", f"2 {walk.BESIDE} (__MACOSX, cat/._1.jpg)",
         f"2 {walk.OTHER} (cat/Thumbs.db, empty/readme.txt)", f"1 {walk.UNREADABLE} (狗/phone.heic)",
-        f"1 {walk.DEEPER} (cat/deep/er/9.jpg)", f"1 {walk.OUTSIDE} (stray.jpg)", f"1 {walk.EMPTY} (empty)",
-        f"1 {walk.SPECIAL} (cat/pipe.jpg)", f"4 {walk.LINK} (loop, cat/gone.jpg, cat/up, ...)",
+        f"1 {walk.OUTSIDE} (stray.jpg)", f"1 {walk.EMPTY} (empty)",
+        f"1 {walk.SPECIAL} (cat/pipe.jpg)", f"4 {walk.LINK} (cat/gone.jpg, cat/up, loop, ...)",
     ):  # fmt: skip
         assert part in line, part
-    assert len(whole.skipped) == 16
+    assert len(whole.skipped) == 15
 
 
 def test_a_list_of_pictures_leaves_the_same_out(mixed, capsys):
@@ -82,22 +91,50 @@ def test_links_between_folders_end(tmp_path):
         for other in "abcdefgh":
             (tmp_path / name / f"to_{other}").symlink_to(tmp_path / other)
     assert len(list(walk.walk(tmp_path, []))) == 8
-    whole = folder.load(tmp_path, say=lambda line: None)
-    assert len(whole) == 8 and len(whole.class_names) == 8
+    whole = folder.load(tmp_path, say=lambda line: None).images
+    assert whole.class_names == list("abcdefgh") and [path.parent.name for path in whole.images] == list("abcdefgh")
 
 
 def test_a_linked_class_folder_is_a_class(tmp_path):
     picture(tmp_path / "root" / "a" / "1.png")
     picture(tmp_path / "elsewhere" / "1.png")
     (tmp_path / "root" / "b").symlink_to(tmp_path / "elsewhere")
-    assert folder.load(tmp_path / "root").class_names == ["a", "b"]
+    assert folder.load(tmp_path / "root").images.class_names == ["a", "b"]
+
+
+def test_a_link_to_a_folder_that_is_read_is_not_another_class(tmp_path):
+    picture(tmp_path / "root" / "x" / "y" / "1.png")
+    picture(tmp_path / "root" / ".kept" / "1.png")
+    (tmp_path / "root" / "a").symlink_to(tmp_path / "root" / "x" / "y")
+    (tmp_path / "root" / "b").symlink_to(".kept")
+    skipped: list = []
+    found = list(walk.walk(tmp_path / "root", skipped))
+    assert [str(path.relative_to(tmp_path / "root")) for path in found] == ["b/1.png", "x/y/1.png"]
+    assert (tmp_path / "root" / "a", walk.LINK) in skipped
 
 
 def test_where_no_class_is_found_the_line_says_what_is_there(tmp_path):
-    for name in ("train/a/1.png", "train/b/1.png"):
-        picture(tmp_path / name)
-    with pytest.raises(UserError, match=r"holds 0 class folders .*2 pictures lying deeper than CLASS/: move them up"):
+    for name in ("1.png", "2.png", "readme.txt"):
+        picture(tmp_path / name, format="PNG")
+    with pytest.raises(UserError, match=r"holds 0 class folders .*2 pictures in no class's folder: move them into one"):
         folder.load(tmp_path)
+
+
+@pytest.mark.skipif(not shutil.which("setpriv") or os.getuid() != 0, reason="takes root to become somebody else")
+@pytest.mark.parametrize("mode", [0o000, 0o444])
+def test_a_folder_that_may_not_be_opened_is_left_out(tmp_path, mode):
+    for name in ("a/1.png", "b/1.png", "locked/1.png"):
+        picture(tmp_path / name)
+    for place in (tmp_path, *tmp_path.parents):
+        if place.owner() == "root" and place != place.parent and place.stat().st_mode & 0o5 != 0o5:
+            place.chmod(place.stat().st_mode | 0o5)
+    (tmp_path / "locked").chmod(mode)
+    program = f"from common.data.sets import folder; print(len(folder.load({str(tmp_path)!r}).images))"
+    told = subprocess.run(
+        ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-c", program],
+        capture_output=True, text=True, cwd=REPO, check=True,
+    ).stdout.splitlines()  # fmt: skip
+    assert told[1] == "2" and f"1 skipped: 1 {walk.LOCKED} (locked" in told[0]
 
 
 def test_names_that_are_no_text_are_named(tmp_path):
@@ -108,7 +145,7 @@ def test_names_that_are_no_text_are_named(tmp_path):
     except OSError:
         pytest.skip("the file system takes UTF-8 alone")
     said = []
-    assert len(folder.load(tmp_path, say=said.append)) == 2
+    assert len(folder.load(tmp_path, say=said.append).images) == 2
     assert f"1 {walk.NAME} (a/\\udcff.png)" in said[0]
 
 
@@ -122,9 +159,9 @@ def test_pictures_that_cannot_be_read_stop_or_are_left_out(tmp_path):
     for number in (1, 2, 3):
         (tmp_path / "b" / f"{number}.png").write_bytes(b"")
     with pytest.raises(UserError, match="2.png is not a picture"):
-        folder.load(tmp_path).array(8)
+        folder.load(tmp_path).images.array(8)
     said = []
-    data = folder.load(tmp_path, "skip", said.append)
+    data = folder.load(tmp_path, "skip", said.append).images
     assert data.class_names == ["a", "c", "d"] and data.array(8).shape == (7, 8, 8, 3)
     assert not {bad, cut} & set(data.images)
     assert [path.parent.name for path in data.images] == [data.class_names[label] for label in data.labels]

@@ -1,41 +1,110 @@
 """Retrieval against a full sort, closed forms and the published example."""
 
+import functools
 import subprocess
 import sys
 
+import faiss
 import numpy as np
 import pytest
+from sklearn.metrics import average_precision_score
 
 from common import metrics
 from common.files.paths import REPO
+from common.metrics import nearest, retrieval
+
+KS = (1, 2, 4, 8, 16)
+# Each way of looking at a ranking, whatever the sizes: the nearest, with all looked at where ties reach further; all.
+WAYS = {"nearest": {"SHARE": 0}, "count": {"SHARE": 10**9}, "sort": {"SHARE": 10**9, "COUNTED": -1}}
 
 
-def full_sort(embeddings, labels, ks):
-    """recall@k, MAP@R, R-precision by sorting everything; of those that tie (within TIE) the wrong come first."""
+@pytest.fixture(params=WAYS)
+def way(request, monkeypatch):
+    """A way, with several threads, tiles and strips on small data."""
+    for name, value in WAYS[request.param].items():
+        monkeypatch.setattr(retrieval, name, value)
+    monkeypatch.setattr(retrieval, "STRIP", 48)
+    for name, value in {"TILE": 64, "BLOCK": 100, "WORTH": 50}.items():
+        monkeypatch.setattr(nearest, name, value)
+    monkeypatch.setattr(faiss, "omp_get_max_threads", lambda: 3)
+    return request.param
+
+
+def by_full_sort(embeddings, labels, queries, gallery, ks=KS):
+    """All metrics of each query by sorting everything; of those that tie (within TIE) the wrong come first."""
     vectors = metrics.unit(embeddings).astype(np.float64)
-    recall, average, precision = [], [], []
-    for i, query in enumerate(vectors):
-        others = np.delete(np.arange(len(labels)), i)
+    for i in queries:
+        others = np.array([j for j in gallery if j != i])
         right = labels[others] == labels[i]
-        hits = right[np.argsort(-(vectors[others] @ query - metrics.TIE * right), kind="stable")]
-        recall.append([hits[:k].any() for k in ks])
-        if r := int(right.sum()):
-            first = hits[:r]
-            precision.append(first.mean())
-            average.append(sum(first[: j + 1].mean() for j in range(r) if first[j]) / r)
-    figures = dict(zip((f"recall@{k}" for k in ks), np.mean(recall, axis=0)))
-    return {**figures, "map@r": np.mean(average), "r_precision": np.mean(precision)}
+        hits = right[np.argsort(-(vectors[others] @ vectors[i] - metrics.TIE * right), kind="stable")]
+        precision, r = np.cumsum(hits) / np.arange(1, len(hits) + 1), int(right.sum())
+        found = {f"recall@{k}": hits[:k].any() for k in ks} | {f"precision@{k}": hits[:k].sum() / k for k in ks}
+        whole = dict.fromkeys(("map@r", "r_precision", "map"), np.nan)
+        if r:
+            average = precision * hits / r
+            whole = {"map@r": average[:r].sum(), "r_precision": hits[:r].mean(), "map": average.sum()}
+        yield {**found, **whole}
+
+
+def drawn(classes, n, copies):
+    rng = np.random.default_rng(copies)
+    labels = rng.integers(0, classes, n)
+    labels[0], labels[1] = classes, classes + 1  # alone in their classes
+    embeddings = rng.normal(size=(classes + 2, 16))[labels] + rng.normal(size=(n, 16)) * 1.5
+    embeddings[:copies] = embeddings[0]  # identical vectors of many classes
+    return embeddings, labels, rng
+
+
+@functools.cache
+def once(copies):
+    return list(by_full_sort(*drawn(30, 600, copies)[:2], range(600), range(600)))
 
 
 @pytest.mark.parametrize("copies", [0, 40, 300])
-def test_retrieval_equals_a_full_sort_with_ties(copies):
-    rng = np.random.default_rng(copies)
-    labels = rng.integers(0, 30, 600)
-    embeddings = rng.normal(size=(30, 16))[labels] + rng.normal(size=(600, 16)) * 1.5
-    embeddings[:copies] = embeddings[0]  # identical vectors of many classes
-    ks = (1, 2, 4, 8, 16)
-    ours = {**metrics.recall_at_k(embeddings, labels, ks), **metrics.map_at_r(embeddings, labels)}
-    assert ours == pytest.approx(full_sort(embeddings, labels, ks), abs=1e-6)
+def test_each_metric_of_each_query_equals_a_full_sort_with_ties(way, copies):
+    embeddings, labels, _ = drawn(30, 600, copies)
+    rows = once(copies)
+    for depth in ("all", "r", "k"):
+        found = metrics.search(embeddings, labels, depth=depth)
+        expected = [[row[name] for name in found.names] for row in rows]
+        np.testing.assert_allclose(found.values, expected, atol=1e-6)
+        assert found.mean() == pytest.approx(dict(zip(found.names, np.nanmean(expected, axis=0))), abs=1e-6)
+    assert metrics.recall_at_k(embeddings, labels) == {key: found.mean()[key] for key in list(found.names)[:5]}
+
+
+def test_means_over_classes_and_a_row_a_class():
+    embeddings, labels, _ = drawn(6, 60, 10)
+    found = metrics.search(embeddings, labels, ks=(1, 3))
+    assert found.names == ("recall@1", "recall@3", "precision@1", "precision@3", "map@r", "r_precision", "map")
+    classes, counts, values = found.by_class()
+    assert classes.tolist() == sorted(set(labels)) and counts.tolist() == np.bincount(labels).tolist()
+    expected = np.array([found.values[labels == label].mean(axis=0) for label in classes])
+    np.testing.assert_allclose(values, expected)
+    np.testing.assert_array_equal(np.isnan(values[-2:]), [[False] * 4 + [True] * 3] * 2)  # one picture finds no other
+    for name, value in zip(found.names, np.nanmean(expected, axis=0)):
+        assert found.class_mean()[f"class_{name}"] == pytest.approx(value)
+
+
+def test_mean_average_precision_equals_scikit_learns():
+    embeddings, labels, rng = drawn(9, 300, 0)
+    gallery, of_gallery = embeddings[100:], labels[100:]
+    found = metrics.search(embeddings[2:100], labels[2:100], gallery, of_gallery)
+    cosines = metrics.unit(embeddings[2:100]) @ metrics.unit(gallery).T
+    for row, label, value in zip(cosines, labels[2:100], found.values[:, found.names.index("map")]):
+        assert value == pytest.approx(average_precision_score(of_gallery == label, row), abs=1e-6)
+
+
+def test_the_nearest_are_kept(way):
+    embeddings, labels, _ = drawn(9, 300, 40)
+    for keep in (0, 5, 400):
+        found = metrics.search(embeddings, labels, depth="all", keep=keep)
+        assert found.indices.shape == found.similarity.shape == (300, min(keep, 299))
+        if keep:
+            parts = list(metrics.neighbours(embeddings, keep))
+            assert [start for start, *_ in parts] == [0, 100, 200]
+            np.testing.assert_allclose(found.similarity, np.concatenate([part[1] for part in parts]), atol=1e-6)
+            cosines = metrics.unit(embeddings) @ metrics.unit(embeddings).T
+            np.testing.assert_allclose(np.take_along_axis(cosines, found.indices, axis=1), found.similarity, atol=1e-6)
 
 
 def test_all_equal_is_all_wrong():
@@ -52,46 +121,20 @@ def test_a_gallery_of_its_own():
     assert metrics.map_at_r(queries, [0, 0, 9], gallery, np.arange(4))["map@r"] == pytest.approx(0.5)
 
 
-def test_the_rank_of_the_first_right_picture_and_recall_by_class():
-    embeddings = np.array([[1, 0], [0.9, 0.1], [0.8, 0.3], [0, 1], [0.1, 0.9]], float)
-    labels = np.array([7, 3, 7, 3, 3])
-    ranks = metrics.first_right(embeddings, labels, 2)
-    np.testing.assert_array_equal(ranks, [2, np.inf, 2, 1, 1])
-    np.testing.assert_array_equal(metrics.first_right(embeddings, labels, 9)[[1]], [3])
-    assert metrics.recall(ranks, (1, 2)) == metrics.recall_at_k(embeddings, labels, (1, 2))
-    classes, counts, fractions = metrics.by_class(labels, ranks == 1)
-    assert (classes.tolist(), counts.tolist()) == ([3, 7], [3, 2])
-    np.testing.assert_allclose(fractions, [2 / 3, 0])
-
-
-@pytest.mark.parametrize("copies", [0, 40, 300])
+@pytest.mark.parametrize("copies", [0, 300])
 @pytest.mark.parametrize("both", [0.0, 0.3, 1.0])
-def test_queries_and_a_gallery_that_overlap_equal_a_full_sort(copies, both):
+def test_queries_and_a_gallery_that_overlap_equal_a_full_sort(way, copies, both):
     """Some pictures are queries alone, some gallery alone, a fraction `both`; no query finds itself."""
-    rng = np.random.default_rng(copies)
-    labels = rng.integers(0, 12, 400)
-    embeddings = rng.normal(size=(12, 16))[labels] + rng.normal(size=(400, 16)) * 1.5
-    embeddings[:copies] = embeddings[0]
+    embeddings, labels, rng = drawn(12, 400, copies)
     kind = rng.random(400)
     queries = np.flatnonzero((kind < both) | (kind > 1 - (1 - both) / 2))
     gallery = np.flatnonzero(kind <= 1 - (1 - both) / 2)
     own = np.array([int(np.flatnonzero(gallery == i)[0]) if i in gallery else -1 for i in queries])
     assert (own >= 0).any() == (both > 0) and (own < 0).any() == (both < 1)
-    vectors = metrics.unit(embeddings).astype(np.float64)
-    first, average, precision = [], [], []
-    for i in queries:
-        others = [j for j in gallery if j != i]
-        right = labels[others] == labels[i]
-        hits = right[np.argsort(-(vectors[others] @ vectors[i] - metrics.TIE * right), kind="stable")]
-        first.append(1 + hits.argmax())
-        ranks = 1 + np.flatnonzero(hits[: right.sum()])
-        average.append(np.sum(np.arange(1, len(ranks) + 1) / ranks) / right.sum())
-        precision.append(len(ranks) / right.sum())
-    searched = embeddings[gallery], labels[gallery], own
-    ours = metrics.recall_at_k(embeddings[queries], labels[queries], (1, 4, 16, 390), *searched)
-    assert ours == pytest.approx({f"recall@{k}": np.mean(np.array(first) <= k) for k in (1, 4, 16, 390)})
-    ours = metrics.map_at_r(embeddings[queries], labels[queries], *searched)
-    assert ours == pytest.approx({"map@r": np.mean(average), "r_precision": np.mean(precision)}, abs=1e-6)
+    ks = (1, 4, 16, 390)
+    found = metrics.search(embeddings[queries], labels[queries], embeddings[gallery], labels[gallery], own, ks)
+    rows = by_full_sort(embeddings, labels, queries, gallery, ks)
+    np.testing.assert_allclose(found.values, [[row[name] for name in found.names] for row in rows], atol=1e-6)
 
 
 def test_published_example_of_map_at_r():

@@ -125,8 +125,16 @@ def test_catalogue_pictures_that_cannot_be_read_end_it_or_are_left_out(tmp_path,
     assert "Lime_Iconic.jpg" in capsys.readouterr().out
 
 
+def test_a_gallery_without_a_query_is_indexed_for_later(groceries, tmp_path, capsys):
+    search.main(arguments("--gallery", groceries / "dataset" / "train", "--index", tmp_path / "g.faiss"))
+    found = capsys.readouterr().out.split()
+    index, _ = search.open_index(arguments("--index", tmp_path / "g.faiss", "--serve"))
+    assert found == f"{len(index)} pictures are indexed in {tmp_path}/g.faiss".split() and len(index) > 9
+
+
 @pytest.mark.parametrize(("flags", "text"), [
     ([], "say where to search"),
+    (["--index", "x"], "say what to search for"),
     (["--gallery", "x"], "say what to search for"),
     (["q.png", "--gallery", "x", "--serve"], "say what to search for"),
     (["--gallery", "x", "--dataset", "grocery", "--serve"], "not allowed with"),

@@ -1,4 +1,4 @@
-"""PCA whitening and LDA of frozen features, and the model that ``--head lda`` makes of them."""
+"""PCA whitening, LDA and WCCN of frozen features, and the models that ``--head`` makes of them."""
 
 import csv
 import json
@@ -41,6 +41,24 @@ def test_lda_is_that_of_scikit_learn_on_held_out_features(drawn, shrinkage):
     np.testing.assert_allclose(np.abs(few), np.abs(ours[:, :4]), atol=1e-4)
 
 
+@pytest.mark.parametrize("shrinkage", [0.2, 0.9])
+def test_wccn_gives_the_inner_products_of_mahalanobis_space(drawn, shrinkage):
+    rows, labels, held_out = drawn[0].astype(np.float64), *drawn[1:]
+    spread = np.zeros((30, 30))
+    for row, label in zip(rows, labels):
+        away = row - rows[labels == label].mean(axis=0)
+        spread += np.outer(away, away) / len(rows)
+    spread = (1 - shrinkage) * spread + shrinkage * np.trace(spread) / 30 * np.eye(30)
+    away = held_out - rows.mean(axis=0)
+    ours = linear.wccn(*drawn[:2], 99, shrinkage)(held_out)
+    assert ours.shape == (50, 30)  # twelve classes do not bound it
+    np.testing.assert_allclose(ours @ ours.T, away @ np.linalg.inv(spread) @ away.T, rtol=1e-3, atol=1e-3)
+    few = linear.wccn(*drawn[:2], 14, shrinkage)
+    np.testing.assert_allclose(np.abs(few(held_out)), np.abs(ours[:, :14]), atol=1e-4)
+    variances = few(rows).var(axis=0)
+    assert variances == pytest.approx(sorted(variances, reverse=True))
+
+
 @pytest.mark.parametrize(("n", "dims", "there"), [(100, 7, 7), (100, 99, 30), (9, 99, 8)])
 def test_pca_whitening_leaves_no_covariance(drawn, n, dims, there):
     rows, held_out = drawn[0][:n].astype(np.float64), drawn[2]
@@ -59,9 +77,10 @@ def test_pca_whitening_leaves_no_covariance(drawn, n, dims, there):
     (np.eye(3)[[0, 0, 1, 1, 2, 2]], [0, 0, 1, 1, 2, 2], "all look the same to the network"),
     (np.full((6, 2), np.nan), [0, 0, 1, 1, 2, 2], "the features: 6 of 6 rows hold numbers that are not finite"),
 ])  # fmt: skip
-def test_too_few_for_lda_is_one_line(rows, labels, text):
-    with pytest.raises(UserError, match=text):
-        linear.lda(rows, np.array(labels), 2)
+def test_too_few_for_lda_or_wccn_is_one_line(rows, labels, text):
+    for name, fit in linear.FITS.items():
+        with pytest.raises(UserError, match=text.replace("LDA", name.upper())):
+            fit(rows, np.array(labels), 2)
 
 
 def test_two_pictures_are_too_few_for_pca():
@@ -91,22 +110,23 @@ def home(monkeypatch, tmp_path):
     monkeypatch.setenv("EMBEDDING_DATA", str(tmp_path / "data"))
 
 
-@pytest.mark.parametrize("share", ["0.3", "0"])
-def test_head_lda_writes_a_model_that_embeds_and_finds(pictures, tmp_path, home, share, capsys):
+@pytest.mark.parametrize(("head", "share"), [("lda", "0.3"), ("lda", "0"), ("wccn", "0.3"), ("wccn", "0")])
+def test_a_closed_form_writes_a_model_that_embeds_and_finds(pictures, tmp_path, home, head, share, capsys):
     run = tmp_path / "run"
-    more = ["--params", SHIPPED, "--head", "lda", "--validation-share", share, "--run-dir", run]
+    more = ["--params", SHIPPED, "--head", head, "--validation-share", share, "--run-dir", run]
     args = flags(pictures, *more)
     train.main(args)
     figures, log = json.loads((run / "metrics.json").read_text()), (run / "log.txt").read_text()
     parts = data.load(flags(pictures, *more))
-    dims = len(parts.train.class_names) - 1
-    assert f"LDA of {dims + 1} classes: {dims} dimensions, shrinkage " in log
-    assert ("the best by validation_recall@1 (Ledoit-Wolf: " in log) == (share == "0.3")
+    classes = len(parts.train.class_names)
+    dims, first = (classes - 1, "Ledoit-Wolf") if head == "lda" else (len(parts.train) - 1, "0.5")
+    assert f"{head.upper()} of {classes} classes: {dims} dimensions, shrinkage " in log
+    assert (f"the best by validation_recall@1 ({first}: " in log) == (share == "0.3")
     assert ("validation_recall@1" in figures) == (share == "0.3") and "choice on test data" not in log
     assert figures["epoch"] == 0 and not (run / "metrics.jsonl").exists() and not list((run / "checkpoints").iterdir())
     assert (run / "report.html").is_file()
     if share == "0":  # the same as the baseline's
-        assert figures["recall@1"] == figures["lda_recall@1"]
+        assert figures["recall@1"] == figures[f"{head}_recall@1"]
 
     net, metadata = model.load(run / "margin_loss_model.params")
     key = "validation_recall@1" if share == "0.3" else "recall@1"
@@ -123,7 +143,7 @@ def test_head_lda_writes_a_model_that_embeds_and_finds(pictures, tmp_path, home,
             name: encode(net.backbone, data.in_order(split, transform, 0).epoch())
             for name, split in parts.by_name().items()
         }
-        wanted = metrics.unit(linear.lda(rows["train"], parts.train.labels, dims)(rows["test"]))
+        wanted = metrics.unit(linear.FITS[head](rows["train"], parts.train.labels, dims)(rows["test"]))
         np.testing.assert_allclose(vectors, wanted, atol=1e-4)
     params = ["--params", str(run / "margin_loss_model.params")]
     capsys.readouterr()
@@ -134,27 +154,29 @@ def test_head_lda_writes_a_model_that_embeds_and_finds(pictures, tmp_path, home,
     assert json.loads((run / "metrics.json").read_text()) == figures
 
 
+@pytest.mark.parametrize("head", ["lda", "wccn"])
 @pytest.mark.parametrize(("more", "text"), [
-    ([], "--head lda is fitted to features of a network that has learned"),
-    (["--params", SHIPPED, "--unseen", *(f"c{i:02d}" for i in range(14))], "LDA needs 3 training classes"),
+    ([], "--head {head} is fitted to features of a network that has learned"),
+    (["--params", SHIPPED, "--unseen", *(f"c{i:02d}" for i in range(14))], "{title} needs 3 training classes"),
 ])  # fmt: skip
-def test_head_lda_without_what_it_needs_is_one_line(pictures, tmp_path, home, more, text):
-    with pytest.raises(UserError, match=text):
-        train.main(flags(pictures, "--head", "lda", "--run-dir", tmp_path / "run", *more))
+def test_a_closed_form_without_what_it_needs_is_one_line(pictures, tmp_path, home, head, more, text):
+    with pytest.raises(UserError, match=text.format(head=head, title=head.upper())):
+        train.main(flags(pictures, "--head", head, "--run-dir", tmp_path / "run", *more))
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("head", ["lda", "wccn"])
 @pytest.mark.parametrize("more", [
     ["--margin", 0.3], ["--batch-size", 20], ["--epochs", 3], ["--lr", 0.1], ["--steps", 3], ["--patience", 2],
     ["--backbone-lr", 0.1],
 ])  # fmt: skip
-def test_head_lda_refuses_flags_of_a_training(pictures, more):
-    with pytest.raises(UserError, match=f"{more[0]} has no effect on --head lda"):
-        flags(pictures, "--head", "lda", *more)
-    flags(pictures, "--head", "lda", "--backbone-lr", 0)
+def test_a_closed_form_refuses_flags_of_a_training(pictures, head, more):
+    with pytest.raises(UserError, match=f"{more[0]} has no effect on --head {head}"):
+        flags(pictures, "--head", head, *more)
+    flags(pictures, "--head", head, "--backbone-lr", 0)
 
 
-def test_two_baselines_need_more_than_two_classes(pictures, tmp_path, home):
+def test_some_baselines_need_more_than_two_classes(pictures, tmp_path, home):
     start = ["--params", SHIPPED, "--backbone-lr", 0, "--epochs", 1, "--epoch-batches", 1, "--no-plots"]
 
     def figures(name, *more):
@@ -163,8 +185,9 @@ def test_two_baselines_need_more_than_two_classes(pictures, tmp_path, home):
         return kept, (tmp_path / name / "log.txt").read_text()
 
     kept, log = figures("all")
-    assert all(0 <= kept[f"{name}_{key}"] <= 1 for name in ("pca", "lda") for key in ("recall@1", "map@r"))
+    assert all(0 <= kept[f"{name}_{key}"] <= 1 for name in ("pca", "lda", "wccn") for key in ("recall@1", "map@r"))
     assert "backbone features, PCA whitened  " in log and "backbone features, LDA  " in log
+    assert "backbone features, WCCN  " in log
     kept, log = figures("few", "--unseen", *(f"c{i:02d}" for i in range(14)))
     assert "lda_recall@1" not in kept and "pca_recall@1" in kept
     assert "backbone features, LDA: no figure. LDA needs 3 training classes, and there are 2" in log
@@ -185,7 +208,9 @@ def test_a_row_a_class(pictures, tmp_path):
     figures = json.loads((tmp_path / "run" / "metrics.json").read_text())
     with open(tmp_path / "run" / "classes.csv", encoding="utf-8", newline="") as file:
         header, *rows = csv.reader(file)
-    assert header == ["class", "pictures", "recall@1"] and sorted(row[0] for row in rows) == sorted(unseen)
+    assert header[:3] == ["class", "pictures", "recall@1"] and sorted(row[0] for row in rows) == sorted(unseen)
+    for name, *column in zip(header[2:], *(row[2:] for row in rows)):
+        assert figures[f"class_{name}"] == pytest.approx(np.mean([float(value) for value in column]))
     values = [float(row[2]) for row in rows]
     assert values == sorted(values) and figures["class_recall@1"] == pytest.approx(np.mean(values))
     assert figures["recall@1"] == pytest.approx(np.average(values, weights=[int(row[1]) for row in rows]))

@@ -82,7 +82,7 @@ def test_a_small_folder_trains_on_frozen_features(tmp_path, monkeypatch, classes
     figures, _, run = trained(root, tmp_path, *start, "--embed-dim", 128, "--image-size", 32, "--resize", 32)
     assert all(np.isfinite(value) for value in figures.values())
     assert "backbone_features_recall@1" in figures and (run / "margin_loss_model.params").is_file()
-    assert len(list((tmp_path / "data" / "features").glob("*.npy"))) == 2  # training and test pictures
+    assert len(list((tmp_path / "data" / "features").rglob("*.npz"))) == 2  # training and test pictures
 
 
 def test_held_back_pictures_are_looked_for_among_the_training_pictures(tmp_path):
@@ -96,7 +96,7 @@ def test_held_back_pictures_are_looked_for_among_the_training_pictures(tmp_path)
     near = metrics.unit(test_rows - mean) @ metrics.unit(train_rows - mean).T
     right = np.mean(parts.train.labels[near.argmax(axis=1)] == parts.test.labels)
     assert right > 0.5 and figures["raw_pixels_recall@1"] == pytest.approx(right)
-    alone = evaluation.retrieval(test_rows, parts.test.labels)
+    alone = evaluation.Tested(parts.test, test_rows).found.mean()
     assert alone["recall@1"] == 0 and np.isnan(alone["map@r"])  # what was printed before
 
 

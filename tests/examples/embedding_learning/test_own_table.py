@@ -116,7 +116,7 @@ def test_pictures_of_trained_classes_are_looked_for_among_the_training_pictures(
     ("e:q e:q", [], r"of 2 queries .* in the gallery of 0 \(is_gallery\): mark more of them"),
     ("e:g e:g", [], "of 0 queries"),
     ("e:q f:g", [], "no test class has two pictures"),
-    ("e:qg e:qg", ["--protocol", "seen"], "class 'e' has no row of split train, and is held back"),
+    ("e:qg e:qg", ["--protocol", "seen"], "class 'e' has no picture of split train, and is held back"),
     ("e:qg e:qg", ["--unseen", "a"], "--unseen a has no effect here"),
 ])  # fmt: skip
 def test_what_the_table_does_not_allow_is_one_line(tmp_path, asked, more, line):

@@ -1,7 +1,18 @@
 """Pictures that transfer's programs learn from."""
 
 import numpy as np
+import pytest
 from PIL import Image
+
+from examples.transfer import data
+
+
+@pytest.fixture(autouse=True)
+def kept(tmp_path_factory, monkeypatch):
+    """A folder of each test's own, where features are kept."""
+    folder = tmp_path_factory.mktemp("kept")
+    monkeypatch.setattr(data, "data_root", lambda: folder)
+    return folder / "features"
 
 
 def coloured_folder(root, shape):

@@ -524,6 +524,23 @@ def test_int8_features_point_the_same_way(tmp_path, cifar_folder):
     assert ((a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)).mean() > 0.98
 
 
+def test_a_resumed_run_with_one_picture_left_has_the_same_bits(pictures, monkeypatch):
+    """A batch of one took another product of matrices: the last digits differed."""
+    (pictures / "list.csv").write_text("".join(f"a,{i}.png\n" for i in range(5)))
+    flags = ["-tm", "alexnet"]
+    run(pictures, *flags, "-n", "whole")
+    add = outputs.Output.add
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(outputs.Output, "add", lambda self, *rows: killed() if self.seen else add(self, *rows))
+        run(pictures, *flags, "-n", "resumed")
+    run(pictures, *flags, "-n", "resumed", "--resume")
+    assert (pictures / "resumed_data.npy").read_bytes() == (pictures / "whole_data.npy").read_bytes()
+
+
+def killed():
+    raise KeyboardInterrupt
+
+
 @pytest.mark.slow
 def test_a_run_killed_at_any_moment_goes_on_to_the_same_file(tmp_path):
     rng = np.random.default_rng(0)

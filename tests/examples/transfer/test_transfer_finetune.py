@@ -355,3 +355,29 @@ def test_weights_of_dense_layers_refuse_pictures_of_another_size(monkeypatch, tm
     assert networks.create("conv4", str(tmp_path / "x.params")).width == 5
     with pytest.raises(UserError, match="^--image-size 48: the weights of conv4 take pictures of 224 pixels$"):
         networks.create("conv4", str(tmp_path / "x.params"), size=48)
+
+
+def test_pictures_to_learn_from_may_be_smaller(folder, tmp_path, monkeypatch):
+    seen = {"learned": set(), "read": set()}
+
+    class Batches(data.Batches):
+        def epoch(self, *args):
+            for batch in super().epoch(*args):
+                seen["learned"].add(batch[0].shape[1:3])
+                yield batch
+
+    stream = data.features.stream
+
+    def watched(batches, *args, **options):
+        for vectors, batch in stream(batches, *args, **options):
+            seen["read"].add(batch.images.shape[1:3])
+            yield vectors, batch
+
+    monkeypatch.setattr(data, "Batches", Batches)
+    monkeypatch.setattr(data.features, "stream", watched)
+    more = ["--model", "squeezenet1.1", "--image-size", "64", "--train-size", "48", "--fine-tune", "--epochs", "1"]
+    run(folder, tmp_path / "run", *more, "--crop-area", "0.35", "--validation-share", "0.25")
+    assert seen == {"learned": {(48, 48)}, "read": {(64, 64)}}
+    assert model.load(tmp_path / "run" / "model.params").preprocessing["size"] == 64
+    with pytest.raises(UserError, match="--train-size 48: conv4 takes pictures of 32 pixels only"):
+        run(folder, tmp_path / "fixed", "--fine-tune", "--train-size", "48")

@@ -56,6 +56,60 @@ def test_classifiers_learn_and_read_back(tmp_path, clusters, kind):
         np.testing.assert_allclose(again.probabilities(new).sum(axis=1), 1, rtol=1e-5)
 
 
+def skewed(rng, counts=(60, 6, 12)):
+    labels = np.repeat(np.arange(3), counts)
+    return (rng.normal(size=(len(labels), 8)) + 1.2 * np.eye(3, 8)[labels]).astype(np.float32), labels
+
+
+@pytest.mark.parametrize("kind", ["logistic", "svm"])
+def test_balance_weighs_each_picture_by_the_others_of_its_class(kind):
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.svm import LinearSVC
+
+    features, labels = skewed(np.random.default_rng(0))
+    fitted = model.fit(kind, features, labels, list("xyz"), {}, balance=True)
+    weights = [len(labels) / 3 / sum(other == label for other in labels) for label in labels]
+    peer = LogisticRegression(C=0.01, max_iter=300) if kind == "logistic" else LinearSVC(C=0.001, random_state=123)
+    peer.fit(((features - fitted.mean) / fitted.scale).astype(np.float32), labels, sample_weight=weights)
+    np.testing.assert_allclose(fitted.weight, peer.coef_, atol=1e-4)
+    np.testing.assert_allclose(fitted.bias, peer.intercept_, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["logistic", "svm", "gluon"])
+def test_balance_names_more_of_the_small_classes(kind):
+    features, labels = skewed(np.random.default_rng(0))
+    new, expected = skewed(np.random.default_rng(1), (200, 200, 200))
+    right = [
+        (model.fit(kind, features, labels, list("xyz"), {}, balance=balance).predict(new) == expected)[200:].mean()
+        for balance in (False, True)
+    ]
+    assert right[1] > right[0] + 0.1
+
+
+def test_balance_fine_tunes_on_all_classes_alike(tmp_path, folder):
+    for name in ("3", "4", "5", "6", "7"):
+        (folder / "blue" / f"{name}.png").unlink()
+    flags = ["--data-path", str(folder), "--fine-tune", "--folds", "1", "--test-share", "0.3", "--batch-size", "5"]
+    for more, counts in (([], [2, 6, 6]), (["--balance"], [4, 5, 5])):  # in name order: blue first
+        loaded = data.load(args := train.parse_args([*flags, *more]))
+        batches = data.Batches(loaded.image_set, loaded.train, 16, args)
+        drawn = [np.bincount(np.concatenate([b[1] for b in batches.epoch(epoch)])) for epoch in range(3)]
+        assert all(sorted(one.tolist()) == counts for one in drawn)
+        assert all(image.shape == (16, 16, 3) for b in batches.epoch(0) for image in b[0])
+
+
+def test_folds_follow_the_smallest_class(tmp_path, folder, capsys):
+    assert data.load(args := train.parse_args(["--data-path", str(folder)])) and args.folds == 5
+    for name in ("3", "4", "5", "6", "7"):
+        (folder / "blue" / f"{name}.png").unlink()
+    for folds, said in ((2, "2 folds: the smallest class has 2"), (1, "no cross-validation: the smallest class has 1")):
+        data.load(args := train.parse_args(["--data-path", str(folder)]))
+        assert args.folds == folds and f"{said} pictures to learn from (--folds)" in capsys.readouterr().out
+        (folder / "blue" / "2.png").unlink(missing_ok=True)
+    with pytest.raises(UserError, match="--folds 5"):
+        data.load(train.parse_args(["--data-path", str(folder), "--folds", "5"]))
+
+
 def test_logistic_regression_is_scikit_learns(clusters):
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -171,7 +225,7 @@ def test_a_table_with_its_own_splits_and_boxes(folder, tmp_path):
     assert loaded.image_set.read(0).shape == (20, 30, 3) and loaded.image_set.read(0).max() > 100
     rows = [row.replace("train", "validation") if "blue" in row else row for row in rows]
     (tmp_path / "t.csv").write_text("\n".join(rows))
-    with pytest.raises(UserError, match="class 'blue' has no row of split train, and is held back"):
+    with pytest.raises(UserError, match="class 'blue' has no picture of split train, and is held back"):
         fit_folder(tmp_path / "t.csv", tmp_path / "run2", *table)
 
 
@@ -217,6 +271,34 @@ def test_fine_tuning_changes_the_last_block_alone_and_resumes_exactly(folder, tm
     flags = [str(folder / "red" / "0.png"), "--params", str(stopped / "model.params")]
     predict.main(predict.parse_args(flags))
     assert ",red," in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flags", [[], ["--int8"]])
+def test_another_seed_reads_nothing_again_and_another_interpolation_does(folder, tmp_path, kept, monkeypatch, flags):
+    fit_folder(folder, tmp_path / "first", *flags)
+    assert len(list(kept.iterdir())) == 1
+    fit_folder(folder, tmp_path / "bilinear", "--interpolation", "bilinear", *flags)
+    assert len(list(kept.iterdir())) == 2
+    monkeypatch.setattr(data.inputs, "batches", None)  # would fail if it were called
+    fit_folder(folder, tmp_path / "second", "--classifier", "knn", *flags)
+    rows = [np.load(tmp_path / name / "features_data.npy") for name in ("first", "second", "bilinear")]
+    np.testing.assert_array_equal(rows[0], rows[1])
+    assert not np.allclose(rows[0], rows[2])
+
+
+def test_the_same_pictures_in_another_split_are_read_once(folder, tmp_path, monkeypatch):
+    """Weights of a file: random ones would be others by another seed."""
+    net = backbones.network("conv4")
+    net.initialize()
+    net(mx.nd.zeros((1, 3, 32, 32)))
+    net.save_parameters(str(tmp_path / "w.params"))
+    flags = ["--data-path", folder, "--model", "conv4", "--weights", tmp_path / "w.params", "--folds", "1"]
+    run(*flags, "--seed", "1", "--run-dir", tmp_path / "1")
+    monkeypatch.setattr(data.inputs, "batches", None)
+    run(*flags, "--seed", "2", "--run-dir", tmp_path / "2")
+    rows = [np.load(tmp_path / seed / "features_data.npy") for seed in "12"]
+    assert not np.array_equal(*rows)
+    np.testing.assert_array_equal(*(each[np.lexsort(each.T)] for each in rows))
 
 
 class Killed(BaseException):

@@ -1,17 +1,20 @@
 """Losses, baselines, words, the network and the parts of a data set, against slow or closed-form answers."""
 
 import argparse
+import dataclasses
 import gzip
 import json
+from types import SimpleNamespace
 
 import mxnet as mx
 import numpy as np
 import pytest
 from mxnet import autograd
 from sklearn.linear_model import Ridge
+from sklearn.metrics import average_precision_score
 
 from common.backbones import modelfile
-from common.data.sets import ImageSet
+from common.data.sets import ImageSet, Whole
 from common.export import onnx
 from common.files.errors import UserError
 from examples.visual_semantic import data, evaluation, losses, model, words
@@ -91,6 +94,44 @@ def test_metrics_of_a_perfect_and_of_a_biased_embedding():
     mended = evaluation.word_metrics(*arguments, handicap=0.9)
     assert mended["harmonic"] == 1  # calibrated stacking
     assert evaluation.chance(8, 2)["zero_shot"] == 0.5
+
+
+def test_a_table_says_which_pictures_are_named_and_which_are_searched():
+    rng = np.random.default_rng(0)
+    words_, labels = unit(rng.normal(size=(6, 5))), np.repeat(np.arange(6), 5)
+    vectors, known = unit(words_[labels] + rng.normal(size=(30, 5))), labels < 4
+    asked = rng.random(30) < 0.7, rng.random(30) < 0.7
+    parts = vectors[known], labels[known], vectors[~known], labels[~known]
+    found = evaluation.word_metrics(*parts, words_, 4, asked=asked)
+    queries, gallery = (np.flatnonzero(flag) for flag in asked)
+    old = [i for i in queries if labels[i] < 4]
+    assert found["accuracy"] == np.mean([np.argmax(words_[:4] @ vectors[i]) == labels[i] for i in old])
+    new = [i for i in queries if labels[i] >= 4]
+    assert found["zero_shot_accuracy"] == np.mean([4 + np.argmax(words_[4:] @ vectors[i]) == labels[i] for i in new])
+    searched, of_searched = vectors[gallery], labels[gallery]
+    average = {w: average_precision_score(of_searched == w, searched @ words_[w]) for w in set(of_searched)}
+    assert found["map_seen"] == pytest.approx(np.mean([average[w] for w in average if w < 4]))
+    assert found["map_unseen"] == pytest.approx(np.mean([average[w] for w in average if w >= 4]))
+    rows = evaluation.by_class(vectors, labels, words_, 4, asked)
+    for label, row in rows.items():
+        own = [i for i in queries if labels[i] == label]
+        assert row["pictures"] == len(own) and row["map"] == pytest.approx(average[label])
+        assert row["generalised_accuracy"] == np.mean([np.argmax(words_ @ vectors[i]) == label for i in own])
+    right = [rows[label]["accuracy"] for label in sorted({labels[i] for i in new})]
+    assert np.mean(right) == pytest.approx(found["zero_shot"])
+
+
+def test_nothing_in_the_gallery_is_said_before_training():
+    """None marked at all is as no column."""
+    valid, test = (ImageSet([f"{i}.png" for i in range(2)], np.zeros(2, int), ["a"]) for _ in range(2))
+    none, some = np.zeros(2, bool), np.array([True, False])
+    with_flags = [dataclasses.replace(part, is_query=none, is_gallery=none) for part in (valid, test)]
+    for parts in ((valid, test), with_flags):
+        found = evaluation.queries_and_gallery(SimpleNamespace(valid=parts[0], test=parts[1]))
+        assert [flag.tolist() for flag in found] == [[True] * 4] * 2
+    marked = SimpleNamespace(valid=with_flags[0], test=dataclasses.replace(test, is_query=some, is_gallery=none))
+    with pytest.raises(UserError, match="no picture that is held back or of an unseen class is marked is_gallery"):
+        evaluation.queries_and_gallery(marked)
 
 
 def test_epochs_are_ordered_by_accuracy_and_then_by_loss():
@@ -255,6 +296,20 @@ def test_a_word_that_is_not_there_is_said(vec, names, renamed, text):
         words.vectors(names, vec[0], renamed)
 
 
+def test_a_description_is_the_mean_of_its_words_rare_ones_weighing_more(tmp_path, capsys):
+    file = tmp_path / "w.vec"
+    file.write_text("a 1 0 0\nred 0 1 0\nround 0 0 1\nox 1 1 1\n")
+    texts = {"apple": "A red, round -- flavorsome a", "lime": "a round", "cow": "a"}
+    found = words.vectors(["apple", "lime", "cow"], file, {"cow": "ox"}, texts)
+    weight = {"a": np.log(3 / 2), "red": np.log(3), "round": np.log(3 / 2)}  # of two texts: cow's is not read
+    total = 2 * weight["a"] + weight["red"] + weight["round"]
+    np.testing.assert_allclose(found[0], np.array([2 * weight["a"], weight["red"], weight["round"]]) / total, rtol=1e-6)
+    np.testing.assert_allclose(found[1:], [[0.5, 0, 0.5], [1, 1, 1]], rtol=1e-6)
+    assert "1 words of the descriptions have no vector: flavorsome" in capsys.readouterr().out
+    with pytest.raises(UserError, match="no word of the description of class 'lime' has a vector: --words lime=WORD"):
+        words.vectors(["apple", "lime"], file, {}, {"apple": "red", "lime": "flavorsome"})
+
+
 def test_whitened_words_have_no_mean_and_equal_variances(vec):
     file, rows = vec
     every = np.stack(list(rows.values()))
@@ -283,7 +338,7 @@ def image_set(counts):
 ])  # fmt: skip
 def test_parts_share_one_numbering_seen_classes_first(monkeypatch, tmp_path, unseen, seen):
     whole = image_set([20, 10, 4, 10, 30])
-    monkeypatch.setattr(data.folder, "load", lambda place, on_error: whole)
+    monkeypatch.setattr(data.folder, "load", lambda place, *_: Whole(whole))
     args = argparse.Namespace(
         dataset="folder", data_path=tmp_path, unseen=unseen, valid_share=0.1, seed=1, split="standard"
     )
@@ -347,7 +402,7 @@ def test_a_table_of_trained_classes_alone_has_unseen_ones_drawn(tmp_path):
 def test_a_table_that_does_not_fit_is_one_line(tmp_path):
     args = table_of(tmp_path, "train:b train:a train:c test:z test:y")
     args.unseen = ["z"]
-    with pytest.raises(UserError, match="class 'y' has no row of split train: name it after --unseen too"):
+    with pytest.raises(UserError, match="class 'y' has no picture of split train: name it after --unseen too"):
         data.load(args)
     args.data_path = tmp_path / "none.csv"
     with pytest.raises(UserError, match="none.csv is not there: --data-path takes a table"):

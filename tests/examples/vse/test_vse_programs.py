@@ -45,6 +45,7 @@ def test_training_ranks_far_above_chance(trained):
     figures = json.loads((trained / "metrics.json").read_text())
     assert figures["rsum"] > 350 > 2 * figures["chance_rsum"]
     assert figures["rsum"] > figures["before_training_rsum"] + 100
+    assert figures["ridge_onto_tf-idf_rsum"] > 2 * figures["chance_rsum"]
     assert figures["i2t_median_rank"] <= 3 and figures["t2i_median_rank"] <= 4
     rows = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["rsum"] > rows[0].get("rsum", 0)
@@ -210,12 +211,17 @@ def test_a_picture_that_cannot_be_read_stops_or_is_skipped_and_listed(pictures, 
         with pytest.raises(UserError, match="55.png"):
             train.main(train.parse_args([*flags, "--run-dir", str(tmp_path / "stopped")]))
         train.main(train.parse_args([*flags, "--run-dir", str(tmp_path / "run"), "--on-error", "skip"]))
-        evaluate.main(evaluate.parse_args([str(tmp_path / "run" / "model.params")]))
+        saved = str(tmp_path / "run" / "model.params")
+        evaluate.main(evaluate.parse_args([saved]))
+        elsewhere = [saved, *flags[:4]]
+        with pytest.raises(UserError, match="55.png"):
+            evaluate.main(evaluate.parse_args(elsewhere))
+        evaluate.main(evaluate.parse_args([*elsewhere, "--on-error", "skip"]))
     finally:
         bad.write_bytes(kept)
     assert (tmp_path / "run" / "skipped.txt").read_text() == f"pictures that cannot be read\t{bad}\n"
     assert "test: 7 pictures, 14 captions (2 a picture)" in (tmp_path / "run" / "log.txt").read_text()
-    assert "test: 7 pictures, 14 captions" in capsys.readouterr().out  # evaluate.py leaves out the same
+    assert capsys.readouterr().out.count("test: 7 pictures, 14 captions") == 3  # evaluate.py leaves out the same
 
 
 @pytest.mark.slow
@@ -224,7 +230,7 @@ def test_pictures_frozen_then_finetuned_then_searched(pictures, tmp_path, monkey
     flags = ["--captions", str(pictures / "tokens.txt"), "--images", str(pictures / "pictures"), "--model", "conv4"]
     flags += ["--params", str(pictures / "conv4.params"), "--image-size", "32", *SMALL, "--batch_size", "8"]
     train.main(train.parse_args([*flags, "--run-dir", str(tmp_path / "frozen")]))
-    assert len(list((tmp_path / "data" / "features").glob("conv4-32-*.npy"))) == 3
+    assert len(list((tmp_path / "data" / "features").glob("conv4-32-*/*.npz"))) == 3  # training, validation, test
     assert (tmp_path / "frozen" / "plots" / "pictures.png").is_file()
     start = ["--finetune", "--start", str(tmp_path / "frozen" / "model.params"), "--max_epochs", "2"]
     train.main(train.parse_args([*flags, *start, "--run-dir", str(tmp_path / "tuned"), "--backbone-lr", "1"]))

@@ -60,8 +60,9 @@ def test_one_in_ten_is_held_back_and_of_small_classes_the_last_number():
     assert held[43] and held[52]  # the last of the two small classes
     np.testing.assert_array_equal(held, held_back(labels, 0.1, seed=1))
     assert (held != held_back(labels, 0.1, seed=2)).any()
-    with pytest.raises(UserError, match="class 'ox' has one picture"):
-        held_back(np.array([0, 0, 1]), names=["rat", "ox"])
+    assert held_back(np.array([0, 0, 1])).tolist() == [False, True, False]  # the only one is not
+    with pytest.raises(UserError, match="no class has two pictures"):
+        held_back(np.array([0, 1]))
 
 
 def test_a_sample_in_the_official_layout_is_read_and_named_as_one(tmp_path):

@@ -44,7 +44,7 @@ def test_any_delimiter_and_byte_order_mark(folder, encoding, delimiter, end):
     said = []
     found = table.load(folder / "t.csv", say=said.append)
     assert found.images.class_names == ["Äpfel", "梨, süß"] and numbers(found.images) == [0, 1]
-    assert found.images.boxes is found.splits is found.superclasses is found.images.is_query is None
+    assert found.images.boxes is found.images.splits is found.superclasses is found.images.is_query is None
     assert said == [f"{folder}/t.csv: 2 pictures of 2 classes; nothing skipped"]
 
 
@@ -60,7 +60,7 @@ def test_every_column_under_its_own_and_under_another_name(folder):
     found = quiet(write(folder, header, *rows))
     images = found.images
     assert images.class_names == ["a", "b"] and images.labels.tolist() == [1, 0, 0, 1, 1]
-    assert found.splits.tolist() == ["train", "train", "validation", "validation", "test"]
+    assert found.images.splits.tolist() == ["train", "train", "validation", "validation", "test"]
     assert images.is_query.tolist() == [False, False, True, False, True]
     assert images.is_gallery.tolist() == [False, False, False, True, True]
     whole = [0, 0, 30, 20]
@@ -73,7 +73,7 @@ def test_every_column_under_its_own_and_under_another_name(folder):
     again, said = quiet(renamed, *pairs, "category=kind"), []
     for name in ("labels", "boxes", "is_query", "is_gallery"):
         np.testing.assert_array_equal(getattr(again.images, name), getattr(images, name))
-    assert again.superclasses == found.superclasses and again.splits.tolist() == found.splits.tolist()
+    assert again.superclasses == found.superclasses and again.images.splits.tolist() == found.images.splits.tolist()
     bare = table.load(write(folder, header, *rows[:2]), say=said.append)
     assert bare.superclasses is None and said[1] == "1 classes have no category, so categories are left out"
 
@@ -222,7 +222,7 @@ def test_its_own_splits_are_kept(folder):
     data = sets.load("csv", new, None, say=said.append)
     assert data.protocol == "unseen" and len(said) == 1
     assert [one.class_names for one in (data.train, data.validation, data.test)] == [["a", "b"], ["d"], ["c"]]
-    with pytest.raises(UserError, match=r"t.csv: class 'c' has no row of split train, and is held back"):
+    with pytest.raises(UserError, match=r"t.csv: class 'c' has no picture of split train, and is held back"):
         sets.load("csv", new, "seen", say=str)
 
 
@@ -230,13 +230,13 @@ def test_what_is_for_validation_is_tested_on_where_nothing_else_is(folder):
     said = []
     data = sets.load("csv", splits(folder, "train:a train:b validation:c val:c"), None, say=said.append)
     assert data.validation is None and numbers(data.test) == [2, 3] and data.protocol == "unseen"
-    assert said[1] == f"{folder}/t.csv has no row of split test: its 2 of split validation are tested on"
+    assert said[1] == f"{folder}/t.csv has no picture of split test: its 2 of split validation are tested on"
 
 
 @pytest.mark.parametrize(("text", "line"), [
-    ("train:a train:b", "has 0 classes with rows of split test, it needs 1"),
-    ("train:a test:b", "has 1 classes with rows of split train, it needs 2"),
-    ("validation:a test:b", "has 0 classes with rows of split train, it needs 2"),
+    ("train:a train:b", "has 0 classes of split test, it needs 1"),
+    ("train:a test:b", "has 1 classes of split train, it needs 2"),
+    ("validation:a test:b", "has 0 classes of split train, it needs 2"),
 ])  # fmt: skip
 def test_splits_that_cannot_be_are_one_line(folder, text, line):
     with pytest.raises(UserError, match=line):
@@ -250,7 +250,7 @@ def test_flags_that_do_not_go_together_are_one_line(folder):
         sets.load("csv", folder / "none.csv")
     with pytest.raises(UserError, match="--columns path=x has no effect on --dataset folder: leave it out"):
         sets.load("folder", folder, columns=["path=x"])
-    with pytest.raises(UserError, match="--unseen c has no effect here, .*t.csv has a column split: leave it out"):
+    with pytest.raises(UserError, match="--unseen c has no effect here, .*t.csv is split already: leave it out"):
         sets.load("csv", splits(folder, "train:a train:b test:c"), None, unseen=["c"], say=str)
 
 
@@ -260,5 +260,5 @@ def test_a_large_table_is_read_in_seconds(folder):
     rows = (f"p/{i % 12}.png,c{i % 1000},{'train' if i % 3 else 'test'},0,0,{1 + i / 1e5},2" for i in range(200_000))
     path, start = write(folder, "path,label,split,x1,y1,x2,y2", *rows), time.perf_counter()
     found = quiet(path)
-    assert len(found.images) == 200_000 and np.sum(found.splits == "test") == 66_667
+    assert len(found.images) == 200_000 and np.sum(found.images.splits == "test") == 66_667
     assert time.perf_counter() - start < 60
