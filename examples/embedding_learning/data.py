@@ -15,6 +15,7 @@ from common.data.samplers import PUBLISHED, Sequential, balanced_shape
 from common.data.sets import Dataset, ImageSet
 from common.data.splits import hold_out_classes, hold_out_pictures
 from common.data.transforms import Eval, Train
+from common.export import engine
 from common.files.errors import UserError
 from common.files.paths import data_root
 from examples.embedding_learning import linear
@@ -61,6 +62,10 @@ class Parts:
             "catalogue": self.catalogue,
         }  # fmt: skip
         return {name: split for name, split in found.items() if split is not None}
+
+    def __len__(self) -> int:
+        """How many pictures there are."""
+        return sum(map(len, self.by_name().values()))
 
     def counts(self) -> dict[str, int]:
         """What the data is known by when a run is resumed."""
@@ -257,11 +262,12 @@ def default_resize(dataset: str, size: int) -> int:
     return size if dataset in CHARACTERS else round(size * 8 / 7)
 
 
-def read(backbone, image_set: ImageSet, transform: Eval, ctx, num_workers: int) -> FeatureSet:
+def read(backbone, image_set: ImageSet, transform: Eval, ctx, args) -> FeatureSet:
     """Features of all pictures by a frozen backbone, kept under ``data/features`` for the next run."""
     rows = features.cached(
-        data_root() / "features", backbone, image_set, transform=transform, ctx=ctx, num_workers=num_workers
-    )
+        data_root() / "features", backbone, image_set, transform=transform, ctx=ctx, num_workers=args.num_workers,
+        engine=engine.named(args.engine),
+    )  # fmt: skip
     return FeatureSet(rows, image_set.labels, image_set.class_names)
 
 

@@ -15,6 +15,7 @@ from common.data import sets
 from common.data.imageset import ImageSet, readable
 from common.data.transforms import Eval
 from common.data.walk import shown
+from common.export import engine
 from common.files import outside
 from common.files.checksum import sha256
 from common.files.disk import write_array, write_table, write_text
@@ -31,11 +32,10 @@ class Embedder:
 
     Parameters
     ----------
-    params : path
-        The model's file.
-    gpus : sequence of int
-    num_workers : int
-        Threads that decode files.
+    args : argparse.Namespace
+        With ``params``, the model's file, ``gpus``, ``engine``, and ``num_workers`` that decode files.
+    pictures : int
+        About how many there will be; infinity where it goes on.
 
     Attributes
     ----------
@@ -43,9 +43,12 @@ class Embedder:
         Of the model.
     """
 
-    def __init__(self, params, gpus: Sequence[int] = (), num_workers: int = 2):
-        self._context, self._num_workers = devices.contexts(gpus)[0], num_workers
-        self._net, self.metadata = model.load(params, self._context)
+    def __init__(self, args, pictures: int):
+        self._context, self._num_workers = devices.contexts(args.gpus)[0], args.num_workers
+        net, self.metadata = model.load(args.params, self._context)
+        size = self.metadata["crop"]
+        read_by = engine.named(engine.choose(args, net, size, pictures))
+        self._net = read_by(net, size) if read_by else net
         self._transform = Eval(self.metadata["resize"], self.metadata["crop"], self.metadata["keep_aspect"])
 
     def __call__(self, pictures: Sequence[Path] | np.ndarray) -> np.ndarray:

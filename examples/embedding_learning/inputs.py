@@ -56,7 +56,7 @@ class Inputs:
         }
 
     def _features(self, name: str):
-        return data.read(self._backbone, self.pictures[name], self._transform, self._ctx, self._args.num_workers)
+        return data.read(self._backbone, self.pictures[name], self._transform, self._ctx, self._args)
 
     def embeddings(self, name: str) -> np.ndarray:
         """Of all pictures of a split by the network as it is now: (n, embed_dim) float32."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from common.data import sets, walk
 from common.data.sets import Dataset
+from common.export import engine
 from common.files.errors import UserError
 from common.run import Run
 from examples.im2vec import data, modelfile
@@ -85,6 +86,8 @@ def run(args, dataset: Dataset, model: modelfile.Model, kvstore, batch_size: int
         "training pictures": len(train), "classes": classes, "held-back pictures": len(test),
         "workers": kvstore.num_workers,
     }  # fmt: skip
+    read = len(train) + len(test) if model.metadata["pretrained"] and args.backbone_lr == 0 else 0
+    args.engine = engine.choose(args, model.net.backbone, model.net.size, read)
     found = Run.start(args, "im2vec", kvstore.rank, counts)
     walk.write(train.skipped, found.folder / "skipped.txt")
     network = f"{model.metadata['model']} at {model.net.size} px, objective {model.metadata['objective']}"

@@ -125,7 +125,7 @@ def test_stage_2a_leaves_the_backbone_and_2b_moves_it(trained):
 @pytest.mark.slow
 def test_two_workers_take_the_three_stages_in_one_go(coloured, tmp_path):
     """On features, of which each worker takes half a batch: the steps of one worker with all of it."""
-    words = ["--word-vectors", coloured.words, "--unseen", "orange", "deep+sky", "--image-size", "64", "--resize", "64"]
+    words = ["--word-vectors", coloured.words, "--unseen", "deep+sky", "orange", "--image-size", "64", "--resize", "64"]
     start = ["--params", coloured.params, "--backbone-lr", "0"]
     start += ["--epochs-1", "2", "--epochs-2a", "2", "--epochs-2b", "1"]
     shared = ["--dataset", "folder", "--data-path", coloured.pictures, *words, *start, "--no-plots"]
