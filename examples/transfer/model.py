@@ -218,13 +218,15 @@ def fit(
 def _sklearn(kind: str, x, labels, seed: int, balance: bool):
     from sklearn.linear_model import LogisticRegression
     from sklearn.svm import LinearSVC
+    from sklearn.utils.class_weight import compute_sample_weight
 
-    weights = "balanced" if balance else None
-    if kind == "logistic":
-        model = LogisticRegression(C=0.01, max_iter=300, class_weight=weights)
+    # Of each picture, since liblinear's weights of classes are not those of "the rest" against which each stands.
+    weights = compute_sample_weight("balanced", labels) if balance else None
+    if kind == "logistic":  # noqa: SIM108
+        model = LogisticRegression(C=0.01, max_iter=300)
     else:
-        model = LinearSVC(C=0.001, random_state=seed, class_weight=weights)
-    model.fit(x, labels)
+        model = LinearSVC(C=0.001, random_state=seed)
+    model.fit(x, labels, sample_weight=weights)
     weight, bias = model.coef_, model.intercept_
     if len(weight) == 1:  # two classes: one score decides between them
         weight, bias = np.concatenate([-weight, weight]), np.concatenate([-bias, bias])
