@@ -120,7 +120,7 @@ def _name(net: Block | Callable, side: int) -> str:
     total = hashlib.sha256(f"{versions} {type(block).__qualname__} {method} {side}".encode())
     for name, parameter in block._collect_params_with_prefix().items():
         total.update(name.encode())
-        total.update(np.ascontiguousarray(parameter._reduce().asnumpy()))
+        total.update(np.ascontiguousarray(parameter.data(parameter.list_ctx()[0]).asnumpy()))
     return f"{getattr(block, 'name_', type(block).__name__)}-{side}-{total.hexdigest()[:16]}.onnx"
 
 
