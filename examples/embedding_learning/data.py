@@ -42,6 +42,8 @@ class Parts:
         What the test pictures are looked for among, where the data set has such pictures of unseen classes.
     searched : dict of str to Searched
         Of ``validation`` and ``test``, where these say which of their pictures are looked for, and among which.
+    catalogue : ImageSet or None
+        A picture of each class of all splits, where the data set has such.
     """
 
     dataset: Dataset
@@ -51,11 +53,13 @@ class Parts:
     notes: list[str]
     gallery: ImageSet | None = None
     searched: dict[str, Searched] = dataclasses.field(default_factory=dict)
+    catalogue: ImageSet | None = None
 
     def by_name(self) -> dict[str, ImageSet]:
         """The splits that there are, by name."""
         found = {
             "train": self.train, "validation": self.validation, "test": self.test, "gallery": self.gallery,
+            "catalogue": self.catalogue,
         }  # fmt: skip
         return {name: split for name, split in found.items() if split is not None}
 
@@ -65,7 +69,7 @@ class Parts:
 
     def counts(self) -> dict[str, int]:
         """What the data is known by when a run is resumed."""
-        pictures = {f"{name} pictures": len(split) for name, split in self.by_name().items()}
+        pictures = {f"{name} pictures": len(split) for name, split in self.by_name().items() if name != "catalogue"}
         return {"classes": len(self.train.class_names), **pictures}
 
 
@@ -175,12 +179,16 @@ def load(args) -> Parts:
             notes.append(found.note(name))
     if dataset.gallery is not None:
         notes.append(f"the test pictures are looked for among {len(dataset.gallery)} others of their classes")
+    catalogue = dataset.catalogue
+    if catalogue is not None:
+        catalogue = readable(catalogue, args.on_error, notes.append)
+        notes.append(f"the test pictures' products are looked for in a catalogue of {len(catalogue)} pictures too")
     args.batch_size, args.batch_k = balanced_shape(train.labels, args.batch_size, args.batch_k)
     if args.head != "margin":
         linear.check_classes(train.labels, linear.TITLES[args.head])
     elif (args.batch_size, args.batch_k) != PUBLISHED:
         notes.append(f"batches of {args.batch_size} pictures, {args.batch_k} of a class (--batch-size, --batch-k)")
-    return Parts(dataset, train, validation, dataset.test, notes, dataset.gallery, searched)
+    return Parts(dataset, train, validation, dataset.test, notes, dataset.gallery, searched, catalogue)
 
 
 def _with_catalogue(train: ImageSet, dataset: Dataset, on_error: str, say) -> ImageSet:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -169,6 +170,12 @@ def nearest(index: Index, vectors: np.ndarray, k: int) -> list[list[Find]]:
     ]
 
 
+def _below(root: str, path: Path) -> Path:
+    """Where a picture lies below the folder of all, so that its class shows, or in the folder of its own."""
+    inner = Path(os.path.relpath(path, root))
+    return inner if len(inner.parts) > 1 else Path(path.parent.name, path.name)
+
+
 def app(index: Index, embedder: Embedder):
     """The search page, a Flask application: a picture in, the gallery's nearest out.
 
@@ -184,9 +191,11 @@ def app(index: Index, embedder: Embedder):
             " it was made, or build it again"
         )
 
+    root = os.path.commonpath([os.path.abspath(path.parent) for path in paths])
+
     def by_image(picture, k):
         finds = nearest(index, embedder(picture[None]), k)[0]
-        captions = [find.title or str(Path(find.path.parent.name, find.path.name)) for find in finds]
+        captions = [find.title or str(_below(root, find.path)) for find in finds]
         return [Hit(find.score, caption, find.place, find.description) for find, caption in zip(finds, captions)]
 
     learned = f"{embedder.metadata['model']}, trained on {embedder.metadata['dataset']}"

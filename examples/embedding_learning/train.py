@@ -31,12 +31,7 @@ FLAGS = {
         *cli.network("resnet50_v2"),
         cli.USE_PRETRAINED,
         ("--embed-dim", cli.width, 128, "numbers in an embedding"),
-        (
-            "--head",
-            cli.choice("margin", "lda", "wccn"),
-            "margin",
-            "train by the margin loss, or fit frozen features: lda, wccn",
-        ),
+        ("--head", cli.choice("margin", "lda", "wccn"), "margin", "the margin loss, or lda or wccn of frozen features"),
         ("--backbone-lr", cli.non_negative_float, 0.01, "factor of --lr for pretrained convolutions; 0 freezes all"),
         cli.FREEZE_BATCH_NORM,
     ],

@@ -109,6 +109,11 @@ def batch_size(wanted: int | None, pictures: int, devices: int = 1, workers: int
     return fitting(wanted, pictures, devices, workers, least=8)
 
 
+def drawn(labels: np.ndarray, classes: int, balance: bool) -> list[int]:
+    """How many pictures of each class an epoch draws: all there are, or with `balance` as many of each."""
+    return [len(labels) // classes] * classes if balance else np.bincount(labels, minlength=classes).tolist()
+
+
 def padded(pictures: ImageSet, size: int, threads: int = 2) -> ImageSet:
     """The pictures at `size` with a mirrored border of `PAD`: cutting `size` out at random shifts, not enlarges."""
     border = ((0, 0), (PAD, PAD), (PAD, PAD), (0, 0))

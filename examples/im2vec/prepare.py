@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from common.data import sets, walk
 from common.data.sets import Dataset
 from common.export import engine
@@ -66,7 +64,7 @@ def model(args, dataset: Dataset, contexts) -> modelfile.Model:
     metadata = {
         "dataset": args.dataset,
         "classes": train.class_names,
-        "counts": np.bincount(train.labels, minlength=len(train.class_names)).tolist(),
+        "counts": data.drawn(train.labels, len(train.class_names), args.balance),
         "groups": groups and groups[1],
         "group_names": groups and groups[0],
         "model": args.model,
