@@ -56,7 +56,7 @@ def choose(args: argparse.Namespace, net: Block | Callable, side: int, pictures:
         raise UserError("--engine onnxruntime reads networks that are not trained, and this one is: leave it out")
     if args.engine != "auto":
         return args.engine
-    if elsewhere or getattr(args, "resume", False) or pictures * side**2 < PAYS:
+    if elsewhere or getattr(args, "resume", False) or not pictures or pictures * side**2 < PAYS:
         return "mxnet"
     try:
         onnxruntime(net, side)
