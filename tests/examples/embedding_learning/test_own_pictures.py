@@ -165,7 +165,7 @@ def test_the_best_epoch_is_chosen_on_validation_and_the_test_pictures_asked_once
     (2, 5, ["--protocol", "unseen"], "--protocol unseen leaves 1 class to train on, two are needed: --protocol seen"),
     (3, 5, ["--unseen", "c00", "c01"], "--protocol unseen leaves 1 class to train on"),
     (8, 1, [], "no test class has two pictures"),
-    (8, 1, ["--protocol", "seen"], "two are needed to hold one back"),
+    (8, 1, ["--protocol", "seen"], "none of 8 classes has two pictures, which it takes to hold one back"),
     (8, 4, ["--protocol", "seen", "--unseen", "c01"], "--unseen c01 has no effect here, --protocol seen"),
     (4, 4, ["--validation-share", "0.5"], "--validation-share 0.5 would hold out 2 of 2 training classes"),
     (4, 4, ["--protocol", "seen", "--validation-share", "1"], "--validation-share 1 would leave a class without"),
