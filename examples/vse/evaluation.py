@@ -13,6 +13,7 @@ from examples.vse.model import VSE
 
 FOLD = 1000  # pictures, of which COCO's 1k protocol takes five times as many
 SHOWN = {"recall@1": "R@1", "recall@5": "R@5", "recall@10": "R@10", "median_rank": "median", "mean_rank": "mean"}
+PRECISIONS = ("precision@5", "precision@10", "map@r", "r_precision", "map")
 WAYS = {"i2t": "picture to sentence", "t2i": "sentence to picture"}
 
 
@@ -50,16 +51,29 @@ class EvaluationSet:
         return judge(images, sentences, self.split.image_labels, self.split.sentence_labels, measure, ties=ties)
 
     def rows(self, name: str, images, sentences, measure: str, ties: str = "against") -> dict[str, dict[str, float]]:
-        """All metrics of embeddings, by a title that begins with `name`: `ties` as published stand beside ours."""
+        """All metrics of embeddings, by a title that begins with `name`: `ties` as published stand beside ours.
+
+        The first has those of the whole ranking too, where the measure is the cosine.
+        """
         ways = {name: {}, f"{name}, five folds": {"folds": True}}
         if ties == "published":
             ways.update({f"{title}, ties as published": {**way, "ties": ties} for title, way in ways.items()})
         folds = has_folds(self.split)
-        return {
+        found = {
             title: self.judge(images, sentences, measure, **way)
             for title, way in ways.items()
             if folds or not way.get("folds")
         }
+        if measure == "cosine":
+            found[name].update(self._precisions(images, sentences))
+        return found
+
+    def _precisions(self, images: np.ndarray, sentences: np.ndarray) -> dict[str, float]:
+        """Of all right answers, not the first alone (Chun et al. 2022): `PRECISIONS` of `common.metrics.search`."""
+        sides = (images, self.split.image_labels), (sentences, self.split.sentence_labels)
+        ways = {"i2t": (*sides[0], *sides[1]), "t2i": (*sides[1], *sides[0])}
+        found = {way: metrics.search(*asked, ks=metrics.ranking.KS).mean() for way, asked in ways.items()}
+        return {f"{way}_{name}": values[name] for way, values in found.items() for name in PRECISIONS}
 
 
 def has_folds(split: Split) -> bool:

@@ -76,6 +76,19 @@ def test_map_at_r_equals_the_slow_one(drawn):
     assert 0 <= ours["map@r"] <= ours["r_precision"] <= 1
 
 
+@given(retrieval())
+def test_each_metric_of_a_search_equals_the_slow_one(drawn):
+    found = metrics.search(*drawn, KS)
+    for row, (similar, right) in zip(found.values, asked(drawn)):
+        at, r = places(similar, right), sum(right)
+        expected = [any(place <= k for place in at) for k in KS] + [sum(place <= k for place in at) / k for k in KS]
+        precision = [number / place for number, place in enumerate(at, 1)]
+        within = [p for p, place in zip(precision, at) if place <= r]
+        whole = [sum(within), len(within), sum(precision)]
+        expected += [value / r if r else np.nan for value in whole]
+        np.testing.assert_allclose(row, expected, atol=1e-6)
+
+
 @given(retrieval(), st.data())
 def test_retrieval_does_not_depend_on_the_order_or_on_the_lengths(drawn, data):
     queries, of_queries, gallery, of_gallery, own = drawn

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.metrics import average_precision_score
 
 from common import metrics
 from common.files.errors import UserError
@@ -30,6 +31,28 @@ def test_five_folds_where_there_are_five_thousand_pictures():
     whole, folds = (examined.judge(images, sentences, "cosine", folds) for folds in (False, True))
     assert folds == metrics.five_folds(images, sentences, part.image_labels, part.sentence_labels)
     assert folds["rsum"] > whole["rsum"]  # a fifth of the wrong answers
+
+
+def test_all_right_answers_count_where_the_measure_is_the_cosine():
+    """Average precision and MAP@R both ways, of all five captions of a picture."""
+    rng = np.random.default_rng(0)
+    part = part_of(40)
+    images = metrics.unit(rng.normal(size=(40, 6)))
+    sentences = metrics.unit(images[part.sentence_labels] + 0.5 * rng.normal(size=(200, 6)))
+    examined = evaluation.EvaluationSet(part)
+    found = examined.rows("ours", images, sentences, "cosine")["ours"]
+    assert found | examined.judge(images, sentences, "cosine") == found
+    right = part.sentence_labels == part.image_labels[:, None]
+    for way, scores, good in (("i2t", images @ sentences.T, right), ("t2i", sentences @ images.T, right.T)):
+        average = [average_precision_score(*row) for row in zip(good, scores)]
+        assert found[f"{way}_map"] == pytest.approx(np.mean(average), abs=1e-6)
+        hits = np.take_along_axis(good, np.argsort(-scores, axis=1), axis=1)
+        r = good.sum(axis=1)[0]
+        assert found[f"{way}_r_precision"] == pytest.approx(hits[:, :r].mean())
+        assert found[f"{way}_precision@10"] == pytest.approx(hits[:, :10].mean())
+        precision = np.cumsum(hits, axis=1)[:, :r] / np.arange(1, r + 1)
+        assert found[f"{way}_map@r"] == pytest.approx(np.mean(precision * hits[:, :r]))
+    assert "i2t_map" not in examined.rows("ours", images, sentences, "order")["ours"]
 
 
 def test_tables_have_both_directions_in_percent():
