@@ -365,11 +365,14 @@ NO_PLOTS = ("--no-plots", switch, False, "no pictures and no report at the end")
 SAVE_INTERVAL = ("--save-interval", non_negative_int, 0, "batches between checkpoints inside an epoch; 0: none there")
 NUM_WORKERS = ("--num-workers", threads, 2, "threads that decode pictures ahead")
 GPU = ("--gpus", int_list, [], "GPU to use; empty means CPU")
+ENGINES = choice("auto", "mxnet", "onnxruntime", metavar="NAME")
+ENGINE = ("--engine", ENGINES, "auto", "reads what is not trained: %(choices)s; auto: the fastest for many pictures")
 DEVICES = [
     ("--gpus", int_list, [], "GPUs to use, e.g. 0 or 0,2,5; empty means CPU"),
     ("--num-cpus", whole(1, 64), 1, "CPU contexts that stand for devices when --gpus is empty"),
     ("--kvstore", choice(*KVSTORES, metavar="NAME"), "device", "sums gradients: %(choices)s"),
     ("--gradient-compression", positive_float, None, "dist kvstores: send -X, 0 or X in 2 bits, the rest later"),
+    ENGINE,
 ]
 ANSWERS = [  # of a search
     ("-k", positive_int, 5, "results to show for each query"),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import ExifTags, Image, ImageFile, ImageOps
+from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
 from common.data.walk import SUFFIXES, shown, summary, walk
@@ -109,7 +109,8 @@ def decode(data: bytes, name: str, min_side: int = 0, formats: Sequence[str] | N
         with opened(io.BytesIO(data), formats) as picture:
             return rgb(ImageOps.exif_transpose(picture))
     except BROKEN as error:
-        raise UserError(f"{name} is not a picture that can be read: {error}") from error
+        why = "no format that Pillow knows" if isinstance(error, UnidentifiedImageError) else error
+        raise UserError(f"{name} is not a picture that can be read: {why if data else 'it is empty'}") from error
 
 
 def size(path) -> tuple[int, int]:

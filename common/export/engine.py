@@ -36,7 +36,7 @@ def choose(args: argparse.Namespace, net: Block | Callable, side: int, pictures:
     net, side
         See `onnxruntime`.
     pictures : int
-        To be read, over all data, so that another split of it makes no difference.
+        To be read, over all data, so that another split of it makes no difference; 0: the network is trained.
 
     Returns
     -------
@@ -52,6 +52,8 @@ def choose(args: argparse.Namespace, net: Block | Callable, side: int, pictures:
     elsewhere = bool(args.gpus or getattr(args, "int8", False))
     if args.engine == "onnxruntime" and elsewhere:
         raise UserError("--engine onnxruntime reads in float32 on the CPU: leave out --gpus and --int8")
+    if args.engine == "onnxruntime" and not pictures:
+        raise UserError("--engine onnxruntime reads networks that are not trained, and this one is: leave it out")
     if args.engine != "auto":
         return args.engine
     if elsewhere or getattr(args, "resume", False) or pictures * side**2 < PAYS:

@@ -44,7 +44,9 @@ def write(net: HybridBlock | Callable, path, shape: tuple[int, ...], dtype: str 
         path.parent.mkdir(parents=True, exist_ok=True)
     compat.onnx_mapping()
     _teach_slice()
-    symbol, parameters = net(mx.sym.var("data")), getattr(net, "__self__", net).collect_params()
+    block = getattr(net, "__self__", net)
+    with _as_it_is_read(block):
+        symbol, parameters = net(mx.sym.var("data")), block.collect_params()
     values = {name: parameters[name]._reduce() for name in symbol.list_inputs() if name != "data"}
     with atomic(path) as tmp:
         with quiet(), _opset(), _raw_tensors():
@@ -54,6 +56,20 @@ def write(net: HybridBlock | Callable, path, shape: tuple[int, ...], dtype: str 
             )  # fmt: skip
         _tidy(tmp)
     return path
+
+
+@contextlib.contextmanager
+def _as_it_is_read(block):
+    """The layers written as before `common.backbones.Backbone.speed_up_training`, in operators that ONNX has."""
+    quick: list = []
+    block.apply(lambda layer: quick.append(layer) if getattr(layer, "quick", False) else None)
+    for layer in quick:
+        layer.quick = False
+    try:
+        yield
+    finally:
+        for layer in quick:
+            layer.quick = True
 
 
 def _tidy(path: Path) -> None:

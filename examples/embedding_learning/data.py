@@ -15,6 +15,7 @@ from common.data.samplers import PUBLISHED, Sequential, balanced_shape
 from common.data.sets import Dataset, ImageSet
 from common.data.splits import hold_out_classes, hold_out_pictures
 from common.data.transforms import Eval, Train
+from common.export import engine
 from common.files.errors import UserError
 from common.files.paths import data_root
 from examples.embedding_learning import linear
@@ -41,6 +42,8 @@ class Parts:
         What the test pictures are looked for among, where the data set has such pictures of unseen classes.
     searched : dict of str to Searched
         Of ``validation`` and ``test``, where these say which of their pictures are looked for, and among which.
+    catalogue : ImageSet or None
+        A picture of each class of all splits, where the data set has such.
     """
 
     dataset: Dataset
@@ -50,17 +53,23 @@ class Parts:
     notes: list[str]
     gallery: ImageSet | None = None
     searched: dict[str, Searched] = dataclasses.field(default_factory=dict)
+    catalogue: ImageSet | None = None
 
     def by_name(self) -> dict[str, ImageSet]:
         """The splits that there are, by name."""
         found = {
             "train": self.train, "validation": self.validation, "test": self.test, "gallery": self.gallery,
+            "catalogue": self.catalogue,
         }  # fmt: skip
         return {name: split for name, split in found.items() if split is not None}
 
+    def __len__(self) -> int:
+        """How many pictures there are."""
+        return sum(map(len, self.by_name().values()))
+
     def counts(self) -> dict[str, int]:
         """What the data is known by when a run is resumed."""
-        pictures = {f"{name} pictures": len(split) for name, split in self.by_name().items()}
+        pictures = {f"{name} pictures": len(split) for name, split in self.by_name().items() if name != "catalogue"}
         return {"classes": len(self.train.class_names), **pictures}
 
 
@@ -170,12 +179,16 @@ def load(args) -> Parts:
             notes.append(found.note(name))
     if dataset.gallery is not None:
         notes.append(f"the test pictures are looked for among {len(dataset.gallery)} others of their classes")
+    catalogue = dataset.catalogue
+    if catalogue is not None:
+        catalogue = readable(catalogue, args.on_error, notes.append)
+        notes.append(f"the test pictures' products are looked for in a catalogue of {len(catalogue)} pictures too")
     args.batch_size, args.batch_k = balanced_shape(train.labels, args.batch_size, args.batch_k)
     if args.head != "margin":
         linear.check_classes(train.labels, linear.TITLES[args.head])
     elif (args.batch_size, args.batch_k) != PUBLISHED:
         notes.append(f"batches of {args.batch_size} pictures, {args.batch_k} of a class (--batch-size, --batch-k)")
-    return Parts(dataset, train, validation, dataset.test, notes, dataset.gallery, searched)
+    return Parts(dataset, train, validation, dataset.test, notes, dataset.gallery, searched, catalogue)
 
 
 def _with_catalogue(train: ImageSet, dataset: Dataset, on_error: str, say) -> ImageSet:
@@ -249,11 +262,12 @@ def default_resize(dataset: str, size: int) -> int:
     return size if dataset in CHARACTERS else round(size * 8 / 7)
 
 
-def read(backbone, image_set: ImageSet, transform: Eval, ctx, num_workers: int) -> FeatureSet:
+def read(backbone, image_set: ImageSet, transform: Eval, ctx, args) -> FeatureSet:
     """Features of all pictures by a frozen backbone, kept under ``data/features`` for the next run."""
     rows = features.cached(
-        data_root() / "features", backbone, image_set, transform=transform, ctx=ctx, num_workers=num_workers
-    )
+        data_root() / "features", backbone, image_set, transform=transform, ctx=ctx, num_workers=args.num_workers,
+        engine=engine.named(args.engine),
+    )  # fmt: skip
     return FeatureSet(rows, image_set.labels, image_set.class_names)
 
 

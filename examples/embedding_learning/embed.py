@@ -16,7 +16,7 @@ FLAGS = {
         cli.ON_ERROR,
         cli.NUM_WORKERS,
     ],
-    "network": [cli.model_file(SHIPPED), cli.GPU],
+    "network": [cli.model_file(SHIPPED), cli.GPU, cli.ENGINE],
 }
 
 
@@ -38,7 +38,7 @@ def main(args):
 
     paths = images.readable(images.find(args.pictures), args.on_error, args.num_workers)
     gallery.check_lines(output, paths)
-    vectors = gallery.Embedder(args.params, args.gpus, args.num_workers)(paths)
+    vectors = gallery.Embedder(args, len(paths))(paths)
     gallery.write(output, paths, vectors)
     print(f"{len(paths)} embeddings of {vectors.shape[1]} numbers: {output}")
 

@@ -13,7 +13,7 @@ from common.files.disk import write_table
 from common.files.errors import UserError
 from common.run import Run
 from common.show import plots, report, tables
-from examples.embedding_learning import linear
+from examples.embedding_learning import catalogue, linear
 from examples.embedding_learning.data import Searched
 
 SHOWN = ("recall@1", "recall@2", "recall@4", "recall@8", "class_recall@1", "map@r", "map")
@@ -66,6 +66,11 @@ class Evaluator:
     def _metrics(self, name: str, embeddings, depth: str = "all") -> dict[str, float]:
         return figures(self._tested(name, embeddings).search(depth))
 
+    def _reported(self, embeddings) -> dict[str, float]:
+        """Of the test pictures: retrieval, and hits in the catalogue where there is one."""
+        embeddings = functools.cache(embeddings)
+        return {**self._metrics("test", embeddings), **catalogue.hits(self._inputs.pictures, embeddings)}
+
     def baselines(self, pretrained: bool, dims: int, say) -> dict[str, dict[str, float]]:
         """Of the test pictures: raw pixels, a pretrained backbone's features, the network before training.
 
@@ -79,10 +84,10 @@ class Evaluator:
             Is given a line where there is no figure for one of them.
         """
         inputs = self._inputs
-        rows = {"raw pixels": self._metrics("test", lambda name: inputs.pixels(name, self._gallery_of("test")))}
+        rows = {"raw pixels": self._reported(lambda name: inputs.pixels(name, self._gallery_of("test")))}
         if pretrained:
             features, labels = functools.cache(inputs.features), inputs.pictures["train"].labels
-            rows["backbone features"] = self._metrics("test", features)
+            rows["backbone features"] = self._reported(features)
             fits = {
                 "pca": lambda: linear.pca_whitening(features("train"), dims),
                 "lda": lambda: linear.lda(features("train"), labels, dims),
@@ -94,8 +99,8 @@ class Evaluator:
                 except UserError as error:
                     say(f"{TITLES[name]}: no figure. {error}")
                 else:
-                    rows[name] = self._metrics("test", lambda split, fitted=fitted: fitted(features(split)))
-        rows["before training"] = self._metrics("test", inputs.embeddings)
+                    rows[name] = self._reported(lambda split, fitted=fitted: fitted(features(split)))
+        rows["before training"] = self._reported(inputs.embeddings)
         return rows
 
     def choose(self) -> dict[str, float]:
@@ -105,8 +110,10 @@ class Evaluator:
 
     def finish(self, run: Run, rows: dict, best: dict[str, float], notes: list[str], draw: bool, seed: int) -> Tested:
         """Ask the test pictures, and report; see `finish`. `best` are the metrics of the chosen epoch."""
-        tested = self._tested("test", functools.cache(self._inputs.embeddings))  # of the network as it now stays
-        rows = {**rows, "trained": {**figures(tested.found), "epoch": best["epoch"]}}
+        embeddings = functools.cache(self._inputs.embeddings)  # of the network as it now stays
+        tested = self._tested("test", embeddings)
+        ours = {**figures(tested.found), **catalogue.hits(self._inputs.pictures, embeddings)}
+        rows = {**rows, "trained": {**ours, "epoch": best["epoch"]}}
         finish(run, rows, best if self._prefix else {}, tested, notes, draw, seed)
         return tested
 
@@ -193,11 +200,14 @@ def finish(
     )
     run.finish(final)
     rows = {TITLES.get(name, name): values for name, values in rows.items()}
-    run.log("\n" + tables.table(rows, SHOWN))
+    shown = [SHOWN, *(catalogue.SHOWN if catalogue.SHOWN[0][0] in rows["trained"] else [])]
+    for columns in shown:
+        run.log("\n" + tables.table(rows, columns))
     for note in twins:
         run.log(note)
     if draw:
-        sections = [("Figures", [tables.cells(rows, SHOWN), *twins, *notes]), ("Classes", _worst(classes))]
+        tabled = [tables.cells(rows, columns) for columns in shown]
+        sections = [("Figures", [*tabled, *twins, *notes]), ("Classes", _worst(classes))]
         _draw(run, tested, sections, "validation_" if validation else "", seed)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from common.data import sets
 from common.data.imageset import ImageSet, readable
 from common.data.transforms import Eval
 from common.data.walk import shown
+from common.export import engine
 from common.files import outside
 from common.files.checksum import sha256
 from common.files.disk import write_array, write_table, write_text
@@ -30,11 +32,10 @@ class Embedder:
 
     Parameters
     ----------
-    params : path
-        The model's file.
-    gpus : sequence of int
-    num_workers : int
-        Threads that decode files.
+    args : argparse.Namespace
+        With ``params``, the model's file, ``gpus``, ``engine``, and ``num_workers`` that decode files.
+    pictures : int
+        About how many there will be; infinity where it goes on.
 
     Attributes
     ----------
@@ -42,9 +43,12 @@ class Embedder:
         Of the model.
     """
 
-    def __init__(self, params, gpus: Sequence[int] = (), num_workers: int = 2):
-        self._context, self._num_workers = devices.contexts(gpus)[0], num_workers
-        self._net, self.metadata = model.load(params, self._context)
+    def __init__(self, args, pictures: int):
+        self._context, self._num_workers = devices.contexts(args.gpus)[0], args.num_workers
+        net, self.metadata = model.load(args.params, self._context)
+        size = self.metadata["crop"]
+        read_by = engine.named(engine.choose(args, net, size, pictures))
+        self._net = read_by(net, size) if read_by else net
         self._transform = Eval(self.metadata["resize"], self.metadata["crop"], self.metadata["keep_aspect"])
 
     def __call__(self, pictures: Sequence[Path] | np.ndarray) -> np.ndarray:
@@ -166,6 +170,12 @@ def nearest(index: Index, vectors: np.ndarray, k: int) -> list[list[Find]]:
     ]
 
 
+def _below(root: str, path: Path) -> Path:
+    """Where a picture lies below the folder of all, so that its class shows, or in the folder of its own."""
+    inner = Path(os.path.relpath(path, root))
+    return inner if len(inner.parts) > 1 else Path(path.parent.name, path.name)
+
+
 def app(index: Index, embedder: Embedder):
     """The search page, a Flask application: a picture in, the gallery's nearest out.
 
@@ -181,9 +191,11 @@ def app(index: Index, embedder: Embedder):
             " it was made, or build it again"
         )
 
+    root = os.path.commonpath([os.path.abspath(path.parent) for path in paths])
+
     def by_image(picture, k):
         finds = nearest(index, embedder(picture[None]), k)[0]
-        captions = [find.title or str(Path(find.path.parent.name, find.path.name)) for find in finds]
+        captions = [find.title or str(_below(root, find.path)) for find in finds]
         return [Hit(find.score, caption, find.place, find.description) for find, caption in zip(finds, captions)]
 
     learned = f"{embedder.metadata['model']}, trained on {embedder.metadata['dataset']}"

@@ -35,7 +35,7 @@ class Inputs:
     embed : callable
         From a batch's ``images`` to embeddings (n, embed_dim): the network, or its head alone.
     pictures : dict of str to ImageSet
-        ``train``, ``test``, and ``validation`` and ``gallery`` where there are such.
+        ``train``, ``test``, and ``validation``, ``gallery`` and ``catalogue`` where there are such.
     searched : dict of str to data.Searched
         Of the splits that say which of their pictures are looked for, and among which.
     """
@@ -56,7 +56,7 @@ class Inputs:
         }
 
     def _features(self, name: str):
-        return data.read(self._backbone, self.pictures[name], self._transform, self._ctx, self._args.num_workers)
+        return data.read(self._backbone, self.pictures[name], self._transform, self._ctx, self._args)
 
     def embeddings(self, name: str) -> np.ndarray:
         """Of all pictures of a split by the network as it is now: (n, embed_dim) float32."""

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Find the pictures of a gallery that are nearest to a query picture, on the command line or on a page."""
 
+import math
 import pathlib
 import sys
 
@@ -25,7 +26,7 @@ FLAGS = {
         cli.ON_ERROR,
         cli.NUM_WORKERS,
     ],
-    "network": [cli.model_file(SHIPPED), cli.GPU],
+    "network": [cli.model_file(SHIPPED), cli.GPU, cli.ENGINE],
 }
 
 
@@ -64,15 +65,14 @@ def open_index(args):
     from common.data import images
     from examples.embedding_learning import gallery
 
-    network = args.params, args.gpus, args.num_workers
-    told = {}
+    told, asked = {}, math.inf if args.serve else len(args.queries)
     if args.dataset:
         paths, told = gallery.catalogue(args.dataset, args.data_path, args.on_error)
     elif args.gallery:
         paths = images.readable(images.find(args.gallery), args.on_error, args.num_workers)
     else:
-        return gallery.load_index(args.index, args.params), gallery.Embedder(*network)
-    embedder = gallery.Embedder(*network)
+        return gallery.load_index(args.index, args.params), gallery.Embedder(args, asked)
+    embedder = gallery.Embedder(args, len(paths) + asked)
     index = gallery.build_index(paths, embedder(paths), args.kind, args.params, told)
     if args.index:
         index.save(args.index)

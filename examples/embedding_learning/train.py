@@ -31,12 +31,7 @@ FLAGS = {
         *cli.network("resnet50_v2"),
         cli.USE_PRETRAINED,
         ("--embed-dim", cli.width, 128, "numbers in an embedding"),
-        (
-            "--head",
-            cli.choice("margin", "lda", "wccn"),
-            "margin",
-            "train by the margin loss, or fit frozen features: lda, wccn",
-        ),
+        ("--head", cli.choice("margin", "lda", "wccn"), "margin", "the margin loss, or lda or wccn of frozen features"),
         ("--backbone-lr", cli.non_negative_float, 0.01, "factor of --lr for pretrained convolutions; 0 freezes all"),
         cli.FREEZE_BATCH_NORM,
     ],
@@ -88,6 +83,7 @@ def main(args):
 
     from common import backbones, devices
     from common.data.samplers import ClassBalanced
+    from common.export import engine
     from common.run import Run
     from common.train import checkpoint, optimizer, schedule
     from common.train.losses import MarginLoss
@@ -116,6 +112,7 @@ def main(args):
         parts.train.labels, args.batch_size, args.batch_k, args.epoch_batches, args.seed, len(contexts), kvstore.rank,
         kvstore.num_workers,
     )  # fmt: skip
+    args.engine = engine.choose(args, net.backbone, size, len(parts) if weights else 0)  # of what stays as it is
     run = Run.start(args, "embedding_learning", kvstore.rank, {**parts.counts(), "workers": kvstore.num_workers})
     data.log(run, parts, f"{args.model} ({net.backbone.source}) at {size} px")
     read = inputs.Inputs(net, parts, sampler, args, size, contexts[0], kvstore.rank)

@@ -72,6 +72,7 @@ def read(folder) -> dict:
     """What one run says: its figures, and the similarity of the classes by its vectors, its means and raw pixels."""
 
     from common.data import sets
+    from common.export import engine
     from common.files import outside
     from common.files.errors import reading
     from examples.im2vec import data, evaluation, modelfile
@@ -96,7 +97,8 @@ def read(folder) -> dict:
 
     plain = {"raw pixels": means(pictures.array(evaluation.EXAMPLE_SIDE).reshape(len(pictures), -1))}
     if model.metadata["pretrained"] and flags.get("backbone_lr") == 0:
-        rows = data.kept_features(model.net, pictures, dataset.test, flags.get("int8", False))
+        read_by = engine.named(flags.get("engine", "mxnet"))
+        rows = data.kept_features(model.net, pictures, dataset.test, flags.get("int8", False), read_by=read_by)
         plain["means of features"] = means(rows[0])
     return {
         "metadata": model.metadata,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from common.data.loader import Loader
 from common.data.samplers import Sequential, fitting
 from common.data.sets import Dataset, ImageSet
 from common.data.transforms import Eval, Train
+from common.export import engine
 from common.files.errors import UserError, near
 from common.files.paths import data_dir, data_root
 
@@ -108,6 +109,11 @@ def batch_size(wanted: int | None, pictures: int, devices: int = 1, workers: int
     return fitting(wanted, pictures, devices, workers, least=8)
 
 
+def drawn(labels: np.ndarray, classes: int, balance: bool) -> list[int]:
+    """How many pictures of each class an epoch draws: all there are, or with `balance` as many of each."""
+    return [len(labels) // classes] * classes if balance else np.bincount(labels, minlength=classes).tolist()
+
+
 def padded(pictures: ImageSet, size: int, threads: int = 2) -> ImageSet:
     """The pictures at `size` with a mirrored border of `PAD`: cutting `size` out at random shifts, not enlarges."""
     border = ((0, 0), (PAD, PAD), (PAD, PAD), (0, 0))
@@ -135,15 +141,18 @@ def moving(net, train: ImageSet, test: ImageSet, sampler, args, rank: int = 0):
 
 def frozen(net, train: ImageSet, test: ImageSet, sampler, args):
     """For a backbone that stays as it is: the head, and the same as `moving`, of features read once."""
+    rows = kept_features(net, train, test, args.int8, args.num_workers, engine.named(args.engine))
     in_order = [
         FeatureSet(values, split.labels, split.class_names, Sequential(len(split), EVAL_BATCH))
-        for values, split in zip(kept_features(net, train, test, args.int8, args.num_workers), (train, test))
+        for values, split in zip(rows, (train, test))
     ]
     return net.head, in_order[0].sampled(sampler), in_order
 
 
-def kept_features(net, train: ImageSet, test: ImageSet, int8: bool, num_workers: int = 2) -> list[np.ndarray]:
-    """The backbone's features of both splits, in order.
+def kept_features(
+    net, train: ImageSet, test: ImageSet, int8: bool, num_workers: int = 2, read_by: Callable | None = None
+) -> list[np.ndarray]:
+    """The backbone's features of both splits, in order, by an engine of `common.export.engine`; None: MXNet.
 
     They are kept under ``data/features``: a run on the same pictures, whatever its seed holds back, starts at once.
     """
@@ -151,5 +160,7 @@ def kept_features(net, train: ImageSet, test: ImageSet, int8: bool, num_workers:
     if not whole.in_memory:  # an order that does not depend on the split
         order = sorted(order, key=lambda i: str(whole.images[i]))
         whole = whole.subset(order)
-    found = features.cached(data_root() / "features", net.backbone, whole, net.size, int8=int8, num_workers=num_workers)
+    found = features.cached(
+        data_root() / "features", net.backbone, whole, net.size, int8=int8, num_workers=num_workers, engine=read_by
+    )
     return np.split(found[np.argsort(order)], [len(train)])

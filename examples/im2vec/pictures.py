@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from PIL import Image, ImageDraw, ImageFont
 from common.data.images import resize
 from common.show import plots
 
+SIDE, AXIS = 1400, 0.77  # pixels of a map, and its share of the figure's width
+LINE = 14  # letters of a name in a line
 LABELLED = 120  # classes: with more, maps carry pictures alone
 FILM_SIDE = 560  # pixels
 FEWEST = 3  # classes that a map by neighbourhood says something of
@@ -20,49 +23,58 @@ FEWEST = 3  # classes that a map by neighbourhood says something of
 
 def class_map(coords: np.ndarray, examples: np.ndarray, names: Sequence[str], path, title: str) -> Path:
     """The example picture of each class at its coordinates in the plane, named where that can be read."""
-    side, named = 1400, len(names) <= LABELLED
-    thumb = int(np.clip(side / (2.2 * np.sqrt(len(names))), 14, 110))
-    canvas, corners = _canvas(coords, examples, side, thumb, named)
-    figure, axis = plt.subplots(figsize=(11, 11))
+    thumb = int(np.clip(SIDE / (2.2 * np.sqrt(len(names))), 14, 110))
+    inches, points = (11, 12) if len(names) <= 30 else (14, 7)
+    labels = ["\n".join(textwrap.wrap(name, LINE, break_long_words=False)) for name in names]
+    em = points / 72 * SIDE / (AXIS * inches)  # pixels of the canvas
+    room = np.array(
+        [[1.2 * em * (label.count("\n") + 1), 0.6 * em * max(map(len, label.split("\n")))] for label in labels]
+    )
+    canvas, corners = _canvas(coords, examples, SIDE, thumb, room if len(names) <= LABELLED else None)
+    figure, axis = plt.subplots(figsize=(inches, inches))
     axis.imshow(canvas)
-    for (y, x), name in zip(corners, names if named else ()):
-        size = 12 if len(names) <= 30 else 8
-        axis.text(x + thumb / 2, y + thumb + 3, name, ha="center", va="top", fontsize=size)
+    for (y, x), label in zip(corners, labels if len(names) <= LABELLED else ()):
+        axis.text(x + thumb / 2, y + thumb + 3, label, ha="center", va="top", fontsize=points, linespacing=1.1)
     axis.set(xticks=[], yticks=[])
     axis.set_title(title, fontsize=14)
     axis.spines[:].set_color("#cccccc")
     return plots.write(figure, path)
 
 
-def _canvas(coords, examples, side: int, thumb: int, named: bool) -> tuple[np.ndarray, np.ndarray]:
-    """A white square with the pictures at `coords` (0..1, y upwards), and each one's top left corner (y, x)."""
+def _canvas(coords, examples, side: int, thumb: int, room: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """A white square with the pictures at `coords` (0..1, y upwards), and each one's top left corner (y, x).
+
+    `room` (n, 2) is the height and width of what is written below each; then none lies on another where there is space.
+    """
     canvas = np.full((side, side, 3), 255, np.uint8)
-    height = thumb + (0.035 * side if named else 0)  # with the name below
-    room = np.array([side - height, side - thumb]) * 0.94  # a margin for names wider than their picture
-    corners = np.stack([1 - coords[:, 1], coords[:, 0]], axis=1) * room + 0.03 * side
-    if named:
-        corners = _apart(corners, np.array([height, thumb * 1.3]), side - np.array([height, thumb]))
-    corners = corners.astype(int)
+    size = np.full((len(coords), 2), thumb)
+    if room is not None:
+        size = np.stack([thumb + 6 + room[:, 0], np.maximum(thumb, room[:, 1]) + 6], axis=1)
+    margin = size / 2
+    centres = margin + np.stack([1 - coords[:, 1], coords[:, 0]], axis=1) * (side - size)
+    if room is not None:
+        centres = _apart(centres, size, side)
+    corners = (centres - np.stack([margin[:, 0], np.full(len(size), thumb / 2)], axis=1)).astype(int)
     for (y, x), example in zip(corners, examples):
         canvas[y : y + thumb, x : x + thumb] = resize(example, (thumb, thumb))
     return canvas, corners
 
 
-def _apart(corners: np.ndarray, size: np.ndarray, limit: np.ndarray, rounds: int = 100) -> np.ndarray:
-    """Push boxes of one `size` apart, along the axis where they overlap less, until none do or the rounds are over."""
-    corners = corners.astype(float)
+def _apart(centres: np.ndarray, size: np.ndarray, side: int, rounds: int = 300) -> np.ndarray:
+    """Push boxes of these sizes apart, along the axis where two overlap less, until none do or the rounds are over."""
+    wanted, number = (size[:, None] + size[None]) / 2, np.arange(len(centres))
+    first = np.sign(number[:, None] - number)[..., None]  # where two coincide, by number
     for _ in range(rounds):
-        gap = corners[:, None] - corners[None]
-        overlap = np.maximum(size - np.abs(gap), 0)
+        gap = centres[:, None] - centres[None]
+        overlap = np.maximum(wanted - np.abs(gap), 0)
         overlap[(overlap == 0).any(axis=2)] = 0
-        overlap[np.arange(len(corners)), np.arange(len(corners))] = 0
+        overlap[number, number] = 0
         if not overlap.any():
             break
         along = np.eye(2)[overlap.argmin(axis=2)]  # the axis of the smaller overlap
-        first = np.sign(np.arange(len(corners))[:, None] - np.arange(len(corners)))  # where two coincide, by number
-        way = np.where(gap == 0, first[..., None], np.sign(gap))
-        corners = np.clip(corners + (0.5 * overlap * along * way).sum(axis=1), 0, limit)
-    return corners
+        way = np.where(gap == 0, first, np.sign(gap))
+        centres = np.clip(centres + (0.5 * overlap * along * way).sum(axis=1), size / 2, side - size / 2)
+    return centres
 
 
 def film(frames: Sequence[np.ndarray], examples: np.ndarray, names: Sequence[str], path) -> Path:
@@ -84,7 +96,7 @@ def film(frames: Sequence[np.ndarray], examples: np.ndarray, names: Sequence[str
     def draw(coords, epoch, limits):
         low, high = limits
         at = (coords - low) / np.maximum(high - low, 1e-9)
-        canvas, corners = _canvas(at, examples, FILM_SIDE, thumb, named=False)
+        canvas, corners = _canvas(at, examples, FILM_SIDE, thumb, None)
         picture = Image.fromarray(canvas)
         pen = ImageDraw.Draw(picture)
         if len(names) <= LABELLED // 3:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from common.data import sets, walk
 from common.data.sets import Dataset
+from common.export import engine
 from common.files.errors import UserError
 from common.run import Run
 from examples.im2vec import data, modelfile
@@ -65,7 +64,7 @@ def model(args, dataset: Dataset, contexts) -> modelfile.Model:
     metadata = {
         "dataset": args.dataset,
         "classes": train.class_names,
-        "counts": np.bincount(train.labels, minlength=len(train.class_names)).tolist(),
+        "counts": data.drawn(train.labels, len(train.class_names), args.balance),
         "groups": groups and groups[1],
         "group_names": groups and groups[0],
         "model": args.model,
@@ -87,6 +86,8 @@ def run(args, dataset: Dataset, model: modelfile.Model, kvstore, batch_size: int
         "training pictures": len(train), "classes": classes, "held-back pictures": len(test),
         "workers": kvstore.num_workers,
     }  # fmt: skip
+    read = len(train) + len(test) if model.metadata["pretrained"] and args.backbone_lr == 0 else 0
+    args.engine = engine.choose(args, model.net.backbone, model.net.size, read)
     found = Run.start(args, "im2vec", kvstore.rank, counts)
     walk.write(train.skipped, found.folder / "skipped.txt")
     network = f"{model.metadata['model']} at {model.net.size} px, objective {model.metadata['objective']}"

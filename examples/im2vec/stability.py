@@ -97,12 +97,13 @@ class Training:
     head : bool
         Whether there is a head to train: the rows are then features, else f(x).
     args : argparse.Namespace
-        Of train.py: ``epochs`` (of which `MAX_EPOCHS` are done at most), ``batch_size`` and ``seed``.
+        Of train.py: ``epochs`` (of which `MAX_EPOCHS` are done at most), ``batch_size``, ``balance`` and ``seed``.
     """
 
     def __init__(self, metadata: dict, classes: np.ndarray, options: Sequence[dict], head: bool, args):
         self.metadata, self.options, self.head = metadata, options, head
         self.epochs, self.batch_size, self.seed = min(args.epochs, MAX_EPOCHS), args.batch_size, args.seed
+        self.balance = args.balance
         groups = metadata["groups"]
         self.groups = None if groups is None else np.unique(np.asarray(groups)[classes], return_inverse=True)[1]
 
@@ -112,7 +113,8 @@ class Training:
         name, negatives, options = self.metadata["objective"], self.metadata["negatives"], self.options
         dim = self.metadata["dim"] if self.head else rows.shape[1]
         head = model.head(rows.shape[1], dim, name == "negative") if self.head else None
-        objective = objectives.create(name, np.bincount(labels), dim, negatives, self.groups)
+        counts = data.drawn(labels, labels.max() + 1, self.balance)
+        objective = objectives.create(name, counts, dim, negatives, self.groups)
         objective.initialize()
         groups = [(objective.collect_params(), "sgd", options[1])]
         if head:
@@ -124,7 +126,8 @@ class Training:
         return (lambda x: encode(mx.nd.array(x)).asnumpy()), objective
 
     def _run(self, encode, objective, trainer, rows, labels, seed):
-        sampler = Shuffled(len(labels), data.batch_size(self.batch_size, len(labels)), seed)
+        drawn = labels if self.balance else None
+        sampler = Shuffled(len(labels), data.batch_size(self.batch_size, len(labels)), seed, labels=drawn)
         for epoch in range(self.epochs):
             trainer.optimizer.scale_rates(schedule.half_cosine(epoch, self.epochs))
             for batch in FeatureSet(rows, labels, sampler=sampler).epoch(epoch):

@@ -16,9 +16,10 @@ from common.data.imageset import ImageSet
 from common.data.samplers import balanced
 from common.data.splits import split_stratified
 from common.data.transforms import RandomResizedCrop
+from common.export import engine
 from common.files.errors import UserError
 from common.files.paths import data_root
-from examples.transfer import inputs, outputs
+from examples.transfer import inputs, networks, outputs
 
 FOLDS = 5  # of the cross-validation, where the smallest class has as many pictures
 
@@ -114,6 +115,22 @@ def pictures(args) -> Data:
     return Data(None, whole, whole.labels, names, train, test, validation, data.superclasses)
 
 
+def network(args, image_set: ImageSet | None, contexts):
+    """The network that reads the pictures; none of features made before. Settles ``--engine``.
+
+    Raises
+    ------
+    UserError
+        No such network, or its weights cannot be had.
+    """
+    if image_set is None:
+        args.engine = engine.choose(args, None, 0, 0)
+        return None
+    net = networks.create(args.model, args.weights, contexts, args.seed, args.image_size)
+    args.engine = engine.choose(args, net, net.input_size, len(image_set))
+    return net
+
+
 def read_features(args, net, image_set: ImageSet, run, name: str) -> np.ndarray:
     """Features (n, width) of all pictures, kept as `name` in the run folder; a resumed run goes on where it was.
 
@@ -144,7 +161,9 @@ def read_features(args, net, image_set: ImageSet, run, name: str) -> np.ndarray:
     if name == "features":
         keys = feature_store.keys(image_set)
         settings = f"PIL {args.interpolation}" + " ".join(keys if args.int8 else [])  # whose ranges are of these
-        kept = features.store(data_root() / "features", net, net.input_size, settings, args.int8)
+        kept = features.store(
+            data_root() / "features", net, net.input_size, settings, args.int8, engine.named(args.engine)
+        )
         output.add(kept.fetch(keys, lambda chosen: _read(args, net, source, chosen))[output.seen :], {})
     else:
         for vectors, _ in _read(args, net, source, np.arange(output.seen, len(source))):
@@ -155,8 +174,11 @@ def read_features(args, net, image_set: ImageSet, run, name: str) -> np.ndarray:
 def _read(args, net, source, chosen: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The features of each batch of the pictures `chosen`, and the places of these in `chosen`."""
     size = net.input_size
+    read_by = engine.named(args.engine)
     if args.int8:
         net = quantize(net, inputs.spread(source, CALIBRATION, size, args.interpolation))
+    elif read_by:
+        net = read_by(net, size)
     else:
         net.hybridize(static_alloc=True, static_shape=True)
     batches = inputs.batches(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import os
@@ -45,6 +46,7 @@ FLAGS = {
         ("-weights --nn_weights", cli.WEIGHTS, "imagenet", "imagenet, None or a .params, .h5, .pth, .safetensors file"),
         ("-b --batch_size", cli.batch_size, 1, "pictures a forward pass takes"),
         ("--int8", cli.switch, False, "run the network in 8 bits: several times as fast"),
+        cli.ENGINE,
         cli.seed("random seed of -weights None"),
         cli.GPU,
     ],
@@ -87,14 +89,27 @@ def check_output(args, targets):
         raise UserError(f"{', '.join(there)}: exists already, and --no-clobber keeps it; give another -n")
 
 
-def settings_key(args, source, net) -> str:
+def settings_key(args, source, net, engine: str) -> str:
     """Names all that decides the vectors, so that --resume never mixes two runs."""
     total = hashlib.sha256(source.key().encode())
     kept = ("batch_size", "interpolation", "int8", "nn_weights", "seed", "gpus")
-    total.update(json.dumps([net.name_, {name: getattr(args, name) for name in kept}]).encode())
+    other = [engine] if engine != "mxnet" else []  # the only one once
+    total.update(json.dumps([net.name_, {name: getattr(args, name) for name in kept}, *other]).encode())
     for name, parameter in net._collect_params_with_prefix().items():
         total.update(name.encode() + parameter.data(parameter.list_ctx()[0]).asnumpy().tobytes())
     return total.hexdigest()
+
+
+def choose_engine(args, source, net) -> str:
+    """The engine, which for a run that is continued is the one that it was begun with."""
+    from common.export import engine
+    from examples.transfer import outputs
+
+    begun = outputs.begun(args.save_folder_path, args.save_name) if args.resume and args.engine == "auto" else None
+    for name in ("mxnet", "onnxruntime"):
+        if begun == settings_key(args, source, net, name):
+            return name
+    return engine.choose(argparse.Namespace(**{**vars(args), "resume": False}), net, net.input_size, len(source))
 
 
 def main(args):
@@ -121,13 +136,17 @@ def main(args):
     from common import devices
     from common.backbones import features
     from common.backbones.quantize import CALIBRATION, quantize
+    from common.export import engine
 
     ctx = devices.contexts(args.gpus)[0]
     net = networks.create(args.trained_model, args.nn_weights, ctx, args.seed)
     size = net.input_size
     print(f"{net.name_}: {net.width} numbers a picture of {size} x {size}; weights: {net.source}", flush=True)
-    key, width = settings_key(args, source, net), net.width
-    if args.int8:
+    chosen = choose_engine(args, source, net)
+    key, width, read_by = settings_key(args, source, net, chosen), net.width, engine.named(chosen)
+    if read_by:
+        net = read_by(net, size)
+    elif args.int8:
         net = quantize(net, inputs.spread(source, CALIBRATION, size, args.interpolation, failed))
     else:
         net.hybridize(static_alloc=True, static_shape=True)

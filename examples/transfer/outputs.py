@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -140,6 +141,13 @@ class Output:
         with open(self.part / "vectors", "rb") as file:
             while len(block := np.fromfile(file, np.float32, ROWS * self.width)):
                 yield block.reshape(-1, self.width)
+
+
+def begun(folder, name: str) -> str | None:
+    """The key of a run that was begun and not finished; None where there is none that can be read."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        return json.loads((_part(Path(folder), name) / "state.json").read_text(encoding="utf-8"))["key"]
+    return None
 
 
 def finished(folder: Path, name: str, format: str) -> list[Path] | None:

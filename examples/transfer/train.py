@@ -98,7 +98,7 @@ def main(args):
     from common import devices
     from common.data import walk
     from common.run import Run
-    from examples.transfer import data, evaluation, model, networks
+    from examples.transfer import data, evaluation, model
 
     # Devices and workers: they share out the steps of training; each worker reads all features, on its first device.
     contexts = devices.contexts(args.gpus, args.num_cpus)
@@ -109,6 +109,7 @@ def main(args):
     # Data: pictures, or features of them; which of them are learned from, and which held back.
     loaded = data.load(args)
     labels, train, test = loaded.labels, loaded.train, loaded.test
+    net = data.network(args, loaded.image_set, contexts)
     run = Run.start(args, "transfer", rank, {**loaded.counts(), "workers": workers})
     run.log(f"{len(train)} pictures of {len(loaded.class_names)} classes to learn from, {len(test)} held back")
 
@@ -119,7 +120,6 @@ def main(args):
         config["size"] = args.image_size
     if image_set:
         walk.write(image_set.skipped, run.folder / "skipped.txt")
-        net = networks.create(args.model, args.weights, contexts, args.seed, args.image_size)
         config["name"] = net.name_  # where --model has several sources: the one that was found
         run.log(f"{net.name_}: {net.width} numbers a picture of {net.input_size} x {net.input_size}; {net.source}")
         vectors = data.read_features(args, net, image_set, run, "features")

@@ -291,14 +291,16 @@ class Reader:
     whole : ImageSet, optional
         Pictures in files, from which those to be read were chosen. A frozen backbone reads all of them at once, so that
         another seed, which chooses other classes, finds their features.
+    engine : callable, optional
+        Reads the backbone's features instead of MXNet, see `common.export.engine`.
     """
 
     def __init__(
         self, backbone, transform: Eval, ctx=None, num_workers: int = 2, is_frozen: bool = False,
-        whole: ImageSet | None = None,
+        whole: ImageSet | None = None, engine: Callable | None = None,
     ):  # fmt: skip
         self.backbone, self.transform, self.ctx, self.num_workers = backbone, transform, ctx, num_workers
-        self.is_frozen, self.whole = is_frozen, whole if is_frozen else None
+        self.is_frozen, self.whole, self.engine = is_frozen, whole if is_frozen else None, engine
         self._kept: dict[int, tuple[ImageSet, FeatureSet]] = {}
 
     def features(self, image_set: ImageSet) -> FeatureSet:
@@ -317,7 +319,7 @@ class Reader:
     def _cached(self, image_set: ImageSet) -> np.ndarray:
         return features.cached(
             data_root() / "features", self.backbone, image_set, transform=self.transform, ctx=self.ctx,
-            num_workers=self.num_workers,
+            num_workers=self.num_workers, engine=self.engine,
         )  # fmt: skip
 
     def embed(self, net, pictures: ImageSet) -> np.ndarray:

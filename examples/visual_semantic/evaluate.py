@@ -82,11 +82,14 @@ def main(args):
 
 
 def reader(net, args, context, whole):
-    """Reads pictures, chosen from `whole`, in the sizes that belong to the model."""
+    """Reads pictures, chosen from `whole`, in the sizes that belong to the model, and in its engine."""
+    from common.export import engine
     from examples.visual_semantic import data
 
     sizes = data.eval_transform(net.metadata["resize"], net.metadata["crop"], net.metadata["keep_aspect"])
-    return data.Reader(net.backbone, sizes, context, args.num_workers, net.metadata.get("is_frozen", False), whole)
+    is_frozen, read_by = net.metadata.get("is_frozen", False), net.metadata.get("engine", "mxnet")
+    read_by = None if args.gpus else engine.named(read_by)
+    return data.Reader(net.backbone, sizes, context, args.num_workers, is_frozen, whole, read_by)
 
 
 def baselines(args, net, splits, context):

@@ -9,6 +9,7 @@ from pathlib import Path
 from mxnet import gluon
 
 from common.data import walk
+from common.export import engine
 from common.files.disk import write_json, write_table
 from common.files.errors import UserError
 from common.run import Run, read_history
@@ -49,6 +50,9 @@ class TrainingRun:
             "unseen pictures": len(splits.test), "seen classes": len(splits.seen),
             "unseen classes": len(splits.unseen), "workers": kvstore.num_workers,
         }  # fmt: skip
+        pictures = sum(map(len, (splits.train, splits.valid, splits.test)))
+        args.engine = engine.choose(args, net.backbone, reader.transform.crop, pictures)
+        reader.engine = engine.named(args.engine)
         self.run = Run.start(args, "visual_semantic", kvstore.rank, self._data)
         walk.write(splits.train.skipped, self.run.folder / "skipped.txt")
         self.run.log(
@@ -177,9 +181,9 @@ class TrainingRun:
         knows_classifier = name == "1" or (name == "2a" and self.net.metadata.get("classifies", False))
         model.save(
             self.net, path, stage=name, crop=transform.crop, resize=transform.resize,
-            keep_aspect=transform.keep_aspect, dataset=args.dataset, word_vectors=str(args.word_vectors),
-            words=data.word_of(args, self.splits), word_space=args.word_space, loss=args.loss,
-            classifies=knows_classifier, is_frozen=args.backbone_lr == 0, metrics=metrics,
+            keep_aspect=transform.keep_aspect, engine=args.engine, dataset=args.dataset,
+            word_vectors=str(args.word_vectors), words=data.word_of(args, self.splits), word_space=args.word_space,
+            loss=args.loss, classifies=knows_classifier, is_frozen=args.backbone_lr == 0, metrics=metrics,
         )  # fmt: skip
 
     def _is_worse(self) -> bool:

@@ -11,6 +11,7 @@ from common.backbones import features
 from common.data.loader import Loader
 from common.data.sets import ImageSet
 from common.data.transforms import Eval, Train
+from common.export import engine
 from common.files.paths import data_root
 from examples.vse.data import Split
 
@@ -21,7 +22,7 @@ class Reader:
     Parameters
     ----------
     metadata : dict
-        ``model``, ``params``, ``image_size``, ``dataset`` and ``int8``, as the model is saved with.
+        ``model``, ``params``, ``image_size``, ``dataset``, ``int8`` and ``engine``, as the model is saved with.
     net : model.VSE, optional
         Whose own backbone is to read, where it was trained too; what it reads is not kept.
     num_workers : int
@@ -35,15 +36,30 @@ class Reader:
         self.own = net.backbone if net is not None else None
         self.backbone = self.own
 
-    def __call__(self, pictures: ImageSet) -> np.ndarray:
-        """(n, width) float32."""
+    def choose(self, args, splits: Mapping[str, Split]) -> None:
+        """Settle ``--engine``, for the run and for the model."""
+        read = [split.pictures if split.whole is None else split.whole for split in splits.values()]
+        pictures = {id(images): len(images) for images in read if images is not None}
+        net = self._backbone() if pictures else None
+        found = engine.choose(args, net, self.metadata.get("image_size", 0), sum(pictures.values()))
+        args.engine = self.metadata["engine"] = found
+
+    def _backbone(self):
         if self.backbone is None:
             weights, size = self.metadata["params"] or "imagenet", self.metadata["image_size"]
             self.backbone = backbones.create(self.metadata["model"], weights, self.ctx, size=size)
+        return self.backbone
+
+    def __call__(self, pictures: ImageSet) -> np.ndarray:
+        """(n, width) float32."""
+        backbone, on_gpu = self._backbone(), self.ctx is not None and self.ctx.device_type == "gpu"
         options = {"num_workers": self.num_workers, "ctx": self.ctx, "transform": eval_transform(self.metadata)}
         if self.own is not None or not self.keep:
-            return features.extract(self.backbone, pictures, **options)
-        return features.cached(data_root() / "features", self.backbone, pictures, int8=self.metadata["int8"], **options)
+            return features.extract(backbone, pictures, **options)
+        read_by = None if on_gpu else engine.named(self.metadata.get("engine", "mxnet"))
+        return features.cached(
+            data_root() / "features", backbone, pictures, int8=self.metadata["int8"], engine=read_by, **options
+        )
 
 
 def read_features(splits: Mapping[str, Split], read: Reader) -> None:

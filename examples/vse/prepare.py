@@ -58,8 +58,10 @@ def splits(args, metadata: dict, ctx) -> dict[str, Split]:
         args.dataset, args.data_path, args.seed, args.captions, args.images, per_image=args.captions_per_image,
         on_error=args.on_error, protocol=args.protocol,
     )  # fmt: skip
+    reader = pictures.Reader(metadata, num_workers=args.num_workers, ctx=ctx)
+    reader.choose(args, {} if args.finetune else found)
     if not args.finetune:
-        pictures.read_features(found, pictures.Reader(metadata, num_workers=args.num_workers, ctx=ctx))
+        pictures.read_features(found, reader)
     elif found["train"].pictures is None:
         raise UserError(f"--finetune needs pictures, and {args.dataset} here is features: use --captions and --images")
     return found

@@ -73,7 +73,11 @@ def test_embedding_learning_asks_the_test_list_in_the_training_list(groceries, t
         found = figures(folder)
         assert found["raw_pixels_recall@1"] > 0.9  # a product is a colour here
         assert ("validation_recall@1" in found) == (protocol == "seen")
+        methods = ("", "raw_pixels_", "before_training_")
+        assert all(0 <= found[f"{name}catalogue_{scope}hit@{k}"] <= 1 for name in methods for scope in ("", "all_")
+                   for k in (1, 5, 10))  # fmt: skip
         log = (folder / "log.txt").read_text()
+        assert "in a catalogue of 10 pictures too" in log and "catalogue_all_centred_hit@1" in log
         assert ("looked for among 15 others of their classes" in log) == (protocol == "unseen")
         assert ("7 pictures of grocery's own validation list" in log) == (protocol == "seen")
         assert (folder / "plots" / "retrieval.png").is_file()

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from examples.embedding_learning import train as embedding_learning
+from examples.im2vec import modelfile
 from examples.im2vec import train as im2vec
 from examples.transfer import train as transfer
 from examples.visual_semantic import train as visual_semantic
@@ -97,3 +98,6 @@ def test_balance_draws_all_classes_alike(tmp_path, program, monkeypatch):
     assert not drawn
     trained(program, root, tmp_path / "run", "--balance")
     assert drawn and all(counts.max() - counts.min() <= 1 for counts in drawn)
+    if program is im2vec:  # what is drawn as often is a negative as often
+        counts = [modelfile.describe(tmp_path / run / "model.params")["counts"] for run in ("plain", "run")]
+        assert sorted(counts[0]) == [2, 5, 16] and counts[1] == [7, 7, 7]

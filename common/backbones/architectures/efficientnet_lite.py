@@ -55,7 +55,18 @@ class Conv(nn.Conv2D):
 
 
 def widen(F, array, count: int, axis: int):
-    """`array` with `count` zeros more along `axis`; `count` is smaller than its length there."""
+    """`array` with zeros behind it.
+
+    Parameters
+    ----------
+    F : module
+        `mxnet.ndarray` or `mxnet.symbol`.
+    array : NDArray or Symbol
+    count : int
+        Of zeros, at most the array's length.
+    axis : int
+        Along which they follow.
+    """
     zeros = F.zeros_like(F.slice_axis(array, axis=axis, begin=0, end=count))
     return F.concat(array, zeros, dim=axis)
 

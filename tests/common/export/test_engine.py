@@ -12,6 +12,7 @@ from common.backbones import features
 from common.export import engine
 from common.files.errors import UserError
 from tests.common.export.test_export import crops
+from tests.conftest import require_weights
 
 QUICK = {"conv4": 32, "squeezenet1.1": 64, "efficientnet_lite0": 64, "keras-mobilenet": 64}
 SLOW = {
@@ -29,14 +30,10 @@ def kept(tmp_path, monkeypatch):
 
 
 def network(name, size):
-    """A backbone with random weights, and the batch-norm statistics of some pictures: else it tells none apart."""
+    """A backbone with random weights."""
     mx.random.seed(0)
     backbone = backbones.create(name, size=size)
     backbone.initialize(mx.init.MSRAPrelu())
-    backbone.follow_batches(0.0)
-    with mx.autograd.record():
-        features = backbone(mx.nd.array(crops(4, size, seed=1), dtype="uint8"))
-    features.backward()
     return backbone
 
 
@@ -54,6 +51,18 @@ def test_features_are_those_of_mxnet_for_every_network_of_transfers_table(name, 
     found = engine.onnxruntime(backbone, size)(pictures).asnumpy()
     assert found.dtype == np.float32 and relative(found, expected) < 1e-4
     assert np.ptp(expected, axis=0).max() > 0.01 * np.abs(expected).max()  # of pictures that it tells apart
+
+
+def test_a_network_in_training_is_read_and_stays_as_it_is(kept):
+    """With trained weights: rounding is all that is left of random ones' features in the form that trains fastest."""
+    require_weights("efficientnet_lite0")
+    backbone = backbones.create("efficientnet_lite0", "imagenet", size=64)
+    backbone.hybridize()
+    backbone.speed_up_training()
+    pictures = mx.nd.array(crops(2, 64), dtype="uint8")
+    expected = backbone(pictures).asnumpy()
+    assert relative(engine.onnxruntime(backbone, 64)(pictures).asnumpy(), expected) < 1e-4
+    np.testing.assert_array_equal(backbone(pictures).asnumpy(), expected)
 
 
 def test_the_graph_is_kept_for_the_same_weights_and_made_again_where_it_is_damaged(kept, monkeypatch):
@@ -130,6 +139,8 @@ def test_mxnet_reads_what_cannot_be_exported_and_says_so(capsys):
     args = argparse.Namespace(engine="auto", gpus=[])
     assert engine.choose(args, Unknown(), 8, 10**6) == "mxnet"
     assert "note: onnxruntime cannot read this network" in capsys.readouterr().err
+    with pytest.raises(UserError, match="reads networks that are not trained, and this one is: leave it out"):
+        engine.choose(argparse.Namespace(engine="onnxruntime", gpus=[]), Unknown(), 8, 0)
     for more in ({"gpus": [0]}, {"int8": True}):
         with pytest.raises(UserError, match="float32 on the CPU: leave out --gpus and --int8"):
             engine.choose(argparse.Namespace(**{"engine": "onnxruntime", "gpus": [], **more}), Unknown(), 8, 10)

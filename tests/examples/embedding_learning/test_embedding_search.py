@@ -76,7 +76,9 @@ def test_a_folder_of_pictures_is_shown_by_its_files(groceries):
     train = groceries / "dataset" / "train"
     client = gallery.app(*search.open_index(arguments("--gallery", train / "Lemon", "--serve"))).test_client()
     shown = send(client, photograph(groceries)).text
-    assert shown.count("<figure>") == 6 - 3 and "Lemon/Lemon_001.jpg" in shown and "<strong>" not in shown
+    assert shown.count("<figure>") == 6 - 3 and ">Lemon/Lemon_001.jpg<" in shown and "<strong>" not in shown
+    client = gallery.app(*search.open_index(arguments("--gallery", train, "--serve"))).test_client()
+    assert ">Lemon/Lemon/Lemon_001.jpg<" in send(client, photograph(groceries)).text  # the way from the folder given
 
 
 @pytest.mark.parametrize("data", [b"no picture", b""])

@@ -444,7 +444,7 @@ def test_frozen_features_are_read_once_whatever_the_split(cifar_folder, tmp_path
     monkeypatch.setattr(data, "data_root", lambda: tmp_path)
     backbone = backbones.create("squeezenet1.1", "imagenet", size=64)
     net = SimpleNamespace(backbone=backbone, head=None, size=64)
-    args = SimpleNamespace(int8=False, num_workers=1)
+    args = SimpleNamespace(int8=False, num_workers=1, engine="mxnet")
     small = tmp_path / "pictures"
     for name in ("cat", "ship"):
         (small / name).mkdir(parents=True)
@@ -457,7 +457,7 @@ def test_frozen_features_are_read_once_whatever_the_split(cifar_folder, tmp_path
             assert rows.labels.tolist() == part.labels.tolist()
             one = np.concatenate([backbone(mx.nd.array(p[None], dtype="uint8")).asnumpy() for p in part.array(64)])
             np.testing.assert_allclose(rows.features, one, atol=1e-4)
-        monkeypatch.setattr(data.features, "extract", lambda *a, **k: pytest.fail("read again"))
+        monkeypatch.setattr(data.features, "prepare", lambda *a, **k: pytest.fail("read again"))
 
 
 @pytest.mark.slow

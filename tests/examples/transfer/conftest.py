@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common.export import engine
 from examples.transfer import data
 
 
@@ -12,6 +13,7 @@ def kept(tmp_path_factory, monkeypatch):
     """A folder of each test's own, where features are kept."""
     folder = tmp_path_factory.mktemp("kept")
     monkeypatch.setattr(data, "data_root", lambda: folder)
+    monkeypatch.setattr(engine, "weights_dir", lambda: folder)
     return folder / "features"
 
 

@@ -92,7 +92,28 @@ def test_workers_share_the_pictures_out(pictures, tmp_path):
         np.testing.assert_allclose(trained(tmp_path / "run")[name], array, rtol=1e-3, atol=2e-5, err_msg=name)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("workers", "servers"), [(2, 2)])
+def test_workers_share_the_head_out(tmp_path, workers, servers):
+    """Every batch is the same whoever takes which part; the last one of an epoch, of one picture, all take."""
+    rng, labels = np.random.default_rng(0), np.arange(81) % 3
+    np.save(tmp_path / "f_data.npy", (np.eye(3)[labels] + rng.normal(0, 1, (81, 3))).astype(np.float32))
+    np.save(tmp_path / "f_labels.npy", labels)
+    shared = ["--features", tmp_path / "f_data.npy", "--classifier", "gluon", "--folds", "1"]
+    launch = [sys.executable, "-m", "common.launch", "-n", workers, "-s", servers, "--", sys.executable, SCRIPT]
+    both = [*launch, *shared, "--kvstore", "dist_sync", "--run-dir", tmp_path / "both"]
+    done = subprocess.run(list(map(str, both)), cwd=REPO, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    train.main(train.parse_args([*map(str, shared), "--run-dir", str(tmp_path / "one")]))
+    assert json.loads((tmp_path / "one" / "metrics.json").read_text())["train_pictures"] == 65  # a batch, and one more
+    one, ours = (model.load(tmp_path / name / "model.params") for name in ("one", "both"))
+    assert np.abs(one.weight).max() > 0.1
+    np.testing.assert_allclose(ours.weight, one.weight, atol=1e-4)
+    np.testing.assert_allclose(ours.bias, one.bias, atol=1e-4)
+
+
 @pytest.mark.parametrize(("given", "message"), [
+    (["--kvstore", "dist_async", "--classifier", "gluon"], "--kvstore dist_async shares out --fine-tune"),
     (["--weights", "a", "--params", "b"], "--weights a and --params b: give one of them"),
     (["--params", "b", "--weights", "imagenet"], "--params b and --weights imagenet: give one of them"),
     (["--kvstore", "dist_sync"], "--kvstore dist_sync shares out --fine-tune"),

@@ -15,6 +15,7 @@ from PIL import Image
 
 from common import backbones
 from common.data.sets import ImageSet
+from common.export import engine
 from common.files.errors import UserError
 from common.files.paths import REPO
 from examples.transfer import generate_embedding, inputs, networks, outputs
@@ -539,6 +540,22 @@ def test_a_resumed_run_with_one_picture_left_has_the_same_bits(pictures, monkeyp
 
 def killed():
     raise KeyboardInterrupt
+
+
+def test_a_run_goes_on_in_the_engine_that_it_was_begun_with(pictures, monkeypatch):
+    add = outputs.Output.add
+    for name, pays in (("onnxruntime", 0), ("mxnet", 10**9)):
+        monkeypatch.setattr(engine, "PAYS", pays)
+        run(pictures, "-n", name)
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(outputs.Output, "add", lambda self, *rows: killed() if self.seen else add(self, *rows))
+            run(pictures, "-n", f"{name}-resumed")
+        monkeypatch.setattr(engine, "PAYS", 10**9 - pays)  # by which another would be chosen
+        run(pictures, "-n", f"{name}-resumed", "--resume")
+        files = [pictures / f"{part}_data.npy" for part in (name, f"{name}-resumed")]
+        assert files[0].read_bytes() == files[1].read_bytes()
+    rows = [np.load(pictures / f"{name}_data.npy") for name in ("onnxruntime", "mxnet")]
+    assert 0 < np.abs(rows[0] - rows[1]).max() < 1e-4 * np.abs(rows[1]).max()
 
 
 @pytest.mark.slow

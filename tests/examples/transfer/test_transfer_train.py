@@ -13,6 +13,7 @@ from PIL import Image
 from sklearn.neighbors import KNeighborsClassifier
 
 from common import backbones
+from common.export import engine
 from common.files.errors import UserError
 from examples.transfer import data, evaluation, finetune, model, networks, outputs, predict, train
 from tests.examples.transfer.conftest import coloured_folder
@@ -299,6 +300,26 @@ def test_the_same_pictures_in_another_split_are_read_once(folder, tmp_path, monk
     rows = [np.load(tmp_path / seed / "features_data.npy") for seed in "12"]
     assert not np.array_equal(*rows)
     np.testing.assert_array_equal(*(each[np.lexsort(each.T)] for each in rows))
+
+
+def test_features_are_read_in_the_engine_that_the_run_began_with(folder, tmp_path, kept, monkeypatch):
+    def engine_of(name, *flags):
+        fit_folder(folder, tmp_path / name, "--folds", "1", *flags)
+        return json.loads((tmp_path / name / "args.json").read_text())["args"]["engine"]
+
+    assert engine_of("few") == "mxnet" and engine_of("asked", "--engine", "onnxruntime") == "onnxruntime"
+    rows = [np.load(tmp_path / name / "features_data.npy") for name in ("few", "asked")]
+    assert 0 < np.abs(rows[0] - rows[1]).max() < 1e-4 * np.abs(rows[0]).max()
+    monkeypatch.setattr(engine, "PAYS", 0)
+    assert engine_of("many") == "onnxruntime" and engine_of("few", "--resume") == "mxnet"
+    forgotten = json.loads((tmp_path / "few" / "args.json").read_text())
+    del forgotten["args"]["engine"]  # as runs of before there was a choice
+    (tmp_path / "few" / "args.json").write_text(json.dumps(forgotten))
+    shutil.rmtree(kept)
+    for name, begun in (("few", rows[0]), ("many", rows[1])):
+        (tmp_path / name / "features_data.npy").unlink()
+        fit_folder(folder, tmp_path / name, "--folds", "1", "--resume")
+        np.testing.assert_array_equal(np.load(tmp_path / name / "features_data.npy"), begun)
 
 
 class Killed(BaseException):

@@ -18,6 +18,7 @@ from common import cli
 from common.data.features import FeatureSet
 from common.data.sets import awa2
 from common.files.errors import UserError
+from common.files.paths import REPO
 from common.run import Run
 from examples.visual_semantic import data, model, train
 from examples.visual_semantic.stage import Stage, Unrecorded
@@ -49,7 +50,7 @@ def test_help_lists_the_flags_and_their_defaults():
     ("train", ["--dataset", "folder", "--data-path", "PICTURES", "--unseen", "orang"], "did you mean orange"),
     ("train", ["--dataset", "folder", "--data-path", "PICTURES", "--backbone-lr", "0"], "add --use-pretrained"),
     ("train", ["--dataset", "folder", "--data-path", "PICTURES", "--words", "red"], "expected CLASS=WORD"),
-    ("train", ["--dataset", "folder", "--data-path", "PICTURES", "--kvstore", "dist_sync"], "a stage at a time"),
+    ("train", ["--dataset", "folder", "--data-path", "PICTURES", "--kvstore", "dist_async"], "a stage at a time"),
     ("evaluate", ["--params", "nothing.params"], "no model there"),
     ("split_awa2", ["--copy", "--data-path", "nowhere"], "./get_data.sh awa2"),
     ("split_awa2", ["--undo", "--data-path", "."], "nothing was split there"),
@@ -119,6 +120,32 @@ def test_stage_2a_leaves_the_backbone_and_2b_moves_it(trained):
     assert backbone <= set(same[0]) and not backbone & set(same[1])
     assert {k for k in files[0] if k.startswith("classifier")} <= set(same[0])
     assert "encoder.head.1.weight" not in same[0] + same[1]
+
+
+@pytest.mark.slow
+def test_two_workers_take_the_three_stages_in_one_go(coloured, tmp_path):
+    """On features, of which each worker takes half a batch: the steps of one worker with all of it."""
+    words = ["--word-vectors", coloured.words, "--unseen", "deep+sky", "orange", "--image-size", "64", "--resize", "64"]
+    start = ["--params", coloured.params, "--backbone-lr", "0"]
+    start += ["--epochs-1", "2", "--epochs-2a", "2", "--epochs-2b", "1"]
+    shared = ["--dataset", "folder", "--data-path", coloured.pictures, *words, *start, "--no-plots"]
+    launch = [sys.executable, "-m", "common.launch", "-n", "2", "-s", "1", "--", sys.executable, EXAMPLE / "train.py"]
+    both = [*launch, *shared, "--batch-size", "4", "--run-dir", tmp_path / "both", "--kvstore", "dist_sync"]
+    done = subprocess.run(list(map(str, both)), cwd=REPO, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    train.main(train.parse_args([*map(str, shared), "--batch-size", "8", "--run-dir", str(tmp_path / "one")]))
+    one, ours, other = (parameters(tmp_path / name / "model.params") for name in ("one", "both", "both/worker-1"))
+    assert one.keys() == ours.keys() == other.keys()
+    for name, value in one.items():
+        np.testing.assert_allclose(ours[name].asnumpy(), value.asnumpy(), rtol=1e-4, atol=1e-5, err_msg=name)
+        assert np.array_equal(ours[name].asnumpy(), other[name].asnumpy()), name
+    before = parameters(coloured.params)
+    assert any(not np.array_equal(value.asnumpy(), before[name].asnumpy()) for name, value in one.items())
+    figures = [json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("both", "both/worker-1")]
+    assert figures[0] == figures[1]
+    log = (tmp_path / "both" / "stage1" / "log.txt").read_text()
+    size = sum(value.size for name, value in one.items() if name.startswith("classifier"))
+    assert f"a step sends {4 * size / 1000:.3g} kB of gradients and receives {4 * size / 1000:.3g} kB" in log
 
 
 @pytest.mark.slow
