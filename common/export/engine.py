@@ -56,7 +56,7 @@ def choose(args: argparse.Namespace, net: Block | Callable, side: int, pictures:
         raise UserError("--engine onnxruntime reads networks that are not trained, and this one is: leave it out")
     if args.engine != "auto":
         return args.engine
-    if elsewhere or getattr(args, "resume", False) or pictures * side**2 < PAYS:
+    if elsewhere or getattr(args, "resume", False) or not pictures or pictures * side**2 < PAYS:
         return "mxnet"
     try:
         onnxruntime(net, side)
@@ -120,7 +120,7 @@ def _name(net: Block | Callable, side: int) -> str:
     total = hashlib.sha256(f"{versions} {type(block).__qualname__} {method} {side}".encode())
     for name, parameter in block._collect_params_with_prefix().items():
         total.update(name.encode())
-        total.update(np.ascontiguousarray(parameter._reduce().asnumpy()))
+        total.update(np.ascontiguousarray(parameter.data(parameter.list_ctx()[0]).asnumpy()))
     return f"{getattr(block, 'name_', type(block).__name__)}-{side}-{total.hexdigest()[:16]}.onnx"
 
 

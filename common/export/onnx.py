@@ -26,7 +26,7 @@ def write(net: HybridBlock | Callable, path, shape: tuple[int, ...], dtype: str 
     Parameters
     ----------
     net : HybridBlock, or a method of a block
-        With values; it is not run, and stays hybridized as it is. Of several devices' values the mean is written.
+        With values, of which those of the first device are written; it is not run, and stays hybridized as it is.
     path : path
         Ends in ``.onnx``. Its folder is made where it is not there.
     shape : tuple of int
@@ -47,7 +47,7 @@ def write(net: HybridBlock | Callable, path, shape: tuple[int, ...], dtype: str 
     block = getattr(net, "__self__", net)
     with _as_it_is_read(block):
         symbol, parameters = net(mx.sym.var("data")), block.collect_params()
-    values = {name: parameters[name]._reduce() for name in symbol.list_inputs() if name != "data"}
+    values = {name: _first(parameters[name]) for name in symbol.list_inputs() if name != "data"}
     with atomic(path) as tmp:
         with quiet(), _opset(), _raw_tensors():
             mx.onnx.export_model(
@@ -56,6 +56,10 @@ def write(net: HybridBlock | Callable, path, shape: tuple[int, ...], dtype: str 
             )  # fmt: skip
         _tidy(tmp)
     return path
+
+
+def _first(parameter):
+    return parameter.data(parameter.list_ctx()[0])
 
 
 @contextlib.contextmanager

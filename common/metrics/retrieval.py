@@ -197,8 +197,8 @@ class _Search:
         # The gallery by class: `self._members` from `self._first` on, so many as `self._counts`, for each query.
         self._members = np.argsort(self.base_labels, kind="stable")
         ordered = self.base_labels[self._members]
-        self._first = np.searchsorted(ordered, self.labels)
-        self._counts = np.searchsorted(ordered, self.labels, "right") - self._first
+        self._first = np.searchsorted(ordered, self.labels).astype(np.int32)
+        self._counts = np.searchsorted(ordered, self.labels, "right").astype(np.int32) - self._first
         self.r = np.maximum(self._counts - (searched.own >= 0), 0)
         self.keep = min(keep, searched.findable(np.arange(len(self.labels))).max())
         self.furthest = max(self._needed(self.r.max()) + SLACK, self.keep)
@@ -210,7 +210,7 @@ class _Search:
     def block(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """`rows` themselves, their values, and the nearest that are kept."""
         needed = self._needed(self.r[rows])
-        k = max(needed.max() + SLACK, self.keep)
+        k = int(max(needed.max() + SLACK, self.keep))
         nearest = Nearest(len(rows), self.keep) if self.keep else None
         if self.depth == "all" or k * SHARE > len(self.base_labels):
             places = self._all_places(rows, nearest)
@@ -244,7 +244,7 @@ class _Search:
         bound = lowered[right] - np.float32(TIE)
         lowered[right] = np.nextafter(bound, np.float32(-2))  # a wrong one at the bound is ahead
         order = np.argsort(-lowered, axis=1, kind="stable")
-        places = _first_true(np.take_along_axis(right, order, axis=1))
+        places = _places_of(np.take_along_axis(right, order, axis=1))
         last = np.take_along_axis(order, np.minimum(needed, order.shape[1])[:, None] - 1, axis=1)
         open_end = np.take_along_axis(lowered, last, axis=1)[:, 0] <= similarity[:, -1]
         unclear = np.flatnonzero(open_end & (similarity.shape[1] < self.searched.findable(rows)) & (self.r[rows] > 0))
@@ -323,11 +323,12 @@ class _Search:
         keys *= 2
         keys[row, column] += 1
         keys.sort(axis=1)
-        return _first_true((keys & 1).astype(bool))
+        keys &= 1
+        return _places_of(keys)
 
 
-def _first_true(hits: np.ndarray) -> np.ndarray:
-    """The columns, from 1, of the true ones (b, k) in each row, as many as the row with most has; then `BEYOND`."""
+def _places_of(hits: np.ndarray) -> np.ndarray:
+    """The columns, from 1, of what is not 0 in each row (b, k), as many as the row with most has; then `BEYOND`."""
     row, column = np.nonzero(hits)
     counts = np.bincount(row, minlength=len(hits))
     places = np.full((len(hits), max(counts.max(), 1)), BEYOND)

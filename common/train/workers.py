@@ -70,7 +70,8 @@ def follow_first(store: mx.kv.KVStore | None, block: gluon.Block) -> None:
     block : gluon.Block
     """
     for parameter in block.collect_params().values() if store is not None else ():
-        parameter.set_data(_broadcast(store, parameter.list_data()[0].as_in_context(mx.cpu())))
+        values = parameter.list_data()[0].asnumpy()  # by way of the host: a store cannot read oneDNN's own order of weights
+        parameter.set_data(_broadcast(store, devices.put(values)))
 
 
 def _broadcast(store: mx.kv.KVStore, values: mx.nd.NDArray) -> mx.nd.NDArray:

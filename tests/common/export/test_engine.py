@@ -85,6 +85,17 @@ def test_the_graph_is_kept_for_the_same_weights_and_made_again_where_it_is_damag
     assert len(list(kept.iterdir())) == 3
 
 
+def test_of_several_devices_the_first_is_read(kept):
+    """Their batch norms have statistics of their own, and MXNet evaluates on the first device."""
+    mx.random.seed(0)
+    backbone = backbones.create("conv4", size=32)
+    backbone.initialize(mx.init.MSRAPrelu(), ctx=[mx.cpu(0), mx.cpu(1)])
+    norm = next(p for name, p in backbone.body.collect_params().items() if name.endswith("running_mean"))
+    norm.list_data()[1][:] = 5
+    pictures = mx.nd.array(crops(2, 32), dtype="uint8")
+    assert relative(engine.onnxruntime(backbone, 32)(pictures).asnumpy(), backbone(pictures).asnumpy()) < 1e-4
+
+
 def test_a_method_of_a_network_is_read_too(kept):
     backbone = network("squeezenet1.1", 64)
 

@@ -96,8 +96,8 @@ def test_workers_share_the_pictures_out(pictures, tmp_path):
 @pytest.mark.parametrize(("workers", "servers"), [(2, 2)])
 def test_workers_share_the_head_out(tmp_path, workers, servers):
     """Every batch is the same whoever takes which part; the last one of an epoch, of one picture, all take."""
-    rng, labels = np.random.default_rng(0), np.arange(81) % 3
-    np.save(tmp_path / "f_data.npy", (np.eye(3)[labels] + rng.normal(0, 1, (81, 3))).astype(np.float32))
+    rng, labels = np.random.default_rng(0), np.arange(82) % 3
+    np.save(tmp_path / "f_data.npy", (np.eye(3)[labels] + rng.normal(0, 1, (82, 3))).astype(np.float32))
     np.save(tmp_path / "f_labels.npy", labels)
     shared = ["--features", tmp_path / "f_data.npy", "--classifier", "gluon", "--folds", "1"]
     launch = [sys.executable, "-m", "common.launch", "-n", workers, "-s", servers, "--", sys.executable, SCRIPT]

@@ -45,7 +45,7 @@ def test_training_ranks_far_above_chance(trained):
     figures = json.loads((trained / "metrics.json").read_text())
     assert figures["rsum"] > 350 > 2 * figures["chance_rsum"]
     assert figures["rsum"] > figures["before_training_rsum"] + 100
-    assert figures["ridge_onto_tf-idf_rsum"] > 2 * figures["chance_rsum"]
+    assert figures["ridge_onto_tf_idf_rsum"] > 2 * figures["chance_rsum"]
     assert figures["i2t_median_rank"] <= 3 and figures["t2i_median_rank"] <= 4
     rows = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["rsum"] > rows[0].get("rsum", 0)
