@@ -70,7 +70,7 @@ def follow_first(store: mx.kv.KVStore | None, block: gluon.Block) -> None:
     block : gluon.Block
     """
     for parameter in block.collect_params().values() if store is not None else ():
-        values = parameter.list_data()[0].asnumpy()  # by way of the host: a store cannot read oneDNN's own order of weights
+        values = parameter.list_data()[0].asnumpy()  # a store cannot read oneDNN's own order
         parameter.set_data(_broadcast(store, devices.put(values)))
 
 
