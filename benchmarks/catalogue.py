@@ -10,6 +10,7 @@ are read once.
 
 from __future__ import annotations
 
+import argparse
 import pathlib
 import sys
 
@@ -35,8 +36,9 @@ def main(args):
     asked = {"validation": found.validation, "test": found.test}
     net, metadata = model.load(args.models[0])
     transform = Eval(metadata["resize"], metadata["crop"], metadata["keep_aspect"])
+    reading = argparse.Namespace(num_workers=2, engine="onnxruntime")
     features = {
-        name: data.read(net.backbone, pictures, transform, mx.cpu(), 2).features
+        name: data.read(net.backbone, pictures, transform, mx.cpu(), reading).features
         for name, pictures in {**asked, "catalogue": found.catalogue}.items()
     }
 
