@@ -165,9 +165,11 @@ def test_shipped_model_embeds_and_finds(pictures, tmp_path):
 
     found = run("search.py", paths[0], "--gallery", pictures, "--index", tmp_path / "i.faiss", "-k", 3)
     assert found.returncode == 0, found.stderr
-    assert found.stdout.splitlines()[1].split() == ["1.000", str(paths[0])]
+    said, *hits = found.stdout.splitlines()
+    assert said == f"{len(paths)} pictures are indexed in {tmp_path / 'i.faiss'}"
+    assert hits[1].split() == ["1.000", str(paths[0])]
     again = run("search.py", paths[0], "--index", tmp_path / "i.faiss", "-k", 3, "--sheet", tmp_path / "s.png")
-    assert again.stdout.splitlines()[:4] == found.stdout.splitlines()[:4]
+    assert again.stdout.splitlines()[:4] == hits[:4]
     assert Image.open(tmp_path / "s.png").size[0] > 200
 
 

@@ -403,7 +403,7 @@ def test_a_mistyped_folder_names_its_own_remedy(flags, message, tmp_path):
 def test_help_names_every_flag_of_the_document_quickly():
     began = time.time()
     text = subprocess.run([sys.executable, SCRIPT, "--help"], capture_output=True, text=True, check=True).stdout
-    assert "mxnet" not in text and time.time() - began < 10
+    assert time.time() - began < 10
     for flag in ("epochs", "weight-decay", "momentum", "batch-size", "num-workers", "classes", "resume", "input",
                  "output", "lr", "cifar10-dir", "cifar100-dir", "dataset", "kvstore", "num-cpus", "seed"):  # fmt: skip
         assert f"--{flag} " in text.replace("\n", " ")

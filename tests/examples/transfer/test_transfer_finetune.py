@@ -226,8 +226,10 @@ def test_validation_pictures_are_not_learned_from(folder, tmp_path):
     parts = [set(part.tolist()) for part in (found.train, found.validation, found.test)]
     assert [len(part) for part in parts] == [13, 5, 6] and parts[0] | parts[1] == set(plain.train.tolist())
     assert set(found.labels[found.validation]) == {0, 1, 2} and parts[2] == set(plain.test.tolist())
-    with pytest.raises(UserError, match="--validation-share 0.01: "):
-        data.load(train.parse_args(flags(folder, tmp_path, "--fine-tune", "--validation-share", "0.01")))
+    few = data.load(train.parse_args(flags(folder, tmp_path, "--fine-tune", "--validation-share", "0.01")))
+    assert sorted(few.labels[few.validation]) == [0, 1, 2]  # one of each class, where the share is less
+    with pytest.raises(UserError, match="--validation-share 0.99: "):
+        data.load(train.parse_args(flags(folder, tmp_path, "--fine-tune", "--validation-share", "0.99")))
 
 
 def interrupted(method, call):

@@ -197,7 +197,7 @@ def test_evaluation_stands_beside_its_baselines(trained, coloured, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "f.json").read_text())
-    assert set(rows) == {"chance", "ridge", "ConSE", "classifier", "trained", "trained and ConSE"}
+    assert set(rows) == {"chance", "features", "ridge", "ConSE", "classifier", "trained", "trained and ConSE"}
     known = json.loads((trained / "metrics.json").read_text())
     assert rows["trained"]["zero_shot"] == known["zero_shot"] and rows["classifier"]["accuracy"] == 1
     other = run(
