@@ -89,6 +89,7 @@ def on_this_machine(command: list[str], workers: int, servers: int) -> None:
     shared = {
         **os.environ, **LOOPBACK, "PYTHONPATH": path, "DMLC_PS_ROOT_PORT": str(_free_port()),
         "DMLC_NUM_WORKER": str(workers), "DMLC_NUM_SERVER": str(servers), "DMLC_JOB_CLUSTER": "local",
+        "OMP_NUM_THREADS": str(_threads(os.environ["OMP_NUM_THREADS"], workers)),
     }  # fmt: skip
     serve = [sys.executable, "-c", "import common, mxnet"]  # in these roles the import returns when training is over
     roles = [("scheduler", serve)] + servers * [("server", serve)] + workers * [("worker", command)]
@@ -103,6 +104,12 @@ def on_this_machine(command: list[str], workers: int, servers: int) -> None:
         _wait(processes)
     finally:
         _end(processes)
+
+
+def _threads(wanted: str, workers: int) -> int:
+    """Threads of each worker: of `wanted`, its share of the cores at the most, since more only wait for each other."""
+    share = max((os.cpu_count() or 1) // workers, 1)
+    return min(int(wanted), share) if wanted.isdigit() else share
 
 
 def _started(line: list[str], environment: dict, first: Callable[[], None] | None) -> subprocess.Popen:

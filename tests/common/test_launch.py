@@ -37,6 +37,19 @@ def test_two_workers_sum_their_gradients_on_one_server(tmp_path):
     assert sorted(done.stdout.splitlines()) == [f"rank {rank} of 2: [3.0, 3.0, 3.0]" for rank in (0, 1)]
 
 
+@pytest.mark.parametrize(("cores", "workers", "wanted", "each"), [
+    (8, 2, "8", 4), (8, 2, "3", 3), (8, 16, "8", 1), (8, 2, "4,2", 4),
+])  # fmt: skip
+def test_workers_share_the_cores_out(cores, workers, wanted, each, tmp_path, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    monkeypatch.setenv("OMP_NUM_THREADS", wanted)
+    file = tmp_path / "threads"
+    write = f"import os; open({str(file)!r}, 'w').write(os.environ['OMP_NUM_THREADS']); raise SystemExit(3)"
+    with pytest.raises(UserError, match="status 3"):
+        launch.on_this_machine([sys.executable, "-c", write], workers, 1)
+    assert file.read_text() == str(each)
+
+
 def test_one_failing_worker_ends_all(tmp_path):
     (tmp_path / "worker.py").write_text(
         "import os, sys, time\n" + "sys.exit(3) if os.environ['DMLC_TASK_ID'] == '3' else time.sleep(100)"
