@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import mxnet as mx
 import numpy as np
 
 from common import devices
-from common.backbones import feature_store
+from common.backbones import feature_store, modelfile
 from common.backbones.quantize import CALIBRATION, quantize
 from common.data.loader import Loader
 from common.data.samplers import Sequential
@@ -211,9 +210,5 @@ def store(
     FeatureStore
     """
     kind = "-int8" if int8 else f"-{engine.__name__}" if engine else ""
-    total = hashlib.sha256(settings.encode())
-    for name, parameter in backbone._collect_params_with_prefix().items():
-        total.update(name.encode())
-        total.update(np.ascontiguousarray(parameter.data(parameter.list_ctx()[0]).asnumpy()))
-    name = f"{backbone.name_}-{size}{kind}-{total.hexdigest()[:16]}"
+    name = f"{backbone.name_}-{size}{kind}-{modelfile.digest(backbone, settings)[:16]}"
     return feature_store.FeatureStore(Path(folder) / name, backbone.width)

@@ -67,6 +67,26 @@ def values(block: Block) -> dict:
     return {name: p.data(p.list_ctx()[0]) for name, p in block._collect_params_with_prefix().items()}
 
 
+def digest(block: Block, about: str) -> str:
+    """A SHA-256 over the parameters of `block` and what else decides on its output, for the name of what is kept of it.
+
+    Parameters
+    ----------
+    block : mxnet.gluon.Block
+    about : str
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+    """
+    total = hashlib.sha256(about.encode())
+    for name, array in values(block).items():
+        total.update(name.encode())
+        total.update(np.ascontiguousarray(array.asnumpy()))
+    return total.hexdigest()
+
+
 def save(path, kind: str, parameters: Mapping, metadata: Mapping, arrays: Mapping | None = None) -> None:
     """Write a model, whole or not at all.
 

@@ -127,6 +127,8 @@ def fitting(
         raise UserError(f"{samples} pictures are too few for {workers * devices} devices: use fewer")
     found = min(wanted or int(np.clip(own // BATCHES, least, largest)), own)
     return max(found // devices, 1) * devices
+
+
 PUBLISHED = 70, 5  # images in a batch and of a class, Wu et al. 2017 as the original example has it
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import shutil
 import sys
@@ -17,6 +16,7 @@ from mxnet.gluon import Block
 
 import common
 from common import devices
+from common.backbones import modelfile
 from common.export import onnx
 from common.files.disk import atomic, writing
 from common.files.errors import UserError
@@ -117,11 +117,8 @@ def _name(net: Block | Callable, side: int) -> str:
 
     block, method = getattr(net, "__self__", net), getattr(net, "__name__", "")
     versions = common.__version__, mx.__version__, package.__version__
-    total = hashlib.sha256(f"{versions} {type(block).__qualname__} {method} {side}".encode())
-    for name, parameter in block._collect_params_with_prefix().items():
-        total.update(name.encode())
-        total.update(np.ascontiguousarray(parameter.data(parameter.list_ctx()[0]).asnumpy()))
-    return f"{getattr(block, 'name_', type(block).__name__)}-{side}-{total.hexdigest()[:16]}.onnx"
+    found = modelfile.digest(block, f"{versions} {type(block).__qualname__} {method} {side}")
+    return f"{getattr(block, 'name_', type(block).__name__)}-{side}-{found[:16]}.onnx"
 
 
 def _load(file: Path) -> Callable | None:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import pathlib
@@ -91,13 +90,12 @@ def check_output(args, targets):
 
 def settings_key(args, source, net, engine: str) -> str:
     """Names all that decides the vectors, so that --resume never mixes two runs."""
-    total = hashlib.sha256(source.key().encode())
+    from common.backbones import modelfile
+
     kept = ("batch_size", "interpolation", "int8", "nn_weights", "seed", "gpus")
     other = [engine] if engine != "mxnet" else []  # the only one once
-    total.update(json.dumps([net.name_, {name: getattr(args, name) for name in kept}, *other]).encode())
-    for name, parameter in net._collect_params_with_prefix().items():
-        total.update(name.encode() + parameter.data(parameter.list_ctx()[0]).asnumpy().tobytes())
-    return total.hexdigest()
+    settings = json.dumps([net.name_, {name: getattr(args, name) for name in kept}, *other])
+    return modelfile.digest(net, source.key() + settings)
 
 
 def choose_engine(args, source, net) -> str:
