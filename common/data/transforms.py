@@ -6,7 +6,7 @@ does the same to an array of pictures of one size at once. Normalisation is not 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -137,7 +137,7 @@ class Train(Eval):
 
 
 class RandomResizedCrop:
-    """Cut out a window of random area and shape, resize it to a square, mirror and light it.
+    """Cut out a window of random area and shape, resize it to a square, mirror and light it, and change it further.
 
     A window that does not fit into the picture is drawn again, and after ten draws it is the whole picture.
 
@@ -151,6 +151,8 @@ class RandomResizedCrop:
         See `Train`.
     resize : callable (picture, (width, height)) -> picture
         How the window is resized.
+    changes : sequence of callable (picture, rng) -> picture
+        What is done at the end, such as that of `common.data.augment`.
 
     References
     ----------
@@ -162,9 +164,10 @@ class RandomResizedCrop:
 
     def __init__(
         self, size: int, min_area: float = 0.08, mirror: bool = True, lighting: float = 0.0,
-        resize: Callable = images.resize,
+        resize: Callable = images.resize, changes: Sequence[Callable] = (),
     ):  # fmt: skip
-        self.size, self.min_area, self.mirror, self.lighting, self.resize = size, min_area, mirror, lighting, resize
+        self.size, self.min_area, self.mirror, self.lighting = size, min_area, mirror, lighting
+        self.resize, self.changes = resize, changes
 
     def window(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
         """A window of a picture: its upper edge, its left one, its height and its width in pixels.
@@ -186,7 +189,10 @@ class RandomResizedCrop:
     def __call__(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         y, x, height, width = self.window(*picture.shape[:2], rng)
         cropped = self.resize(picture[y : y + height, x : x + width], (self.size, self.size))
-        return _mirrored_and_lit(cropped, self.mirror, self.lighting, rng)
+        cropped = _mirrored_and_lit(cropped, self.mirror, self.lighting, rng)
+        for change in self.changes:
+            cropped = change(cropped, rng)
+        return cropped
 
 
 def _mirrored_and_lit(picture: np.ndarray, mirror: bool, lighting: float, rng: np.random.Generator) -> np.ndarray:

@@ -12,6 +12,7 @@ from common import devices
 from common.backbones import feature_store, features
 from common.backbones.quantize import CALIBRATION, quantize
 from common.data import sets
+from common.data.augment import Mixture, RandomErasing, TrivialAugment
 from common.data.imageset import ImageSet
 from common.data.samplers import balanced
 from common.data.splits import split_stratified
@@ -131,6 +132,20 @@ def network(args, image_set: ImageSet | None, contexts):
     return net
 
 
+def described(args, net) -> dict:
+    """Where features come from, for `examples.transfer.model.Classifier`.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        Of train.py.
+    net : common.backbones.Backbone or None
+        Where ``--model`` has several sources it knows the one that was found.
+    """
+    found = {"name": net.name_ if net else args.model, "weights": args.weights, "seed": args.seed}
+    return {**found, "interpolation": args.interpolation, **({"size": args.image_size} if args.image_size else {})}
+
+
 def read_features(args, net, image_set: ImageSet, run, name: str) -> np.ndarray:
     """Features (n, width) of all pictures, kept as `name` in the run folder; a resumed run goes on where it was.
 
@@ -221,13 +236,15 @@ def _stop_at(failed: dict[int, str]) -> None:
 
 def _augmentation(args, size: int) -> RandomResizedCrop | None:
     """What the flags change in a picture to learn from; None where nothing."""
-    if args.crop_area == 1 and not args.mirror and not args.lighting:
+    changes = [TrivialAugment()] if args.augment else []
+    changes += [RandomErasing(args.erase)] if args.erase else []
+    if args.crop_area == 1 and not args.mirror and not args.lighting and not changes:
         return None
 
     def resize(picture, sides):  # as pictures are resized that nothing is changed in
         return inputs.resize(Image.fromarray(picture), sides[0], args.interpolation)
 
-    return RandomResizedCrop(size, args.crop_area, args.mirror, args.lighting, resize)
+    return RandomResizedCrop(size, args.crop_area, args.mirror, args.lighting, resize, changes)
 
 
 class Batches:
@@ -236,7 +253,8 @@ class Batches:
     With the interface of `common.data.loader.Loader`.
 
     A batch is (images, labels, weights), made divisible by the devices: its last row is repeated with a weight of 0,
-    and the others' weights keep the mean of the losses.
+    and the others' weights keep the mean of the losses. Of mixed pictures the labels are the wanted probabilities of
+    all classes.
 
     Parameters
     ----------
@@ -251,6 +269,11 @@ class Batches:
         Devices among which a batch is divided.
     rank, num_workers : int
         Which of the workers this is, and how many there are.
+
+    Attributes
+    ----------
+    mixes : bool
+        Whether pictures are mixed.
     """
 
     def __init__(
@@ -260,6 +283,8 @@ class Batches:
         self._count, self._rank, self._num_workers = count, rank, num_workers
         self._own = -(-len(chosen) // num_workers)  # as many pictures, and so steps, for each worker
         self._transform = _augmentation(args, size)
+        self.mixes = bool(args.mixup or args.cutmix)
+        self._mixture = Mixture(len(image_set.class_names), args.mixup, args.cutmix)
 
     def __len__(self) -> int:
         return -(-self._own // self._args.batch_size)
@@ -282,7 +307,11 @@ class Batches:
         )  # fmt: skip
         for batch in _whole(batches):
             indices = order[batch.first : batch.first + len(batch.images)]
-            yield self._filled(batch.images, self._image_set.labels[indices])
+            images, labels = batch.images, self._image_set.labels[indices]
+            if self.mixes:
+                drawn = np.random.default_rng([args.seed, epoch, self._rank + 1, batch.first, 1])
+                images, labels = self._mixture(images, labels, drawn)
+            yield self._filled(images, labels)
 
     def _filled(self, images, labels):
         n, m = len(labels), -(-len(labels) // self._count) * self._count

@@ -119,20 +119,24 @@ class CrossEntropy(gluon.loss.SoftmaxCrossEntropyLoss):
     classes : int
     smoothing : float
         :math:`\epsilon`, 0..1.
+    mixed : bool
+        A label is the wanted probability of each class, :math:`p`, of which :math:`(1 - \epsilon) p` is left.
 
     References
     ----------
     C. Szegedy et al.: Rethinking the Inception Architecture for Computer Vision. CVPR 2016, section 7.
     """
 
-    def __init__(self, classes: int, smoothing: float = 0.0):
-        super().__init__(sparse_label=not smoothing)
-        self.classes, self.smoothing = classes, smoothing
+    def __init__(self, classes: int, smoothing: float = 0.0, mixed: bool = False):
+        super().__init__(sparse_label=not (smoothing or mixed))
+        self.classes, self.smoothing, self.mixed = classes, smoothing, mixed
 
     def hybrid_forward(self, F, pred, label, sample_weight=None):
-        """Losses (n,) of scores (n, classes), class numbers (n,) and the samples' weights (n, 1)."""
-        if self.smoothing:
-            each = self.smoothing / self.classes
+        """Losses (n,) of scores (n, classes), labels (n,) or (n, classes), and the samples' weights (n, 1)."""
+        each = self.smoothing / self.classes
+        if self.mixed:
+            label = label * (1 - self.smoothing) + each
+        elif self.smoothing:
             label = F.one_hot(label, self.classes, on_value=1 - self.smoothing + each, off_value=each)
         return super().hybrid_forward(F, pred, label, sample_weight)
 

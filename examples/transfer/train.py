@@ -54,6 +54,10 @@ FLAGS = {
         ("--crop-area", cli.unit_float, 1.0, "cut out windows of at least this share of the area; 1: none"),
         ("--mirror", cli.switch, False, "mirror every other picture left to right"),
         ("--lighting", cli.unit_float, 0.0, "change brightness and contrast by up to this share"),
+        ("--augment", cli.choice("trivial"), None, "one strong random change of each picture: %(choices)s"),
+        ("--erase", cli.unit_float, 0.0, "share of pictures that get a grey rectangle"),
+        ("--mixup", cli.non_negative_float, 0.0, "blend pairs of pictures, by a share from Beta(X, X); 0: none"),
+        ("--cutmix", cli.non_negative_float, 0.0, "paste windows of other pictures, areas from Beta(X, X); 0: none"),
         ("--average", cli.unit_float, 0.0, "keep a moving average of the weights that decays by this a step; 0: none"),
         ("--validation-share", cli.unit_float, 0.0, "share held back of what is learned from: it picks the epoch"),
     ],
@@ -115,12 +119,9 @@ def main(args):
 
     # The network's features, as it comes.
     vectors, image_set = loaded.features, loaded.image_set
-    config = {"name": args.model, "weights": args.weights, "interpolation": args.interpolation, "seed": args.seed}
-    if args.image_size:
-        config["size"] = args.image_size
+    config = data.described(args, net)
     if image_set:
         walk.write(image_set.skipped, run.folder / "skipped.txt")
-        config["name"] = net.name_  # where --model has several sources: the one that was found
         run.log(f"{net.name_}: {net.width} numbers a picture of {net.input_size} x {net.input_size}; {net.source}")
         vectors = data.read_features(args, net, image_set, run, "features")
 
@@ -173,7 +174,7 @@ def fine_tune(net, classifier, loaded, args, run, contexts, kvstore):
     head = finetune.dense(classifier, args.seed, contexts)
     trainer = optimizer.trainer(finetune.groups(net, head, args), kvstore)
     schedule = finetune.SCHEDULES[args.schedule]
-    cross_entropy = finetune.CrossEntropy(len(loaded.class_names), args.label_smoothing)
+    cross_entropy = finetune.CrossEntropy(len(loaded.class_names), args.label_smoothing, loader.mixes)
     net.hybridize()
     net.speed_up_training()
     head.hybridize()
