@@ -293,6 +293,7 @@ float_list = _list(bounded, "numbers with commas between, such as 12,14.5")
 batch_size = whole(1, 100_000)
 width = whole(1, 65_536)  # numbers in a vector
 pixels = whole(8, 4096, "PIXELS")  # a picture's side; networks pool smaller ones to nothing
+pixels_list = _list(pixels, "sides of 8 to 4096 pixels with commas between, such as 160,224")
 threads = whole(0, 256)
 port = whole(0, 65_535)
 seed_number = whole(0, 2**31 - 1)

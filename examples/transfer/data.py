@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from PIL import Image
@@ -261,8 +261,8 @@ class Batches:
     image_set : ImageSet
     chosen : (m,) array of int
         Pictures to learn from; each worker takes an equal part of them.
-    size : int
-        Side in pixels of what the network sees.
+    sides : sequence of int
+        Side in pixels of what the network sees, in equal parts of the epochs one after the other.
     args : argparse.Namespace
         Of train.py.
     count : int
@@ -277,12 +277,12 @@ class Batches:
     """
 
     def __init__(
-        self, image_set: ImageSet, chosen, size: int, args, count: int = 1, rank: int = 0, num_workers: int = 1
-    ):
-        self._image_set, self._chosen, self._size, self._args = image_set, chosen, size, args
+        self, image_set: ImageSet, chosen, sides: Sequence[int], args, count: int = 1, rank: int = 0,
+        num_workers: int = 1,
+    ):  # fmt: skip
+        self._image_set, self._chosen, self._sides, self._args = image_set, chosen, sides, args
         self._count, self._rank, self._num_workers = count, rank, num_workers
         self._own = -(-len(chosen) // num_workers)  # as many pictures, and so steps, for each worker
-        self._transform = _augmentation(args, size)
         self.mixes = bool(args.mixup or args.cutmix)
         self._mixture = Mixture(len(image_set.class_names), args.mixup, args.cutmix)
 
@@ -292,17 +292,19 @@ class Batches:
     def epoch(self, epoch: int, start: int = 0):
         """The batches of `epoch` from number `start` on."""
         args = self._args
+        side = self._sides[epoch * len(self._sides) // args.epochs]
+        transform = _augmentation(args, side)
         rng = np.random.default_rng([args.seed, epoch])
         labels = self._image_set.labels[self._chosen]
         order = self._chosen[balanced(labels, rng)] if args.balance else rng.permutation(self._chosen)
         order = np.resize(order, self._own * self._num_workers)[self._rank :: self._num_workers]
         source = inputs.from_dataset(self._image_set)
-        if self._transform:  # another number for each worker, and of another length than that of `order`
-            chosen = inputs.Augmented(source, order, self._transform, (args.seed, epoch, self._rank + 1))
+        if transform:  # another number for each worker, and of another length than that of `order`
+            chosen = inputs.Augmented(source, order, transform, (args.seed, epoch, self._rank + 1))
         else:
             chosen = inputs.Chosen(source, order)
         batches = inputs.batches(
-            chosen, self._size, args.batch_size, args.interpolation, start=start * args.batch_size,
+            chosen, side, args.batch_size, args.interpolation, start=start * args.batch_size,
             num_workers=args.num_workers,
         )  # fmt: skip
         for batch in _whole(batches):

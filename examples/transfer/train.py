@@ -50,7 +50,7 @@ FLAGS = {
         ("--weight-decay", cli.rate_or_0, 0.0, "shrinks the weights; with adamw apart from the gradients"),
         ("--schedule", cli.choice("linear", "one-cycle"), "linear", "down by a line an epoch, or up and down by steps"),
         ("--label-smoothing", cli.unit_float, 0.0, "share of the wanted probability that all classes get alike"),
-        ("--train-size", cli.pixels, None, "side of pictures trained on; default is that of those judged"),
+        ("--train-size", cli.pixels_list, None, "side of pictures trained on; 160,224: in two halves of the epochs"),
         ("--crop-area", cli.unit_float, 1.0, "cut out windows of at least this share of the area; 1: none"),
         ("--mirror", cli.switch, False, "mirror every other picture left to right"),
         ("--lighting", cli.unit_float, 0.0, "change brightness and contrast by up to this share"),
@@ -168,9 +168,8 @@ def fine_tune(net, classifier, loaded, args, run, contexts, kvstore):
     from common.train.session import Session
     from examples.transfer import data, finetune
 
-    loader = data.Batches(
-        loaded.image_set, loaded.train, finetune.side(net, args), args, len(contexts), kvstore.rank, kvstore.num_workers
-    )
+    sides, worker = finetune.sides(net, args), (kvstore.rank, kvstore.num_workers)
+    loader = data.Batches(loaded.image_set, loaded.train, sides, args, len(contexts), *worker)
     head = finetune.dense(classifier, args.seed, contexts)
     trainer = optimizer.trainer(finetune.groups(net, head, args), kvstore)
     schedule = finetune.SCHEDULES[args.schedule]
