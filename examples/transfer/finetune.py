@@ -30,6 +30,7 @@ def sides(net, args) -> list[int]:
         The network takes pictures of one size only, and it is another.
     """
     sizes = args.train_size or [net.input_size]
+    sizes = [sizes] if isinstance(sizes, int) else sizes  # a run of when there was one
     if net.fixed_size and set(sizes) != {net.input_size}:
         given = ",".join(map(str, sizes))
         raise UserError(f"--train-size {given}: {net.name_} takes pictures of {net.input_size} pixels only")
