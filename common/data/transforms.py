@@ -30,6 +30,21 @@ class Eval:
     def __init__(self, resize: int = 256, crop: int = 224, keep_aspect: bool = False):
         self.resize, self.crop, self.keep_aspect = max(resize, crop), crop, keep_aspect
 
+    @property
+    def min_side(self) -> int:
+        """Pixels that a picture's sides should have, where it can be decoded at a smaller scale."""
+        return self.resize
+
+    @property
+    def one_size(self) -> bool:
+        """Whether pictures before they are cut have one size, and can be kept as one array: see `sized` and `batch`."""
+        return not self.keep_aspect
+
+    @property
+    def settings(self) -> str:
+        """What a picture goes through, as a key of what is kept of it."""
+        return f"{self.resize} {self.crop} {self.keep_aspect}"
+
     def size(self, picture: np.ndarray) -> tuple[int, int]:
         """(width, height) in pixels of `picture` before it is cut."""
         return images.short_size(picture, self.resize) if self.keep_aspect else (self.resize, self.resize)
@@ -59,6 +74,49 @@ class Eval:
         """
         y = (self.resize - self.crop) // 2
         return np.ascontiguousarray(pictures[:, y : y + self.crop, y : y + self.crop])
+
+
+class Views(Eval):
+    """A picture as `Eval` gives it and its middle, larger: several views, whose features are averaged.
+
+    Parameters
+    ----------
+    resize, crop, keep_aspect
+        See `Eval`.
+    middles : sequence of float
+        Shares of both sides, 0..1: what was photographed is in the middle mostly.
+    """
+
+    def __init__(self, resize: int = 256, crop: int = 224, keep_aspect: bool = False, middles: Sequence[float] = ()):
+        super().__init__(resize, crop, keep_aspect)
+        if not all(0 < share < 1 for share in middles):
+            raise ValueError(f"views {', '.join(map(str, middles))}: shares of a picture's sides lie between 0 and 1")
+        self.middles = tuple(middles)
+
+    @property
+    def min_side(self) -> int:
+        return round(self.resize / min(self.middles))
+
+    @property
+    def one_size(self) -> bool:
+        return False
+
+    @property
+    def settings(self) -> str:
+        return f"{super().settings} {self.middles}"
+
+    def __call__(self, picture: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+        """The views of one picture: (1 + middles, crop, crop, 3) uint8."""
+        views = [super().__call__(picture)]
+        for share in self.middles:
+            y, x = (int(side * (1 - share) / 2) for side in picture.shape[:2])
+            views.append(super().__call__(picture[y : picture.shape[0] - y, x : picture.shape[1] - x]))
+        return np.stack(views)
+
+
+def evaluation(resize: int, crop: int, keep_aspect: bool = False, middles: Sequence[float] = ()) -> Eval:
+    """`Views` where there are `middles`, or else `Eval`."""
+    return Views(resize, crop, keep_aspect, middles) if middles else Eval(resize, crop, keep_aspect)
 
 
 class Train(Eval):
