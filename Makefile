@@ -51,7 +51,7 @@ demo: setup  ## train on the embedded characters and show what was learned (3 mi
 page: setup  ## photograph in, catalogue products out: data, model, and the page (PORT=8000)
 	./get_data.sh grocery
 	[ -f $(PAGE_MODEL) ] || $(RUN) examples/embedding_learning/train.py --dataset grocery --protocol seen \
-		--with-catalogue --model efficientnet_lite0 --use-pretrained --head lda --no-plots --run-dir $(PAGE) \
+		--with-catalogue --model efficientnet_lite0 --use-pretrained --head lda --views 0.75,0.5 --no-plots --run-dir $(PAGE) \
 		$$([ ! -f $(PAGE)/args.json ] || echo --resume)
 	$(RUN) examples/embedding_learning/search.py --dataset grocery --params $(PAGE_MODEL) \
 		--index $(PAGE)/catalogue.faiss --serve --port $(or $(PORT),8000)
