@@ -19,7 +19,7 @@ from common.data.transforms import RandomResizedCrop
 from common.export import engine
 from common.files.errors import UserError
 from common.files.paths import data_root
-from examples.transfer import inputs, networks, outputs
+from examples.transfer import inputs, model, networks, outputs
 
 FOLDS = 5  # of the cross-validation, where the smallest class has as many pictures
 
@@ -121,14 +121,35 @@ def network(args, image_set: ImageSet | None, contexts):
     Raises
     ------
     UserError
-        No such network, or its weights cannot be had.
+        No such network, or its weights cannot be had; flags that do not go together.
     """
+    networks.check_own(args.weights, args.mean, args.deviation)
+    if args.fine_tune and (args.resize or args.keep_aspect) and args.crop_area == 1:
+        flag = "--resize" if args.resize else "--keep-aspect"
+        raise UserError(f"{flag} with --fine-tune needs --crop-area below 1: else whole pictures would be trained on")
     if image_set is None:
         args.engine = engine.choose(args, None, 0, 0)
         return None
-    net = networks.create(args.model, args.weights, contexts, args.seed, args.image_size)
+    of = args.image_size, args.mean, args.deviation
+    net = networks.create(args.model, args.weights, contexts, args.seed, *of)
     args.engine = engine.choose(args, net, net.input_size, len(image_set))
     return net
+
+
+def described(args, net) -> dict:
+    """Where features come from, for `examples.transfer.model.Classifier`. Settles ``--interpolation weights``.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        Of train.py.
+    net : common.backbones.Backbone or None
+        Where ``--model`` has several sources it knows the one that was found.
+    """
+    args.interpolation = networks.interpolation(args.interpolation, net)
+    found = {"name": net.name_ if net else args.model, "weights": args.weights, "seed": args.seed}
+    more = {"size": args.image_size, **{name: getattr(args, name) for name in model.LOOKS}}
+    return {**found, "interpolation": args.interpolation, **{name: value for name, value in more.items() if value}}
 
 
 def read_features(args, net, image_set: ImageSet, run, name: str) -> np.ndarray:
@@ -160,7 +181,8 @@ def read_features(args, net, image_set: ImageSet, run, name: str) -> np.ndarray:
     output = outputs.Output(run.folder, name, "npy", net.width, source.key(), run.resumed)
     if name == "features":
         keys = feature_store.keys(image_set)
-        settings = f"PIL {args.interpolation}" + " ".join(keys if args.int8 else [])  # whose ranges are of these
+        cut = f" {args.resize} {args.keep_aspect}" if args.resize or args.keep_aspect else ""
+        settings = f"PIL {args.interpolation}{cut}" + " ".join(keys if args.int8 else [])  # whose ranges are of these
         kept = features.store(
             data_root() / "features", net, net.input_size, settings, args.int8, engine.named(args.engine)
         )
@@ -174,7 +196,7 @@ def read_features(args, net, image_set: ImageSet, run, name: str) -> np.ndarray:
 def _read(args, net, source, chosen: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The features of each batch of the pictures `chosen`, and the places of these in `chosen`."""
     size = net.input_size
-    read_by = engine.named(args.engine)
+    read_by, source = engine.named(args.engine), inputs.middle(source, size, args.resize, args.keep_aspect)
     if args.int8:
         net = quantize(net, inputs.spread(source, CALIBRATION, size, args.interpolation))
     elif read_by:
@@ -200,10 +222,10 @@ def embed(args, net, image_set: ImageSet, ctx) -> np.ndarray:
     image_set : ImageSet
     ctx : mx.Context
     """
+    source = inputs.middle(inputs.from_dataset(image_set), net.input_size, args.resize, args.keep_aspect)
     batches = inputs.batches(
-        inputs.from_dataset(image_set), net.input_size, args.batch_size, args.interpolation,
-        num_workers=args.num_workers,
-    )  # fmt: skip
+        source, net.input_size, args.batch_size, args.interpolation, num_workers=args.num_workers
+    )
     return features.encode(net, _whole(batches), ctx)
 
 

@@ -21,7 +21,7 @@ FLAGS = {
         ("--dataset", DATASET, None, "pictures instead of --features: %(choices)s; default with --data-path is folder"),
         *cli.PICTURES,
         *cli.READING,
-        cli.INTERPOLATION,
+        *cli.SEEN_AS,
         ("--test-share", cli.unit_float, 0.2, "share of each class held back, where the data has no split of its own"),
     ],
     "network": [
@@ -115,12 +115,9 @@ def main(args):
 
     # The network's features, as it comes.
     vectors, image_set = loaded.features, loaded.image_set
-    config = {"name": args.model, "weights": args.weights, "interpolation": args.interpolation, "seed": args.seed}
-    if args.image_size:
-        config["size"] = args.image_size
+    config = data.described(args, net)
     if image_set:
         walk.write(image_set.skipped, run.folder / "skipped.txt")
-        config["name"] = net.name_  # where --model has several sources: the one that was found
         run.log(f"{net.name_}: {net.width} numbers a picture of {net.input_size} x {net.input_size}; {net.source}")
         vectors = data.read_features(args, net, image_set, run, "features")
 
