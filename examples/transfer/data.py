@@ -12,7 +12,7 @@ from common import devices
 from common.backbones import feature_store, features
 from common.backbones.quantize import CALIBRATION, quantize
 from common.data import sets
-from common.data.imageset import ImageSet
+from common.data.imageset import ImageSet, Notes
 from common.data.samplers import balanced
 from common.data.splits import split_stratified
 from common.data.transforms import RandomResizedCrop
@@ -44,6 +44,8 @@ class Data:
         none.
     superclasses : dict of str to str or None
         The group of each class, where the data set has groups.
+    notes : Notes
+        What was said while it was loaded.
     """
 
     features: np.ndarray | None
@@ -54,6 +56,7 @@ class Data:
     test: np.ndarray
     validation: np.ndarray
     superclasses: dict[str, str] | None = None
+    notes: Notes = dataclasses.field(default_factory=Notes)
 
     def counts(self) -> dict[str, int]:
         """What the data is known by when a run is resumed."""
@@ -83,7 +86,7 @@ def load(args) -> Data:
         args.folds = min(FOLDS, int(fewest))
         if args.folds < FOLDS:
             done = f"{args.folds} folds" if args.folds > 1 else "no cross-validation"
-            print(f"{done}: the smallest class has {fewest} pictures to learn from (--folds)", flush=True)
+            found.notes(f"{done}: the smallest class has {fewest} pictures to learn from (--folds)")
     if count < 2 or (args.folds > 1 and fewest < args.folds):
         raise UserError(
             f"{count} classes, the smallest of {fewest} pictures to learn from: at least 2 classes are needed,"
@@ -106,13 +109,14 @@ def _with_validation(found: Data, args) -> Data:
 
 def pictures(args) -> Data:
     """All pictures of the data set that the flags name, those to learn from first."""
-    data = sets.load(args.dataset, args.data_path, "seen", args.seed, args.test_share, **sets.own_flags(args))
+    own, notes = sets.own_flags(args), Notes()
+    data = sets.load(args.dataset, args.data_path, "seen", args.seed, args.test_share, say=notes, **own)
     parts = [data.train, data.test] + ([data.validation] if data.validation is not None else [])
     whole = ImageSet.concat(parts)
     ends = np.cumsum([len(part) for part in parts])
     train, test, validation = np.split(np.arange(len(whole)), ends[:2])
     names = np.array(whole.class_names)
-    return Data(None, whole, whole.labels, names, train, test, validation, data.superclasses)
+    return Data(None, whole, whole.labels, names, train, test, validation, data.superclasses, notes)
 
 
 def network(args, image_set: ImageSet | None, contexts):

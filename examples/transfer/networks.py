@@ -145,7 +145,7 @@ def _create(name: str, weights: str, ctx, seed: int, options: dict):
             continue
         if choice != names[0]:
             print(f"{name}: Keras's weights cannot be had; the same network from another source: {found.source}")
-        return backbones.create(choice, "imagenet", ctx, **options)
+        return backbones.create(choice, "imagenet", ctx, size=options["size"])
     if len(names) == 1 and not names[0].startswith("keras-"):
         raise reason
     ways = [weights.name for choice in names if (weights := entries.find(choice).weights)]

@@ -110,7 +110,7 @@ def main(args):
     loaded = data.load(args)
     labels, train, test = loaded.labels, loaded.train, loaded.test
     net = data.network(args, loaded.image_set, contexts)
-    run = Run.start(args, "transfer", rank, {**loaded.counts(), "workers": workers})
+    run = Run.start(args, "transfer", rank, {**loaded.counts(), "workers": workers}, loaded.notes)
     run.log(f"{len(train)} pictures of {len(loaded.class_names)} classes to learn from, {len(test)} held back")
 
     # The network's features, as it comes.
