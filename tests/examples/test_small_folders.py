@@ -64,7 +64,8 @@ def trained(program, root, run, *more):
 def test_a_few_pictures_are_enough(tmp_path, program, counts):
     _, _, log = trained(program, folder(tmp_path / "p", **counts), tmp_path / "run")
     assert log.count(f"{tmp_path / 'p'}: {sum(counts.values())} pictures of {len(counts)} classes") == 1
-    assert log.count("classes have one picture each: it is learned from") == (1 in counts.values())
+    if program in (im2vec, transfer):  # the others may leave that class for the test
+        assert log.count("classes have one picture each: it is learned from") == (1 in counts.values())
     if program is transfer:
         assert log.count("folds: the smallest class has") + log.count("no cross-validation: the smallest") == 1
 
