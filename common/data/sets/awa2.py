@@ -119,7 +119,7 @@ def load(path, on_error: str = "stop", say: Callable[[str], None] = print) -> Im
     Parameters
     ----------
     path : path
-    on_error : {"stop", "skip"}
+    on_error, say
         As in `common.data.sets.folder.load`.
 
     Returns
