@@ -366,7 +366,7 @@ RESIZE = ("--resize", pixels, None, "side before the crop; default is 8/7 of --i
 KEEP_ASPECT = ("--keep-aspect", switch, False, "resize the shorter side; default squeezes to a square")
 FILTER = choice("nearest", "bilinear", "bicubic", "weights", metavar="NAME")
 SEEN_AS = [  # how a picture becomes what a network of transfer sees
-    ("--interpolation", FILTER, "nearest", "how pictures are resized: %(choices)s, the last as these were trained"),
+    ("--interpolation", FILTER, "nearest", "resizes pictures: %(choices)s; weights: what these were trained with"),
     ("--resize", pixels, None, "side before the middle is cut out; default is that of what the network sees"),
     KEEP_ASPECT,
     ("--mean", _colours(0), None, "means of 0..255 that your own weights were trained with"),
