@@ -54,7 +54,10 @@ class Eval:
         return images.resize(picture, self.size(picture))
 
     def __call__(self, picture: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
-        sized = self.sized(picture)
+        return self.middle(self.sized(picture))
+
+    def middle(self, sized: np.ndarray) -> np.ndarray:
+        """The middle of a picture that was resized, (crop, crop, 3)."""
         y, x = (sized.shape[0] - self.crop) // 2, (sized.shape[1] - self.crop) // 2
         return sized[y : y + self.crop, x : x + self.crop]
 

@@ -13,14 +13,14 @@ from common.backbones import feature_store, features
 from common.backbones.quantize import CALIBRATION, quantize
 from common.data import sets
 from common.data.augment import Mixture, RandomErasing, TrivialAugment
-from common.data.imageset import ImageSet
+from common.data.imageset import ImageSet, Notes
 from common.data.samplers import balanced
 from common.data.splits import split_stratified
 from common.data.transforms import RandomResizedCrop
 from common.export import engine
 from common.files.errors import UserError
 from common.files.paths import data_root
-from examples.transfer import inputs, networks, outputs
+from examples.transfer import inputs, model, networks, outputs
 
 FOLDS = 5  # of the cross-validation, where the smallest class has as many pictures
 
@@ -45,6 +45,8 @@ class Data:
         none.
     superclasses : dict of str to str or None
         The group of each class, where the data set has groups.
+    notes : Notes
+        What was said while it was loaded.
     """
 
     features: np.ndarray | None
@@ -55,6 +57,7 @@ class Data:
     test: np.ndarray
     validation: np.ndarray
     superclasses: dict[str, str] | None = None
+    notes: Notes = dataclasses.field(default_factory=Notes)
 
     def counts(self) -> dict[str, int]:
         """What the data is known by when a run is resumed."""
@@ -84,7 +87,7 @@ def load(args) -> Data:
         args.folds = min(FOLDS, int(fewest))
         if args.folds < FOLDS:
             done = f"{args.folds} folds" if args.folds > 1 else "no cross-validation"
-            print(f"{done}: the smallest class has {fewest} pictures to learn from (--folds)", flush=True)
+            found.notes(f"{done}: the smallest class has {fewest} pictures to learn from (--folds)")
     if count < 2 or (args.folds > 1 and fewest < args.folds):
         raise UserError(
             f"{count} classes, the smallest of {fewest} pictures to learn from: at least 2 classes are needed,"
@@ -107,13 +110,14 @@ def _with_validation(found: Data, args) -> Data:
 
 def pictures(args) -> Data:
     """All pictures of the data set that the flags name, those to learn from first."""
-    data = sets.load(args.dataset, args.data_path, "seen", args.seed, args.test_share, **sets.own_flags(args))
+    own, notes = sets.own_flags(args), Notes()
+    data = sets.load(args.dataset, args.data_path, "seen", args.seed, args.test_share, say=notes, **own)
     parts = [data.train, data.test] + ([data.validation] if data.validation is not None else [])
     whole = ImageSet.concat(parts)
     ends = np.cumsum([len(part) for part in parts])
     train, test, validation = np.split(np.arange(len(whole)), ends[:2])
     names = np.array(whole.class_names)
-    return Data(None, whole, whole.labels, names, train, test, validation, data.superclasses)
+    return Data(None, whole, whole.labels, names, train, test, validation, data.superclasses, notes)
 
 
 def network(args, image_set: ImageSet | None, contexts):
@@ -122,18 +126,23 @@ def network(args, image_set: ImageSet | None, contexts):
     Raises
     ------
     UserError
-        No such network, or its weights cannot be had.
+        No such network, or its weights cannot be had; flags that do not go together.
     """
+    networks.check_own(args.weights, args.mean, args.deviation)
+    if args.fine_tune and (args.resize or args.keep_aspect) and args.crop_area == 1:
+        flag = "--resize" if args.resize else "--keep-aspect"
+        raise UserError(f"{flag} with --fine-tune needs --crop-area below 1: else whole pictures would be trained on")
     if image_set is None:
         args.engine = engine.choose(args, None, 0, 0)
         return None
-    net = networks.create(args.model, args.weights, contexts, args.seed, args.image_size)
+    of = args.image_size, args.mean, args.deviation
+    net = networks.create(args.model, args.weights, contexts, args.seed, *of)
     args.engine = engine.choose(args, net, net.input_size, len(image_set))
     return net
 
 
 def described(args, net) -> dict:
-    """Where features come from, for `examples.transfer.model.Classifier`.
+    """Where features come from, for `examples.transfer.model.Classifier`. Settles ``--interpolation weights``.
 
     Parameters
     ----------
@@ -142,8 +151,10 @@ def described(args, net) -> dict:
     net : common.backbones.Backbone or None
         Where ``--model`` has several sources it knows the one that was found.
     """
+    args.interpolation = networks.interpolation(args.interpolation, net)
     found = {"name": net.name_ if net else args.model, "weights": args.weights, "seed": args.seed}
-    return {**found, "interpolation": args.interpolation, **({"size": args.image_size} if args.image_size else {})}
+    more = {"size": args.image_size, **{name: getattr(args, name) for name in model.LOOKS}}
+    return {**found, "interpolation": args.interpolation, **{name: value for name, value in more.items() if value}}
 
 
 def read_features(args, net, image_set: ImageSet, run, name: str) -> np.ndarray:
@@ -175,7 +186,8 @@ def read_features(args, net, image_set: ImageSet, run, name: str) -> np.ndarray:
     output = outputs.Output(run.folder, name, "npy", net.width, source.key(), run.resumed)
     if name == "features":
         keys = feature_store.keys(image_set)
-        settings = f"PIL {args.interpolation}" + " ".join(keys if args.int8 else [])  # whose ranges are of these
+        cut = f" {args.resize} {args.keep_aspect}" if args.resize or args.keep_aspect else ""
+        settings = f"PIL {args.interpolation}{cut}" + " ".join(keys if args.int8 else [])  # whose ranges are of these
         kept = features.store(
             data_root() / "features", net, net.input_size, settings, args.int8, engine.named(args.engine)
         )
@@ -189,7 +201,7 @@ def read_features(args, net, image_set: ImageSet, run, name: str) -> np.ndarray:
 def _read(args, net, source, chosen: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The features of each batch of the pictures `chosen`, and the places of these in `chosen`."""
     size = net.input_size
-    read_by = engine.named(args.engine)
+    read_by, source = engine.named(args.engine), inputs.middle(source, size, args.resize, args.keep_aspect)
     if args.int8:
         net = quantize(net, inputs.spread(source, CALIBRATION, size, args.interpolation))
     elif read_by:
@@ -215,10 +227,10 @@ def embed(args, net, image_set: ImageSet, ctx) -> np.ndarray:
     image_set : ImageSet
     ctx : mx.Context
     """
+    source = inputs.middle(inputs.from_dataset(image_set), net.input_size, args.resize, args.keep_aspect)
     batches = inputs.batches(
-        inputs.from_dataset(image_set), net.input_size, args.batch_size, args.interpolation,
-        num_workers=args.num_workers,
-    )  # fmt: skip
+        source, net.input_size, args.batch_size, args.interpolation, num_workers=args.num_workers
+    )
     return features.encode(net, _whole(batches), ctx)
 
 

@@ -21,7 +21,7 @@ FLAGS = {
         ("--dataset", DATASET, None, "pictures instead of --features: %(choices)s; default with --data-path is folder"),
         *cli.PICTURES,
         *cli.READING,
-        cli.INTERPOLATION,
+        *cli.SEEN_AS,
         ("--test-share", cli.unit_float, 0.2, "share of each class held back, where the data has no split of its own"),
     ],
     "network": [
@@ -114,7 +114,7 @@ def main(args):
     loaded = data.load(args)
     labels, train, test = loaded.labels, loaded.train, loaded.test
     net = data.network(args, loaded.image_set, contexts)
-    run = Run.start(args, "transfer", rank, {**loaded.counts(), "workers": workers})
+    run = Run.start(args, "transfer", rank, {**loaded.counts(), "workers": workers}, loaded.notes)
     run.log(f"{len(train)} pictures of {len(loaded.class_names)} classes to learn from, {len(test)} held back")
 
     # The network's features, as it comes.

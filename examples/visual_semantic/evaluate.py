@@ -48,7 +48,7 @@ def main(args):
     if data.remark(args, splits):
         print(data.remark(args, splits))
     model.check_classes(net, splits, args.params)
-    read, seen = reader(net, args, context, splits.whole), len(splits.seen)
+    read, seen = reader(net, args, context), len(splits.seen)
     asked = evaluation.queries_and_gallery(splits)
 
     def word_metrics(vectors):
@@ -81,15 +81,15 @@ def main(args):
         write_json(pathlib.Path(args.output), rows)
 
 
-def reader(net, args, context, whole):
-    """Reads pictures, chosen from `whole`, in the sizes that belong to the model, and in its engine."""
+def reader(net, args, context):
+    """Reads pictures in the sizes that belong to the model, and in its engine."""
     from common.export import engine
     from examples.visual_semantic import data
 
     sizes = data.eval_transform(net.metadata["resize"], net.metadata["crop"], net.metadata["keep_aspect"])
     is_frozen, read_by = net.metadata.get("is_frozen", False), net.metadata.get("engine", "mxnet")
     read_by = None if args.gpus else engine.named(read_by)
-    return data.Reader(net.backbone, sizes, context, args.num_workers, is_frozen, whole, read_by)
+    return data.Reader(net.backbone, sizes, context, args.num_workers, is_frozen, read_by)
 
 
 def baselines(args, net, splits, context):
@@ -103,7 +103,7 @@ def baselines(args, net, splits, context):
     if args.classifier or (stage1.is_file() and not net.metadata.get("classifies", True)):
         net = model.load(stage1, context)
         model.check_classes(net, splits, stage1)
-    features = reader(net, args, context, splits.whole)
+    features = reader(net, args, context)
     train, valid, test = (features.features(split) for split in (splits.train, splits.valid, splits.test))
     ridge = evaluation.ridge(
         train.features, train.labels, valid.features, valid.labels, net.words, len(splits.seen)
