@@ -47,8 +47,7 @@ class Embedder:
         self._context, self._num_workers = devices.contexts(args.gpus)[0], args.num_workers
         net, self.metadata = model.load(args.params, self._context)
         size = self.metadata["crop"]
-        read_by = engine.named(engine.choose(args, net, size, pictures))
-        self._net = read_by(net, size) if read_by else net
+        self._net = engine.reader(args, net, size, pictures)
         self._transform = Eval(self.metadata["resize"], self.metadata["crop"], self.metadata["keep_aspect"])
 
     def __call__(self, pictures: Sequence[Path] | np.ndarray) -> np.ndarray:
