@@ -349,7 +349,7 @@ def many(kind: Kind, nargs: str = "+") -> Kind:
 
 # Flags that mean the same wherever they are.
 USUAL_PATH = "default is data/DATASET, or DATASET in $EMBEDDING_DATA"
-DATA_PATH = ("--data-path", DIR, None, f"folder of the data; {USUAL_PATH}")
+DATA_PATH = ("--data-path", DIR, None, f"folder of the data, or records of common.pack; {USUAL_PATH}")
 COLUMNS = ("--columns", many(Kind(metavar="NAME=HEADER")), [], "csv: other headers, such as path=file label=product")
 CLASS_DEPTH = (
     "--class-depth", whole(1, 100), None, "folders down that name a class; default is to the first with pictures",
@@ -359,7 +359,9 @@ OWN = [  # of the user's own pictures
     CLASS_DEPTH,
     ("--min-per-class", non_negative_int, 0, "folder, csv: classes with fewer pictures are left out"),
 ]
-PICTURES = [("--data-path", DIR, None, f"folder of the data, of csv the table's file; {USUAL_PATH}"), *OWN]
+PICTURES = [
+    ("--data-path", DIR, None, f"folder of the data, of csv the table, or records of common.pack; {USUAL_PATH}"), *OWN,
+]  # fmt: skip
 BALANCE = ("--balance", switch, False, "all classes count alike, however many pictures each has")
 PARAMS = ("--params", FILE, None, "parameters for the network, instead of those --use-pretrained finds")
 USE_PRETRAINED = ("--use-pretrained", switch, False, "start from ImageNet parameters")

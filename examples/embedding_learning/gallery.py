@@ -49,8 +49,7 @@ class Embedder:
             self._transform = data.saved_transform(self.metadata)
         size = self.metadata["crop"]
         self._net, read = net, net.backbone if self.metadata.get("views") else net
-        read_by = engine.named(engine.choose(args, read, size, pictures))
-        self._read = read_by(read, size) if read_by else read
+        self._read = engine.reader(args, read, size, pictures)
 
     def __call__(self, pictures: Sequence[Path] | np.ndarray) -> np.ndarray:
         """Embeddings of files or of (n, H, W, 3) uint8 pixels: (n, embed_dim) float32 unit vectors."""

@@ -13,6 +13,7 @@ from tests.bad_input import makers
 PROGRAMS = (
     "common.get_data",
     "common.launch",
+    "common.pack",
     "examples.embedding_learning.demo",
     "examples.embedding_learning.embed",
     "examples.embedding_learning.search",
@@ -160,6 +161,18 @@ def conflicts() -> Iterator[Case]:
             ("ssh without hosts", "-n 1 --launcher ssh -- true", "--host-file"),
             ("hosts that are not there", "-n 1 --launcher ssh -H {in}/none -- true", "--host-file"),
             ("no processes", "-n 0 -- true", "-n"),
+        ],
+    )
+    packed = "--data-path {good}/pictures --output {out}/x.rec"
+    yield from _each(
+        "common.pack",
+        [
+            ("no output", "--data-path {good}/pictures", "--output"),
+            ("an output that is no .rec", "--data-path {good}/pictures --output {out}/x", "--output"),
+            ("an output in no folder", "--data-path {good}/pictures --output {out}/d/x.rec", "x.rec"),
+            ("no data", "--output {out}/x.rec", "--data-path"),
+            ("more shards than pictures", f"{packed} --shards 99", "--shards"),
+            ("a box to keep of no data set", f"{packed} --keep-whole", "--keep-whole"),
         ],
     )
     e = "examples.embedding_learning"
