@@ -78,15 +78,20 @@ def add_arguments(parser: argparse.ArgumentParser, rounds: int) -> None:
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write what was measured, for run.py")
 
 
-def run(command: Sequence, threads: int = THREADS):
-    """What a process printed as its last line, read as JSON."""
+def output(command: Sequence, threads: int = THREADS) -> str:
+    """What a process prints; one that fails ends the benchmark, with the last line of its errors."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     command = [str(part) for part in command]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         said = (done.stderr.strip() or f"status {done.returncode}").splitlines()[-1]
         sys.exit(f"error: {' '.join(pathlib.Path(part).name for part in command)}: {said}")
-    return json.loads(done.stdout.splitlines()[-1])
+    return done.stdout
+
+
+def run(command: Sequence, threads: int = THREADS):
+    """What a process prints as its last line, read as JSON."""
+    return json.loads(output(command, threads).splitlines()[-1])
 
 
 def turns(
