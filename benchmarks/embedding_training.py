@@ -24,7 +24,7 @@ from benchmarks import turns
 BATCH, BATCH_K, DIM, CLASSES = 70, 5, 128, 1025
 NAMES = {"conv4": "conv4", "resnet18_v1": "ResNet-18"}
 SIZES = {"conv4": 32, "resnet18_v1": 128}  # pixels
-STEPS = {"conv4": 20, "resnet18_v1": 3}  # in a round
+STEPS = {"conv4": 20, "resnet18_v1": 2}  # in a round
 
 
 def parse_args():
@@ -81,7 +81,7 @@ def mxnet_speed(name: str, steps: int | None = None) -> dict[str, float]:
     return {"MXNet": best(step, mx.nd.waitall, steps or STEPS[name])}
 
 
-def torch_speed(name: str, steps: int | None = None) -> dict[str, float]:
+def torch_speed(name: str, steps: int | None = None, layouts=turns.LAYOUTS) -> dict[str, float]:
     """The same for PyTorch, by memory layout."""
     import torch
     from pytorch_metric_learning.losses import MarginLoss
@@ -92,7 +92,7 @@ def torch_speed(name: str, steps: int | None = None) -> dict[str, float]:
     mean = 255 * torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
     scale = 1 / (255 * torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1))
     speeds = {}
-    for variant in ("contiguous_format", "channels_last"):
+    for variant in layouts:
         layout = getattr(torch, variant)
         net = torch_network(name).to(memory_format=layout)
         miner, loss = DistanceWeightedMiner(), MarginLoss(0.2, learn_beta=True, num_classes=CLASSES)

@@ -91,6 +91,9 @@ def mxnet_step(size: int, freeze_batch_norm: bool, quick: bool = True):
 
 def torch_step(size: int, freeze_batch_norm: bool, layout: str):
     """The same for PyTorch, in a memory layout."""
+    from benchmarks.torchvision_parity import torchvision_models
+
+    torchvision_models()  # which timm imports
     import timm
     import torch
 
@@ -133,8 +136,7 @@ def one_side(args) -> dict[str, tuple[float, float]]:
         import torch
 
         torch.set_num_threads(args.threads)
-        layouts = ("contiguous_format", "channels_last")
-        steps = {f"PyTorch {name}": torch_step(args.size, args.freeze_batch_norm, name) for name in layouts}
+        steps = {f"PyTorch {name}": torch_step(args.size, args.freeze_batch_norm, name) for name in turns.LAYOUTS}
     return {name: measure(step, args.steps) for name, step in steps.items()}
 
 

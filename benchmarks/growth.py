@@ -21,7 +21,7 @@ from benchmarks import turns
 from common.files.paths import REPO
 
 FACTORS = (1, 4, 16)
-SIZES = {"training": 400, "evaluation": 4000, "search": 6000, "features": 250}  # at 1
+SIZES = {"training": 400, "evaluation": 4000, "search": 3000, "features": 200}  # at 1
 WHAT = {
     "training": "training of conv4, pictures", "evaluation": "retrieval metrics, embeddings of 128",
     "search": "graph built and searched, vectors of 128", "features": "features by SqueezeNet 1.1, pictures",

@@ -66,7 +66,7 @@ def mxnet_speed(batch: int, threads: int) -> dict[str, float]:
     return {"MXNet": best(step, wait, batch)}
 
 
-def torch_speed(batch: int, threads: int) -> dict[str, float]:
+def torch_speed(batch: int, threads: int, layouts=turns.LAYOUTS) -> dict[str, float]:
     """The same for PyTorch, by memory layout."""
     import torch
     from torch import nn
@@ -87,7 +87,7 @@ def torch_speed(batch: int, threads: int) -> dict[str, float]:
 
     torch.set_num_threads(threads)
     speeds = {}
-    for layout in ("contiguous_format", "channels_last"):
+    for layout in layouts:
         layers = [nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(inplace=True)]
         before = 16
         for channels in (16, 32, 64):

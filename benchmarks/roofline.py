@@ -31,6 +31,7 @@ BATCHES = {
     "vse lstm": 128, "vse gru": 128,
 }  # fmt: skip
 STEPS = tuple(BATCHES)
+LAYOUT = "channels_last"  # of PyTorch, the faster in nearly every step
 GATES = {"lstm": 4, "gru": 3}
 
 
@@ -185,20 +186,19 @@ def measured(step: str, side: str) -> dict[str, float]:
     if name == "efficientnet_lite0":
         if side == "mxnet":
             return {"MXNet": fine_tuning.measure(fine_tuning.mxnet_step(int(size), False), 3)[1]}
-        layouts = ("contiguous_format", "channels_last")
-        steps = {layout: fine_tuning.torch_step(int(size), False, layout) for layout in layouts}
-        return {f"PyTorch {layout}": fine_tuning.measure(step, 3)[1] for layout, step in steps.items()}
+        return {f"PyTorch {LAYOUT}": fine_tuning.measure(fine_tuning.torch_step(int(size), False, LAYOUT), 3)[1]}
     if name == "vse":
         train, vocabulary = vse_data()
         args = vse_flags(size)
         clock, *_ = (vse_training.suite if side == "mxnet" else vse_training.peer)(args, train, None, vocabulary)
         words = BATCHES[step] * len(vocabulary.encode(" ".join(train.texts).split())) / len(train.texts)
         return {"MXNet" if side == "mxnet" else "PyTorch": words / max(clock.rates)}
+    layouts = {"layouts": [LAYOUT]} if side == "torch" else {}
     if name == "resnet20":
         im2vec_training.STEPS = 2
-        speeds = getattr(im2vec_training, f"{side}_speed")(BATCHES[step], 1)
+        speeds = getattr(im2vec_training, f"{side}_speed")(BATCHES[step], 1, **layouts)
     else:
-        speeds = getattr(embedding_training, f"{side}_speed")(name, 5 if name == "conv4" else 1)
+        speeds = getattr(embedding_training, f"{side}_speed")(name, 5 if name == "conv4" else 1, **layouts)
     return {name: BATCHES[step] / speed for name, speed in speeds.items()}
 
 

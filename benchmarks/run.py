@@ -53,20 +53,20 @@ class Bench:
 
 
 ROWS = {
-    "features": Bench("engines.py", "--peer PEER --rounds 3 --seconds 2", "--rounds 1 --seconds 0.1", 240),
+    "features": Bench("engines.py", "--peer PEER --rounds 2 --seconds 2", "--rounds 1 --seconds 0.1", 180),
     "fine_tuning": Bench("fine_tuning.py", "--peer PEER --rounds 3", "--rounds 1 --steps 1 --size 64", 90),
-    "training": Bench("embedding_training.py", "--peer PEER --rounds 3", "--rounds 1 --steps 1", 150),
+    "training": Bench("embedding_training.py", "--peer PEER --rounds 3", "--rounds 1 --steps 1", 170),
     "resnet20": Bench("im2vec_training.py", "--peer PEER --rounds 3", "--rounds 1 --batch-size 8", 75),
-    "metrics": Bench("recall.py", "--peer PEER --rounds 2 --depths r k", "--rounds 1 --size 2400", 270),
+    "metrics": Bench("recall.py", "--peer PEER --rounds 2 --depths r k", "--rounds 1 --size 2400", 160),
     "vse_lstm": Bench("vse_training.py", "--peer PEER --rounds 2 --updates 20", "--rounds 1 --updates 10 --dim 64", 60),
     "vse_gru": Bench(
         "vse_training.py", "--encoder gru --peer PEER --rounds 2 --updates 20", "--rounds 1 --updates 10 --dim 64", 50
     ),
     "search": Bench("search.py", "--peer PEER --rounds 3 --size 100000 --dim 300 --queries 5000",
-                    "--rounds 1 --size 2000 --queries 200", 120),
+                    "--rounds 1 --size 2000 --queries 200", 160),
     "transfer": Bench("transfer_script.py", "--peer PEER --rounds 1", "--rounds 1 --pictures 8 --batches 4", 150),
-    "roofline": Bench("roofline.py", "--torch-python PEER", "--steps 'resnet20 32 px' 'vse gru'", 180),
-    "growth": Bench("growth.py", "--plot PLOT/growth.png", "--scale 0.05", 180),
+    "roofline": Bench("roofline.py", "--torch-python PEER", "--steps 'resnet20 32 px' 'vse gru'", 130),
+    "growth": Bench("growth.py", "--plot PLOT/growth.png", "--scale 0.05", 130),
 }  # fmt: skip
 
 
