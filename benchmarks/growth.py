@@ -124,6 +124,7 @@ def draw(found: dict, path: pathlib.Path) -> None:
     from common.show.plots import CLASSES, write
 
     import matplotlib.pyplot as plt  # isort: skip
+    from matplotlib import ticker  # isort: skip
 
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.8))
     for axis, which, title in zip(axes, (1, 2), ("seconds", "MB at the most")):
@@ -131,6 +132,10 @@ def draw(found: dict, path: pathlib.Path) -> None:
             axis.loglog(found[work][0], found[work][which], "o-", color=colour, label=work)
         axis.set(title=title, xlabel="pictures or embeddings")
         axis.grid(alpha=0.3, which="both")
+        for side in (axis.xaxis, axis.yaxis):
+            side.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+            side.set_major_formatter("{x:,g}")
+            side.set_minor_locator(ticker.NullLocator())
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].legend(frameon=False)
     figure.tight_layout()

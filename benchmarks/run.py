@@ -228,19 +228,25 @@ def draw(rows: list[Row], path: pathlib.Path) -> bool:
     from common.show.plots import CLASSES, write
 
     import matplotlib.pyplot as plt  # isort: skip
+    from matplotlib import ticker  # isort: skip
 
-    figure, axis = plt.subplots(figsize=(8, 0.6 + 0.34 * len(rows)))
+    figure, axis = plt.subplots(figsize=(8, 0.8 + 0.34 * len(rows)))
     places = range(len(rows))[::-1]
-    axis.barh(places, [row.ratio for row in rows], color=[CLASSES[5 if row.met is False else 0] for row in rows])
+    colours = [CLASSES[5 if row.met is False else 0] for row in rows]
+    axis.barh(places, [row.ratio - 1 for row in rows], left=1, color=colours)  # from as fast as the others
     targets = [(row.times, place) for row, place in zip(rows, places) if row.times]
     if targets:
         axis.plot(*zip(*targets), "k|", markersize=14, markeredgewidth=2, label="target")
-        axis.legend(loc="lower right", frameon=False)
+        axis.legend(loc="lower right", bbox_to_anchor=(1, 1), frameon=False)
     for row, place in zip(rows, places):
-        axis.annotate(f"{row.ratio:.2f}", (row.ratio, place), (4, 0), textcoords="offset points", va="center", size=8)
+        end = max(row.ratio, row.times or 1, 1)
+        axis.annotate(f"{row.ratio:.2f}", (end, place), (6, 0), textcoords="offset points", va="center", size=8)
     axis.axvline(1, color="#404040", linewidth=0.8)
     axis.set_yticks(list(places), [row.name for row in rows], size=8)
     axis.set(xlabel="times as fast as the best of the others", xscale="log")
+    axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.xaxis.set_minor_locator(ticker.NullLocator())
     axis.spines[["top", "right"]].set_visible(False)
     write(figure, path)
     return True

@@ -2,7 +2,8 @@
 """Queries a second of the exact and the HNSW index, beside scikit-learn's NearestNeighbors; with --peer, hnswlib's too.
 
 hnswlib builds its graph with as many links and candidates as ours, and searches with the fewest candidates that find
---recall of the nearest, or what ours finds where that is less. Both graphs are built once, and searched in turn, each in a process of its own.
+--recall of the nearest, or what ours finds where that is less. Both graphs are built once, and searched in turn, each
+in a process of its own.
 """
 
 from __future__ import annotations
