@@ -70,9 +70,10 @@ def suite(name: str, pictures, seconds: float) -> tuple[dict, dict]:
 
     images = ImageSet(pictures, np.zeros(len(pictures), np.int64), ["any"])
     auto = argparse.Namespace(engine="auto", gpus=[])
-    reader = engine.named(engine.choose(auto, create(name), SIZE, 10**6))
+    net = create(name)
+    reader = engine.named(engine.choose(auto, net, SIZE, 10**6))
     nets = {
-        "suite": features.prepare(create(name), images, SIZE, engine=reader),
+        "suite": features.prepare(net, images, SIZE, engine=reader),
         "suite, INT8": features.prepare(create(name), images, SIZE, int8=True),
     }
     forwards = {
