@@ -78,7 +78,7 @@ def draw() -> dict[str, np.ndarray]:
 
 
 def batch_of(name: str, rows):
-    """The rows that a loss sees. The peer's SmoothAP (2.9.0) takes the pictures of a class for the number of classes."""
+    """The rows that a loss sees: the peer's SmoothAP (2.9.0) takes the size of a class for the number of classes."""
     return rows[: BATCH_K**2] if name == "smooth-ap" else rows
 
 

@@ -64,7 +64,8 @@ class Loss(HybridBlock):
             return super().forward(embeddings, labels)
         if pairs is None:
             raise ValueError(f"{type(self).__name__} needs the pairs that a miner gives")
-        return super().forward(embeddings, labels, pairs, *(() if references is None else (references, reference_labels)))
+        among = () if references is None else (references, reference_labels)
+        return super().forward(embeddings, labels, pairs, *among)
 
 
 class PairLoss(Loss):

@@ -61,7 +61,7 @@ class MarginLoss(Loss):
         Or of masks (positive, negative): all triplets that they make.
         """
         if references is None:
-            references, reference_labels = embeddings, labels
+            references = embeddings
         if len(pairs) == 2:
             return self._of_masks(F, pairing.distances(F, embeddings, references), *pairs, F.take(beta, labels))
         anchors, positives, negatives = pairs

@@ -19,9 +19,9 @@ class Miner(HybridBlock):
     The result is triplets or masks. Triplets are three arrays of one length, (p,) int32 each: anchors (rows of
     `embeddings`), positives (of the anchor's class, another row) and negatives (of another class), rows of what the
     embeddings are compared with. Masks are two, (n, m) of 0 and 1: which pairs count as positive, which as negative.
-    Every loss of pairs takes both. A subclass implements ``hybrid_forward(self, F, embeddings, labels)``, with operators
-    of `F` alone, and gives the embeddings no gradient. Random numbers come from MXNet's generators, which the training
-    seeds for each batch.
+    Every loss of pairs takes both. A subclass implements ``hybrid_forward(self, F, embeddings, labels, ...)``, with
+    operators of `F` alone, and gives the embeddings no gradient. Random numbers come from MXNet's generators, which the
+    training seeds for each batch.
     """
 
     def forward(self, embeddings, labels, *among):
