@@ -97,7 +97,7 @@ def options(args) -> dict:
 
 
 def create(args, options: dict, classes: int, ctx) -> tuple:
-    """The loss, initialised; the miner, None where the loss needs no pairs; the memory, None without ``--memory``.
+    """The loss; the miner, None where the loss needs no pairs; the memory, None without ``--memory``.
 
     Parameters
     ----------
@@ -107,11 +107,6 @@ def create(args, options: dict, classes: int, ctx) -> tuple:
     classes : int
         Number of training classes.
     ctx : mx.Context or list
-
-    Raises
-    ------
-    UserError
-        The miner needs two pictures of each class in a batch.
     """
     from common.train import losses, miners
     from common.train.memory import CrossBatchMemory
@@ -122,13 +117,9 @@ def create(args, options: dict, classes: int, ctx) -> tuple:
     else:
         loss = kind(classes, args.embed_dim, **options) if args.loss in CLASS_LOSSES else kind(**options)
     if args.loss in PAIR_LOSSES:
-        name = args.miner or USUAL_MINER.get(args.loss, "all")
-        needs = {"embed_dim": args.embed_dim, "batch_k": args.batch_k}
-        miner = getattr(miners, MINERS[name])
-        takes = {key: needs[key] for key in needs if key in inspect.signature(miner).parameters}
-        if takes.get("batch_k", 2) < 2:
-            raise UserError(f"--batch-k {args.batch_k}: --miner {name} needs two pictures of a class: --batch-k 2")
-        miner = miner(**takes)
+        miner = getattr(miners, MINERS[args.miner or USUAL_MINER.get(args.loss, "all")])
+        takes = inspect.signature(miner).parameters
+        miner = miner(**{name: getattr(args, name) for name in ("embed_dim", "batch_k") if name in takes})
         miner.hybridize(static_alloc=True, static_shape=True)
     if args.memory:
         memory = CrossBatchMemory(args.memory, args.embed_dim)

@@ -217,7 +217,6 @@ def conflicts() -> Iterator[Case]:
             ("--lr-classes without class vectors", f"{run} --lr-classes 0.1", "--lr-classes"),
             ("--miner of class vectors", f"{run} --loss arcface --miner all", "--miner"),
             ("--memory of class vectors", f"{run} --loss arcface --memory 10", "--memory"),
-            ("triplets of one picture a class", f"{run} --model conv4 --batch-k 1 --batch-size 2", "--batch-k"),
         ],
     )
     yield from _each(

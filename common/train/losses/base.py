@@ -112,7 +112,14 @@ def distance(F, a, b):
 
 
 def softplus(F, x):
-    """``log(1 + exp(x))`` of an array, by the operators of `F`."""
+    """``log(1 + exp(x))``.
+
+    Parameters
+    ----------
+    F : module
+        `mxnet.nd` or `mxnet.sym`.
+    x : array
+    """
     return F.Activation(x, act_type="softrelu")
 
 
@@ -156,5 +163,12 @@ def mean_of(F, values, counted):
 
 
 def both(F, positive, negative):
-    """Which rows of two masks have a positive and a negative: (n, 1) of 0 and 1, by the operators of `F`."""
+    """Which rows of two masks have a positive and a negative: (n, 1) of 0 and 1.
+
+    Parameters
+    ----------
+    F : module
+        `mxnet.nd` or `mxnet.sym`.
+    positive, negative : (n, m) of 0 and 1
+    """
     return F.max(positive, axis=1, keepdims=True) * F.max(negative, axis=1, keepdims=True)

@@ -43,7 +43,7 @@ class ContrastiveLoss(PairLoss):
 
 
 class TripletLoss(Loss):
-    r"""A negative has to be farther from the anchor than a positive, by a margin (Schroff et al. 2015, equation 3).
+    r"""A negative has to be farther from the anchor than a positive, by a margin (Schroff et al. 2015, section 3.1).
 
     With the squared Euclidean distances, the mean over the triplets whose term is not zero,
 
@@ -175,7 +175,7 @@ class SupConLoss(PairLoss):
 
 
 class CircleLoss(PairLoss):
-    r"""Similarities weigh by how far they are from their optimum (Sun et al. 2020, equations 6 and 8).
+    r"""Similarities weigh by how far they are from their optimum (Sun et al. 2020, section 3.2).
 
     With the cosines `S`, the mean over the anchors that have a positive and a negative of
 
@@ -210,7 +210,7 @@ class CircleLoss(PairLoss):
 
 
 class LiftedStructureLoss(PairLoss):
-    r"""All positives against all negatives of an anchor (Hermans et al. 2017, equation 8; first Song et al. 2016).
+    r"""All positives against all negatives of an anchor (Hermans et al. 2017, section 2; first Song et al. 2016).
 
     The generalised form. With the Euclidean distances `D`, the mean over the anchors that have a positive and a
     negative of
@@ -242,7 +242,7 @@ class LiftedStructureLoss(PairLoss):
 
 
 class NPairLoss(Loss):
-    r"""Cross entropy of a positive among one picture of each other class (Sohn 2016, equation 6).
+    r"""Cross entropy of a positive among one picture of each other class (Sohn 2016, section 3.2).
 
     The first pictures of all classes in the batch are anchors, the second ones are compared with each of them; then
     the second are anchors for the third, and so on. With the inner products `S`, the mean over the anchors of

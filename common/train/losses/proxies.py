@@ -59,7 +59,14 @@ class ClassLoss(Loss):
         raise NotImplementedError
 
     def targets(self, F, labels):
-        """The class of each embedding as (n, classes) of 0 and 1, by the operators of `F`."""
+        """The class of each embedding, as (n, classes) of 0 and 1.
+
+        Parameters
+        ----------
+        F : module
+            `mxnet.nd` or `mxnet.sym`.
+        labels : (n,)
+        """
         return F.one_hot(labels, depth=self.classes)
 
 
@@ -77,7 +84,7 @@ def cross_entropy(F, logits, labels):
 
 
 class NormalisedSoftmaxLoss(ClassLoss):
-    r"""Softmax of the cosines with class weights (Zhai and Wu 2019, equation 4).
+    r"""Softmax of the cosines with class weights (Zhai and Wu 2019, section 3).
 
     .. math:: \ell = -\log \frac{e^{x \cdot w_y / \sigma}}{\sum_c e^{x \cdot w_c / \sigma}}
 
@@ -89,7 +96,7 @@ class NormalisedSoftmaxLoss(ClassLoss):
 
     References
     ----------
-    A. Zhai, H.-Y. Wu: Classification is a Strong Baseline for Deep Metric Learning. BMVC 2019, section 3.1.
+    A. Zhai, H.-Y. Wu: Classification is a Strong Baseline for Deep Metric Learning. BMVC 2019.
     """
 
     def __init__(self, classes: int, embed_dim: int, temperature: float = 0.05):
@@ -101,7 +108,7 @@ class NormalisedSoftmaxLoss(ClassLoss):
 
 
 class ProxyNCALoss(ClassLoss):
-    r"""ProxyNCA++: softmax of the squared distances to all proxies (Teh et al. 2020, equation 6).
+    r"""ProxyNCA++: softmax of the squared distances to all proxies (Teh et al. 2020, section 3).
 
     With the Euclidean distances `D` of unit vectors,
 
@@ -111,12 +118,12 @@ class ProxyNCALoss(ClassLoss):
     ----------
     classes, embed_dim : int
     temperature : float
-        `T`, section 3.4: a ninth.
+        `T`, a ninth.
 
     References
     ----------
     E. W. Teh, T. DeVries, G. W. Taylor: ProxyNCA++: Revisiting and Revitalizing Proxy Neighborhood Component Analysis.
-    ECCV 2020, section 3.
+    ECCV 2020.
     """
 
     def __init__(self, classes: int, embed_dim: int, temperature: float = 1 / 9):
@@ -159,7 +166,7 @@ class ProxyAnchorLoss(ClassLoss):
 
 
 class SoftTripleLoss(ClassLoss):
-    r"""Several centres a class, softly the nearest of them, and few of them in the end (Qian et al. 2019, equation 8).
+    r"""Several centres a class, softly the nearest of them, and few of them in the end (Qian et al. 2019, section 3).
 
     With the cosines :math:`S_{ck}` of an embedding and the centres `k` of a class `c`,
 
@@ -186,7 +193,7 @@ class SoftTripleLoss(ClassLoss):
     References
     ----------
     Q. Qian, L. Shang, B. Sun, J. Hu, H. Li, R. Jin: SoftTriple Loss: Deep Metric Learning Without Triplet Sampling.
-    ICCV 2019, sections 3.2, 3.3 and 4.
+    ICCV 2019; the values are those of section 4.
     """
 
     def __init__(
@@ -230,7 +237,7 @@ class CosFaceLoss(ClassLoss):
     References
     ----------
     H. Wang, Y. Wang, Z. Zhou, X. Ji, D. Gong, J. Zhou, Z. Li, W. Liu: CosFace: Large Margin Cosine Loss for Deep Face
-    Recognition. CVPR 2018, sections 3.1 and 4.1.
+    Recognition. CVPR 2018, section 3.1.
     """
 
     def __init__(self, classes: int, embed_dim: int, margin: float = 0.35, scale: float = 64.0):
@@ -276,7 +283,7 @@ class ArcFaceLoss(ClassLoss):
 
 
 class SubCentreArcFaceLoss(ArcFaceLoss):
-    r"""ArcFace with the nearest of several centres a class (Deng et al. 2020, equation 3).
+    r"""ArcFace with the nearest of several centres a class (Deng et al. 2020, section 3).
 
     A class whose pictures are of several kinds, or some of which are wrong, needs not lie in one place.
 
@@ -291,7 +298,7 @@ class SubCentreArcFaceLoss(ArcFaceLoss):
     References
     ----------
     J. Deng, J. Guo, T. Liu, M. Gong, S. Zafeiriou: Sub-center ArcFace: Boosting Face Recognition by Large-Scale Noisy
-    Web Faces. ECCV 2020, sections 3.2 and 4.
+    Web Faces. ECCV 2020.
     """
 
     def __init__(self, classes: int, embed_dim: int, margin: float = 0.5, scale: float = 64.0, centres: int = 3):

@@ -7,7 +7,7 @@ from common.train.losses.base import PairLoss, mean_of
 
 
 class FastAPLoss(PairLoss):
-    r"""Average precision by histograms of the distances (Cakir et al. 2019, equations 8 and 12).
+    r"""Average precision by histograms of the distances (Cakir et al. 2019).
 
     With :math:`h_j^+` the positives of an anchor in bin `j` of the squared distances, :math:`H_j^+` those in it and
     before it, and :math:`H_j` all, each spread over two bins linearly, the mean over the anchors with a positive of
@@ -21,7 +21,7 @@ class FastAPLoss(PairLoss):
 
     References
     ----------
-    F. Cakir, K. He, X. Xia, B. Kulis, S. Sclaroff: Deep Metric Learning to Rank. CVPR 2019, section 4.
+    F. Cakir, K. He, X. Xia, B. Kulis, S. Sclaroff: Deep Metric Learning to Rank. CVPR 2019.
     """
 
     measure = staticmethod(pairing.squared_distances)
@@ -42,7 +42,7 @@ class FastAPLoss(PairLoss):
 
 
 class SmoothAPLoss(PairLoss):
-    r"""Average precision with a sigmoid in the place of each comparison (Brown et al. 2020, equation 6).
+    r"""Average precision with a sigmoid in the place of each comparison (Brown et al. 2020, section 4).
 
     With the cosines `S`, the rank of `i` among a set is :math:`1 + \sum_j \sigma((S_{aj} - S_{ai}) / \tau)`, and
 
@@ -60,7 +60,7 @@ class SmoothAPLoss(PairLoss):
     References
     ----------
     A. Brown, W. Xie, V. Kalogeiton, A. Zisserman: Smooth-AP: Smoothing the Path Towards Large-Scale Image Retrieval.
-    ECCV 2020, sections 3.2 and 4.
+    ECCV 2020.
     """
 
     def __init__(self, temperature: float = 0.01):

@@ -20,7 +20,7 @@ class SemihardMiner(Miner):
     References
     ----------
     F. Schroff, D. Kalenichenko, J. Philbin: FaceNet: A Unified Embedding for Face Recognition and Clustering.
-    CVPR 2015, section 3.2, equation 4.
+    CVPR 2015, section 3.2.
     """
 
     def __init__(self, batch_k: int):
@@ -48,7 +48,7 @@ class BatchHardMiner(Miner):
     References
     ----------
     A. Hermans, L. Beyer, B. Leibe: In Defense of the Triplet Loss for Person Re-Identification. arXiv 1703.07737,
-    section 2, equation 5.
+    section 2.
     """
 
     def hybrid_forward(self, F, embeddings, labels, references=None, reference_labels=None):
