@@ -299,6 +299,9 @@ float_list = _list(bounded, "numbers with commas between, such as 12,14.5")
 batch_size = whole(1, 100_000)
 width = whole(1, 65_536)  # numbers in a vector
 pixels = whole(8, 4096, "PIXELS")  # a picture's side; networks pool smaller ones to nothing
+_inner = _number(float, lambda x: 0 < x < 1, "a number between 0 and 1", "X")
+shares = _list(_inner, "numbers between 0 and 1 with commas between, such as 0.75,0.5")
+pixels_list = _list(pixels, "sides of 8 to 4096 pixels with commas between, such as 160,224")
 threads = whole(0, 256)
 port = whole(0, 65_535)
 seed_number = whole(0, 2**31 - 1)
@@ -346,7 +349,7 @@ def many(kind: Kind, nargs: str = "+") -> Kind:
 
 # Flags that mean the same wherever they are.
 USUAL_PATH = "default is data/DATASET, or DATASET in $EMBEDDING_DATA"
-DATA_PATH = ("--data-path", DIR, None, f"folder of the data; {USUAL_PATH}")
+DATA_PATH = ("--data-path", DIR, None, f"folder of the data, or records of common.pack; {USUAL_PATH}")
 COLUMNS = ("--columns", many(Kind(metavar="NAME=HEADER")), [], "csv: other headers, such as path=file label=product")
 CLASS_DEPTH = (
     "--class-depth", whole(1, 100), None, "folders down that name a class; default is to the first with pictures",
@@ -356,7 +359,9 @@ OWN = [  # of the user's own pictures
     CLASS_DEPTH,
     ("--min-per-class", non_negative_int, 0, "folder, csv: classes with fewer pictures are left out"),
 ]
-PICTURES = [("--data-path", DIR, None, f"folder of the data, of csv the table's file; {USUAL_PATH}"), *OWN]
+PICTURES = [
+    ("--data-path", DIR, None, f"folder of the data, of csv the table, or records of common.pack; {USUAL_PATH}"), *OWN,
+]  # fmt: skip
 BALANCE = ("--balance", switch, False, "all classes count alike, however many pictures each has")
 PARAMS = ("--params", FILE, None, "parameters for the network, instead of those --use-pretrained finds")
 USE_PRETRAINED = ("--use-pretrained", switch, False, "start from ImageNet parameters")

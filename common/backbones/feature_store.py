@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common.data.walk import holder
 from common.files.disk import atomic, writing
 from common.files.lock import Lock
 
@@ -41,7 +42,7 @@ def keys(image_set) -> list[str]:
 
 
 def _of_file(path, box) -> str:
-    state = os.stat(path)
+    state = os.stat(holder(path))
     text = f"{os.path.abspath(path)} {state.st_size} {state.st_mtime_ns} {box}"
     return _hash(text.encode("utf-8", "surrogateescape"))
 

@@ -15,7 +15,8 @@ import numpy as np
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
-from common.data.walk import SUFFIXES, shown, summary, walk
+from common.data import records
+from common.data.walk import SUFFIXES, holder, is_record, shown, summary, walk
 from common.files.errors import UserError, reading
 
 cv2.setNumThreads(0)  # pictures are decoded in parallel, one thread each
@@ -49,11 +50,30 @@ def read(path, min_side: int = 0) -> np.ndarray:
     UserError
         The file is not there or is not a picture.
     """
+    return decode(content(path), title(path), min_side)
+
+
+def content(path) -> bytes:
+    """The bytes of a picture's file, or of its record.
+
+    Raises
+    ------
+    UserError
+        It is not there, or the record is damaged.
+    """
+    path = Path(path)
+    if is_record(path):
+        return records.read(path)
     try:
-        data = Path(path).read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise UserError(f"cannot read the picture {shown(path)}: {error.strerror}") from error
-    return decode(data, shown(path), min_side)
+
+
+def title(path) -> str:
+    """What an error calls a picture: its file, of one in records the file and the record's number."""
+    path = Path(path)
+    return f"{shown(holder(path))}, record {path.name}," if is_record(path) else shown(path)
 
 
 def opened(file, formats: Sequence[str] | None = None) -> Image.Image:
@@ -72,6 +92,8 @@ def opened(file, formats: Sequence[str] | None = None) -> Image.Image:
     PIL.Image.Image
     """
     ImageFile.LOAD_TRUNCATED_IMAGES = False
+    if isinstance(file, Path) and is_record(file):
+        file = io.BytesIO(records.read(file))
     return Image.open(file, formats=formats)
 
 
@@ -126,7 +148,7 @@ def size(path) -> tuple[int, int]:
             turned = picture.getexif().get(ExifTags.Base.Orientation) in QUARTER_TURNS
             return picture.size[::-1] if turned else picture.size
     except BROKEN as error:
-        raise UserError(f"{shown(path)} is not a picture that can be read: {error}") from error
+        raise UserError(f"{title(path)} is not a picture that can be read: {error}") from error
 
 
 def _reduced(side: int, min_side: int) -> int:
@@ -217,7 +239,7 @@ def short_size(picture: np.ndarray, short: int) -> tuple[int, int]:
 
 
 def find(arguments: Sequence[str]) -> list[Path]:
-    """The pictures that the arguments name: files, all below folders (in name order), and the lines of .txt lists.
+    """The pictures that the arguments name: files, all below folders (in name order), in records, listed in .txt files.
 
     What is left out of a folder is said on stderr, in one line.
 
@@ -245,6 +267,8 @@ def find(arguments: Sequence[str]) -> list[Path]:
             raise UserError(f"{shown(argument)}: no such picture or folder")
         elif argument.suffix == ".txt":
             paths += _listed(argument)
+        elif argument.suffix == ".rec":
+            paths += records.pictures(argument)
         else:
             paths.append(argument)
     if not paths:

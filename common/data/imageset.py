@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from common.data import images
-from common.data.walk import BROKEN, summary
+from common.data.walk import BROKEN, is_record, summary
 from common.files.errors import UserError, near
 
 OPTIONAL = ("boxes", "domains", "is_query", "is_gallery", "splits")  # of each picture, where the data has it
@@ -58,6 +58,14 @@ class ImageSet:
     def in_memory(self) -> bool:
         """Whether `images` is an array of pixels."""
         return isinstance(self.images, np.ndarray)
+
+    @property
+    def places(self) -> np.ndarray | None:
+        """Where each picture lies, (n, 2) int64: in which file of records, and at which number; None if in no such."""
+        if self.in_memory or not all(map(is_record, self.images)):
+            return None
+        files = np.unique([str(path.parent) for path in self.images], return_inverse=True)[1]
+        return np.stack([files, [int(path.name) for path in self.images]], axis=1)
 
     def read(self, index: int, min_side: int = 0) -> np.ndarray:
         """A picture, decoded and cut to its box.
@@ -265,9 +273,12 @@ class Whole:
         As in `Dataset`.
     held : int
         How many domains, the last ones, the protocol ``seen`` holds back; 0: pictures of each class.
+    catalogue : ImageSet or None
+        As in `Dataset`.
     """
 
     images: ImageSet
     superclasses: dict[str, str] | None = None
     captions: dict[str, list[str]] | None = None
     held: int = 0
+    catalogue: ImageSet | None = None

@@ -46,6 +46,10 @@ class Shuffled:
         This worker's number and how many there are: each takes its own samples of every epoch's order.
     labels : (n,) int array, optional
         Draw `balanced` by these classes, instead of every sample once.
+    places : (n, 2) int array, optional
+        Where the samples lie, see `common.data.imageset.ImageSet.places`: an epoch goes through the files in random
+        order, each worker through its own share of them, and takes its samples out of `BUFFER` that are near each
+        other. The files have to be shuffled in themselves, as `common.pack` makes them. Not with `labels`.
 
     Raises
     ------
@@ -53,11 +57,13 @@ class Shuffled:
         There are not enough samples for one batch of every worker.
     """
 
-    def __init__(self, n: int, batch_size: int, seed: int, rank: int = 0, num_workers: int = 1, labels=None):
+    def __init__(
+        self, n: int, batch_size: int, seed: int, rank: int = 0, num_workers: int = 1, labels=None, places=None
+    ):  # fmt: skip
         if n < batch_size * num_workers:
             raise UserError(f"{n} samples do not fill one batch of {batch_size * num_workers}: lower --batch-size")
         self.n, self.batch_size, self.seed, self.labels = n, batch_size, seed, labels
-        self.rank, self.num_workers = rank, num_workers
+        self.rank, self.num_workers, self.places = rank, num_workers, places
 
     def __len__(self) -> int:
         """How many batches an epoch has."""
@@ -66,9 +72,35 @@ class Shuffled:
     def epoch(self, epoch: int) -> list[np.ndarray]:
         """The batches of `epoch`: a list of index arrays of `batch_size`."""
         rng = np.random.default_rng([self.seed, epoch])
-        order = rng.permutation(self.n) if self.labels is None else balanced(self.labels, rng)
-        own = order[self.rank :: self.num_workers][: len(self) * self.batch_size]
+        size = len(self) * self.batch_size
+        if self.places is not None and self.labels is None:
+            own = by_shard(self.places, rng)[self.rank * size :][:size]
+            own = own[np.argsort(np.arange(size) + BUFFER * rng.random(size), kind="stable")]
+        else:
+            order = rng.permutation(self.n) if self.labels is None else balanced(self.labels, rng)
+            own = order[self.rank :: self.num_workers][:size]
         return list(own.reshape(len(self), self.batch_size))
+
+
+BUFFER = 4096  # samples of files of records among which the next is drawn
+
+
+def by_shard(places: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The order in which samples lie in their files, one file after the other, the files in random order.
+
+    Parameters
+    ----------
+    places : (n, 2) int array
+        Number of the file of each sample, and its place there.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    (n,) int array
+        Indices of samples.
+    """
+    turn = rng.permutation(places[:, 0].max() + 1)
+    return np.lexsort((places[:, 1], turn[places[:, 0]]))
 
 
 def balanced(labels: Sequence[int], rng: np.random.Generator) -> np.ndarray:

@@ -38,10 +38,21 @@ SHOWN = 3  # files named for a reason
 Skipped = "list[tuple[Path, str]]"
 
 
+def is_record(path: Path) -> bool:
+    """Whether it is the name of a picture in a file of records, see `common.data.records`: ``X.rec/NUMBER``."""
+    return path.parent.suffix == ".rec" and path.name.isdecimal() and path.name.isascii()
+
+
+def holder(path) -> Path:
+    """The file that a picture lies in: its own, or one of records."""
+    path = Path(path)
+    return path.parent if is_record(path) else path
+
+
 def is_file(path: Path) -> bool:
     """Whether there is such a file; names that the system refuses, and folders that must not be read, have none."""
     try:
-        return path.is_file()
+        return holder(path).is_file()
     except (OSError, ValueError):  # a name that is too long or holds a NUL
         return False
 

@@ -67,6 +67,23 @@ def choose(args: argparse.Namespace, net: Block | Callable, side: int, pictures:
     return "onnxruntime"
 
 
+def reader(args: argparse.Namespace, net: Block | Callable, side: int, pictures: int) -> Callable:
+    """What reads a network for a program that trains nothing: the network itself, or what onnxruntime loaded of it.
+
+    Parameters
+    ----------
+    args, net, side, pictures
+        See `choose`; infinity is as many pictures as will be asked for.
+
+    Returns
+    -------
+    callable
+        Takes and gives what `net` does.
+    """
+    found = named(choose(args, net, side, pictures))
+    return found(net, side) if found else net
+
+
 def named(name: str) -> Callable | None:
     """The engine called `name` for `common.backbones.features`: `onnxruntime`, or None for MXNet."""
     return {"mxnet": None, "onnxruntime": onnxruntime}[name]

@@ -10,7 +10,7 @@ import numpy as np
 
 from common import get_data
 from common.backbones import features
-from common.data import sets
+from common.data import records, sets
 from common.data.features import FeatureSet
 from common.data.loader import Loader
 from common.data.samplers import Sequential, fitting
@@ -46,12 +46,13 @@ def load(
         Data that cannot be had, or a class that is not there; the message has the near names.
     """
     folder = Path(path) if path else data_dir(name)
-    if name in DOWNLOADED and not folder.exists():
+    there = folder.exists() or bool(records.shards(folder))
+    if name in DOWNLOADED and not there:
         try:
             get_data.ensure(name, folder=folder)
         except UserError as error:
             raise UserError(f"{error}; --dataset glyphs needs no download") from error
-    if name == "folder" and path and not folder.exists():
+    if name == "folder" and path and not there:
         raise UserError(f"{folder} is not there: --data-path takes a folder with a folder of pictures for each class")
     whole = sets.load(name, path, protocol="seen", seed=seed, say=say, **own)
     if whole.validation is not None:

@@ -103,8 +103,9 @@ def main(args):
 
     # Batches of pictures, or of their features, which a frozen backbone gives once for all.
     drawn = train.labels if args.balance else None
-    sampler = Shuffled(len(train), batch_size, args.seed, kvstore.rank, kvstore.num_workers, drawn)
     is_frozen = metadata["pretrained"] and args.backbone_lr == 0
+    places = None if is_frozen else train.places  # of pictures in records
+    sampler = Shuffled(len(train), batch_size, args.seed, kvstore.rank, kvstore.num_workers, drawn, places)
     if is_frozen:
         encode, loader, eval_loaders = data.frozen(net, train, test, sampler, args)
     else:

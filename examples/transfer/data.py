@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from PIL import Image
@@ -12,6 +12,7 @@ from common import devices
 from common.backbones import feature_store, features
 from common.backbones.quantize import CALIBRATION, quantize
 from common.data import sets
+from common.data.augment import Mixture, RandomErasing, TrivialAugment
 from common.data.imageset import ImageSet, Notes
 from common.data.samplers import balanced
 from common.data.splits import split_stratified
@@ -247,13 +248,15 @@ def _stop_at(failed: dict[int, str]) -> None:
 
 def _augmentation(args, size: int) -> RandomResizedCrop | None:
     """What the flags change in a picture to learn from; None where nothing."""
-    if args.crop_area == 1 and not args.mirror and not args.lighting:
+    changes = [TrivialAugment()] if args.augment else []
+    changes += [RandomErasing(args.erase)] if args.erase else []
+    if args.crop_area == 1 and not args.mirror and not args.lighting and not changes:
         return None
 
     def resize(picture, sides):  # as pictures are resized that nothing is changed in
         return inputs.resize(Image.fromarray(picture), sides[0], args.interpolation)
 
-    return RandomResizedCrop(size, args.crop_area, args.mirror, args.lighting, resize)
+    return RandomResizedCrop(size, args.crop_area, args.mirror, args.lighting, resize, changes)
 
 
 class Batches:
@@ -262,30 +265,38 @@ class Batches:
     With the interface of `common.data.loader.Loader`.
 
     A batch is (images, labels, weights), made divisible by the devices: its last row is repeated with a weight of 0,
-    and the others' weights keep the mean of the losses.
+    and the others' weights keep the mean of the losses. Of mixed pictures the labels are the wanted probabilities of
+    all classes.
 
     Parameters
     ----------
     image_set : ImageSet
     chosen : (m,) array of int
         Pictures to learn from; each worker takes an equal part of them.
-    size : int
-        Side in pixels of what the network sees.
+    sides : sequence of int
+        Side in pixels of what the network sees, in equal parts of the epochs one after the other.
     args : argparse.Namespace
         Of train.py.
     count : int
         Devices among which a batch is divided.
     rank, num_workers : int
         Which of the workers this is, and how many there are.
+
+    Attributes
+    ----------
+    mixes : bool
+        Whether pictures are mixed.
     """
 
     def __init__(
-        self, image_set: ImageSet, chosen, size: int, args, count: int = 1, rank: int = 0, num_workers: int = 1
-    ):
-        self._image_set, self._chosen, self._size, self._args = image_set, chosen, size, args
+        self, image_set: ImageSet, chosen, sides: Sequence[int], args, count: int = 1, rank: int = 0,
+        num_workers: int = 1,
+    ):  # fmt: skip
+        self._image_set, self._chosen, self._sides, self._args = image_set, chosen, sides, args
         self._count, self._rank, self._num_workers = count, rank, num_workers
         self._own = -(-len(chosen) // num_workers)  # as many pictures, and so steps, for each worker
-        self._transform = _augmentation(args, size)
+        self.mixes = bool(args.mixup or args.cutmix)
+        self._mixture = Mixture(len(image_set.class_names), args.mixup, args.cutmix)
 
     def __len__(self) -> int:
         return -(-self._own // self._args.batch_size)
@@ -293,22 +304,28 @@ class Batches:
     def epoch(self, epoch: int, start: int = 0):
         """The batches of `epoch` from number `start` on."""
         args = self._args
+        side = self._sides[epoch * len(self._sides) // args.epochs]
+        transform = _augmentation(args, side)
         rng = np.random.default_rng([args.seed, epoch])
         labels = self._image_set.labels[self._chosen]
         order = self._chosen[balanced(labels, rng)] if args.balance else rng.permutation(self._chosen)
         order = np.resize(order, self._own * self._num_workers)[self._rank :: self._num_workers]
         source = inputs.from_dataset(self._image_set)
-        if self._transform:  # another number for each worker, and of another length than that of `order`
-            chosen = inputs.Augmented(source, order, self._transform, (args.seed, epoch, self._rank + 1))
+        if transform:  # another number for each worker, and of another length than that of `order`
+            chosen = inputs.Augmented(source, order, transform, (args.seed, epoch, self._rank + 1))
         else:
             chosen = inputs.Chosen(source, order)
         batches = inputs.batches(
-            chosen, self._size, args.batch_size, args.interpolation, start=start * args.batch_size,
+            chosen, side, args.batch_size, args.interpolation, start=start * args.batch_size,
             num_workers=args.num_workers,
         )  # fmt: skip
         for batch in _whole(batches):
             indices = order[batch.first : batch.first + len(batch.images)]
-            yield self._filled(batch.images, self._image_set.labels[indices])
+            images, labels = batch.images, self._image_set.labels[indices]
+            if self.mixes:
+                drawn = np.random.default_rng([args.seed, epoch, self._rank + 1, batch.first, 1])
+                images, labels = self._mixture(images, labels, drawn)
+            yield self._filled(images, labels)
 
     def _filled(self, images, labels):
         n, m = len(labels), -(-len(labels) // self._count) * self._count

@@ -62,7 +62,7 @@ def whole(path) -> Image.Image:
                 picture = Image.fromarray(images.rgb(picture))
             return picture
     except images.BROKEN as error:
-        raise UserError(f"{walk.shown(path)} is not a picture that can be read: {error}") from error
+        raise UserError(f"{images.title(path)} is not a picture that can be read: {error}") from error
 
 
 @dataclass
@@ -104,7 +104,7 @@ class Files:
         """A name for these pictures and labels, by path, size, time of change and label."""
         total = hashlib.sha256()
         for path, label in zip(self.paths, self.labels):
-            state = path.stat() if walk.is_file(path) else None
+            state = walk.holder(path).stat() if walk.is_file(path) else None
             total.update(
                 f"{path}|{label}|{state and (state.st_size, state.st_mtime_ns)}\n".encode("utf-8", "surrogateescape")
             )
@@ -117,8 +117,10 @@ def _why_unreadable(path: Path) -> str | None:
     try:
         with images.opened(path):
             return None
+    except UserError as error:  # of a damaged record
+        return str(error)
     except images.BROKEN as error:
-        return f"{walk.shown(path)} is not a picture that can be read: {error}"
+        return f"{images.title(path)} is not a picture that can be read: {error}"
 
 
 @dataclass
@@ -250,7 +252,7 @@ class Pictures:
             total.update(np.ascontiguousarray(self.images.images))
         else:
             for path in self.images.images:
-                state = Path(path).stat()
+                state = walk.holder(path).stat()
                 total.update(f"{path}|{state.st_size}|{state.st_mtime_ns}\n".encode())
         return total.hexdigest()
 

@@ -16,6 +16,7 @@ FLAGS = {
         ("--params", cli.FILE, cli.REQUIRED, "model.params of train.py's run folder"),
         ("--batch-size", cli.batch_size, 16, "pictures a forward pass takes"),
         cli.NUM_WORKERS,
+        cli.ENGINE,
     ],
 }
 
@@ -28,11 +29,13 @@ def main(args):
     from examples.transfer import model
 
     classifier = model.load(args.params)
+    import argparse
     import csv
 
     import numpy as np
 
     from common.backbones import features
+    from common.export import engine
     from common.files.errors import UserError, reading
     from examples.transfer import inputs, networks
 
@@ -54,12 +57,14 @@ def main(args):
     if len(classifier.mean) != net.width:
         raise UserError(f"{args.params} takes {len(classifier.mean)} numbers, but {name} gives {net.width}")
     net.hybridize(static_alloc=True, static_shape=True)
+    cpu = argparse.Namespace(engine=args.engine, gpus=[])
+    read = engine.reader(cpu, net, net.input_size, len(paths))
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["path", "class", "score"])
     size, filter = net.input_size, networks.interpolation(described["interpolation"], net)
     source = inputs.middle(source, size, described.get("resize"), described.get("keep_aspect", False))
     pieces = inputs.batches(source, size, args.batch_size, filter, num_workers=args.num_workers)
-    for vectors, batch in features.stream(pieces, net):
+    for vectors, batch in features.stream(pieces, read):
         if batch.failed:
             raise UserError(next(iter(batch.failed.values())))
         scores = classifier.probabilities(vectors)

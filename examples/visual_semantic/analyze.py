@@ -22,7 +22,7 @@ FLAGS = {
         ("--mistakes", cli.positive_int, 24, "worst mistakes to show"),
         cli.seed("which pictures are drawn"),
     ],
-    "devices": [cli.GPU],
+    "devices": [cli.GPU, cli.ENGINE],
 }
 
 
@@ -32,6 +32,7 @@ def parse_args(argv=None):
 
 def main(args):
     import argparse
+    import functools
 
     from common.files import outside
     from common.files.errors import UserError, reading
@@ -46,12 +47,14 @@ def main(args):
     trained["data_path"] = args.data_path or trained["data_path"]
 
     from common import devices
+    from common.export import engine
     from common.show import report
     from examples.visual_semantic import data, pictures
 
     splits = data.load(argparse.Namespace(**trained))
     folder = pathlib.Path(args.output or run / "analysis")
-    view = pictures.View(run, splits, folder / "plots", devices.contexts(args.gpus)[0], args.num_workers, args.seed)
+    context, read_by = devices.contexts(args.gpus)[0], functools.partial(engine.reader, args)
+    view = pictures.View(run, splits, folder / "plots", context, args.num_workers, args.seed, read_by)
     sections = [
         *view.classifier(args.heat_maps, args.mistakes),
         *view.words(args.mistakes),

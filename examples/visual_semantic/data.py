@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from common.backbones import features
-from common.data import sets
+from common.data import records, sets
 from common.data.features import FeatureSet
 from common.data.imageset import Notes
 from common.data.loader import Loader
@@ -223,12 +223,22 @@ def _given(source, args):
 def _whole(args, root: Path, on_error: str, say: Notes) -> tuple[ImageSet, list[str] | None, list[str] | None]:
     """All pictures, and the names of seen and unseen classes where the data set fixes them."""
     if args.dataset == "awa2":
+        if records.shards(root):
+            return _packed_awa2(args, root, on_error)
         if not root.exists():
             raise UserError(f"{root} is not there: ./get_data.sh awa2 gets it (13 GB); {REMEDY}")
         return awa2.load_split(root, args.split, on_error, say)
     whole = sets.load(args.dataset, args.data_path, "seen", on_error=on_error, say=say, remedy=REMEDY).train
     unseen = UNSEEN.get(args.dataset)
     return whole, [name for name in whole.class_names if name not in unseen] if unseen else None, unseen
+
+
+def _packed_awa2(args, root: Path, on_error: str) -> tuple[ImageSet, list[str], list[str]]:
+    """As `awa2.load_split`, of records: the standard split stands in them."""
+    whole = sets.packed("awa2", root, on_error, print).images
+    held = {whole.class_names[label] for label in np.unique(whole.labels[whole.splits == "test"])}
+    unseen = [name for name in awa2.PROPOSED if name in whole.class_names] if args.split == "proposed" else held
+    return whole, [n for n in whole.class_names if n not in unseen], [n for n in whole.class_names if n in unseen]
 
 
 def remark(args, splits: Splits) -> str:

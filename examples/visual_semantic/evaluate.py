@@ -9,6 +9,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repo
 from common import cli
 from examples.visual_semantic.train import DATASETS, SHIPPED, SPLIT
 
+ENGINE = ("--engine", cli.ENGINES, None, "reads the network: %(choices)s; default is what its training read with")
 FLAGS = {
     "data": [
         ("--dataset", cli.choice(*DATASETS, metavar="NAME"), None, "data set; default is the model's own"),
@@ -26,6 +27,7 @@ FLAGS = {
         ("--classifier", cli.FILE, None, "the model of stage 1, for ConSE; default is beside --params"),
         ("--output", cli.Kind(metavar="FILE.json"), None, "also write the figures"),
         cli.GPU,
+        ENGINE,
     ],
 }
 
@@ -48,7 +50,7 @@ def main(args):
     if data.remark(args, splits):
         print(data.remark(args, splits))
     model.check_classes(net, splits, args.params)
-    read, seen = reader(net, args, context), len(splits.seen)
+    read, seen = reader(net, args, context, splits), len(splits.seen)
     asked = evaluation.queries_and_gallery(splits)
 
     def word_metrics(vectors):
@@ -56,7 +58,7 @@ def main(args):
             vectors[0], splits.valid.labels, vectors[1], splits.test.labels, net.words, seen, args.handicap, asked
         )
 
-    ours = [read.embed(net, split) for split in (splits.valid, splits.test)]
+    ours = [embed(read, net, args, split) for split in (splits.valid, splits.test)]
     rows = {"chance": evaluation.chance(seen, len(splits.unseen))}
     features, ridge, logits = (None, None, None) if args.no_baselines else baselines(args, net, splits, context)
     if ridge:
@@ -81,15 +83,25 @@ def main(args):
         write_json(pathlib.Path(args.output), rows)
 
 
-def reader(net, args, context):
-    """Reads pictures in the sizes that belong to the model, and in its engine."""
+def reader(net, args, context, splits):
+    """Reads pictures in the sizes that belong to the model, and in its engine, or that of ``--engine``."""
     from common.export import engine
     from examples.visual_semantic import data
 
     sizes = data.eval_transform(net.metadata["resize"], net.metadata["crop"], net.metadata["keep_aspect"])
-    is_frozen, read_by = net.metadata.get("is_frozen", False), net.metadata.get("engine", "mxnet")
-    read_by = None if args.gpus else engine.named(read_by)
+    is_frozen, chosen = net.metadata.get("is_frozen", False), net.metadata.get("engine", "mxnet")
+    if args.engine:
+        pictures = sum(map(len, (splits.train, splits.valid, splits.test)))
+        chosen = engine.choose(args, net.backbone, sizes.crop, pictures)
+    read_by = engine.named("mxnet" if args.gpus else chosen)
     return data.Reader(net.backbone, sizes, context, args.num_workers, is_frozen, read_by)
+
+
+def embed(read, net, args, split):
+    """Where the network puts the pictures of a split, by `read`: a `data.Reader`."""
+    if args.engine and read.engine and not read.is_frozen:
+        return read.apply(read.engine(net.embed, read.transform.crop), split)
+    return read.embed(net, split)
 
 
 def baselines(args, net, splits, context):
@@ -103,7 +115,7 @@ def baselines(args, net, splits, context):
     if args.classifier or (stage1.is_file() and not net.metadata.get("classifies", True)):
         net = model.load(stage1, context)
         model.check_classes(net, splits, stage1)
-    features = reader(net, args, context)
+    features = reader(net, args, context, splits)
     train, valid, test = (features.features(split) for split in (splits.train, splits.valid, splits.test))
     ridge = evaluation.ridge(
         train.features, train.labels, valid.features, valid.labels, net.words, len(splits.seen)

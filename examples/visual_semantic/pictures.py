@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import mxnet as mx
@@ -33,6 +33,7 @@ class View:
     context: mx.Context
     num_workers: int = 2
     seed: int = 123
+    read_by: Callable | None = None  # (network, side, pictures) -> what reads it, `common.export.engine.reader`
 
     def classifier(self, heat_maps: int = 12, mistakes: int = 24) -> list[tuple]:
         """Stage 1: confusion of the held-back pictures, class-activation maps, worst mistakes."""
@@ -117,7 +118,7 @@ class View:
         for folder in checkpoints:
             fill(net, folder / "net-0.params")
             if features is None:
-                yield self._read(net.embed, shown, net)
+                yield self._read(net.embed, shown, net, is_exported=False)  # another network for each epoch
             else:
                 yield net.embed_features(mx.nd.array(features, ctx=self.context)).asnumpy()
 
@@ -140,8 +141,10 @@ class View:
             raise UserError(f"{path} knows other classes than the data has: has the data changed since?")
         return net
 
-    def _read(self, forward, pictures: ImageSet, net) -> np.ndarray:
+    def _read(self, forward, pictures: ImageSet, net, is_exported: bool = True) -> np.ndarray:
         transform = data.eval_transform(net.metadata["resize"], net.metadata["crop"], net.metadata["keep_aspect"])
+        if self.read_by and is_exported:
+            forward = self.read_by(forward, transform.crop, len(pictures))
         return data.read(forward, pictures, transform, self.context, self.num_workers)
 
     def _confusion(self, labels, scores, names, stem: str) -> list:

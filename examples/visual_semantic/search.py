@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Search pictures by words or by a picture, and find the words for a picture, with a model of train.py."""
 
+import math
 import pathlib
 import sys
 
@@ -23,7 +24,7 @@ FLAGS = {
         cli.ON_ERROR,
         cli.NUM_WORKERS,
     ],
-    "network": [cli.model_file(SHIPPED), cli.GPU],
+    "network": [cli.model_file(SHIPPED), cli.GPU, cli.ENGINE],
 }
 
 
@@ -44,6 +45,9 @@ def main(args):
     from examples.visual_semantic.gallery import Searcher
 
     searcher = Searcher(args.params, "exact" if args.exact else "hnsw", args.word_vectors, args.gpus, args.num_workers)
+    asked = math.inf if args.serve else len(paths) + len(queries)
+    if asked:
+        searcher.choose(args, asked)
     if paths:
         searcher.build(paths, args.index)
         print(f"{len(paths)} pictures indexed: {args.index or searcher.beside}", flush=True)

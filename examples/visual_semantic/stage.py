@@ -98,7 +98,9 @@ class Stage:
         if self.is_frozen:
             train_set, self.valid_set = reader.features(splits.train), reader.features(splits.valid)
         drawn = train_set.labels if args.balance else None
-        sampler = Shuffled(len(train_set.labels), args.batch_size, args.seed, kvstore.rank, kvstore.num_workers, drawn)
+        places = None if self.is_frozen else train_set.places
+        shared = args.seed, kvstore.rank, kvstore.num_workers
+        sampler = Shuffled(len(train_set.labels), args.batch_size, *shared, drawn, places)
         if self.is_frozen:
             self.loader = train_set.sampled(sampler)
         else:

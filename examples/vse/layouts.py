@@ -382,10 +382,14 @@ def things(
     Of groceries the test pictures are those of the test list, all others those of the other two. With `protocol`
     ``seen`` no thing is held out and the splits are the three lists.
     """
+    from common.data import records, sets
     from common.data.imageset import readable
     from common.data.sets import emoji, glyphs, grocery
 
-    if name == "emoji":
+    if path and records.shards(path):
+        found = sets.packed(name, Path(path), on_error, print)
+        whole, captions = found.images, found.captions
+    elif name == "emoji":
         whole, _, captions = emoji.load(path or data_dir(name))
     elif name == "grocery":
         whole, _, _, captions = grocery.load(path or data_dir(name), on_error)

@@ -34,7 +34,7 @@ class Reader:
     def __init__(self, metadata: dict, net=None, num_workers: int = 2, ctx=None, keep: bool = True):
         self.metadata, self.num_workers, self.ctx, self.keep = metadata, num_workers, ctx, keep
         self.own = net.backbone if net is not None else None
-        self.backbone = self.own
+        self.backbone, self.settled = self.own, None
 
     def choose(self, args, splits: Mapping[str, Split]) -> None:
         """Settle ``--engine``, for the run and for the model."""
@@ -43,6 +43,12 @@ class Reader:
         net = self._backbone() if pictures else None
         found = engine.choose(args, net, self.metadata.get("image_size", 0), sum(pictures.values()))
         args.engine = self.metadata["engine"] = found
+
+    def settle(self, args, pictures: int) -> None:
+        """Settle ``--engine`` for about so many pictures whose features are not kept."""
+        net, size = self._backbone(), self.metadata["image_size"]
+        read = engine.reader(args, net, size, pictures)
+        self.settled = None if read is net else lambda *_: read
 
     def _backbone(self):
         if self.backbone is None:
@@ -55,7 +61,7 @@ class Reader:
         backbone, on_gpu = self._backbone(), self.ctx is not None and self.ctx.device_type == "gpu"
         options = {"num_workers": self.num_workers, "ctx": self.ctx, "transform": eval_transform(self.metadata)}
         if self.own is not None or not self.keep:
-            return features.extract(backbone, pictures, **options)
+            return features.extract(backbone, pictures, engine=self.settled, **options)
         read_by = None if on_gpu else engine.named(self.metadata.get("engine", "mxnet"))
         return features.cached(
             data_root() / "features", backbone, pictures, int8=self.metadata["int8"], engine=read_by, **options

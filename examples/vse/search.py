@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Find the pictures for a sentence and the sentences for a picture, with a model of train.py."""
 
+import math
 import pathlib
 import sys
 
@@ -20,6 +21,7 @@ FLAGS = {
         *cli.PAGE,
     ],
     **flags.USE,
+    "devices": [cli.GPU, cli.ENGINE],
 }
 
 
@@ -58,11 +60,15 @@ def open_gallery(args):
     if net.metadata["model"]:
         own = net if net.backbone is not None else None
         reader = pictures.Reader(net.metadata, own, args.num_workers, net.ctx, keep=False)
+    paths = images.readable(images.find(args.gallery), args.on_error, args.num_workers) if args.gallery else []
+    asked = math.inf if args.serve else len(paths) + sum(not image.isdigit() for image in args.image)
+    if reader and asked:
+        reader.settle(args, asked)
     if args.gallery or args.sentences:
         features, labels, shown = split.features, split.image_labels, split.pictures
         texts, sentence_labels = split.texts, split.sentence_labels
         if args.gallery:
-            shown = pictures.files(images.readable(images.find(args.gallery), args.on_error, args.num_workers))
+            shown = pictures.files(paths)
             features, labels = need(reader, args.params)(shown), -2 - shown.labels
         if args.sentences:
             texts = read_sentences(args.sentences)

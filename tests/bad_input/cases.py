@@ -13,6 +13,7 @@ from tests.bad_input import makers
 PROGRAMS = (
     "common.get_data",
     "common.launch",
+    "common.pack",
     "examples.embedding_learning.demo",
     "examples.embedding_learning.embed",
     "examples.embedding_learning.search",
@@ -162,6 +163,18 @@ def conflicts() -> Iterator[Case]:
             ("no processes", "-n 0 -- true", "-n"),
         ],
     )
+    packed = "--data-path {good}/pictures --output {out}/x.rec"
+    yield from _each(
+        "common.pack",
+        [
+            ("no output", "--data-path {good}/pictures", "--output"),
+            ("an output that is no .rec", "--data-path {good}/pictures --output {out}/x", "--output"),
+            ("an output in no folder", "--data-path {good}/pictures --output {out}/d/x.rec", "x.rec"),
+            ("no data", "--output {out}/x.rec", "--data-path"),
+            ("more shards than pictures", f"{packed} --shards 99", "--shards"),
+            ("a box to keep of no data set", f"{packed} --keep-whole", "--keep-whole"),
+        ],
+    )
     e = "examples.embedding_learning"
     yield from _each(
         f"{e}.search",
@@ -207,6 +220,16 @@ def conflicts() -> Iterator[Case]:
             ("a column of two names", f"{csv} --columns label=x label=y", "--columns"),
             ("a column that is not there", f"{csv} --columns label=product", "product"),
             ("test classes beside a table's own", f"{csv} --unseen a", "--unseen"),
+            ("an unknown loss option", f"{run} --loss triplet --loss-options margn=1", "margn"),
+            ("a loss option without a value", f"{run} --loss triplet --loss-options margin", "margin"),
+            ("a loss option of 0", f"{run} --loss nt-xent --loss-options temperature=0", "temperature"),
+            ("a loss option of half a centre", f"{run} --loss soft-triple --loss-options centres=0.5", "centres"),
+            ("a loss option twice", f"{run} --loss cosface --loss-options scale=1 scale=2", "scale"),
+            ("a loss option of the margin loss", f"{run} --loss-options margin=1", "--margin"),
+            ("--beta of another loss", f"{run} --loss triplet --beta 1", "--beta"),
+            ("--lr-classes without class vectors", f"{run} --lr-classes 0.1", "--lr-classes"),
+            ("--miner of class vectors", f"{run} --loss arcface --miner all", "--miner"),
+            ("--memory of class vectors", f"{run} --loss arcface --memory 10", "--memory"),
         ],
     )
     yield from _each(

@@ -11,7 +11,7 @@ COMMON = REPO / "common"
 LEVELS = (("files",), ("data", "text"), ("backbones",), ("train", "metrics", "export"), ("search", "show"))
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 BESIDE = {"cli", "compat", "devices", "handover", "launch", "resume", "run"}  # what a program is started with
-PROGRAMS = {"get_data"}  # may import every room, and no room imports it
+PROGRAMS = {"get_data", "pack"}  # may import every room, and no room imports it
 MODULES = sorted(path.relative_to(COMMON) for path in COMMON.rglob("*.py"))
 
 

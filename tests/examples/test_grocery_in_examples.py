@@ -8,7 +8,7 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from common import backbones
+from common import backbones, pack
 from common.data import sets
 from common.files.errors import UserError
 from examples.embedding_learning import data as embedding_data
@@ -239,6 +239,17 @@ def test_vse_ranks_descriptions_of_products_never_seen(groceries, weights, tmp_p
     assert len(list((tmp_path / "data" / "features").glob("conv4-32-*/*.npz"))) == 1
     with pytest.raises(UserError, match="--protocol seen is for grocery"):
         layouts.load("glyphs", protocol="seen")
+
+
+@pytest.mark.parametrize("protocol", ["unseen", "seen"])
+def test_vse_reads_records(groceries, tmp_path, protocol):
+    flags = ["--dataset", "grocery", "--data-path", str(groceries), "--output", str(tmp_path / "g.rec")]
+    pack.main(pack.parse_args(flags))
+    own, other = (layouts.load("grocery", path, protocol=protocol) for path in (groceries, tmp_path / "g.rec"))
+    for name, split in own.items():
+        assert split.texts == other[name].texts and split.names == other[name].names
+        np.testing.assert_array_equal(split.image_labels, other[name].image_labels)
+        np.testing.assert_array_equal(split.pictures.read(1), other[name].pictures.read(1))
 
 
 def test_vse_leaves_out_what_cannot_be_read(groceries, tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common import pack
 from examples.embedding_learning import train as embedding_learning
 from examples.im2vec import modelfile
 from examples.im2vec import train as im2vec
@@ -68,6 +69,21 @@ def test_a_few_pictures_are_enough(tmp_path, program, counts):
         assert log.count("classes have one picture each: it is learned from") == (1 in counts.values())
     if program is transfer:
         assert log.count("folds: the smallest class has") + log.count("no cross-validation: the smallest") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", [*SHORT])
+def test_a_run_on_records_is_that_on_their_files(tmp_path, program):
+    root = folder(tmp_path / "p", red=6, green=6, blue=6, black=6)
+    output = str(tmp_path / "r.rec")
+    pack.main(pack.parse_args(["--data-path", str(root), "--output", output, "--shards", "2"]))
+    figures, data, _ = trained(program, root, tmp_path / "files")
+    other, counted, _ = trained(program, tmp_path / "r-*.rec", tmp_path / "records")
+    assert data == counted
+    if program in (embedding_learning, transfer):  # the others go through the records file by file
+        time = ("seconds", "per_second")
+        same = [name for name in figures if not name.endswith(time)]
+        assert {name: figures[name] for name in same} == {name: other[name] for name in same}
 
 
 @pytest.mark.slow

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+
+from common.data import records
 from common.data.imageset import Dataset, ImageSet, Whole, readable
 from common.data.sets import cars196, cifar, cub200, emoji, folder, glyphs, grocery, omniglot, sop, table
 from common.data.splits import at_least, note_unheld, split_domains, split_listed, split_seen, split_unseen
@@ -13,7 +17,10 @@ from common.files.errors import UserError, near
 from common.files.paths import data_dir
 from common.files.sources import SOURCES
 
-__all__ = ["LOADERS", "NAMES", "Dataset", "ImageSet", "Whole", "check_own", "find", "load", "own_flags", "whole"]
+__all__ = [
+    "LOADERS", "NAMES", "Dataset", "ImageSet", "Whole", "check_own", "find", "load", "own_flags", "packed", "together",
+    "whole",
+]  # fmt: skip
 
 
 def _omniglot(place: Path, on_error: str, say: Callable[[str], None]) -> Whole:
@@ -42,6 +49,7 @@ OWN = {  # what --data-path takes where the pictures are the user's
     "folder": "a folder with a folder of pictures for each class",
     "csv": "a table, a CSV file with the columns path and label",
 }
+CATALOGUE = "catalogue"  # what stands for a split of its pictures in records
 NAMES = (*OFFICIAL, "cifar10", "cifar100", "grocery", *LOADERS, *OWN)
 FEWEST = 4  # classes of which two can be held back and two be told apart in training
 HOW = {  # to get the sets that `get_data.sh` cannot
@@ -72,7 +80,8 @@ def load(
     name : str
         One of `NAMES`.
     path : optional
-        Its folder, for csv its table; default ``data/<name>`` in the repository.
+        Its folder, for csv its table; or records that were made of it, see `common.data.records.shards`. Default is
+        ``data/<name>`` in the repository.
     protocol : {"unseen", "seen", None}
         ``unseen``: no test class is trained on. Official split where there is one (cub200, cars196, sop); the classes
         in `unseen`; else half of the classes, drawn with `seed`. Of grocery the test list of these classes is looked
@@ -118,25 +127,38 @@ def load(
         raise UserError(f"--unseen {unseen[0]} has no effect here, {why}: leave it out")
     check_own(name, columns, class_depth, min_per_class)
     root = find(name, path, remedy)
+    in_records = bool(records.shards(root))
+    if in_records and (keep_whole or columns or class_depth):
+        flag = "--keep-whole" if keep_whole else "--columns" if columns else "--class-depth"
+        raise UserError(f"{flag} has no effect on records: python3 -m common.pack takes it, or leave it out")
+    found = packed(name, root, on_error, say) if in_records and name not in OWN else None
     if name in OFFICIAL:
-        train, test = (readable(split, on_error, say) for split in _official(name, root, keep_whole))
+        if found:
+            train, test = (_own_classes(found.images, split) for split in ("train", "test"))
+        else:
+            train, test = (readable(split, on_error, say) for split in _official(name, root, keep_whole))
         if protocol == "seen":
             train, test = split_seen(train, test_fraction, seed)
         return Dataset(name, train, test, protocol=protocol)
     if name in ("cifar10", "cifar100"):
-        train, test, superclasses = cifar.load(name, root)
+        if found:
+            parts = (found.images.subset(found.images.splits == split) for split in ("train", "test"))
+            train, test, superclasses = *parts, found.superclasses
+        else:
+            train, test, superclasses = cifar.load(name, root)
         if protocol == "unseen":
             train, _ = split_unseen(train, unseen, seed)
             test = test.select([n for n in test.class_names if n not in train.class_names])
         return Dataset(name, train, test, superclasses, protocol=protocol)
     if name == "grocery":
-        return _grocery(root, protocol, unseen, seed, on_error, say)
+        found = found or groceries(root, on_error, say)
+        return _grocery(found, protocol, unseen, seed)
     if name in OWN:
         found = whole(name, root, on_error, say, columns, class_depth, min_per_class)
         if found.images.splits is not None:
             return split_listed(name, found, root, None if free else protocol, unseen, say)
     else:
-        found = LOADERS[name](root, on_error, say)
+        found = found or LOADERS[name](root, on_error, say)
     if name == "omniglot":
         unseen = _alphabets(unseen, found.superclasses)
     classes = len(found.images.class_names)
@@ -163,7 +185,7 @@ def whole(
     ----------
     name : {"folder", "csv"}
     root : Path
-        The folder, or the table.
+        The folder, the table, or records.
     on_error, say, columns, class_depth, min_per_class
         See `load`.
 
@@ -172,8 +194,12 @@ def whole(
     UserError
         They are not there or not as they should be.
     """
-    is_table = name == "csv"
-    found = table.load(root, columns, on_error, say) if is_table else folder.load(root, on_error, say, class_depth)
+    if records.shards(root):
+        found = packed(name, root, on_error, say)
+    elif name == "csv":
+        found = table.load(root, columns, on_error, say)
+    else:
+        found = folder.load(root, on_error, say, class_depth)
     return at_least(found, min_per_class, say) if min_per_class else found
 
 
@@ -205,7 +231,7 @@ def find(name: str, path, remedy: str) -> Path:
     if name in OWN and path is None:
         raise UserError(f"--dataset {name} needs --data-path, {OWN[name]}")
     root = Path(path) if path else data_dir(name)
-    if name != "glyphs" and not root.exists():
+    if name != "glyphs" and not root.exists() and not records.shards(root):
         how = f"./get_data.sh {name} gets it" if name in SOURCES else HOW.get(name, "--data-path takes its folder")
         raise UserError(f"{shown(root)} is not there: {how}; {remedy}")
     return root
@@ -244,20 +270,107 @@ def _official(name: str, root: Path, keep_whole: bool) -> tuple[ImageSet, ImageS
     return {"cars196": cars196, "sop": sop}[name].load(root)
 
 
-def _grocery(
-    root: Path, protocol: str, unseen: list[str] | None, seed: int, on_error: str, say: Callable[[str], None]
-) -> Dataset:
+def _own_classes(images: ImageSet, split: str) -> ImageSet:
+    """The pictures of a split, with no other classes than theirs."""
+    found = images.subset(images.splits == split)
+    return found.select([found.class_names[label] for label in np.unique(found.labels)])
+
+
+def groceries(root: Path, on_error: str, say: Callable[[str], None]) -> Whole:
+    """The Grocery Store data set, whose splits are its lists; see `common.data.sets.grocery.load`.
+
+    Parameters
+    ----------
+    root : Path
+    on_error, say
+        See `load`.
+    """
+    photographs, catalogue, superclasses, captions = grocery.load(root, on_error)
+    return Whole(readable(photographs, on_error, say), superclasses, captions, catalogue=catalogue)
+
+
+def _grocery(found: Whole, protocol: str, unseen: list[str] | None, seed: int) -> Dataset:
     """The official lists; or of some classes the training list, and of the others the test list as queries.
 
     Those are looked for in the training list, which was photographed in other shops on other days.
     """
-    photographs, catalogue, superclasses, captions = grocery.load(root, on_error)
-    lists = grocery.by_list(readable(photographs, on_error, say))
+    lists = grocery.by_list(found.images)
     train, test, validation, gallery = lists["train"], lists["test"], lists["validation"], None
     if protocol == "unseen":
         train, gallery = split_unseen(train, unseen, seed)
         test, validation = test.select(gallery.class_names), None
-    return Dataset("grocery", train, test, superclasses, captions, protocol, validation, gallery, catalogue)
+    catalogue = found.catalogue
+    return Dataset("grocery", train, test, found.superclasses, found.captions, protocol, validation, gallery, catalogue)
+
+
+def packed(name: str, root: Path, on_error: str, say: Callable[[str], None]) -> Whole:
+    """A data set in records, before it is split.
+
+    Parameters
+    ----------
+    name : str
+        Of the data set, or ``folder`` or ``csv`` for one's own pictures.
+    root : Path
+        See `common.data.records.shards`.
+    on_error, say
+        See `load`.
+
+    Raises
+    ------
+    UserError
+        The records are damaged or of another set.
+    """
+    found = records.load(records.shards(root), name, say)
+    fields = {field.name for field in dataclasses.fields(ImageSet)}
+    images = ImageSet(**{key: value for key, value in found.items() if key in fields})
+    catalogue = None
+    if images.splits is not None and (images.splits == CATALOGUE).any():
+        catalogue = images.subset(images.splits == CATALOGUE)
+        catalogue = dataclasses.replace(catalogue, splits=None, domains=None, domain_names=None)
+        images = images.subset(images.splits != CATALOGUE)
+    told = {key: found.get(key) for key in ("superclasses", "captions")}
+    return Whole(readable(images, on_error, say), **told, held=found.get("held", 0), catalogue=catalogue)
+
+
+def together(name: str, root: Path, keep_whole: bool, on_error: str, say: Callable[[str], None]) -> Whole:
+    """A data set of splits or lists of its own as one, to be packed: `packed` gives it again.
+
+    Parameters
+    ----------
+    name : str
+        One that is neither in `OWN` nor in `LOADERS`.
+    root : Path
+    keep_whole, on_error, say
+        See `load`.
+    """
+    if name == "grocery":
+        found = groceries(root, on_error, say)
+        pieces = grocery.by_list(found.images)
+        catalogue = readable(found.catalogue, on_error, say)
+        pieces[CATALOGUE] = dataclasses.replace(catalogue, domains=np.zeros_like(catalogue.labels))
+    elif name in OFFICIAL:
+        found = Whole(None)
+        pieces = {
+            split: readable(one, on_error, say)
+            for split, one in zip(("train", "test"), _official(name, root, keep_whole))
+        }
+    else:
+        train, test, superclasses = cifar.load(name, root)
+        found, pieces = Whole(None, superclasses), {"train": train, "test": test}
+    number: dict[str, int] = {}
+    for one in pieces.values():
+        for class_name in one.class_names:
+            number.setdefault(class_name, len(number))
+    parts = [
+        dataclasses.replace(
+            one,
+            labels=np.array([number[class_name] for class_name in one.class_names])[one.labels],
+            class_names=list(number),
+            splits=np.full(len(one), split),
+        )
+        for split, one in pieces.items()
+    ]
+    return dataclasses.replace(found, images=ImageSet.concat(parts), catalogue=None)
 
 
 def _alphabets(unseen: list[str] | None, superclasses: dict[str, str]) -> list[str]:

@@ -5,6 +5,7 @@ import collections
 import numpy as np
 import pytest
 
+from common.data import samplers
 from common.data.samplers import ClassBalanced, Sequential, Shuffled, balanced, balanced_shape, fitting
 from common.files.errors import UserError
 
@@ -140,3 +141,25 @@ def test_shuffled_by_class_sees_all_of_a_large_class_in_time():
 def test_a_batch_is_as_large_as_there_are_samples_for(wanted, samples, devices, workers, batch):
     assert fitting(wanted, samples, devices, workers) == batch
     assert len(Shuffled(samples, batch, 0, 0, workers).epoch(0)[0]) == batch
+
+
+def test_files_of_records_are_read_one_after_the_other_by_one_worker_each():
+    places = np.stack([np.repeat(np.arange(6), 4), np.tile(np.arange(4), 6)], axis=1)
+    places = places[np.random.default_rng(0).permutation(24)]
+    shares = [np.concatenate(Shuffled(24, 4, 1, rank, 3, places=places).epoch(5)) for rank in range(3)]
+    assert sorted(np.concatenate(shares)) == list(range(24))
+    of_worker = [set(places[share, 0]) for share in shares]
+    assert [len(files) for files in of_worker] == [2, 2, 2] and len(set.union(*of_worker)) == 6
+    other = np.concatenate(Shuffled(24, 4, 1, 0, 3, places=places).epoch(6))
+    assert set(places[other, 0]) != of_worker[0] or other.tolist() != shares[0].tolist()
+
+
+def test_the_next_of_files_of_records_is_among_the_buffer(monkeypatch):
+    monkeypatch.setattr(samplers, "BUFFER", 50)
+    places = np.stack([np.repeat(np.arange(10), 100), np.tile(np.arange(100), 10)], axis=1)
+    order = np.concatenate(Shuffled(1000, 10, 1, places=places).epoch(0))
+    in_files = samplers.by_shard(places, np.random.default_rng([1, 0]))
+    where = np.empty(1000, int)
+    where[in_files] = np.arange(1000)
+    moved = where[order] - np.arange(1000)
+    assert sorted(order) == list(range(1000)) and 25 < np.abs(moved).max() < 50

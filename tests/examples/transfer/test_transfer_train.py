@@ -204,6 +204,10 @@ def test_pictures_to_classifier_to_prediction(folder, tmp_path, capsys):
     assert [row["path"] for row in rows] == [str(path) for path in pictures]
     assert [row["class"] for row in rows] == [path.parent.name for path in pictures]
     assert all(1 / 3 <= float(row["score"]) <= 1 for row in rows)
+    predict.main(predict.parse_args([*flags, "--engine", "onnxruntime"]))
+    assert len(list(engine.weights_dir().glob("onnx/*.onnx"))) == 1
+    for row, other in zip(rows, csv.DictReader(capsys.readouterr().out.splitlines()), strict=True):
+        assert row["class"] == other["class"] and float(row["score"]) == pytest.approx(float(other["score"]), abs=2e-4)
 
 
 def test_a_table_with_its_own_splits_and_boxes(folder, tmp_path):

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from common.data import images
+from common.export import engine
 from common.files.errors import UserError
 from examples.visual_semantic import analyze, heat, model, pictures
 from tests.examples.visual_semantic.conftest import SEEN, UNSEEN
@@ -41,15 +42,18 @@ def run_folder(coloured, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_the_report_of_a_run(run_folder, monkeypatch, capsys):
+def test_the_report_of_a_run(run_folder, tmp_path, monkeypatch, capsys):
     sheets, films = [], []
+    monkeypatch.setattr(engine, "weights_dir", lambda: tmp_path)
     draw = pictures.plots.pca_film
     monkeypatch.setattr(pictures.plots, "pca_film", lambda *a, **k: films.append(a) or draw(*a, **k))
     confusion = pictures.plots.confusion
     monkeypatch.setattr(pictures.plots, "confusion", lambda *a, **k: sheets.append(a) or confusion(*a, **k))
-    analyze.main(analyze.parse_args(["--run-dir", str(run_folder), "--heat-maps", "4", "--classes", "red", "deep sky"]))
+    flags = ["--run-dir", str(run_folder), "--heat-maps", "4", "--classes", "red", "deep sky"]
+    analyze.main(analyze.parse_args([*flags, "--engine", "onnxruntime"]))
     folder = run_folder / "analysis"
     names = {path.name for path in (folder / "plots").iterdir()}
+    assert len(list((tmp_path / "onnx").iterdir())) == 3  # classifier, pictures among words, features: of one network
     assert {"confusion.png", "heat_maps.png", "words.png", "confusion_unseen.png", "pca_2a_epoch01.png",
             "pca_2a_epoch02.png", "pca_2a.gif", "pca_2b.gif"} <= names  # fmt: skip
     assert not any(name.startswith("mistakes") for name in names)  # the model makes none

@@ -13,11 +13,12 @@ from mxnet import autograd
 from sklearn.linear_model import Ridge
 from sklearn.metrics import average_precision_score
 
+from common import pack
 from common.backbones import modelfile
 from common.data.sets import ImageSet, Whole
 from common.export import onnx
 from common.files.errors import UserError
-from examples.visual_semantic import data, evaluation, losses, model, words
+from examples.visual_semantic import data, evaluation, losses, model, train, words
 
 RNG = np.random.default_rng(0)
 
@@ -468,3 +469,14 @@ def test_phrases_archives_and_bad_lines_of_word_vectors(tmp_path, capsys, suffix
     capsys.readouterr()
     words.vectors(["ox"], clean)
     assert capsys.readouterr().out == ""
+
+
+def test_awa2_in_records_has_the_split_that_it_has_in_folders(animals, tmp_path):
+    pack.main(pack.parse_args(f"--dataset awa2 --data-path {animals} --output {tmp_path / 'a.rec'}".split()))
+    places = animals, tmp_path / "a.rec"
+    own, other = (data.load(train.parse_args(["--dataset", "awa2", "--data-path", str(path)])) for path in places)
+    assert (own.seen, own.unseen) == (other.seen, other.unseen) == (["antelope", "polar+bear", "ox"], ["rat"])
+    for name in ("train", "valid", "test"):
+        a, b = getattr(own, name), getattr(other, name)
+        np.testing.assert_array_equal(a.labels, b.labels)
+        np.testing.assert_array_equal(a.read(2), b.read(2))

@@ -128,8 +128,12 @@ def test_a_table_of_the_same_pictures_gives_the_same_model(run, pictures, tmp_pa
     weights = [name for name in first if ":" not in name]
     assert weights and all((first[name].asnumpy() == second[name].asnumpy()).all() for name in weights)
     asked = ["--params", str(folders[1] / "model.params"), "--no-baselines", *table]
+    capsys.readouterr()
     evaluate.main(evaluate.parse_args(asked))
-    assert "pictures of 2 unseen classes" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "pictures of 2 unseen classes" in said
+    evaluate.main(evaluate.parse_args([*asked, "--engine", "onnxruntime"]))
+    assert capsys.readouterr().out == said
 
 
 @pytest.fixture(scope="module")

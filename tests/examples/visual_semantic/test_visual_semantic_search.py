@@ -5,11 +5,13 @@ import shutil
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from common.export import engine
 from common.files.errors import UserError
 from examples.visual_semantic import search
 from examples.visual_semantic.gallery import Searcher
@@ -50,6 +52,20 @@ def test_pictures_and_words_for_a_picture(searcher, coloured):
     purple = np.full((50, 80, 3), (140, 40, 170), np.uint8)
     words = searcher.any_words(searcher.of_pictures([purple]), 3)[0]
     assert all(word.isalpha() for _, word in words) and [s for s, _ in words] == sorted((s for s, _ in words))[::-1]
+
+
+def test_the_other_engine_finds_the_same(coloured, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(engine, "weights_dir", lambda: tmp_path)
+    queries = sorted(coloured.pictures.rglob("*_10003.png"))
+    found = Searcher(coloured.params, "exact")
+    before = found.of_pictures(queries)
+    found.choose(SimpleNamespace(engine="onnxruntime", gpus=[]), len(queries))
+    np.testing.assert_allclose(found.of_pictures(queries), before, atol=1e-4)
+    flags = ["--params", coloured.params, "--gallery", coloured.pictures, "--exact", "--image", queries[0], "-k", "3"]
+    run(*flags, "--engine", "onnxruntime", "--index", tmp_path / "x.faiss")
+    name = queries[0].parent.name
+    assert all(f"/{name}/" in line for line in capsys.readouterr().out.splitlines()[-3:])
+    assert len(list((tmp_path / "onnx").iterdir())) == 1
 
 
 def test_words_in_memory_give_what_the_file_gives(searcher, coloured):

@@ -251,6 +251,9 @@ def test_pictures_frozen_then_finetuned_then_searched(pictures, tmp_path, monkey
         search.main(search.parse_args([saved, *flags, "--sheet", str(tmp_path / "s.png")]))
         lines = capsys.readouterr().out.splitlines()
         assert lines[0] == "a green thing" and all(".png" in line for line in lines[1:5]) and lines[5] == some
+        search.main(search.parse_args([saved, *flags, "--engine", "onnxruntime"]))
+        assert capsys.readouterr().out.splitlines() == lines[:-1]
+    assert len(list((tmp_path / "data" / "weights" / "onnx").iterdir())) == 2  # a backbone each
     (pictures / "pictures" / "bad.png").write_bytes(b"no picture")
     with pytest.raises(UserError, match="bad.png is not a picture"):
         search.main(search.parse_args([saved, *flags]))
