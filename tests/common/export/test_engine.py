@@ -70,15 +70,19 @@ def test_the_graph_is_kept_for_the_same_weights_and_made_again_where_it_is_damag
     engine.onnxruntime(backbone, 32)
     (file,) = kept.iterdir()
     whole = file.read_bytes()
-    with monkeypatch.context() as patch:
-        patch.setattr(engine.onnx, "write", None)  # would fail if it were called
-        engine.onnxruntime(network("conv4", 32), 32)
+
+    def read_again():
+        with monkeypatch.context() as patch:
+            patch.setattr(engine.onnx, "write", None)  # would fail if it were called
+            engine.onnxruntime(network("conv4", 32), 32)
+
+    read_again()
     damaged = bytearray(whole)
     damaged[len(whole) // 2 : len(whole) // 2 + 400] = np.full(100, 1e9, np.float32).tobytes()  # still a graph
     for content in (b"", whole[:-100], bytes(damaged)):
         file.write_bytes(content)
         engine.onnxruntime(network("conv4", 32), 32)
-        assert file.read_bytes() == whole
+        read_again()
     backbone.body[0].weight.set_data(backbone.body[0].weight.data() * 2)
     engine.onnxruntime(backbone, 32)
     engine.onnxruntime(backbone, 64)
