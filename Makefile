@@ -14,7 +14,7 @@ SIZE := $(if $(GPU),2.0 GB,1.3 GB)
 PAGE := runs/page
 PAGE_MODEL := $(PAGE)/margin_loss_model.params
 
-.PHONY: help setup environment demo page quick test faults lint clean
+.PHONY: help setup environment demo page quick test faults bench peers lint clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -51,7 +51,7 @@ demo: setup  ## train on the embedded characters and show what was learned (3 mi
 page: setup  ## photograph in, catalogue products out: data, model, and the page (PORT=8000)
 	./get_data.sh grocery
 	[ -f $(PAGE_MODEL) ] || $(RUN) examples/embedding_learning/train.py --dataset grocery --protocol seen \
-		--with-catalogue --model efficientnet_lite0 --use-pretrained --head lda --no-plots --run-dir $(PAGE) \
+		--with-catalogue --model efficientnet_lite0 --use-pretrained --head lda --views 0.75,0.5 --no-plots --run-dir $(PAGE) \
 		$$([ ! -f $(PAGE)/args.json ] || echo --resume)
 	$(RUN) examples/embedding_learning/search.py --dataset grocery --params $(PAGE_MODEL) \
 		--index $(PAGE)/catalogue.faiss --serve --port $(or $(PORT),8000)
@@ -66,9 +66,21 @@ test: lint  ## run the linter and all tests
 faults: setup  ## kill each program 20 times (FAULTS=20), damage what it wrote, watch its memory
 	FAULTS=$(or $(FAULTS),20) $(RUN) -m pytest tests/faults
 
+bench: peers  ## measure beside other tools: benchmarks/RESULTS.md (20 minutes; ROWS="features search", QUICK=1, FRESH=1)
+	$(RUN) benchmarks/run.py $(if $(ROWS),--rows $(ROWS)) $(if $(QUICK),--quick) $(if $(FRESH),--fresh)
+
+# One of them, hnswlib, is compiled: a C++ compiler is needed.
+peers: setup  ## make .peers with the tools that are compared with
+	@cmp -s benchmarks/requirements.txt .peers/installed && .peers/bin/python -c '' 2>/dev/null || { \
+	set -e; trap 'rm -rf .peers; echo "error: .peers was not finished and is removed: make peers begins anew" >&2' EXIT; \
+	trap 'exit 130' INT; trap 'exit 143' TERM HUP; \
+	$(RUN) -m venv --clear .peers; \
+	.peers/bin/python -m pip --disable-pip-version-check install --progress-bar off --quiet -r benchmarks/requirements.txt; \
+	cp benchmarks/requirements.txt .peers/installed; trap - EXIT; }
+
 lint: setup  ## run the linter
 	$(RUN) -m ruff check .
 
 clean:  ## remove the environment and the caches; data/ and runs/ stay
-	rm -rf .venv .pytest_cache .ruff_cache
+	rm -rf .venv .peers .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

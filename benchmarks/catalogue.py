@@ -29,13 +29,12 @@ def main(args):
 
     from common import devices
     from common.data import sets
-    from common.data.transforms import Eval
     from examples.embedding_learning import catalogue, data, model
 
     found = sets.load("grocery", args.data_path, "seen")
     asked = {"validation": found.validation, "test": found.test}
     net, metadata = model.load(args.models[0])
-    transform = Eval(metadata["resize"], metadata["crop"], metadata["keep_aspect"])
+    transform = data.saved_transform(metadata)
     reading = argparse.Namespace(num_workers=2, engine="onnxruntime")
     features = {
         name: data.read(net.backbone, pictures, transform, mx.cpu(), reading).features

@@ -3,7 +3,8 @@
 
 Both take full steps on the same random 8-bit pictures: normalisation, network, unit length, distance weighted mining,
 margin loss, backward, Adam for the network and SGD for the boundaries. Batches hold 14 classes with 5 pictures of each.
-Each side runs in a process of its own, in turn, and its best round counts. PyTorch is tried in both memory layouts.
+Each side runs in a process of its own, in turn, and gives the fastest of three times a few steps. PyTorch is tried in
+both memory layouts.
 
     .venv/bin/python benchmarks/embedding_training.py --peer PYTHON_WITH_TORCH
 """
@@ -13,23 +14,26 @@ from __future__ import annotations
 import argparse
 import json
 import pathlib
-import subprocess
 import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-BATCH, BATCH_K, DIM, CLASSES, THREADS = 70, 5, 128, 1025, 2
+from benchmarks import turns
+
+BATCH, BATCH_K, DIM, CLASSES = 70, 5, 128, 1025
+NAMES = {"conv4": "conv4", "resnet18_v1": "ResNet-18"}
 SIZES = {"conv4": 32, "resnet18_v1": 128}  # pixels
-STEPS = {"conv4": 20, "resnet18_v1": 3}  # in a round
+STEPS = {"conv4": 20, "resnet18_v1": 2}  # in a round
 
 
 def parse_args():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--peer", default=sys.executable, metavar="PYTHON", help="interpreter that has torch")
     p.add_argument("--models", nargs="+", choices=list(SIZES), default=list(SIZES))
-    p.add_argument("--rounds", type=int, default=2, help="processes of each side, run in turn")
+    p.add_argument("--steps", type=int, help="in a round (default: by network)")
     p.add_argument("--side", choices=["mxnet", "torch"], help=argparse.SUPPRESS)
+    turns.add_arguments(p, rounds=2)
     return p.parse_args()
 
 
@@ -42,11 +46,8 @@ def batch(size: int):
     return rng.integers(0, 256, (BATCH, size, size, 3), np.uint8), labels
 
 
-def mxnet_speed(name: str) -> dict[str, float]:
+def mxnet_speed(name: str, steps: int | None = None) -> dict[str, float]:
     """Pictures a second of the example's step."""
-    import os
-
-    os.environ["OMP_NUM_THREADS"] = str(THREADS)
     from common import backbones  # first: MXNet needs the numpy alias that common sets
     from common.train import optimizer  # first: MXNet needs the numpy alias that common sets
     from common.train.losses import MarginLoss
@@ -77,21 +78,21 @@ def mxnet_speed(name: str) -> dict[str, float]:
         value.backward()
         updater.step(BATCH)
 
-    return {"MXNet": best(step, mx.nd.waitall, STEPS[name])}
+    return {"MXNet": best(step, mx.nd.waitall, steps or STEPS[name])}
 
 
-def torch_speed(name: str) -> dict[str, float]:
+def torch_speed(name: str, steps: int | None = None, layouts=turns.LAYOUTS) -> dict[str, float]:
     """The same for PyTorch, by memory layout."""
     import torch
     from pytorch_metric_learning.losses import MarginLoss
     from pytorch_metric_learning.miners import DistanceWeightedMiner
 
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(turns.THREADS)
     pictures, labels = (torch.from_numpy(array) for array in batch(SIZES[name]))
     mean = 255 * torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
     scale = 1 / (255 * torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1))
     speeds = {}
-    for variant in ("contiguous_format", "channels_last"):
+    for variant in layouts:
         layout = getattr(torch, variant)
         net = torch_network(name).to(memory_format=layout)
         miner, loss = DistanceWeightedMiner(), MarginLoss(0.2, learn_beta=True, num_classes=CLASSES)
@@ -107,7 +108,7 @@ def torch_speed(name: str) -> dict[str, float]:
             adam.step()
             sgd.step()
 
-        speeds[f"PyTorch {variant}"] = best(step, lambda: None, STEPS[name])
+        speeds[f"PyTorch {variant}"] = best(step, lambda: None, steps or STEPS[name])
     return speeds
 
 
@@ -116,9 +117,9 @@ def torch_network(name: str):
     from torch import nn
 
     if name == "resnet18_v1":
-        from torchvision.models import resnet18
+        from benchmarks.torchvision_parity import torchvision_models
 
-        return resnet18(num_classes=DIM)
+        return torchvision_models().resnet18(num_classes=DIM)
     layers, before = [], 3
     for channels in (32, 64, 128, 128):
         layers += [nn.Conv2d(before, channels, 3, padding=1), nn.BatchNorm2d(channels), nn.ReLU(True), nn.MaxPool2d(2)]
@@ -145,23 +146,15 @@ def main():
     args = parse_args()
     if args.side:
         speed = {"mxnet": mxnet_speed, "torch": torch_speed}[args.side]
-        print(json.dumps(speed(args.models[0])))
+        print(json.dumps(speed(args.models[0], args.steps)))
         return
+    rows = []
     for model in args.models:
-        found: dict[str, float] = {}
-        for _ in range(args.rounds):
-            for side, python in (("mxnet", sys.executable), ("torch", args.peer)):
-                command = [python, __file__, "--side", side, "--models", model]
-                done = subprocess.run(command, capture_output=True, text=True)
-                if done.returncode:
-                    sys.exit(f"error: the {side} side failed: {done.stderr.strip().splitlines()[-1]}")
-                for name, value in json.loads(done.stdout.splitlines()[-1]).items():
-                    found[name] = max(found.get(name, 0.0), value)
-        print(f"{model} at {SIZES[model]} px, batches of {BATCH}")
-        ours = found["MXNet"]
-        for name, value in found.items():
-            ratio = "" if name == "MXNet" else f", ours is {ours / value:.2f} times as fast"
-            print(f"  {name:<32}{value:7.0f} pictures a second{ratio}")
+        own = [__file__, "--models", model, *(["--steps", args.steps] if args.steps else [])]
+        sides = [[python, *own, "--side", side] for side, python in (("mxnet", sys.executable), ("torch", args.peer))]
+        work = f"training step, {NAMES[model]}, {SIZES[model]} px, batch {BATCH}"
+        rows.append(turns.Row(work, "pictures a second", "MXNet", turns.turns(sides, args.rounds), times=1.15))
+    turns.report(rows, args.json)
 
 
 if __name__ == "__main__":

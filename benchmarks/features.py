@@ -80,8 +80,8 @@ def torch_side(rows: str, weights: str, output: str) -> None:
     np.save(output, found)
 
 
-def fastest(net, x):
-    """The name of PyTorch's fastest way to run `net` on `x`, and that way."""
+def fastest(net, x, compiled: bool = True):
+    """The name of PyTorch's fastest way to run `net` on `x`, and that way; `compiled`: torch.compile may be it."""
     import torch
 
     traced = torch.jit.trace(net, x)
@@ -89,7 +89,7 @@ def fastest(net, x):
         "eager": net,
         "traced and frozen": torch.jit.freeze(traced),
         "traced, optimize_for_inference": torch.jit.optimize_for_inference(traced),
-        "torch.compile": torch.compile(net),
+        **({"torch.compile": torch.compile(net)} if compiled else {}),
     }
     times = {}
     for name, way in ways.items():

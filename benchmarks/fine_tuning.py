@@ -2,7 +2,7 @@
 """How fast EfficientNet-Lite0 is fine-tuned on the CPU, beside PyTorch.
 
 Both take full steps of all layers on the same random 8-bit pictures: normalisation, network, dense layer,
-cross-entropy, backward, AdamW. Each side runs in a process of its own, in turn, and its best round counts; the CPU
+cross-entropy, backward, AdamW. Each side runs in a process of its own, in turn, and gives its fastest step; the CPU
 seconds of a step say more than pictures a second where other programs run. PyTorch is tried in both memory layouts.
 
     .venv/bin/python benchmarks/fine_tuning.py --peer PYTHON_WITH_TORCH
@@ -14,11 +14,12 @@ import argparse
 import json
 import os
 import pathlib
-import subprocess
 import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from benchmarks import turns
 
 BATCH, CLASSES = 32, 81
 
@@ -27,11 +28,12 @@ def parse_args():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--peer", metavar="PYTHON", help="interpreter that has torch and timm; without, ours alone")
     p.add_argument("--size", type=int, default=128, help="side of the pictures in pixels")
-    p.add_argument("--threads", type=int, default=2)
+    p.add_argument("--threads", type=int, default=turns.THREADS)
     p.add_argument("--steps", type=int, default=5, help="in a round")
-    p.add_argument("--rounds", type=int, default=2, help="processes of each side, run in turn")
     p.add_argument("--freeze-batch-norm", action="store_true")
+    p.add_argument("--as-it-reads", action="store_true", help="ours also in the form of the network that is read")
     p.add_argument("--side", choices=["mxnet", "torch"], help=argparse.SUPPRESS)
+    turns.add_arguments(p, rounds=2)
     return p.parse_args()
 
 
@@ -89,6 +91,9 @@ def mxnet_step(size: int, freeze_batch_norm: bool, quick: bool = True):
 
 def torch_step(size: int, freeze_batch_norm: bool, layout: str):
     """The same for PyTorch, in a memory layout."""
+    from benchmarks.torchvision_parity import torchvision_models
+
+    torchvision_models()  # which timm imports
     import timm
     import torch
 
@@ -124,16 +129,14 @@ def measure(step, steps: int) -> tuple[float, float]:
 
 def one_side(args) -> dict[str, tuple[float, float]]:
     """What one process measures, by name."""
-    os.environ["OMP_NUM_THREADS"] = str(args.threads)
     if args.side == "mxnet":
-        forms = {"MXNet": True, "MXNet as it reads": False}
+        forms = {"MXNet": True, **({"MXNet as it reads": False} if args.as_it_reads else {})}
         steps = {name: mxnet_step(args.size, args.freeze_batch_norm, quick) for name, quick in forms.items()}
     else:
         import torch
 
         torch.set_num_threads(args.threads)
-        layouts = ("contiguous_format", "channels_last")
-        steps = {f"PyTorch {name}": torch_step(args.size, args.freeze_batch_norm, name) for name in layouts}
+        steps = {f"PyTorch {name}": torch_step(args.size, args.freeze_batch_norm, name) for name in turns.LAYOUTS}
     return {name: measure(step, args.steps) for name, step in steps.items()}
 
 
@@ -142,21 +145,16 @@ def main():
     if args.side:
         print(json.dumps(one_side(args)))
         return
-    found: dict[str, tuple[float, float]] = {}
-    for _ in range(args.rounds):
-        for side, python in (("mxnet", sys.executable), ("torch", args.peer)):
-            if not python:
-                continue
-            done = subprocess.run([python, *sys.argv, "--side", side], capture_output=True, text=True)
-            if done.returncode:
-                sys.exit(f"error: the {side} side failed: {done.stderr.strip().splitlines()[-1]}")
-            for name, values in json.loads(done.stdout.splitlines()[-1]).items():
-                found[name] = tuple(map(min, values, found.get(name, values)))
-    machine = f"{args.threads} threads, load {os.getloadavg()[0]:.1f}"
-    print(f"EfficientNet-Lite0 at {args.size} px, batches of {BATCH}, {machine}")
-    for name, (clock, cpu) in found.items():
-        ratio = "" if name == "MXNet" else f", ours is {cpu / found['MXNet'][1]:.2f} times as fast by the CPU"
-        print(f"  {name:<26}{BATCH / clock:7.1f} pictures a second, {cpu:6.3f} CPU seconds a step{ratio}")
+    sides = [("mxnet", sys.executable), *([("torch", args.peer)] if args.peer else [])]
+    commands = [[python, *sys.argv, "--side", side] for side, python in sides]
+    found = turns.turns(commands, args.rounds, args.threads)
+    work = f"fine-tuning step, EfficientNet-Lite0, {args.size} px, batch {BATCH}"
+    work += ", frozen batch norms" if args.freeze_batch_norm else ""
+    speeds = {name: [BATCH / clock for clock, _ in values] for name, values in found.items()}
+    used = {name: [cpu for _, cpu in values] for name, values in found.items()}
+    turns.report([turns.Row(work, "pictures a second", "MXNet", speeds, times=1.1)], args.json)
+    turns.report([turns.Row(work, "CPU seconds a step", "MXNet", used, more=False)])
+    print(f"{args.threads} threads, load {os.getloadavg()[0]:.1f}")
 
 
 if __name__ == "__main__":

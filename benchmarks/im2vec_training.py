@@ -2,7 +2,8 @@
 """How fast im2vec's ResNet-20 trains on the CPU, beside a PyTorch ResNet-20 of the same shape.
 
 Both take full steps (forward, softmax loss, backward, SGD with momentum) on the same random pictures. Each side runs in
-a process of its own, in turn, and its best round counts. PyTorch is tried in both memory layouts.
+a process of its own, in turn, and gives the fastest of three times eight steps. PyTorch is tried in both memory
+layouts.
 
     .venv/bin/python benchmarks/im2vec_training.py --peer PYTHON_WITH_TORCH
 """
@@ -12,11 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import pathlib
-import subprocess
 import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from benchmarks import turns
 
 STEPS = 8
 
@@ -25,17 +27,14 @@ def parse_args():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--peer", default=sys.executable, metavar="PYTHON", help="interpreter that has torch")
     p.add_argument("--batch-size", type=int, default=128)
-    p.add_argument("--threads", type=int, default=2)
-    p.add_argument("--rounds", type=int, default=3, help="processes of each side, run in turn")
+    p.add_argument("--threads", type=int, default=turns.THREADS)
     p.add_argument("--side", choices=["mxnet", "torch"], help=argparse.SUPPRESS)
+    turns.add_arguments(p, rounds=3)
     return p.parse_args()
 
 
 def mxnet_speed(batch: int, threads: int) -> dict[str, float]:
-    """Pictures a second, best of three times `STEPS` steps."""
-    import os
-
-    os.environ["OMP_NUM_THREADS"] = str(threads)
+    """Pictures a second, best of three times `STEPS` steps; `threads` are the environment's."""
     from common.train import optimizer  # first: MXNet needs the numpy alias that common sets
     from examples.im2vec import model, objectives
 
@@ -64,10 +63,10 @@ def mxnet_speed(batch: int, threads: int) -> dict[str, float]:
     def wait():
         mx.nd.waitall()
 
-    return {"mxnet": best(step, wait, batch)}
+    return {"MXNet": best(step, wait, batch)}
 
 
-def torch_speed(batch: int, threads: int) -> dict[str, float]:
+def torch_speed(batch: int, threads: int, layouts=turns.LAYOUTS) -> dict[str, float]:
     """The same for PyTorch, by memory layout."""
     import torch
     from torch import nn
@@ -88,7 +87,7 @@ def torch_speed(batch: int, threads: int) -> dict[str, float]:
 
     torch.set_num_threads(threads)
     speeds = {}
-    for layout in ("contiguous_format", "channels_last"):
+    for layout in layouts:
         layers = [nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(inplace=True)]
         before = 16
         for channels in (16, 32, 64):
@@ -106,7 +105,7 @@ def torch_speed(batch: int, threads: int) -> dict[str, float]:
             nn.functional.cross_entropy(net(x), y).backward()
             optimiser.step()
 
-        speeds[f"torch {layout}"] = best(step, lambda: None, batch)
+        speeds[f"PyTorch {layout}"] = best(step, lambda: None, batch)
     return speeds
 
 
@@ -131,19 +130,12 @@ def main():
         speed = {"mxnet": mxnet_speed, "torch": torch_speed}[args.side]
         print(json.dumps(speed(args.batch_size, args.threads)))
         return
-    found: dict[str, float] = {}
-    for _ in range(args.rounds):
-        for side, python in (("mxnet", sys.executable), ("torch", args.peer)):
-            flags = ["--side", side, "--batch-size", str(args.batch_size), "--threads", str(args.threads)]
-            done = subprocess.run([python, __file__, *flags], capture_output=True, text=True)
-            if done.returncode:
-                sys.exit(f"error: the {side} side failed: {done.stderr.strip().splitlines()[-1]}")
-            for name, speed in json.loads(done.stdout.splitlines()[-1]).items():
-                found[name] = max(found.get(name, 0.0), speed)
-    for name, speed in found.items():
-        print(f"{name}: {speed:.0f} pictures a second")
-    ours = found.pop("mxnet")
-    print(f"ratio to PyTorch's best: {ours / max(found.values()):.2f}")
+    own = ["--batch-size", args.batch_size, "--threads", args.threads]
+    sides = [("mxnet", sys.executable), ("torch", args.peer)]
+    commands = [[python, __file__, "--side", side, *own] for side, python in sides]
+    work = f"training step, ResNet-20, 32 px, batch {args.batch_size}"
+    speeds = turns.turns(commands, args.rounds, args.threads)
+    turns.report([turns.Row(work, "pictures a second", "MXNet", speeds, times=1.15)], args.json)
 
 
 if __name__ == "__main__":

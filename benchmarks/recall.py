@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Time and memory of recall@k, precision@k, MAP@R and of mAP for 60,000 embeddings of 128 numbers, beside scikit-learn.
+"""Time and memory of recall@k, precision@k, MAP@R and of mAP for 60,000 embeddings of 128 numbers, beside others.
 
 Each side runs in a process of its own. The memory is the most that the process held meanwhile, less what it held with
-the data and the libraries loaded (Linux). scikit-learn's neighbours give recall@k alone. Its average_precision_score
-takes one query at a time: it is asked `PEER_QUERIES` of them, and the time is for as many as all.
+the data and the libraries loaded (Linux). scikit-learn's and faiss's neighbours give recall@k alone;
+pytorch-metric-learning gives R-precision and MAP@R; a quarter of the queries are asked of it, once, and the time is
+fourfold. scikit-learn's average_precision_score takes one query at a time: it is asked `PEER_QUERIES` of them, and the
+time is for as many as all.
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ import argparse
 import json
 import pathlib
 import re
-import subprocess
 import sys
 import time
 
@@ -20,17 +21,29 @@ import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+from benchmarks import turns
+
 KS = (1, 2, 4, 8, 16)
 PEER_QUERIES = 500
-PAIRS = (("suite", "scikit-learn"), ("suite, mAP too", "scikit-learn, mAP"))
+PEER_SHARE = 4  # one query in so many is asked of pytorch-metric-learning
+LEARNING = "pytorch-metric-learning"
+WORK = {  # how far each ranking is looked at: what is found, and the sides that find it, ours first
+    "k": ("recall@k alone", ("suite, recall@k", "scikit-learn", "faiss")),
+    "r": ("recall@k, precision@k and MAP@R", ("suite", LEARNING)),
+    "all": ("mAP too", ("suite, mAP too", "scikit-learn, mAP")),
+}
+LIMIT = 10  # seconds, for the second of these on two cores
 
 
 def parse_args():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--size", type=int, default=60000, help="embeddings")
     p.add_argument("--dim", type=int, default=128)
+    p.add_argument("--depths", nargs="+", choices=list(WORK), default=list(WORK), help="how far rankings are looked at")
     p.add_argument("--no-peer", action="store_true", help="the suite alone, without mAP")
+    p.add_argument("--peer", metavar="PYTHON", help=f"interpreter that has {LEARNING}; without, it is not run")
     p.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
+    turns.add_arguments(p, rounds=1)
     return p.parse_args()
 
 
@@ -61,6 +74,30 @@ def scikit_learn(vectors: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     return {f"recall@{k}": float(right[:, :k].any(axis=1).mean()) for k in KS}
 
 
+def nearest(vectors: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """The same by faiss, whose search finds each vector itself first."""
+    import faiss
+
+    index = faiss.IndexFlatIP(vectors.shape[1])
+    index.add(vectors)
+    right = labels[index.search(vectors, max(KS) + 1)[1][:, 1:]] == labels[:, None]
+    return {f"recall@{k}": float(right[:, :k].any(axis=1).mean()) for k in KS}
+
+
+def metric_learning(vectors: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """R-precision and MAP@R by pytorch-metric-learning, and recall@1, by its names."""
+    import torch
+    from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
+
+    torch.set_num_threads(turns.THREADS)
+    names = {"precision_at_1": "recall@1", "r_precision": "r_precision", "mean_average_precision_at_r": "map@r"}
+    calculator = AccuracyCalculator(include=tuple(names), device=torch.device("cpu"))
+    vectors, labels = torch.from_numpy(vectors), torch.from_numpy(labels)
+    asked = slice(len(vectors) // PEER_SHARE)  # the first ones: each is looked for without itself
+    found = calculator.get_accuracy(vectors[asked], labels[asked], vectors, labels, ref_includes_query=True)
+    return {names[name]: float(value) for name, value in found.items()}
+
+
 def average_precision(vectors: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """mAP of some queries, each by average_precision_score."""
     from sklearn.metrics import average_precision_score
@@ -75,7 +112,10 @@ def average_precision(vectors: np.ndarray, labels: np.ndarray) -> dict[str, floa
 
 SIDES = {
     "suite": suite,
+    "suite, recall@k": lambda vectors, labels: suite(vectors, labels, "k"),
     "scikit-learn": scikit_learn,
+    "faiss": nearest,
+    LEARNING: metric_learning,
     "suite, mAP too": lambda vectors, labels: suite(vectors, labels, "all"),
     "scikit-learn, mAP": average_precision,
 }
@@ -88,8 +128,6 @@ def held(what: str) -> float:
 
 
 def measure(side: str, size: int, dim: int) -> dict[str, float]:
-    import common  # noqa: F401  (pins the threads)
-
     figures = SIDES[side]
     vectors, labels = draw(size, dim)
     figures(vectors[:240], labels[:240])  # loads the libraries
@@ -99,24 +137,39 @@ def measure(side: str, size: int, dim: int) -> dict[str, float]:
     times = {"seconds": time.perf_counter() - start, "CPU seconds": time.process_time() - cpu}
     if figures is average_precision and size > PEER_QUERIES:
         times = {name: value * size / PEER_QUERIES for name, value in times.items()}
+    if figures is metric_learning:
+        times = {name: value * PEER_SHARE for name, value in times.items()}
     return {**found, **times, "MB": held("VmHWM") - before}
 
 
 def main():
     args = parse_args()
     if args.side:
-        print(json.dumps(measure(args.side, args.size, args.dim)))
+        print(json.dumps({args.side: measure(args.side, args.size, args.dim)}))
         return
-    for pair in [("suite",)] if args.no_peer else PAIRS:
-        found = {}
-        for side in pair:
-            command = [sys.executable, __file__, "--side", side, "--size", str(args.size), "--dim", str(args.dim)]
-            found[side] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-            of = found[side]
-            print(f"{side:<18}{of['seconds']:7.1f} s, {of['CPU seconds']:.1f} of CPU, {of['MB']:4.0f} MB: ", end="")
+    rows = []
+    for depth in ["r"] if args.no_peer else args.depths:
+        what, sides = WORK[depth]
+        others = [] if args.no_peer else [side for side in sides[1:] if args.peer or side != LEARNING]
+        own = ["--size", args.size, "--dim", args.dim]
+
+        def command(side, own=own):
+            return [args.peer if side == LEARNING else sys.executable, __file__, "--side", side, *own]
+
+        slow = [command(side) for side in others if side == LEARNING]
+        quick = [command(side) for side in (sides[0], *others) if side != LEARNING]
+        found = turns.turns(quick, args.rounds, once=slow)
+        for side, rounds in found.items():
+            of = rounds[0]
+            print(f"{side:<24}{of['seconds']:7.1f} s, {of['CPU seconds']:.1f} of CPU, {of['MB']:4.0f} MB: ", end="")
             print(", ".join(f"{k} {v:.4f}" for k, v in of.items() if "recall" in k or "map" in k))
-        if len(pair) == 2:
-            print(f"ratio {found[pair[1]]['seconds'] / found[pair[0]]['seconds']:.2f}")
+        seconds = {side: [of["seconds"] for of in rounds] for side, rounds in found.items()}
+        limit = LIMIT if depth == "r" and (args.size, args.dim) == (60000, 128) else None
+        work = f"{what}, {args.size:,} x {args.dim}"
+        note = "" if depth != "r" or not slow else f"{LEARNING}: a quarter of the queries, the time fourfold; "
+        note += ", ".join(f"{side} {rounds[0]['MB']:.0f} MB above the data" for side, rounds in found.items())
+        rows.append(turns.Row(work, "seconds", sides[0], seconds, more=False, limit=limit, note=note))
+    turns.report(rows, args.json)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,13 @@
 #!/usr/bin/env python3
 """The 2014 method by the suite and by PyTorch, on the same arrays: how well it ranks, or sentences a second.
 
-``--peer PYTHON`` runs the PyTorch version too, under a Python that has it (benchmarks/requirements.txt).
+``--peer PYTHON`` runs the PyTorch version too, under a Python that has it (benchmarks/requirements.txt). Without
+``--data`` the arrays are drawn: for speed alone, of the lengths of Flickr8k's captions and as many words.
 """
 
 import argparse
 import json
-import os
 import pathlib
-import subprocess
 import sys
 import time
 
@@ -16,10 +15,12 @@ import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+from benchmarks import turns
 
-def parse_args():
+
+def parse_args(argv=None):
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument("--data", required=True, help="folder that vse_standin.py or vse_arrays.py wrote")
+    p.add_argument("--data", help="folder that vse_standin.py or vse_arrays.py wrote; without, drawn arrays")
     p.add_argument("--peer", metavar="PYTHON", help="a Python with PyTorch: run its version and print the ratio")
     p.add_argument("--only-peer", action="store_true", help="this process is the peer")
     p.add_argument("--encoder", choices=["lstm", "gru"], default="lstm")
@@ -27,24 +28,40 @@ def parse_args():
     p.add_argument("--warmup", type=int, default=1)
     p.add_argument("--epochs", type=int, default=1)
     p.add_argument("--updates", type=int, default=0, help="stop after so many and print the speed only")
-    p.add_argument("--rounds", type=int, default=1, help="repeat, suite and peer in turn")
     p.add_argument("--batch-size", type=int, default=128)
     p.add_argument("--dim", type=int, default=1024)
     p.add_argument("--dim-word", type=int, default=300)
     p.add_argument("--lrate", type=float, default=1e-3)
     p.add_argument("--seed", type=int, default=0)
-    return p.parse_args()
+    turns.add_arguments(p, rounds=1)
+    args = p.parse_args(argv)
+    if not (args.data or args.updates):
+        p.error("drawn arrays are for speed alone: give --data, or --updates N")
+    return args
 
 
 def load(folder, part):
     """A part, from Kiros's layout or from the arrays of vse_arrays.py."""
     from examples.vse import data, layouts
 
+    if folder is None:
+        return drawn()
     folder = pathlib.Path(folder)
     if (folder / f"f8k_{part}_ims.npy").is_file():
         return layouts.kiros(folder, "f8k_", part)
     with np.load(folder / f"{part}.npz", allow_pickle=False) as kept:
         return data.Split(kept["features"], kept["image_labels"], kept["texts"].tolist(), kept["sentence_labels"])
+
+
+def drawn(pictures: int = 2000):
+    """Random features, and sentences of 5 to 30 words, 11.8 in the mean, of a vocabulary of some 8,000."""
+    from examples.vse import data
+
+    rng, labels = np.random.default_rng(0), np.arange(pictures)
+    lengths = np.clip(rng.normal(11.8, 3.9, 4 * pictures).round(), 5, 30).astype(int)
+    words = np.minimum(rng.zipf(1.2, lengths.sum()), 8000).astype(str)
+    texts = [" ".join(part) for part in np.split(words, lengths.cumsum()[:-1])]
+    return data.Split(rng.standard_normal((pictures, 4096), np.float32), labels, texts, np.repeat(labels, 4))
 
 
 class Clock:
@@ -81,7 +98,7 @@ class Peer:
         from torch import nn
 
         torch.manual_seed(args.seed)
-        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))
+        torch.set_num_threads(turns.THREADS)
         self.torch, self.args = torch, args
         self.words = nn.Embedding(words, args.dim_word)
         nn.init.uniform_(self.words.weight, -0.1, 0.1)
@@ -206,19 +223,15 @@ def main(args):
     for _ in range(args.rounds):
         rows.append(once(args))
         if args.peer:
-            command = [args.peer, __file__, "--only-peer", *(arg for arg in sys.argv[1:] if arg != "--only-peer")]
-            lines = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
-            print(lines[-1], flush=True)
-            rows.append(json.loads(lines[-1]))
-    if args.peer and args.updates:
-        rates = {
-            who: np.concatenate([row["sentences_per_second"] for row in rows if row["who"] == who])
-            for who in ("suite", "PyTorch")
-        }
-        for name, of in (("median", np.median), ("best", np.max)):
-            ours, theirs = of(rates["suite"]), of(rates["PyTorch"])
-            print(f"{name} of {len(rates['suite'])} windows of {Clock.WINDOW} updates: suite {ours:.0f}, PyTorch"
-                  f" {theirs:.0f} sentences a second, ratio {ours / theirs:.2f}")  # fmt: skip
+            own = [arg for arg in sys.argv[1:] if arg != "--only-peer"]
+            rows.append(turns.run([args.peer, __file__, "--only-peer", *own]))
+            print(json.dumps(rows[-1]), flush=True)
+    if args.updates:  # each window of updates counts as a round
+        rates = {row["who"]: [] for row in rows}
+        for row in rows:
+            rates[row["who"]] += row["sentences_per_second"]
+        work = f"training step, vse {args.encoder.upper()}, batch {args.batch_size}"
+        turns.report([turns.Row(work, "sentences a second", "suite", rates, times=1.3)], args.json)
 
 
 if __name__ == "__main__":

@@ -46,13 +46,13 @@ class Kind:
     ----------
     read : callable (str) -> value, optional
         Raises `argparse.ArgumentTypeError`; without it the value is the text.
-    metavar : str, optional
+    metavar : str or tuple of str, optional
         ``DIR``, ``FILE`` and ``WEIGHTS`` name a path, which `common.resume` finds again from another folder.
     **options
         For `argparse.ArgumentParser.add_argument`.
     """
 
-    def __init__(self, read: Callable | None = None, metavar: str | None = None, **options):
+    def __init__(self, read: Callable | None = None, metavar: str | tuple[str, ...] | None = None, **options):
         self.read, self.options = read, options
         if metavar:
             options["metavar"] = metavar
@@ -276,6 +276,12 @@ def _from_0(metavar: str) -> Kind:
     return _number(float, lambda x: 0 <= x <= LARGEST, f"a number from 0 to {LARGEST:g}", metavar)
 
 
+def _colours(low: int) -> Kind:
+    """The type of a flag that takes a number of `low` to 255 for each of red, green and blue."""
+    number = _number(float, lambda x: low <= x <= 255, f"a number from {low} to 255", "X")
+    return Kind(number.read, ("R", "G", "B"), nargs=3)
+
+
 def _plain_name(text: str) -> str:
     if not text.strip(". ") or any(letter in "/\\" or ord(letter) < 32 for letter in text) or len(text.encode()) > 200:
         raise argparse.ArgumentTypeError(f"{text[:60]!r} is not a plain file name: the folder goes to its own flag")
@@ -293,6 +299,9 @@ float_list = _list(bounded, "numbers with commas between, such as 12,14.5")
 batch_size = whole(1, 100_000)
 width = whole(1, 65_536)  # numbers in a vector
 pixels = whole(8, 4096, "PIXELS")  # a picture's side; networks pool smaller ones to nothing
+_inner = _number(float, lambda x: 0 < x < 1, "a number between 0 and 1", "X")
+shares = _list(_inner, "numbers between 0 and 1 with commas between, such as 0.75,0.5")
+pixels_list = _list(pixels, "sides of 8 to 4096 pixels with commas between, such as 160,224")
 threads = whole(0, 256)
 port = whole(0, 65_535)
 seed_number = whole(0, 2**31 - 1)
@@ -360,7 +369,14 @@ FREEZE_BATCH_NORM = ("--freeze-batch-norm", switch, False, "keep the backbone's 
 IMAGE_SIZE = ("--image-size", pixels, None, "side of what the network sees; default is the network's own, such as 224")
 RESIZE = ("--resize", pixels, None, "side before the crop; default is 8/7 of --image-size (256 for 224)")
 KEEP_ASPECT = ("--keep-aspect", switch, False, "resize the shorter side; default squeezes to a square")
-INTERPOLATION = ("--interpolation", choice("nearest", "bilinear", "bicubic"), "nearest", "how pictures are resized")
+FILTER = choice("nearest", "bilinear", "bicubic", "weights", metavar="NAME")
+SEEN_AS = [  # how a picture becomes what a network of transfer sees
+    ("--interpolation", FILTER, "nearest", "resizes pictures: %(choices)s; weights: what these were trained with"),
+    ("--resize", pixels, None, "side before the middle is cut out; default is that of what the network sees"),
+    KEEP_ASPECT,
+    ("--mean", _colours(0), None, "means of 0..255 that your own weights were trained with"),
+    ("--deviation", _colours(1), None, "deviations of 0..255 that your own weights were trained with"),
+]
 INT8 = ("--int8", switch, False, "read features with the network quantised to 8 bits")
 RESUME = ("--resume", switch, False, "continue the run in --run-dir (or the newest) from its last checkpoint")
 NO_PLOTS = ("--no-plots", switch, False, "no pictures and no report at the end")

@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,10 @@ class Run:
         run._write_args(kept)
 
     @classmethod
-    def start(cls, args: argparse.Namespace, program: str, rank: int = 0, data: dict | None = None) -> Run:
+    def start(
+        cls, args: argparse.Namespace, program: str, rank: int = 0, data: dict | None = None,
+        notes: Sequence[str] = (),
+    ) -> Run:  # fmt: skip
         """The run that the flags ask for: ``--run-dir``, or a new number under ``runs/<program>/``.
 
         With ``--resume`` and no ``--run-dir`` it is the newest of the same data set. Workers other than the first
@@ -119,6 +123,8 @@ class Run:
             Of this worker.
         data : dict, optional
             As for the class.
+        notes : sequence of str
+            What was said of the data before, see `common.data.imageset.Notes`: ``log.txt`` has it too.
 
         Raises
         ------
@@ -127,11 +133,17 @@ class Run:
         """
         folder = resuming.place(args, program)
         resume = bool(getattr(args, "resume", False))
-        return cls(folder / f"worker-{rank}" if rank else folder, args, resume, program, data)
+        run = cls(folder / f"worker-{rank}" if rank else folder, args, resume, program, data)
+        for note in notes:
+            run._keep(note)
+        return run
 
     def log(self, message: str) -> None:
         """Write a line to the terminal and to ``log.txt``."""
         print(message, flush=True)
+        self._keep(message)
+
+    def _keep(self, message: str) -> None:
         self._append("log.txt", f"{_now()} {message}\n")
 
     def metrics(self, **row: Any) -> None:

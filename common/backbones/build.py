@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import mxnet as mx
 from mxnet.gluon import HybridBlock
@@ -23,6 +24,8 @@ def create(
     classifier: bool = False,
     size: int | None = None,
     preprocessing: Preprocessing | None = None,
+    mean: Sequence[float] | None = None,
+    deviation: Sequence[float] | None = None,
 ) -> Backbone:
     """A feature extractor.
 
@@ -40,6 +43,8 @@ def create(
         Side in pixels of the pictures it will see: decides the width of conv4 and the padding of keras-xception.
     preprocessing : Preprocessing, optional
         Instead of the one that belongs to the weights.
+    mean, deviation : sequence of 3 float, optional
+        Instead of those that belong to the weights: see `Preprocessing.replaced`.
 
     Raises
     ------
@@ -51,6 +56,7 @@ def create(
     if found:
         _fill(net, name, found.path, ctx or mx.cpu(), classifier)
     preprocessing = preprocessing or (found.preprocessing if found else entries.find(name).preprocessing)
+    preprocessing = preprocessing.replaced(mean, deviation)
     if found and preprocessing.bgr:
         preprocessing = _rgb(net, preprocessing)
     parts = cut(net)

@@ -28,9 +28,7 @@ class Weights:
     size, licence : str
         About how much is fetched, and under which terms.
     preprocessing : Preprocessing
-        What they were trained with, the side of the pictures included.
-    interpolation : str
-        How the pictures were resized in training: ``bilinear`` or ``bicubic``.
+        What they were trained with, side and filter of the pictures included.
     converter : str
         A key of `common.backbones.convert.CONVERTERS`: how the file is laid out.
     package : tuple (name, version) or None
@@ -48,7 +46,6 @@ class Weights:
     licence: str
     preprocessing: Preprocessing
     converter: str
-    interpolation: str = "bilinear"
     package: tuple[str, str] | None = None
     member: str = ""
     on_demand: bool = True

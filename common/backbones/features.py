@@ -23,6 +23,7 @@ def stream(batches, net, ctx=None, fill: bool | int = True) -> Iterator[tuple[np
     Parameters
     ----------
     batches : iterable of common.data.loader.Batch, or of anything with `images` (n, H, W, 3) uint8
+        Of (n, views, H, W, 3) the mean of the views' features is given.
     net : callable
         A network, or a method of one.
     ctx : mx.Context, optional
@@ -42,7 +43,10 @@ def stream(batches, net, ctx=None, fill: bool | int = True) -> Iterator[tuple[np
         images = batch.images
         if len(images) < size:
             images = np.concatenate([images, np.zeros((size - len(images), *images.shape[1:]), images.dtype)])
-        result = net(devices.put(images, ctx)).copy()  # a static network overwrites its output
+        views = images.shape[1] if images.ndim == 5 else 1
+        result = net(devices.put(images.reshape(-1, *images.shape[-3:]) if views > 1 else images, ctx))
+        # A static network overwrites its output.
+        result = result.reshape((-4, -1, views, 0)).mean(axis=1) if views > 1 else result.copy()
         if waiting:
             yield waiting[0].asnumpy()[: len(waiting[1].images)], waiting[1]
         waiting = result, batch
@@ -177,7 +181,7 @@ def cached(
         The folder cannot be written.
     """
     transform, pictures = transform or _resize(backbone, size), feature_store.keys(image_set)
-    settings = f"{transform.resize} {transform.crop} {transform.keep_aspect}" + " ".join(pictures if int8 else [])
+    settings = transform.settings + " ".join(pictures if int8 else [])
 
     def read(indices):
         net = prepare(backbone, image_set, transform.crop, int8, num_workers, engine)

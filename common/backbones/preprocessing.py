@@ -1,4 +1,4 @@
-"""The normalisation that belongs to a network's parameters, in and out of JSON."""
+"""What belongs to a network's parameters: normalisation, size and filter of the pictures; in and out of JSON."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 MAX_SIDE = 10_000  # pixels a side that a picture can have
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,15 +21,34 @@ class Preprocessing:
         The network takes blue first.
     size : int
         Side in pixels of the pictures the parameters were trained on.
+    interpolation : str
+        How these were resized: one of `INTERPOLATIONS`.
     """
 
     mean: tuple[float, float, float]
     scale: tuple[float, float, float]
     bgr: bool = False
     size: int = 224
+    interpolation: str = "bilinear"
+
+    def replaced(
+        self, mean: Sequence[float] | None = None, deviation: Sequence[float] | None = None
+    ) -> Preprocessing:
+        """The same with another mean or deviation.
+
+        Parameters
+        ----------
+        mean, deviation : sequence of 3 float, optional
+            Of red, green and blue, of values 0..255; None: as it is.
+        """
+        order = slice(None, None, -1 if self.bgr else 1)
+        new = {"mean": tuple(mean[order])} if mean else {}
+        if deviation:
+            new["scale"] = tuple(1 / value for value in deviation[order])
+        return dataclasses.replace(self, **new)
 
     def to_dict(self) -> dict:
-        """The four attributes by name, for JSON."""
+        """The attributes by name, for JSON."""
         return dataclasses.asdict(self)
 
     @classmethod
@@ -38,8 +58,8 @@ class Preprocessing:
         Parameters
         ----------
         found : mapping or sequence
-            The four attributes by name, among any other keys (``bgr`` and ``size`` may be missing), or a list of the
-            four in their order, as older models of the vse example have it.
+            The attributes by name, among any other keys (all but ``mean`` and ``scale`` may be missing), or a list of
+            the first four in their order, as older models of the vse example have it.
 
         Returns
         -------
@@ -66,7 +86,10 @@ class Preprocessing:
         bgr, size = found.get("bgr", False), found.get("size", cls.size)
         if not all(scale) or not isinstance(bgr, bool) or not outside.whole(size, high=MAX_SIDE):
             raise ValueError(f"its 'scale', 'bgr' or 'size' cannot be: {scale}, {bgr}, {size}"[:90])
-        return cls(tuple(mean), tuple(scale), bgr, size)
+        interpolation = found.get("interpolation", cls.interpolation)
+        if interpolation not in INTERPOLATIONS:
+            raise ValueError(f"its 'interpolation' is none of {', '.join(INTERPOLATIONS)}: {interpolation}"[:90])
+        return cls(tuple(mean), tuple(scale), bgr, size, interpolation)
 
 
 IMAGENET = Preprocessing(

@@ -208,6 +208,24 @@ def readable(
     return whole if len(present) == len(whole.class_names) else whole.select([whole.class_names[i] for i in present])
 
 
+class Notes(list):
+    """Lines on the data that are said as it is loaded, kept for the log of a run that is started afterwards.
+
+    Parameters
+    ----------
+    say : callable (str)
+        Says a line at once.
+    """
+
+    def __init__(self, say: Callable[[str], None] = print):
+        super().__init__()
+        self._say = say
+
+    def __call__(self, line: str) -> None:
+        self._say(line)
+        self.append(line)
+
+
 @dataclasses.dataclass(frozen=True)
 class Dataset:
     """A data set in two splits, and what some have besides.

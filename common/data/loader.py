@@ -21,6 +21,7 @@ class Batch:
     Attributes
     ----------
     images : (n, S, S, 3) uint8 RGB
+        Or (n, views, S, S, 3), of `common.data.transforms.Views`.
     labels : (n,) int64
     indices : (n,) int64
         Which samples of the set they are.
@@ -93,7 +94,7 @@ class Loader:
         self.image_set, self.transform, self.sampler = image_set, transform, sampler
         self.num_workers, self.seed, self.rank = num_workers, seed, rank
         fits = len(image_set) * transform.resize**2 * 3 <= KEPT_BYTES
-        self.keep = fits and not transform.keep_aspect if keep is None else keep
+        self.keep = fits and transform.one_size if keep is None else keep
         self._kept: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -128,6 +129,6 @@ class Loader:
         if self._kept is not None:
             pictures = self.transform.batch(self._kept[indices], rng)
         else:
-            min_side = self.transform.resize
+            min_side = self.transform.min_side
             pictures = np.stack([self.transform(self.image_set.read(i, min_side), rng) for i in indices])
         return Batch(pictures, self.image_set.labels[indices], indices, number)

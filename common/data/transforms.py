@@ -6,7 +6,7 @@ does the same to an array of pictures of one size at once. Normalisation is not 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -30,6 +30,21 @@ class Eval:
     def __init__(self, resize: int = 256, crop: int = 224, keep_aspect: bool = False):
         self.resize, self.crop, self.keep_aspect = max(resize, crop), crop, keep_aspect
 
+    @property
+    def min_side(self) -> int:
+        """Pixels that a picture's sides should have, where it can be decoded at a smaller scale."""
+        return self.resize
+
+    @property
+    def one_size(self) -> bool:
+        """Whether pictures before they are cut have one size, and can be kept as one array: see `sized` and `batch`."""
+        return not self.keep_aspect
+
+    @property
+    def settings(self) -> str:
+        """What a picture goes through, as a key of what is kept of it."""
+        return f"{self.resize} {self.crop} {self.keep_aspect}"
+
     def size(self, picture: np.ndarray) -> tuple[int, int]:
         """(width, height) in pixels of `picture` before it is cut."""
         return images.short_size(picture, self.resize) if self.keep_aspect else (self.resize, self.resize)
@@ -39,7 +54,10 @@ class Eval:
         return images.resize(picture, self.size(picture))
 
     def __call__(self, picture: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
-        sized = self.sized(picture)
+        return self.middle(self.sized(picture))
+
+    def middle(self, sized: np.ndarray) -> np.ndarray:
+        """The middle of a picture that was resized, (crop, crop, 3)."""
         y, x = (sized.shape[0] - self.crop) // 2, (sized.shape[1] - self.crop) // 2
         return sized[y : y + self.crop, x : x + self.crop]
 
@@ -59,6 +77,49 @@ class Eval:
         """
         y = (self.resize - self.crop) // 2
         return np.ascontiguousarray(pictures[:, y : y + self.crop, y : y + self.crop])
+
+
+class Views(Eval):
+    """A picture as `Eval` gives it and its middle, larger: several views, whose features are averaged.
+
+    Parameters
+    ----------
+    resize, crop, keep_aspect
+        See `Eval`.
+    middles : sequence of float
+        Shares of both sides, 0..1: what was photographed is in the middle mostly.
+    """
+
+    def __init__(self, resize: int = 256, crop: int = 224, keep_aspect: bool = False, middles: Sequence[float] = ()):
+        super().__init__(resize, crop, keep_aspect)
+        if not all(0 < share < 1 for share in middles):
+            raise ValueError(f"views {', '.join(map(str, middles))}: shares of a picture's sides lie between 0 and 1")
+        self.middles = tuple(middles)
+
+    @property
+    def min_side(self) -> int:
+        return round(self.resize / min(self.middles))
+
+    @property
+    def one_size(self) -> bool:
+        return False
+
+    @property
+    def settings(self) -> str:
+        return f"{super().settings} {self.middles}"
+
+    def __call__(self, picture: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+        """The views of one picture: (1 + middles, crop, crop, 3) uint8."""
+        views = [super().__call__(picture)]
+        for share in self.middles:
+            y, x = (int(side * (1 - share) / 2) for side in picture.shape[:2])
+            views.append(super().__call__(picture[y : picture.shape[0] - y, x : picture.shape[1] - x]))
+        return np.stack(views)
+
+
+def evaluation(resize: int, crop: int, keep_aspect: bool = False, middles: Sequence[float] = ()) -> Eval:
+    """`Views` where there are `middles`, or else `Eval`."""
+    return Views(resize, crop, keep_aspect, middles) if middles else Eval(resize, crop, keep_aspect)
 
 
 class Train(Eval):
@@ -137,7 +198,7 @@ class Train(Eval):
 
 
 class RandomResizedCrop:
-    """Cut out a window of random area and shape, resize it to a square, mirror and light it.
+    """Cut out a window of random area and shape, resize it to a square, mirror and light it, and change it further.
 
     A window that does not fit into the picture is drawn again, and after ten draws it is the whole picture.
 
@@ -151,6 +212,8 @@ class RandomResizedCrop:
         See `Train`.
     resize : callable (picture, (width, height)) -> picture
         How the window is resized.
+    changes : sequence of callable (picture, rng) -> picture
+        What is done at the end, such as that of `common.data.augment`.
 
     References
     ----------
@@ -162,9 +225,10 @@ class RandomResizedCrop:
 
     def __init__(
         self, size: int, min_area: float = 0.08, mirror: bool = True, lighting: float = 0.0,
-        resize: Callable = images.resize,
+        resize: Callable = images.resize, changes: Sequence[Callable] = (),
     ):  # fmt: skip
-        self.size, self.min_area, self.mirror, self.lighting, self.resize = size, min_area, mirror, lighting, resize
+        self.size, self.min_area, self.mirror, self.lighting = size, min_area, mirror, lighting
+        self.resize, self.changes = resize, changes
 
     def window(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
         """A window of a picture: its upper edge, its left one, its height and its width in pixels.
@@ -186,7 +250,10 @@ class RandomResizedCrop:
     def __call__(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         y, x, height, width = self.window(*picture.shape[:2], rng)
         cropped = self.resize(picture[y : y + height, x : x + width], (self.size, self.size))
-        return _mirrored_and_lit(cropped, self.mirror, self.lighting, rng)
+        cropped = _mirrored_and_lit(cropped, self.mirror, self.lighting, rng)
+        for change in self.changes:
+            cropped = change(cropped, rng)
+        return cropped
 
 
 def _mirrored_and_lit(picture: np.ndarray, mirror: bool, lighting: float, rng: np.random.Generator) -> np.ndarray:

@@ -23,6 +23,7 @@ from common.files.errors import UserError
 from common.files.paths import weights_dir
 
 TOLERANCE = 1e-4  # of the largest number: how far apart the engines may be
+HELD = "_read_by_onnxruntime"  # the attribute of a network under which it holds what was loaded of it
 PAYS = 100 * 224**2  # pixels to be read from which on the export, which takes as long as reading these, is worth while
 
 
@@ -92,7 +93,8 @@ def onnxruntime(net: Block | Callable, side: int) -> Callable:
     """A network as it is now, read by onnxruntime on the CPU, with as many threads as MXNet would take.
 
     The exported graph is kept beside the pretrained weights, by network, weights and version. Whenever it is loaded,
-    what it gives for two pictures is compared with what MXNet gives, so that one that is damaged is made again.
+    what it gives for two pictures is compared with what MXNet gives, so that one that is damaged is made again. It is
+    loaded once: a network holds what was last loaded of it, and gives that as long as it is the same network.
 
     Parameters
     ----------
@@ -111,7 +113,16 @@ def onnxruntime(net: Block | Callable, side: int) -> Callable:
     UserError
         The network cannot be exported, or the engines do not agree.
     """
-    kept = weights_dir() / "onnx" / _name(net, side)
+    block, wanted = getattr(net, "__self__", net), (_name(net, side), _threads())
+    held, loaded = getattr(block, HELD, (None, None))
+    if held != wanted:
+        loaded = _loaded(net, side, wanted[0])
+        setattr(block, HELD, (wanted, loaded))
+    return loaded
+
+
+def _loaded(net: Block | Callable, side: int, name: str) -> Callable:
+    kept = weights_dir() / "onnx" / name
     found = _load(kept) if kept.is_file() else None
     if found and _agree(found, net, side):
         return found
@@ -144,13 +155,18 @@ def _load(file: Path) -> Callable | None:
 
     options = runtime.SessionOptions()
     options.log_severity_level = 3
-    threads = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    options.intra_op_num_threads = int(threads) if threads.isdigit() else 0  # 0: one for each core
+    options.intra_op_num_threads = _threads()
     try:
         session = runtime.InferenceSession(file.read_bytes(), options, providers=["CPUExecutionProvider"])
     except Exception:  # it has many
         return None
     return lambda pictures: devices.put(session.run(None, {"data": pictures.asnumpy()})[0])
+
+
+def _threads() -> int:
+    """As many as MXNet takes; 0: one for each core."""
+    threads = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    return int(threads) if threads.isdigit() else 0
 
 
 def _agree(found: Callable, net: Block | Callable, side: int) -> bool:

@@ -6,8 +6,9 @@ import dataclasses
 
 import numpy as np
 
+from common import devices
 from common.backbones import features
-from common.data import sets, walk
+from common.data import sets, transforms, walk
 from common.data.features import FeatureSet
 from common.data.imageset import readable
 from common.data.loader import Loader
@@ -246,8 +247,34 @@ def _choice(args, validation: ImageSet | None) -> str:
 
 
 def eval_transform(args, size: int) -> Eval:
-    """The middle of the picture, `size` pixels."""
-    return Eval(args.resize or default_resize(args.dataset, size), size, args.keep_aspect)
+    """The middle of the picture, `size` pixels, and the other views that are averaged."""
+    resize = args.resize or default_resize(args.dataset, size)
+    return transforms.evaluation(resize, size, args.keep_aspect, args.views)
+
+
+def saved_transform(metadata: dict) -> Eval:
+    """What pictures go through by a model's metadata; ``views`` are not in those of old."""
+    views = metadata.get("views", ())
+    return transforms.evaluation(metadata["resize"], metadata["crop"], metadata["keep_aspect"], views)
+
+
+def embed(net, batches, ctx, forward=None) -> np.ndarray:
+    """The embeddings of pictures of several views: the head sees the mean of their features.
+
+    Parameters
+    ----------
+    net : examples.embedding_learning.model.EmbeddingNet
+    batches : iterable of common.data.loader.Batch
+    ctx : mx.Context
+    forward : callable, optional
+        What gives the features in the place of the network's backbone.
+
+    Returns
+    -------
+    (n, embed_dim) float32
+    """
+    means = features.encode(forward or net.backbone, batches, ctx)
+    return net.embed(devices.put(means, ctx)).asnumpy()
 
 
 def train_transform(args, size: int) -> Train:

@@ -13,13 +13,12 @@ from common import devices
 from common.backbones import features
 from common.data import sets
 from common.data.imageset import ImageSet, readable
-from common.data.transforms import Eval
 from common.data.walk import shown
 from common.export import engine
 from common.files import outside
 from common.files.checksum import sha256
 from common.files.disk import write_array, write_table, write_text
-from common.files.errors import UserError
+from common.files.errors import UserError, reading
 from common.search.index import Index
 from common.search.page import Hit, create_app
 from examples.embedding_learning import data, model
@@ -46,16 +45,20 @@ class Embedder:
     def __init__(self, args, pictures: int):
         self._context, self._num_workers = devices.contexts(args.gpus)[0], args.num_workers
         net, self.metadata = model.load(args.params, self._context)
+        with reading(args.params, model.REMEDY):
+            self._transform = data.saved_transform(self.metadata)
         size = self.metadata["crop"]
-        self._net = engine.reader(args, net, size, pictures)
-        self._transform = Eval(self.metadata["resize"], self.metadata["crop"], self.metadata["keep_aspect"])
+        self._net, read = net, net.backbone if self.metadata.get("views") else net
+        self._read = engine.reader(args, read, size, pictures)
 
     def __call__(self, pictures: Sequence[Path] | np.ndarray) -> np.ndarray:
         """Embeddings of files or of (n, H, W, 3) uint8 pixels: (n, embed_dim) float32 unit vectors."""
         workers = 0 if isinstance(pictures, np.ndarray) else self._num_workers
         shown = ImageSet(pictures, np.zeros(len(pictures), np.int64), [""])
         loader = data.in_order(shown, self._transform, workers)
-        return features.encode(self._net, loader.epoch(), self._context)
+        if self.metadata.get("views"):
+            return data.embed(self._net, loader.epoch(), self._context, self._read)
+        return features.encode(self._read, loader.epoch(), self._context)
 
 
 def write(output: Path, paths: Sequence[Path], vectors: np.ndarray) -> None:

@@ -42,7 +42,7 @@ class Inputs:
 
     def __init__(self, net, parts: data.Parts, sampler, args, size: int, ctx, rank: int = 0):
         self.pictures, self.searched = parts.by_name(), parts.searched
-        self._backbone, self._args, self._size, self._ctx = net.backbone, args, size, ctx
+        self._net, self._args, self._size, self._ctx = net, args, size, ctx
         self._transform = data.eval_transform(args, size)
         if model.is_frozen(args):
             self._sets = {name: self._features(name) for name in self.pictures}
@@ -56,11 +56,14 @@ class Inputs:
         }
 
     def _features(self, name: str):
-        return data.read(self._backbone, self.pictures[name], self._transform, self._ctx, self._args)
+        return data.read(self._net.backbone, self.pictures[name], self._transform, self._ctx, self._args)
 
     def embeddings(self, name: str) -> np.ndarray:
         """Of all pictures of a split by the network as it is now: (n, embed_dim) float32."""
-        return encode(self.embed, self._in_order[name].epoch(), self._ctx)
+        batches = self._in_order[name].epoch()
+        if self._args.views and self._sets is self.pictures:
+            return data.embed(self._net, batches, self._ctx)
+        return encode(self.embed, batches, self._ctx)
 
     def features(self, name: str) -> np.ndarray:
         """Of all pictures of a split by the backbone: (n, width) float32."""
@@ -78,5 +81,6 @@ class Inputs:
             "crop": self._size,
             "resize": self._transform.resize,
             "keep_aspect": self._args.keep_aspect,
+            "views": list(self._args.views),
             "classes": len(self.pictures["train"].class_names),
         }

@@ -140,7 +140,7 @@ def create(name: str, embed_dim: int, weights: str | None, ctx, size: int) -> Em
     return net
 
 
-def save(net: EmbeddingNet, path, **metadata) -> None:
+def save(net: EmbeddingNet, path, arrays=None, **metadata) -> None:
     """Write a model file, see `common.backbones.modelfile`.
 
     Parameters
@@ -148,6 +148,8 @@ def save(net: EmbeddingNet, path, **metadata) -> None:
     net : EmbeddingNet
     path : path
         Of the file, ``.params``.
+    arrays : mapping of str to array, optional
+        What belongs to the model besides.
     **metadata
         What is kept besides the network's description: ``crop``, ``resize``, ``keep_aspect`` (what a picture goes
         through), ``dataset``, ``classes`` (how many), ``metrics``.
@@ -159,7 +161,7 @@ def save(net: EmbeddingNet, path, **metadata) -> None:
     }
     # The mean over devices, whose batch norms have statistics of their own.
     parameters = {name: p._reduce() for name, p in net._collect_params_with_prefix().items()}
-    modelfile.save(path, KIND, parameters, {**described, **metadata})
+    modelfile.save(path, KIND, parameters, {**described, **metadata}, arrays)
 
 
 def load(path, ctx=None) -> tuple[EmbeddingNet, dict]:

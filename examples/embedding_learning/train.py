@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Train an image embedding with the margin loss and distance weighted sampling (Wu et al. 2017)."""
+"""Train an image embedding: the margin loss with distance weighted sampling (Wu et al. 2017), or another loss."""
 
 import pathlib
 import sys
@@ -8,6 +8,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repo
 
 from common import cli, resume
 from common.files.errors import UserError
+from examples.embedding_learning import objective
 
 DATASETS = (
     "cub200", "cars196", "sop", "cifar10", "cifar100", "omniglot", "emoji", "glyphs", "grocery",
@@ -23,6 +24,7 @@ FLAGS = {
         cli.IMAGE_SIZE,
         cli.RESIZE,
         cli.KEEP_ASPECT,
+        ("--views", cli.shares, [], "evaluate by the mean of features: the middle of such shares of the sides too"),
         ("--keep-whole", cli.switch, False, "cub200: do not cut pictures to the bounding box"),
         ("--no-mirror", cli.switch, False, "never mirror in training (always so for characters)"),
         ("--rotation", cli.degrees, 0.0, "pictures are turned by up to so many degrees in training"),
@@ -31,14 +33,19 @@ FLAGS = {
         *cli.network("resnet50_v2"),
         cli.USE_PRETRAINED,
         ("--embed-dim", cli.width, 128, "numbers in an embedding"),
-        ("--head", cli.choice("margin", "lda", "wccn"), "margin", "the margin loss, or lda or wccn of frozen features"),
+        ("--head", cli.choice("margin", "lda", "wccn"), "margin", "margin: trained, by --loss; lda or wccn: fitted"),
         ("--backbone-lr", cli.non_negative_float, 0.01, "factor of --lr for pretrained convolutions; 0 freezes all"),
         cli.FREEZE_BATCH_NORM,
     ],
     "loss": [
         ("--batch-size", cli.batch_size, None, "images per device in a batch; default is 70, fewer for fewer pictures"),
         ("--batch-k", cli.batch_size, None, "images per class in a batch; default is 5, more of few classes"),
-        ("--margin", cli.positive_float, 0.2, "margin of the loss"),
+        ("--loss", cli.choice(*objective.LOSSES, metavar="NAME"), "margin", "what is learned: %(choices)s"),
+        ("--loss-options", cli.many(cli.Kind(metavar="NAME=VALUE")), [], "of other losses than margin: margin=0.5 ..."),
+        ("--miner", cli.choice(*objective.MINERS, metavar="NAME"), None, "pairs it sees: %(choices)s; default by loss"),
+        ("--memory", cli.whole(0, 10**6), 0, "embeddings of earlier batches, of each device, to compare with too"),
+        ("--lr-classes", cli.rate, 0.01, "learning rate of class weights, proxies and centres, by --optimizer"),
+        ("--margin", cli.positive_float, 0.2, "margin of the margin loss"),
         ("--beta", cli.positive_float, 1.2, "initial boundary beta, a distance"),
         ("--lr-beta", cli.rate_or_0, 0.1, "learning rate of beta, by SGD with momentum 0.9; 0 fixes it"),
         ("--nu", cli.non_negative_float, 0.0, "regularisation of beta"),
@@ -74,6 +81,8 @@ def parse_args(argv=None):
                 raise UserError(f"{flag} has no effect on --head {args.head}, which trains nothing: leave it out")
         if args.backbone_lr not in (0, 0.01):
             raise UserError(f"--backbone-lr has no effect on --head {args.head}, whose network is frozen: leave it out")
+    if not args.resume:
+        objective.check(args, {flag[2:].replace("-", "_"): default for flag, _, default, _ in FLAGS["loss"]})
     return args
 
 
@@ -86,10 +95,10 @@ def main(args):
     from common.export import engine
     from common.run import Run
     from common.train import checkpoint, optimizer, schedule
-    from common.train.losses import MarginLoss
-    from common.train.miners import DistanceWeightedMiner
     from common.train.session import Session
     from examples.embedding_learning import data, evaluation, inputs, linear, model, neighbours
+
+    loss_options = objective.options(args)
 
     # Devices and workers.
     contexts = devices.contexts(args.gpus, args.num_cpus)
@@ -112,25 +121,21 @@ def main(args):
         parts.train.labels, args.batch_size, args.batch_k, args.epoch_batches, args.seed, len(contexts), kvstore.rank,
         kvstore.num_workers,
     )  # fmt: skip
+    # Loss: which pairs it sees, and how far apart they should be.
+    loss, miner, memory = objective.create(args, loss_options, len(parts.train.class_names), contexts)
+
     args.engine = engine.choose(args, net.backbone, size, len(parts) if weights else 0)  # of what stays as it is
     run = Run.start(args, "embedding_learning", kvstore.rank, {**parts.counts(), "workers": kvstore.num_workers})
     data.log(run, parts, f"{args.model} ({net.backbone.source}) at {size} px")
     read = inputs.Inputs(net, parts, sampler, args, size, contexts[0], kvstore.rank)
 
-    # Loss: which negatives an anchor sees, and how far they should be.
-    miner = DistanceWeightedMiner(args.embed_dim, args.batch_k)
-    loss = MarginLoss(len(parts.train.class_names), args.margin, args.beta, args.nu, learn_beta=args.lr_beta > 0)
-    loss.initialize(ctx=contexts)
-    miner.hybridize(static_alloc=True, static_shape=True)
-    loss.hybridize(static_alloc=True, static_shape=True)
-
-    # Two groups of parameters: the network's, and the boundaries beta.
+    # Two groups of parameters: the network's, and what the loss learns: boundaries beta, or vectors of the classes.
     options = {"learning_rate": args.lr, "wd": args.wd}
     options.update({"adam": {"epsilon": 1e-7}, "sgd": {"momentum": 0.9}}.get(args.optimizer, {}))
-    groups = [
-        (net.collect_params(), args.optimizer, options),
-        (loss.collect_params(), "sgd", {"learning_rate": args.lr_beta, "momentum": 0.9}),
-    ]
+    learned = (args.optimizer, {**options, "learning_rate": args.lr_classes, "wd": 0.0})
+    if args.loss == "margin":
+        learned = ("sgd", {"learning_rate": args.lr_beta, "momentum": 0.9})
+    groups = [(net.collect_params(), args.optimizer, options), (loss.collect_params(), *learned)]
     trainer = optimizer.trainer(groups, kvstore)
 
     # Evaluation: recall@k and MAP@R, of raw pixels and of the untrained network first.
@@ -140,7 +145,7 @@ def main(args):
 
     def save(metrics):
         if kvstore.rank == 0:
-            model.save(net, best_file, **read.metadata(), metrics=metrics)
+            model.save(net, best_file, objective.class_vectors(args, loss), **read.metadata(), metrics=metrics)
 
     def finish(best):
         if kvstore.rank == 0:
@@ -153,8 +158,9 @@ def main(args):
         save(metrics)
         return finish({**metrics, "epoch": 0})
 
+    blocks = {"net": net, "loss": loss, **({"memory": memory} if memory else {})}
     session = Session(
-        run, blocks={"net": net, "loss": loss}, trainers={"trainer": trainer}, best=evaluator.best,
+        run, blocks=blocks, trainers={"trainer": trainer}, best=evaluator.best,
         patience=args.patience, log_interval=args.log_interval, checkpoint_batches=args.save_interval,
         keep_all=args.keep_all, seed=args.seed, rank=kvstore.rank,
     )  # fmt: skip
@@ -166,8 +172,9 @@ def main(args):
                 for x, y in zip(devices.split(batch.images, contexts), devices.split(batch.labels, contexts)):
                     embeddings = read.embed(x)
                     with autograd.pause():
-                        pairs = miner(embeddings, y)
-                    losses.append(loss(embeddings, y, pairs))
+                        among = memory(embeddings, y) if memory else ()
+                        pairs = miner(embeddings, y, *among) if miner else None
+                    losses.append(loss(embeddings, y, pairs, *among))
             autograd.backward(losses)
             trainer.step(len(batch.labels) * kvstore.num_workers)
             session.add(loss=losses)

@@ -26,12 +26,15 @@ SMALL_SIDE = 64  # pixels: pictures up to this side are shifted, not enlarged, i
 PAD = 4  # pixels of mirrored border around small pictures, for the random crop
 
 
-def load(name: str, path=None, classes: Sequence[str] | None = None, seed: int = 123, **own) -> Dataset:
+def load(
+    name: str, path=None, classes: Sequence[str] | None = None, seed: int = 123, say: Callable[[str], None] = print,
+    **own,
+) -> Dataset:  # fmt: skip
     """The data set `name` with held-back pictures of the same classes; fetched first if it is absent and can be.
 
     Parameters
     ----------
-    name, path, seed, **own
+    name, path, seed, say, **own
         See `common.data.sets.load`; the last are ``on_error`` and the flags of the user's own pictures.
     classes : sequence of str, optional
         Keep these, in this order; a group's name (a coarse class of CIFAR-100 or grocery, a subcategory of the emoji)
@@ -51,9 +54,9 @@ def load(name: str, path=None, classes: Sequence[str] | None = None, seed: int =
             raise UserError(f"{error}; --dataset glyphs needs no download") from error
     if name == "folder" and path and not there:
         raise UserError(f"{folder} is not there: --data-path takes a folder with a folder of pictures for each class")
-    whole = sets.load(name, path, protocol="seen", seed=seed, **own)
+    whole = sets.load(name, path, protocol="seen", seed=seed, say=say, **own)
     if whole.validation is not None:
-        print(f"{len(whole.validation):,} validation pictures are left aside")
+        say(f"{len(whole.validation):,} validation pictures are left aside")
     if name == "emoji":  # its classes are called by code point
         whole = _renamed(whole, {code: captions[0] for code, captions in whole.captions.items()})
     return _chosen(whole, classes) if classes else whole

@@ -18,7 +18,7 @@ from common.metrics import accuracy_at_k, unit
 from common.text.vectors import WordVectors
 from common.text.vocabulary import tokenise
 
-EXAMPLE_SIDE = 32  # pixels of the example picture of a class in a model file
+EXAMPLE_SIDE = 32  # pixels of a picture that is compared as it is, and the least of the example of a class
 
 
 def encode(network, loader) -> np.ndarray:
@@ -43,12 +43,12 @@ def class_means(vectors: np.ndarray, labels: np.ndarray, classes: int) -> np.nda
     return (sums / np.bincount(labels, minlength=classes)[:, None]).astype(np.float32)
 
 
-def typical(of_classes: np.ndarray, pictures) -> np.ndarray:
+def typical(of_classes: np.ndarray, pictures, side: int = EXAMPLE_SIDE) -> np.ndarray:
     """For each class its picture with the highest probability: (classes, side, side, 3) uint8."""
     own = of_classes - np.logaddexp.reduce(of_classes, axis=1, keepdims=True)
     classes = len(pictures.class_names)
     best = [max(np.flatnonzero(pictures.labels == c), key=lambda i, c=c: own[i, c]) for c in range(classes)]
-    return pictures.subset(best).array(EXAMPLE_SIDE)
+    return pictures.subset(best).array(side)
 
 
 def keep_vectors(run, objective, epoch: int) -> Path:

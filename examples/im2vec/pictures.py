@@ -21,9 +21,14 @@ FILM_SIDE = 560  # pixels
 FEWEST = 3  # classes that a map by neighbourhood says something of
 
 
+def thumbnail(classes: int) -> int:
+    """The side in pixels of the example of a class on a map of so many."""
+    return int(np.clip(SIDE / (2.2 * np.sqrt(classes)), 14, 110))
+
+
 def class_map(coords: np.ndarray, examples: np.ndarray, names: Sequence[str], path, title: str) -> Path:
     """The example picture of each class at its coordinates in the plane, named where that can be read."""
-    thumb = int(np.clip(SIDE / (2.2 * np.sqrt(len(names))), 14, 110))
+    thumb = thumbnail(len(names))
     inches, points = (11, 12) if len(names) <= 30 else (14, 7)
     labels = ["\n".join(textwrap.wrap(name, LINE, break_long_words=False)) for name in names]
     em = points / 72 * SIDE / (AXIS * inches)  # pixels of the canvas

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from common.data import sets, walk
 from common.data.sets import Dataset
@@ -20,8 +20,10 @@ FIXED = (  # what a model file decides: flag, its key in the metadata, the flag'
 )
 
 
-def dataset(args) -> Dataset:
+def dataset(args, say: Callable[[str], None]) -> Dataset:
     """The pictures of the classes that the flags name, or of those of the model in ``--input``.
+
+    `say` is given a line on what a folder holds and what was left out of it.
 
     Raises
     ------
@@ -34,7 +36,7 @@ def dataset(args) -> Dataset:
         _check(metadata, args)
         classes = metadata["classes"]
     folder = {"cifar10": args.cifar10_dir, "cifar100": args.cifar100_dir}.get(args.dataset) or args.data_path
-    return data.load(args.dataset, folder, classes, args.seed, **sets.own_flags(args))
+    return data.load(args.dataset, folder, classes, args.seed, say, **sets.own_flags(args))
 
 
 def _check(metadata: dict, args) -> None:
@@ -79,8 +81,8 @@ def model(args, dataset: Dataset, contexts) -> modelfile.Model:
     return modelfile.build(metadata, weights, contexts)
 
 
-def run(args, dataset: Dataset, model: modelfile.Model, kvstore, batch_size: int) -> Run:
-    """The run's folder: what it is trained on stands in its log, with the pictures that were left out."""
+def run(args, dataset: Dataset, model: modelfile.Model, kvstore, batch_size: int, notes: Sequence[str]) -> Run:
+    """The run's folder: what it is trained on stands in its log, after the `notes` on how that was read."""
     train, test, classes = dataset.train, dataset.test, len(dataset.train.class_names)
     counts = {
         "training pictures": len(train), "classes": classes, "held-back pictures": len(test),
@@ -88,7 +90,7 @@ def run(args, dataset: Dataset, model: modelfile.Model, kvstore, batch_size: int
     }  # fmt: skip
     read = len(train) + len(test) if model.metadata["pretrained"] and args.backbone_lr == 0 else 0
     args.engine = engine.choose(args, model.net.backbone, model.net.size, read)
-    found = Run.start(args, "im2vec", kvstore.rank, counts)
+    found = Run.start(args, "im2vec", kvstore.rank, counts, notes)
     walk.write(train.skipped, found.folder / "skipped.txt")
     network = f"{model.metadata['model']} at {model.net.size} px, objective {model.metadata['objective']}"
     found.log(f"{args.dataset}: {len(train)} pictures of {classes} classes, {len(test)} held back; {network}")

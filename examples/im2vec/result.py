@@ -10,7 +10,7 @@ from common import metrics
 from common.data.sets import Dataset
 from common.files.disk import write_array
 from common.run import Run
-from examples.im2vec import evaluation, modelfile, relations, stability, vectors
+from examples.im2vec import evaluation, modelfile, pictures, relations, stability, vectors
 
 
 def save(
@@ -31,7 +31,8 @@ def save(
     """
     labels, classes = dataset.train.labels, len(dataset.train.class_names)
     model.means = evaluation.class_means(train, labels, classes)
-    model.examples = evaluation.typical(evaluation.scores(model.objective, train), dataset.train)
+    side = max(evaluation.EXAMPLE_SIDE, min(pictures.thumbnail(classes), model.net.size))  # no more than was seen
+    model.examples = evaluation.typical(evaluation.scores(model.objective, train), dataset.train, side)
     predictions = evaluation.scores(model.objective, test).argmax(axis=1)
     write_array(run.folder / "confusion.npy", metrics.confusion(dataset.test.labels, predictions, classes))
     for path in filter(None, (run.folder / "model.params", run.args.output)):

@@ -78,6 +78,7 @@ def main(args):
     from mxnet import autograd
 
     from common import devices
+    from common.data.imageset import Notes
     from common.data.samplers import Shuffled
     from common.train import optimizer, schedule
     from common.train.session import Session
@@ -87,7 +88,8 @@ def main(args):
     kvstore = devices.kvstore(args.kvstore, args.gradient_compression)
 
     # Data: pictures of the chosen classes, some of each held back.
-    dataset = prepare.dataset(args)
+    notes = Notes()
+    dataset = prepare.dataset(args, notes)
     train, test = dataset.train, dataset.test
 
     # The network f(x) and the objective, which holds the class vectors: new, or those of --input.
@@ -97,7 +99,7 @@ def main(args):
     for block in (net, objective):
         block.hybridize(static_alloc=True, static_shape=True)
     batch_size = data.batch_size(args.batch_size, len(train), len(contexts), kvstore.num_workers)
-    run = prepare.run(args, dataset, model, kvstore, batch_size)
+    run = prepare.run(args, dataset, model, kvstore, batch_size, notes)
 
     # Batches of pictures, or of their features, which a frozen backbone gives once for all.
     drawn = train.labels if args.balance else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from PIL import Image
@@ -12,14 +12,15 @@ from common import devices
 from common.backbones import feature_store, features
 from common.backbones.quantize import CALIBRATION, quantize
 from common.data import sets
-from common.data.imageset import ImageSet
+from common.data.augment import Mixture, RandomErasing, TrivialAugment
+from common.data.imageset import ImageSet, Notes
 from common.data.samplers import balanced
 from common.data.splits import split_stratified
 from common.data.transforms import RandomResizedCrop
 from common.export import engine
 from common.files.errors import UserError
 from common.files.paths import data_root
-from examples.transfer import inputs, networks, outputs
+from examples.transfer import inputs, model, networks, outputs
 
 FOLDS = 5  # of the cross-validation, where the smallest class has as many pictures
 
@@ -44,6 +45,8 @@ class Data:
         none.
     superclasses : dict of str to str or None
         The group of each class, where the data set has groups.
+    notes : Notes
+        What was said while it was loaded.
     """
 
     features: np.ndarray | None
@@ -54,6 +57,7 @@ class Data:
     test: np.ndarray
     validation: np.ndarray
     superclasses: dict[str, str] | None = None
+    notes: Notes = dataclasses.field(default_factory=Notes)
 
     def counts(self) -> dict[str, int]:
         """What the data is known by when a run is resumed."""
@@ -83,7 +87,7 @@ def load(args) -> Data:
         args.folds = min(FOLDS, int(fewest))
         if args.folds < FOLDS:
             done = f"{args.folds} folds" if args.folds > 1 else "no cross-validation"
-            print(f"{done}: the smallest class has {fewest} pictures to learn from (--folds)", flush=True)
+            found.notes(f"{done}: the smallest class has {fewest} pictures to learn from (--folds)")
     if count < 2 or (args.folds > 1 and fewest < args.folds):
         raise UserError(
             f"{count} classes, the smallest of {fewest} pictures to learn from: at least 2 classes are needed,"
@@ -106,13 +110,14 @@ def _with_validation(found: Data, args) -> Data:
 
 def pictures(args) -> Data:
     """All pictures of the data set that the flags name, those to learn from first."""
-    data = sets.load(args.dataset, args.data_path, "seen", args.seed, args.test_share, **sets.own_flags(args))
+    own, notes = sets.own_flags(args), Notes()
+    data = sets.load(args.dataset, args.data_path, "seen", args.seed, args.test_share, say=notes, **own)
     parts = [data.train, data.test] + ([data.validation] if data.validation is not None else [])
     whole = ImageSet.concat(parts)
     ends = np.cumsum([len(part) for part in parts])
     train, test, validation = np.split(np.arange(len(whole)), ends[:2])
     names = np.array(whole.class_names)
-    return Data(None, whole, whole.labels, names, train, test, validation, data.superclasses)
+    return Data(None, whole, whole.labels, names, train, test, validation, data.superclasses, notes)
 
 
 def network(args, image_set: ImageSet | None, contexts):
@@ -121,14 +126,35 @@ def network(args, image_set: ImageSet | None, contexts):
     Raises
     ------
     UserError
-        No such network, or its weights cannot be had.
+        No such network, or its weights cannot be had; flags that do not go together.
     """
+    networks.check_own(args.weights, args.mean, args.deviation)
+    if args.fine_tune and (args.resize or args.keep_aspect) and args.crop_area == 1:
+        flag = "--resize" if args.resize else "--keep-aspect"
+        raise UserError(f"{flag} with --fine-tune needs --crop-area below 1: else whole pictures would be trained on")
     if image_set is None:
         args.engine = engine.choose(args, None, 0, 0)
         return None
-    net = networks.create(args.model, args.weights, contexts, args.seed, args.image_size)
+    of = args.image_size, args.mean, args.deviation
+    net = networks.create(args.model, args.weights, contexts, args.seed, *of)
     args.engine = engine.choose(args, net, net.input_size, len(image_set))
     return net
+
+
+def described(args, net) -> dict:
+    """Where features come from, for `examples.transfer.model.Classifier`. Settles ``--interpolation weights``.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        Of train.py.
+    net : common.backbones.Backbone or None
+        Where ``--model`` has several sources it knows the one that was found.
+    """
+    args.interpolation = networks.interpolation(args.interpolation, net)
+    found = {"name": net.name_ if net else args.model, "weights": args.weights, "seed": args.seed}
+    more = {"size": args.image_size, **{name: getattr(args, name) for name in model.LOOKS}}
+    return {**found, "interpolation": args.interpolation, **{name: value for name, value in more.items() if value}}
 
 
 def read_features(args, net, image_set: ImageSet, run, name: str) -> np.ndarray:
@@ -160,7 +186,8 @@ def read_features(args, net, image_set: ImageSet, run, name: str) -> np.ndarray:
     output = outputs.Output(run.folder, name, "npy", net.width, source.key(), run.resumed)
     if name == "features":
         keys = feature_store.keys(image_set)
-        settings = f"PIL {args.interpolation}" + " ".join(keys if args.int8 else [])  # whose ranges are of these
+        cut = f" {args.resize} {args.keep_aspect}" if args.resize or args.keep_aspect else ""
+        settings = f"PIL {args.interpolation}{cut}" + " ".join(keys if args.int8 else [])  # whose ranges are of these
         kept = features.store(
             data_root() / "features", net, net.input_size, settings, args.int8, engine.named(args.engine)
         )
@@ -174,7 +201,7 @@ def read_features(args, net, image_set: ImageSet, run, name: str) -> np.ndarray:
 def _read(args, net, source, chosen: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The features of each batch of the pictures `chosen`, and the places of these in `chosen`."""
     size = net.input_size
-    read_by = engine.named(args.engine)
+    read_by, source = engine.named(args.engine), inputs.middle(source, size, args.resize, args.keep_aspect)
     if args.int8:
         net = quantize(net, inputs.spread(source, CALIBRATION, size, args.interpolation))
     elif read_by:
@@ -200,10 +227,10 @@ def embed(args, net, image_set: ImageSet, ctx) -> np.ndarray:
     image_set : ImageSet
     ctx : mx.Context
     """
+    source = inputs.middle(inputs.from_dataset(image_set), net.input_size, args.resize, args.keep_aspect)
     batches = inputs.batches(
-        inputs.from_dataset(image_set), net.input_size, args.batch_size, args.interpolation,
-        num_workers=args.num_workers,
-    )  # fmt: skip
+        source, net.input_size, args.batch_size, args.interpolation, num_workers=args.num_workers
+    )
     return features.encode(net, _whole(batches), ctx)
 
 
@@ -221,13 +248,15 @@ def _stop_at(failed: dict[int, str]) -> None:
 
 def _augmentation(args, size: int) -> RandomResizedCrop | None:
     """What the flags change in a picture to learn from; None where nothing."""
-    if args.crop_area == 1 and not args.mirror and not args.lighting:
+    changes = [TrivialAugment()] if args.augment else []
+    changes += [RandomErasing(args.erase)] if args.erase else []
+    if args.crop_area == 1 and not args.mirror and not args.lighting and not changes:
         return None
 
     def resize(picture, sides):  # as pictures are resized that nothing is changed in
         return inputs.resize(Image.fromarray(picture), sides[0], args.interpolation)
 
-    return RandomResizedCrop(size, args.crop_area, args.mirror, args.lighting, resize)
+    return RandomResizedCrop(size, args.crop_area, args.mirror, args.lighting, resize, changes)
 
 
 class Batches:
@@ -236,30 +265,38 @@ class Batches:
     With the interface of `common.data.loader.Loader`.
 
     A batch is (images, labels, weights), made divisible by the devices: its last row is repeated with a weight of 0,
-    and the others' weights keep the mean of the losses.
+    and the others' weights keep the mean of the losses. Of mixed pictures the labels are the wanted probabilities of
+    all classes.
 
     Parameters
     ----------
     image_set : ImageSet
     chosen : (m,) array of int
         Pictures to learn from; each worker takes an equal part of them.
-    size : int
-        Side in pixels of what the network sees.
+    sides : sequence of int
+        Side in pixels of what the network sees, in equal parts of the epochs one after the other.
     args : argparse.Namespace
         Of train.py.
     count : int
         Devices among which a batch is divided.
     rank, num_workers : int
         Which of the workers this is, and how many there are.
+
+    Attributes
+    ----------
+    mixes : bool
+        Whether pictures are mixed.
     """
 
     def __init__(
-        self, image_set: ImageSet, chosen, size: int, args, count: int = 1, rank: int = 0, num_workers: int = 1
-    ):
-        self._image_set, self._chosen, self._size, self._args = image_set, chosen, size, args
+        self, image_set: ImageSet, chosen, sides: Sequence[int], args, count: int = 1, rank: int = 0,
+        num_workers: int = 1,
+    ):  # fmt: skip
+        self._image_set, self._chosen, self._sides, self._args = image_set, chosen, sides, args
         self._count, self._rank, self._num_workers = count, rank, num_workers
         self._own = -(-len(chosen) // num_workers)  # as many pictures, and so steps, for each worker
-        self._transform = _augmentation(args, size)
+        self.mixes = bool(args.mixup or args.cutmix)
+        self._mixture = Mixture(len(image_set.class_names), args.mixup, args.cutmix)
 
     def __len__(self) -> int:
         return -(-self._own // self._args.batch_size)
@@ -267,22 +304,28 @@ class Batches:
     def epoch(self, epoch: int, start: int = 0):
         """The batches of `epoch` from number `start` on."""
         args = self._args
+        side = self._sides[epoch * len(self._sides) // args.epochs]
+        transform = _augmentation(args, side)
         rng = np.random.default_rng([args.seed, epoch])
         labels = self._image_set.labels[self._chosen]
         order = self._chosen[balanced(labels, rng)] if args.balance else rng.permutation(self._chosen)
         order = np.resize(order, self._own * self._num_workers)[self._rank :: self._num_workers]
         source = inputs.from_dataset(self._image_set)
-        if self._transform:  # another number for each worker, and of another length than that of `order`
-            chosen = inputs.Augmented(source, order, self._transform, (args.seed, epoch, self._rank + 1))
+        if transform:  # another number for each worker, and of another length than that of `order`
+            chosen = inputs.Augmented(source, order, transform, (args.seed, epoch, self._rank + 1))
         else:
             chosen = inputs.Chosen(source, order)
         batches = inputs.batches(
-            chosen, self._size, args.batch_size, args.interpolation, start=start * args.batch_size,
+            chosen, side, args.batch_size, args.interpolation, start=start * args.batch_size,
             num_workers=args.num_workers,
         )  # fmt: skip
         for batch in _whole(batches):
             indices = order[batch.first : batch.first + len(batch.images)]
-            yield self._filled(batch.images, self._image_set.labels[indices])
+            images, labels = batch.images, self._image_set.labels[indices]
+            if self.mixes:
+                drawn = np.random.default_rng([args.seed, epoch, self._rank + 1, batch.first, 1])
+                images, labels = self._mixture(images, labels, drawn)
+            yield self._filled(images, labels)
 
     def _filled(self, images, labels):
         n, m = len(labels), -(-len(labels) // self._count) * self._count

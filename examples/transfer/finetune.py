@@ -17,21 +17,24 @@ SCHEDULES = {  # the learning rate's factor after `epoch` epochs and the fractio
 }
 
 
-def side(net, args) -> int:
-    """The side in pixels of the pictures that are trained on.
+def sides(net, args) -> list[int]:
+    """The side in pixels of the pictures that are trained on, in equal parts of the epochs one after the other.
 
     Smaller ones than those judged on are not only faster: windows of `--crop-area` show things larger than whole
-    pictures do (Touvron et al. 2019: Fixing the train-test resolution discrepancy).
+    pictures do (Touvron et al. 2019: Fixing the train-test resolution discrepancy). Growing ones save most of the time
+    of large ones (Tan, Le 2021: EfficientNetV2, section 4.2).
 
     Raises
     ------
     UserError
         The network takes pictures of one size only, and it is another.
     """
-    size = args.train_size or net.input_size
-    if size != net.input_size and net.fixed_size:
-        raise UserError(f"--train-size {size}: {net.name_} takes pictures of {net.input_size} pixels only")
-    return size
+    sizes = args.train_size or [net.input_size]
+    sizes = [sizes] if isinstance(sizes, int) else sizes  # a run of when there was one
+    if net.fixed_size and set(sizes) != {net.input_size}:
+        given = ",".join(map(str, sizes))
+        raise UserError(f"--train-size {given}: {net.name_} takes pictures of {net.input_size} pixels only")
+    return sizes
 
 
 def groups(net, head, args) -> list[tuple]:
@@ -119,20 +122,24 @@ class CrossEntropy(gluon.loss.SoftmaxCrossEntropyLoss):
     classes : int
     smoothing : float
         :math:`\epsilon`, 0..1.
+    mixed : bool
+        A label is the wanted probability of each class, :math:`p`, of which :math:`(1 - \epsilon) p` is left.
 
     References
     ----------
     C. Szegedy et al.: Rethinking the Inception Architecture for Computer Vision. CVPR 2016, section 7.
     """
 
-    def __init__(self, classes: int, smoothing: float = 0.0):
-        super().__init__(sparse_label=not smoothing)
-        self.classes, self.smoothing = classes, smoothing
+    def __init__(self, classes: int, smoothing: float = 0.0, mixed: bool = False):
+        super().__init__(sparse_label=not (smoothing or mixed))
+        self.classes, self.smoothing, self.mixed = classes, smoothing, mixed
 
     def hybrid_forward(self, F, pred, label, sample_weight=None):
-        """Losses (n,) of scores (n, classes), class numbers (n,) and the samples' weights (n, 1)."""
-        if self.smoothing:
-            each = self.smoothing / self.classes
+        """Losses (n,) of scores (n, classes), labels (n,) or (n, classes), and the samples' weights (n, 1)."""
+        each = self.smoothing / self.classes
+        if self.mixed:
+            label = label * (1 - self.smoothing) + each
+        elif self.smoothing:
             label = F.one_hot(label, self.classes, on_value=1 - self.smoothing + each, off_value=each)
         return super().hybrid_forward(F, pred, label, sample_weight)
 

@@ -36,7 +36,7 @@ FLAGS = {
         ("-he --image_height", PIXELS, 90, "height of -data's pictures"),
         ("-w --image_width", PIXELS, 160, "width of -data's pictures"),
         ("-c --image_channels", cli.width, 3, "channels of -data's pictures"),
-        cli.INTERPOLATION,
+        *cli.SEEN_AS,
         cli.on_error("skip it, listed in NAME_failed.csv"),
         cli.NUM_WORKERS,
     ],
@@ -95,6 +95,8 @@ def settings_key(args, source, net, engine: str) -> str:
     kept = ("batch_size", "interpolation", "int8", "nn_weights", "seed", "gpus")
     other = [engine] if engine != "mxnet" else []  # the only one once
     other += [quantize.ROUNDING] if args.int8 else []
+    if args.resize or args.keep_aspect:
+        other.append([args.resize, args.keep_aspect])
     settings = json.dumps([net.name_, {name: getattr(args, name) for name in kept}, *other])
     return modelfile.digest(net, source.key() + settings)
 
@@ -138,21 +140,23 @@ def main(args):
     from common.export import engine
 
     ctx = devices.contexts(args.gpus)[0]
-    net = networks.create(args.trained_model, args.nn_weights, ctx, args.seed)
-    size = net.input_size
+    of = {"mean": args.mean, "deviation": args.deviation}
+    net = networks.create(args.trained_model, args.nn_weights, ctx, args.seed, **of)
+    size, args.interpolation = net.input_size, networks.interpolation(args.interpolation, net)
+    pictures = inputs.middle(source, size, args.resize, args.keep_aspect)
     print(f"{net.name_}: {net.width} numbers a picture of {size} x {size}; weights: {net.source}", flush=True)
     chosen = choose_engine(args, source, net)
     key, width, read_by = settings_key(args, source, net, chosen), net.width, engine.named(chosen)
     if read_by:
         net = read_by(net, size)
     elif args.int8:
-        net = quantize(net, inputs.spread(source, CALIBRATION, size, args.interpolation, failed))
+        net = quantize(net, inputs.spread(pictures, CALIBRATION, size, args.interpolation, failed))
     else:
         net.hybridize(static_alloc=True, static_shape=True)
     output = outputs.Output(args.save_folder_path, args.save_name, format, width, key, args.resume)
     if output.seen:
         print(f"continues after {output.seen} of {len(source)} pictures", flush=True)
-    batches = inputs.batches(source, size, args.batch_size, args.interpolation, failed, output.seen, args.num_workers)
+    batches = inputs.batches(pictures, size, args.batch_size, args.interpolation, failed, output.seen, args.num_workers)
     filled = min(args.batch_size, len(source))  # also where a resumed run has fewer to read: its bits are the same
     with tqdm(total=len(source), initial=output.seen, unit=" pictures", disable=None) as bar:
         for vectors, batch in features.stream(batches, net, ctx, filled):

@@ -14,16 +14,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from common.backbones.preprocessing import INTERPOLATIONS
 from common.data import images, walk
 from common.data.loader import ahead
 from common.data.sets import ImageSet, folder
-from common.data.transforms import RandomResizedCrop
+from common.data.transforms import Eval, RandomResizedCrop
 from common.files import finite
 from common.files.errors import UserError
 
 OUTSIDE = "a value outside of 0..255, which --stretch takes"
 HEIGHT, WIDTH = 90, 160  # of the document's pictures in -data
-FILTERS = {name: Image.Resampling[name.upper()] for name in ("nearest", "bilinear", "bicubic")}
+FILTERS = {name: Image.Resampling[name.upper()] for name in INTERPOLATIONS}
 BLOCK = 1 << 20  # values of a .npy file that are checked at a time
 
 
@@ -175,8 +176,11 @@ class Vectors:
         return bad
 
     def read(self, i: int, size: int, interpolation: str) -> np.ndarray:
+        return resize(self.whole(i), size, interpolation)
+
+    def whole(self, i: int) -> Image.Image:
         pixels = stretched(self.data[i]) if self.stretch else np.rint(self.data[i]).astype(np.uint8)
-        return resize(Image.fromarray(pixels.reshape(self.height, self.width, 3)), size, interpolation)
+        return Image.fromarray(pixels.reshape(self.height, self.width, 3))
 
     def names(self) -> list[str]:
         """Where each picture came from."""
@@ -265,6 +269,46 @@ class Chosen:
 
     def read(self, i: int, size: int, interpolation: str) -> np.ndarray:
         return self.source.read(self.order[i], size, interpolation)
+
+
+@dataclass
+class Middle:
+    """The middle of each picture of `source`; see `middle`."""
+
+    source: Files | Vectors | Pictures
+    side: int
+    keep_aspect: bool
+
+    def __len__(self):
+        return len(self.source)
+
+    def read(self, i: int, size: int, interpolation: str) -> np.ndarray:
+        picture = self.source.whole(i)
+        cut = Eval(self.side, size, self.keep_aspect)
+        return cut.middle(np.asarray(picture.resize(cut.size(np.asarray(picture)), FILTERS[interpolation])))
+
+
+def middle(source, size: int, side: int | None, keep_aspect: bool) -> Files | Vectors | Pictures | Middle:
+    """`source`, with the middle cut out of its pictures where flags ask for it.
+
+    Parameters
+    ----------
+    source : Files, Vectors or Pictures
+    size : int
+        Side in pixels of what the network sees.
+    side : int or None
+        Of ``--resize``: the pictures' before they are cut; None: `size`.
+    keep_aspect : bool
+        It is the shorter one; otherwise pictures become squares, whatever their shape.
+
+    Raises
+    ------
+    UserError
+        `side` is less than `size`.
+    """
+    if side is not None and side < size:
+        raise UserError(f"--resize {side}: the network sees pictures of {size} pixels, cut out of no smaller ones")
+    return Middle(source, side or size, keep_aspect) if side or keep_aspect else source
 
 
 @dataclass

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.backbones.preprocessing import MAX_SIDE
+from common.backbones.preprocessing import INTERPOLATIONS, MAX_SIDE
 from common.data.samplers import balanced
 from common.files import outside
 from common.files.errors import reading
@@ -19,7 +19,16 @@ ARRAYS = ("mean", "scale", "weight", "bias")
 FIELDS = {
     "classifier": lambda found: found in KINDS, "classes": outside.texts, "backbone": dict, "k": outside.whole,
 }  # fmt: skip
-OF_NETWORK = {"name": str, "weights": str, "interpolation": str, "seed": int}
+OF_NETWORK = {
+    "name": str, "weights": str, "interpolation": lambda found: found in (*INTERPOLATIONS, "weights"), "seed": int,
+}  # fmt: skip
+LOOKS = {  # how a picture became what the network saw, where flags said so
+    "resize": lambda found: outside.whole(found, high=MAX_SIDE),
+    "keep_aspect": bool,
+    "mean": lambda found: _three(found, 0),
+    "deviation": lambda found: _three(found, 1),
+}
+OPTIONAL = {"size": lambda found: outside.whole(found, high=MAX_SIDE), **LOOKS}
 OLD_TUNED = "backbone.params"  # in a classifier.npz of before: the network is in this file beside it
 
 
@@ -37,8 +46,8 @@ class Classifier:
     weight, bias : (c, width) and (c,) float32
         The linear kinds. For knn: the (n, width) training features, and (n,) class numbers.
     backbone : dict
-        Where the features come from: ``name``, ``weights``, ``interpolation``, ``seed``, and ``size`` where the
-        pictures had another than the network's own.
+        Where the features come from: ``name``, ``weights``, ``interpolation``, ``seed``, and what of `OPTIONAL` was
+        not the network's own.
     k : int
         Neighbours, for knn.
     parameters : dict of str to NDArray
@@ -157,7 +166,8 @@ def _check(loaded: Classifier) -> None:
     """See that the arrays belong together and are finite, and that the network is described."""
     if loaded.backbone.get("name"):
         outside.check_fields(loaded.backbone, OF_NETWORK)
-        outside.check_fields({"size": None, **loaded.backbone}, {"size": _is_size})
+        given = {name: test for name, test in OPTIONAL.items() if loaded.backbone.get(name) is not None}
+        outside.check_fields(loaded.backbone, given)
     classes, (rows, width) = len(loaded.classes), loaded.weight.shape
     if loaded.classes.ndim != 1 or loaded.classes.dtype.kind != "U":
         raise ValueError("its classes are no list of names")
@@ -169,8 +179,8 @@ def _check(loaded: Classifier) -> None:
         raise ValueError(f"its {rows} rows do not belong to {classes} classes")
 
 
-def _is_size(value) -> bool:
-    return value is None or outside.whole(value, high=MAX_SIDE)
+def _three(value, low: int) -> bool:
+    return isinstance(value, list) and len(value) == 3 and all(outside.number(one, low, 255) for one in value)
 
 
 def of_layer(head, classes, backbone: dict) -> Classifier:

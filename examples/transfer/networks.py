@@ -67,7 +67,33 @@ def tuned(name: str, preprocessing: dict, parameters: dict, ctx=None):
     return net
 
 
-def create(name: str, weights: str, ctx=None, seed: int = 0, size: int | None = None):
+def interpolation(asked: str, net) -> str:
+    """The filter that pictures are resized by: of ``weights`` the one that those of the network were trained with.
+
+    Parameters
+    ----------
+    asked : str
+        Of ``--interpolation``.
+    net : common.backbones.Backbone or None
+        None: it is settled where there is one.
+    """
+    return net.preprocessing.interpolation if net and asked == "weights" else asked
+
+
+def check_own(weights: str, mean, deviation) -> None:
+    """Refuse ``--mean`` and ``--deviation`` of weights that bring theirs.
+
+    Raises
+    ------
+    UserError
+        ``"imagenet"`` with one of them.
+    """
+    for flag, given in (("--mean", mean), ("--deviation", deviation)):
+        if given and weights == "imagenet":
+            raise UserError(f"{flag} is for a file of weights; ImageNet's bring theirs: leave it out, or give a file")
+
+
+def create(name: str, weights: str, ctx=None, seed: int = 0, size: int | None = None, mean=None, deviation=None):
     """The backbone `name` with values.
 
     Parameters
@@ -77,6 +103,8 @@ def create(name: str, weights: str, ctx=None, seed: int = 0, size: int | None = 
         Keras's ``.h5``, or torchvision's ``.pth`` or ``.safetensors``.
     size : int, optional
         Side in pixels of the pictures it will see, and its ``input_size`` then; None: those it was made for.
+    mean, deviation : sequence of 3 float, optional
+        Of red, green and blue, 0..255, instead of those that belong to a file of weights.
 
     Raises
     ------
@@ -84,13 +112,14 @@ def create(name: str, weights: str, ctx=None, seed: int = 0, size: int | None = 
         No such network, it takes no pictures of that size, or the weights cannot be had; the message names the command
         that gets them.
     """
-    net = _create(name, weights, ctx, seed, size)
+    check_own(weights, mean, deviation)
+    net = _create(name, weights, ctx, seed, {"size": size, "mean": mean, "deviation": deviation})
     if size:
         net.input_size, net.preprocessing = size, dataclasses.replace(net.preprocessing, size=size)
     return net
 
 
-def _create(name: str, weights: str, ctx, seed: int, size: int | None):
+def _create(name: str, weights: str, ctx, seed: int, options: dict):
     import mxnet as mx
 
     from common import backbones
@@ -100,14 +129,14 @@ def _create(name: str, weights: str, ctx, seed: int, size: int | None):
     names = candidates(name)
     if weights.lower() == "none":
         mx.random.seed(seed)
-        net = backbones.create(names[0], size=size)
+        net = backbones.create(names[0], **options)
         net.initialize(mx.init.MSRAPrelu(), ctx=ctx)
         return net
     if weights != "imagenet" and not Path(weights).is_file():
         raise UserError(f"-weights {weights}: no such file; the choices are imagenet, None or a file of parameters")
     if weights != "imagenet":  # a file of PyTorch's belongs to the zoo's network, not to Keras's of the same name
         torch = Path(weights).suffix in (".pth", ".safetensors")
-        return backbones.create(names[1] if torch and len(names) > 1 else names[0], weights, ctx, size=size)
+        return backbones.create(names[1] if torch and len(names) > 1 else names[0], weights, ctx, **options)
     for choice in names:
         try:
             found = find(choice, "imagenet")
@@ -116,7 +145,7 @@ def _create(name: str, weights: str, ctx, seed: int, size: int | None):
             continue
         if choice != names[0]:
             print(f"{name}: Keras's weights cannot be had; the same network from another source: {found.source}")
-        return backbones.create(choice, "imagenet", ctx, size=size)
+        return backbones.create(choice, "imagenet", ctx, size=options["size"])
     if len(names) == 1 and not names[0].startswith("keras-"):
         raise reason
     ways = [weights.name for choice in names if (weights := entries.find(choice).weights)]

@@ -52,7 +52,8 @@ def main(args):
         with reading(args.params, model.REMEDY):
             net = networks.tuned(name, classifier.preprocessing, classifier.parameters)
     else:
-        net = networks.create(name, described["weights"], seed=described["seed"], size=described.get("size"))
+        of = {key: described.get(key) for key in ("size", "mean", "deviation")}
+        net = networks.create(name, described["weights"], seed=described["seed"], **of)
     if len(classifier.mean) != net.width:
         raise UserError(f"{args.params} takes {len(classifier.mean)} numbers, but {name} gives {net.width}")
     net.hybridize(static_alloc=True, static_shape=True)
@@ -60,9 +61,9 @@ def main(args):
     read = engine.reader(cpu, net, net.input_size, len(paths))
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["path", "class", "score"])
-    pieces = inputs.batches(
-        source, net.input_size, args.batch_size, described["interpolation"], num_workers=args.num_workers
-    )
+    size, filter = net.input_size, networks.interpolation(described["interpolation"], net)
+    source = inputs.middle(source, size, described.get("resize"), described.get("keep_aspect", False))
+    pieces = inputs.batches(source, size, args.batch_size, filter, num_workers=args.num_workers)
     for vectors, batch in features.stream(pieces, read):
         if batch.failed:
             raise UserError(next(iter(batch.failed.values())))

@@ -21,7 +21,7 @@ FLAGS = {
         ("--dataset", DATASET, None, "pictures instead of --features: %(choices)s; default with --data-path is folder"),
         *cli.PICTURES,
         *cli.READING,
-        cli.INTERPOLATION,
+        *cli.SEEN_AS,
         ("--test-share", cli.unit_float, 0.2, "share of each class held back, where the data has no split of its own"),
     ],
     "network": [
@@ -50,10 +50,14 @@ FLAGS = {
         ("--weight-decay", cli.rate_or_0, 0.0, "shrinks the weights; with adamw apart from the gradients"),
         ("--schedule", cli.choice("linear", "one-cycle"), "linear", "down by a line an epoch, or up and down by steps"),
         ("--label-smoothing", cli.unit_float, 0.0, "share of the wanted probability that all classes get alike"),
-        ("--train-size", cli.pixels, None, "side of pictures trained on; default is that of those judged"),
+        ("--train-size", cli.pixels_list, None, "side of pictures trained on; 160,224: in two halves of the epochs"),
         ("--crop-area", cli.unit_float, 1.0, "cut out windows of at least this share of the area; 1: none"),
         ("--mirror", cli.switch, False, "mirror every other picture left to right"),
         ("--lighting", cli.unit_float, 0.0, "change brightness and contrast by up to this share"),
+        ("--augment", cli.choice("trivial"), None, "one strong random change of each picture: %(choices)s"),
+        ("--erase", cli.unit_float, 0.0, "share of pictures that get a grey rectangle"),
+        ("--mixup", cli.non_negative_float, 0.0, "blend pairs of pictures, by a share from Beta(X, X); 0: none"),
+        ("--cutmix", cli.non_negative_float, 0.0, "paste windows of other pictures, areas from Beta(X, X); 0: none"),
         ("--average", cli.unit_float, 0.0, "keep a moving average of the weights that decays by this a step; 0: none"),
         ("--validation-share", cli.unit_float, 0.0, "share held back of what is learned from: it picks the epoch"),
     ],
@@ -110,17 +114,14 @@ def main(args):
     loaded = data.load(args)
     labels, train, test = loaded.labels, loaded.train, loaded.test
     net = data.network(args, loaded.image_set, contexts)
-    run = Run.start(args, "transfer", rank, {**loaded.counts(), "workers": workers})
+    run = Run.start(args, "transfer", rank, {**loaded.counts(), "workers": workers}, loaded.notes)
     run.log(f"{len(train)} pictures of {len(loaded.class_names)} classes to learn from, {len(test)} held back")
 
     # The network's features, as it comes.
     vectors, image_set = loaded.features, loaded.image_set
-    config = {"name": args.model, "weights": args.weights, "interpolation": args.interpolation, "seed": args.seed}
-    if args.image_size:
-        config["size"] = args.image_size
+    config = data.described(args, net)
     if image_set:
         walk.write(image_set.skipped, run.folder / "skipped.txt")
-        config["name"] = net.name_  # where --model has several sources: the one that was found
         run.log(f"{net.name_}: {net.width} numbers a picture of {net.input_size} x {net.input_size}; {net.source}")
         vectors = data.read_features(args, net, image_set, run, "features")
 
@@ -167,13 +168,12 @@ def fine_tune(net, classifier, loaded, args, run, contexts, kvstore):
     from common.train.session import Session
     from examples.transfer import data, finetune
 
-    loader = data.Batches(
-        loaded.image_set, loaded.train, finetune.side(net, args), args, len(contexts), kvstore.rank, kvstore.num_workers
-    )
+    sides, worker = finetune.sides(net, args), (kvstore.rank, kvstore.num_workers)
+    loader = data.Batches(loaded.image_set, loaded.train, sides, args, len(contexts), *worker)
     head = finetune.dense(classifier, args.seed, contexts)
     trainer = optimizer.trainer(finetune.groups(net, head, args), kvstore)
     schedule = finetune.SCHEDULES[args.schedule]
-    cross_entropy = finetune.CrossEntropy(len(loaded.class_names), args.label_smoothing)
+    cross_entropy = finetune.CrossEntropy(len(loaded.class_names), args.label_smoothing, loader.mixes)
     net.hybridize()
     net.speed_up_training()
     head.hybridize()

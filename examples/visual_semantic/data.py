@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from common.backbones import features
 from common.data import records, sets
 from common.data.features import FeatureSet
+from common.data.imageset import Notes
 from common.data.loader import Loader
 from common.data.samplers import Sequential
 from common.data.sets import ImageSet, awa2, folder
@@ -59,8 +60,8 @@ class Splits:
         The group of each class, where the data has groups.
     captions : dict of str to list of str, or None
         Sentences on each class, where the data has them.
-    whole : ImageSet or None
-        What the three were chosen from, where another seed chooses others: see `Reader`.
+    notes : list of str
+        What was said while it was loaded.
     """
 
     train: ImageSet
@@ -70,7 +71,7 @@ class Splits:
     unseen: list[str]
     groups: dict[str, str] | None = None
     captions: dict[str, list[str]] | None = None
-    whole: ImageSet | None = None
+    notes: Sequence[str] = ()
 
     @property
     def class_names(self) -> list[str]:
@@ -86,6 +87,11 @@ def load(args) -> Splits:
     UserError
         The data is not there or not as it should be.
     """
+    notes = Notes()
+    return dataclasses.replace(_load(args, notes), notes=notes)
+
+
+def _load(args, say: Notes) -> Splits:
     own = sets.own_flags(args)
     on_error = own.pop("on_error")
     sets.check_own(args.dataset, **own)
@@ -95,24 +101,24 @@ def load(args) -> Splits:
         if stopped:
             raise UserError(stopped)
         if (root / "train").is_dir():  # what split_awa2.py made
-            return _from_folders(root, args.unseen, args.split, on_error)
+            return _from_folders(root, args.unseen, args.split, on_error, say)
     if args.dataset == "grocery":
-        return _from_lists(args, on_error)
+        return _from_lists(args, on_error, say)
     if args.dataset in sets.OWN:
-        whole = sets.whole(args.dataset, sets.find(args.dataset, args.data_path, REMEDY), on_error, **own).images
+        whole = sets.whole(args.dataset, sets.find(args.dataset, args.data_path, REMEDY), on_error, say, **own).images
         if whole.splits is not None:
-            return _as_listed(args, whole)
+            return _as_listed(args, whole, say)
         seen, unseen = None, None
     else:
-        whole, seen, unseen = _whole(args, root, on_error)
-    seen, unseen = _choice(args, whole, seen, unseen)
+        whole, seen, unseen = _whole(args, root, on_error, say)
+    seen, unseen = _choice(args, whole, say, seen, unseen)
     whole = whole.select(seen + unseen)
     known, test = whole.subset(whole.labels < len(seen)), whole.subset(whole.labels >= len(seen))
-    return _held_out(args, known, test, seen, unseen)
+    return _held_out(args, known, test, seen, unseen, say)
 
 
 def _choice(
-    args, whole: ImageSet, seen: list[str] | None = None, unseen: list[str] | None = None
+    args, whole: ImageSet, say: Notes, seen: list[str] | None = None, unseen: list[str] | None = None
 ) -> tuple[list[str], list[str]]:
     """The seen and the unseen classes: those that ``--unseen`` names, the set's own, or a fifth drawn at random.
 
@@ -128,7 +134,7 @@ def _choice(
         unseen = draw_classes(whole.class_names, max(2, len(whole.class_names) // 5), args.seed)
         if len(whole.class_names) < FEWEST:
             unseen = []
-            print(f"{len(whole.class_names)} classes are too few to leave some unseen: all are trained on (--unseen)")
+            say(f"{len(whole.class_names)} classes are too few to leave some unseen: all are trained on (--unseen)")
         seen = [name for name in whole.class_names if name not in unseen]
     if len(seen) < 2:
         remedy = "name fewer after --unseen" if args.unseen else "add pictures of seen classes"
@@ -136,28 +142,27 @@ def _choice(
     return seen, unseen
 
 
-def _from_lists(args, on_error: str) -> Splits:
+def _from_lists(args, on_error: str, say: Notes) -> Splits:
     """A data set's own lists: to train on and to validate with, of the seen classes; to test with, of the others."""
-    found = sets.load(args.dataset, args.data_path, "seen", on_error=on_error, remedy=REMEDY)
-    whole = ImageSet.concat([found.train, found.validation, found.test])
-    seen, unseen = _choice(args, found.train)
+    found = sets.load(args.dataset, args.data_path, "seen", on_error=on_error, say=say, remedy=REMEDY)
+    seen, unseen = _choice(args, found.train, say)
     train, valid, test = (one.select(seen + unseen) for one in (found.train, found.validation, found.test))
     train, valid = (one.subset(one.labels < len(seen)) for one in (train, valid))
     if not len(valid):
         raise UserError("no picture of the validation list is of a seen class: name other classes after --unseen")
     test = test.subset(test.labels >= len(seen))
-    return Splits(train, valid, test, seen, unseen, found.superclasses, found.captions, whole)
+    return Splits(train, valid, test, seen, unseen, found.superclasses, found.captions)
 
 
-def _held_out(args, known: ImageSet, test: ImageSet, seen: list[str], unseen: list[str]) -> Splits:
+def _held_out(args, known: ImageSet, test: ImageSet, seen: list[str], unseen: list[str], say: Notes) -> Splits:
     """Some of the pictures of the seen classes are for validation."""
     held = held_back(known.labels, args.valid_share, args.seed)
     train, valid = known.subset(~held), known.subset(held)
-    note_unheld(dataclasses.replace(valid, class_names=seen), print)
+    note_unheld(dataclasses.replace(valid, class_names=seen), say)
     return Splits(train, valid, test, seen, unseen)
 
 
-def _as_listed(args, whole: ImageSet) -> Splits:
+def _as_listed(args, whole: ImageSet, say: Notes) -> Splits:
     """The pictures' own splits. Unless others are named, the unseen classes are those with none of split ``train``.
 
     Held back are the seen classes' pictures of split ``validation``, else of ``test``, else some of ``train``; the
@@ -168,7 +173,7 @@ def _as_listed(args, whole: ImageSet) -> Splits:
     known = [name for name in whole.class_names if name in trained]
     if len(known) < 2:
         raise UserError(f"{args.data_path} has {len(known)} classes of split train, it needs 2")
-    seen, unseen = _choice(args, whole, known if new else None, new or None)
+    seen, unseen = _choice(args, whole, say, known if new else None, new or None)
     missing = next((name for name in seen if name not in trained), None)
     if missing is not None:
         raise UserError(f"class {missing!r} has no picture of split train: name it after --unseen too")
@@ -178,7 +183,7 @@ def _as_listed(args, whole: ImageSet) -> Splits:
     for split in ("validation", "test"):
         if (is_seen & (whole.splits == split)).any():
             return Splits(train, whole.subset(is_seen & (whole.splits == split)), test, seen, unseen)
-    return _held_out(args, train, test, seen, unseen)
+    return _held_out(args, train, test, seen, unseen, say)
 
 
 def word_of(args, splits: Splits) -> dict[str, str]:
@@ -215,15 +220,15 @@ def _given(source, args):
     return source
 
 
-def _whole(args, root: Path, on_error: str) -> tuple[ImageSet, list[str] | None, list[str] | None]:
+def _whole(args, root: Path, on_error: str, say: Notes) -> tuple[ImageSet, list[str] | None, list[str] | None]:
     """All pictures, and the names of seen and unseen classes where the data set fixes them."""
     if args.dataset == "awa2":
         if records.shards(root):
             return _packed_awa2(args, root, on_error)
         if not root.exists():
             raise UserError(f"{root} is not there: ./get_data.sh awa2 gets it (13 GB); {REMEDY}")
-        return awa2.load_split(root, args.split, on_error)
-    whole = sets.load(args.dataset, args.data_path, "seen", on_error=on_error, remedy=REMEDY).train
+        return awa2.load_split(root, args.split, on_error, say)
+    whole = sets.load(args.dataset, args.data_path, "seen", on_error=on_error, say=say, remedy=REMEDY).train
     unseen = UNSEEN.get(args.dataset)
     return whole, [name for name in whole.class_names if name not in unseen] if unseen else None, unseen
 
@@ -242,14 +247,14 @@ def remark(args, splits: Splits) -> str:
     return awa2.remark(splits.class_names, pictures) if args.dataset == "awa2" else ""
 
 
-def _from_folders(root: Path, unseen: list[str] | None, split: str, on_error: str) -> Splits:
+def _from_folders(root: Path, unseen: list[str] | None, split: str, on_error: str, say: Notes) -> Splits:
     """The folders ``train``, ``valid`` and ``test`` that ``split_awa2.py`` made."""
     if unseen is not None:
         raise UserError(f"{root} is split already: --unseen is for sets that are not (split_awa2.py --undo)")
     there = [part for part in FOLDERS if (root / part).is_dir()]
     folders = [(part, child) for part in there for child in sorted((root / part).iterdir())]
     named = [(f"{part}/{child.name}", child) for part, child in folders if child.is_dir()]
-    found = folder.collect(root, named, on_error)
+    found = folder.collect(root, named, on_error, say)
     part_of, class_of = zip(*(name.split("/", 1) for name in found.class_names))
     seen, new = ([name for name, part in zip(class_of, part_of) if part == kind] for kind in ("train", "test"))
     if split == "proposed" and set(new) != set(awa2.PROPOSED) & {*seen, *new}:
@@ -298,19 +303,16 @@ class Reader:
         Decoding threads.
     is_frozen : bool
         Whether the backbone stays as it is in all stages: pictures are then embedded from its kept features.
-    whole : ImageSet, optional
-        Pictures in files, from which those to be read were chosen. A frozen backbone reads all of them at once, so that
-        another seed, which chooses other classes, finds their features.
     engine : callable, optional
         Reads the backbone's features instead of MXNet, see `common.export.engine`.
     """
 
     def __init__(
         self, backbone, transform: Eval, ctx=None, num_workers: int = 2, is_frozen: bool = False,
-        whole: ImageSet | None = None, engine: Callable | None = None,
+        engine: Callable | None = None,
     ):  # fmt: skip
         self.backbone, self.transform, self.ctx, self.num_workers = backbone, transform, ctx, num_workers
-        self.is_frozen, self.whole, self.engine = is_frozen, whole if is_frozen else None, engine
+        self.is_frozen, self.engine = is_frozen, engine
         self._kept: dict[int, tuple[ImageSet, FeatureSet]] = {}
 
     def features(self, image_set: ImageSet) -> FeatureSet:
@@ -318,19 +320,12 @@ class Reader:
         if isinstance(image_set, FeatureSet):
             return image_set
         if id(image_set) not in self._kept:
-            if self.whole is None:
-                values = self._cached(image_set)
-            else:
-                row = {path: i for i, path in enumerate(self.whole.images)}
-                values = self._cached(self.whole)[[row[path] for path in image_set.images]]
+            values = features.cached(
+                data_root() / "features", self.backbone, image_set, transform=self.transform, ctx=self.ctx,
+                num_workers=self.num_workers, engine=self.engine,
+            )  # fmt: skip
             self._kept[id(image_set)] = image_set, FeatureSet(values, image_set.labels, image_set.class_names)
         return self._kept[id(image_set)][1]
-
-    def _cached(self, image_set: ImageSet) -> np.ndarray:
-        return features.cached(
-            data_root() / "features", self.backbone, image_set, transform=self.transform, ctx=self.ctx,
-            num_workers=self.num_workers, engine=self.engine,
-        )  # fmt: skip
 
     def embed(self, net, pictures: ImageSet) -> np.ndarray:
         """Where `net`, a `model.VisualSemanticNet` on this backbone, puts the pictures: unit vectors (n, dim)."""

@@ -94,7 +94,7 @@ def reader(net, args, context, splits):
         pictures = sum(map(len, (splits.train, splits.valid, splits.test)))
         chosen = engine.choose(args, net.backbone, sizes.crop, pictures)
     read_by = engine.named("mxnet" if args.gpus else chosen)
-    return data.Reader(net.backbone, sizes, context, args.num_workers, is_frozen, splits.whole, read_by)
+    return data.Reader(net.backbone, sizes, context, args.num_workers, is_frozen, read_by)
 
 
 def embed(read, net, args, split):

@@ -184,7 +184,7 @@ def main(args):
     splits = data.load(args)
     args.batch_size = fitting(args.batch_size, len(splits.train), len(contexts), kvstore.num_workers)
     net, transform = network.build(args, splits, contexts)
-    reader = data.Reader(net.backbone, transform, contexts[0], args.num_workers, not args.backbone_lr, splits.whole)
+    reader = data.Reader(net.backbone, transform, contexts[0], args.num_workers, not args.backbone_lr)
     run = TrainingRun(args, net, splits, reader, contexts, kvstore)
     for name in args.stages:
         stage = run.start_stage(name)  # from the best epoch of the stage before

@@ -53,7 +53,7 @@ class TrainingRun:
         pictures = sum(map(len, (splits.train, splits.valid, splits.test)))
         args.engine = engine.choose(args, net.backbone, reader.transform.crop, pictures)
         reader.engine = engine.named(args.engine)
-        self.run = Run.start(args, "visual_semantic", kvstore.rank, self._data)
+        self.run = Run.start(args, "visual_semantic", kvstore.rank, self._data, splits.notes)
         walk.write(splits.train.skipped, self.run.folder / "skipped.txt")
         self.run.log(
             f"{args.dataset}: {len(splits.train)} pictures of {len(splits.seen)} seen classes to train on,"

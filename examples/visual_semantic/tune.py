@@ -63,7 +63,7 @@ def main(args):
     start = {name: p.data(contexts[0]).copy() for name, p in net._collect_params_with_prefix().items()}
     metadata = net.metadata
     frozen = args.backbone_lr == 0
-    reader = data.Reader(net.backbone, eval_transform, contexts[0], args.num_workers, frozen, splits.whole)
+    reader = data.Reader(net.backbone, eval_transform, contexts[0], args.num_workers, frozen)
     scores = {}
     for trial in trials(args):
         set_flags(args, trial)

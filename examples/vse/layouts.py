@@ -29,6 +29,7 @@ GET = {"coco": "kiros-coco"}
 SPLITS = ("train", "dev", "test")
 KARPATHY = {"train": ("train", "restval"), "dev": ("val",), "test": ("test",)}  # as dataset.json calls them
 HELD_OUT = 200  # things at most that are never trained on, and as many to choose the best model on; a fifth of few
+FEWEST = 4  # things, or pictures of COCO's, of which one is held out, one chooses the model and two are trained on
 COCO_SPLIT = 5000  # pictures in dev and in test, as in Karpathy's split
 ROWS = 4096  # rows of features that are compared at a time
 USUAL = 0.9  # fraction of the pictures that must have the same number of captions before two are told apart by it
@@ -261,7 +262,7 @@ def raw(captions: list[Path], images, wanted: Sequence[str] = SPLITS, on_error: 
     if len(texts) < sum(map(len, files)):
         raise UserError(f"--captions {' '.join(map(str, captions))} have pictures in common: give each file once")
     listed = split_lists(captions[0].parent, required=not coco)
-    lists = checked_lists(listed, texts, captions[0]) if listed else _coco_split(texts, files[-1])
+    lists = checked_lists(listed, texts, captions[0]) if listed else _coco_split(texts, files[-1], captions[-1])
     splits = {}
     for split in wanted:
         names = [name for name in lists[split] if texts.get(name)]
@@ -363,8 +364,10 @@ def _names_in(line: str, texts: dict) -> list[str]:
     return names if line not in texts and all(name in texts for name in names) else [line]
 
 
-def _coco_split(texts: dict, last: dict) -> dict[str, list[str]]:
-    count = min(COCO_SPLIT, len(last) // 8)
+def _coco_split(texts: dict, last: dict, file: Path) -> dict[str, list[str]]:
+    if len(texts) < FEWEST:
+        raise UserError(f"{file} has {len(texts)} pictures, and {FEWEST} are needed to hold some out: give more")
+    count = min(COCO_SPLIT, max(1, len(last) // 8))
     held = list(last)
     dev, test = held[:count], held[count : 2 * count]
     out = {*dev, *test}
@@ -432,7 +435,7 @@ def split_classes(captions: dict[str, list[str]], seed: int, words_seen: bool) -
     `words_seen`: take only classes into dev and test whose every word is left in a sentence of training.
     """
     names = sorted(captions)
-    held = min(HELD_OUT, len(names) // 5)
+    held = min(HELD_OUT, max(1, len(names) // 5))
     words = {class_name: {word for text in texts for word in tokenise(text)} for class_name, texts in captions.items()}
     left = Counter(word for class_name in names for word in words[class_name])
     chosen: list[str] = []
@@ -440,7 +443,7 @@ def split_classes(captions: dict[str, list[str]], seed: int, words_seen: bool) -
         if len(chosen) < 2 * held and not (words_seen and any(left[word] < 2 for word in words[class_name])):
             chosen.append(class_name)
             left.subtract(words[class_name])
-    if not held or len(chosen) < 2 * held:
+    if len(names) < FEWEST or len(chosen) < 2 * held:
         raise UserError(f"{len(names)} things are too few to hold some out: ./get_data.sh emoji fetches the whole set")
     out = set(chosen)
     train = [class_name for class_name in names if class_name not in out]

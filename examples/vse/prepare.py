@@ -150,7 +150,7 @@ def run(args, splits: dict[str, Split], net: model.VSE, sampler: PairSampler, kv
         found.log(f"{args.dataset}, {name}: {split.summary()}")
     size = sampler.batch_size
     if size < args.batch_size:
-        found.log(f"--batch_size {args.batch_size} is more than there is to train on: {size} in a batch")
+        found.log(f"batches of {size} sentences, as many as there are for them (--batch_size {args.batch_size})")
     found.log(f"{len(net.vocabulary)} words; {sampler.updates} updates in {args.max_epochs} epochs")
     return found
 

@@ -299,8 +299,16 @@ OF_CLASSIFIER = {
     "classes of numbers": {"classes": [1, 2]},
     "k a text": {"k": "5"},
     "network without weights": {"backbone": {"name": "conv4"}},
-    "pictures of no size": {
-        "backbone": {"name": "conv4", "weights": "None", "interpolation": "nearest", "seed": 1, "size": -1}
+    "another filter": {"backbone": {"name": "conv4", "weights": "None", "interpolation": "area", "seed": 1}},
+    **{
+        title: {"backbone": {"name": "conv4", "weights": "None", "interpolation": "nearest", "seed": 1, **value}}
+        for title, value in (
+            ("pictures of no size", {"size": -1}),
+            ("a resize of 10^12", {"resize": 10**12}),
+            ("keep_aspect a text", {"keep_aspect": "yes"}),
+            ("a mean of two", {"mean": [1, 2]}),
+            ("a deviation of zero", {"deviation": [1, 0, 1]}),
+        )
     },
 }
 

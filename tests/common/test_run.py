@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from common import resume
+from common.data.imageset import Notes
 from common.files.errors import UserError
 from common.files.paths import REPO
 from common.run import Run, read_history
@@ -157,6 +158,16 @@ def test_log_goes_to_the_terminal_and_the_file(tmp_path, capsys):
     assert capsys.readouterr().out == "first\nzweite Zeile: ä\n"
     lines = (tmp_path / "log.txt").read_text(encoding="utf-8").splitlines()
     assert [line.split(" ", 2)[2] for line in lines] == ["first", "zweite Zeile: ä"]
+
+
+def test_what_was_said_before_there_was_a_run_is_in_its_log(tmp_path, capsys):
+    notes = Notes()
+    notes("3 pictures")
+    assert capsys.readouterr().out == "3 pictures\n"  # at once: an error may follow
+    Run.start(arguments(run_dir=tmp_path / "run"), "vse", notes=notes).log("more")
+    assert capsys.readouterr().out == "more\n"
+    lines = (tmp_path / "run" / "log.txt").read_text(encoding="utf-8").splitlines()
+    assert [line.split(" ", 2)[2] for line in lines] == ["3 pictures", "more"]
 
 
 def test_metrics_keep_numpy_numbers_and_survive_a_line_cut_short(tmp_path):

@@ -63,7 +63,12 @@ def trained(program, root, run, *more):
 ])  # fmt: skip
 @pytest.mark.slow
 def test_a_few_pictures_are_enough(tmp_path, program, counts):
-    trained(program, folder(tmp_path / "p", **counts), tmp_path / "run")
+    _, _, log = trained(program, folder(tmp_path / "p", **counts), tmp_path / "run")
+    assert log.count(f"{tmp_path / 'p'}: {sum(counts.values())} pictures of {len(counts)} classes") == 1
+    if program in (im2vec, transfer):  # the others may leave that class for the test
+        assert log.count("classes have one picture each: it is learned from") == (1 in counts.values())
+    if program is transfer:
+        assert log.count("folds: the smallest class has") + log.count("no cross-validation: the smallest") == 1
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ Any other pictures laid out like this are read the same way.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from common.data.imageset import ImageSet
@@ -111,7 +111,7 @@ def split_names(path, split: str = "standard") -> tuple[list[str], list[str]]:
     return seen, unseen
 
 
-def load(path, on_error: str = "stop") -> ImageSet:
+def load(path, on_error: str = "stop", say: Callable[[str], None] = print) -> ImageSet:
     """All pictures, the classes in the order of ``classes.txt``.
 
     Where that file names all of AwA2's classes, some of them may be absent: a sample of the set; see `remark`.
@@ -119,7 +119,7 @@ def load(path, on_error: str = "stop") -> ImageSet:
     Parameters
     ----------
     path : path
-    on_error : {"stop", "skip"}
+    on_error, say
         As in `common.data.sets.folder.load`.
 
     Returns
@@ -138,28 +138,32 @@ def load(path, on_error: str = "stop") -> ImageSet:
     if absent and (moved or not is_real(names) or len(absent) == len(names)):
         why = " (split_awa2.py --move took it away: --undo brings it back)" if moved else ""
         raise UserError(f"{root}/JPEGImages/{absent[0]} is not there{why}; ./get_data.sh awa2 gets the set")
-    whole = folder.collect(root, [(name, root / "JPEGImages" / name) for name in names if name not in absent], on_error)
+    there = [(name, root / "JPEGImages" / name) for name in names if name not in absent]
+    whole = folder.collect(root, there, on_error, say)
     empty = next((name for name in names if name not in (*absent, *whole.class_names)), None)
     if empty and not is_real(names):
         raise UserError(f"{root}/JPEGImages/{empty} holds no picture")
     return whole
 
 
-def load_split(path, split: str = "standard", on_error: str = "stop") -> tuple[ImageSet, list[str], list[str]]:
+def load_split(
+    path, split: str = "standard", on_error: str = "stop", say: Callable[[str], None] = print
+) -> tuple[ImageSet, list[str], list[str]]:  # fmt: skip
     """`load`, and `split_names` without the classes that a sample of the set has not.
 
     Parameters
     ----------
     path : path
     split : {"standard", "proposed"}
-    on_error : {"stop", "skip"}
+    on_error, say
+        See `load`.
 
     Returns
     -------
     whole : ImageSet
     seen, unseen : list of str
     """
-    whole = load(path, on_error)
+    whole = load(path, on_error, say)
     seen, unseen = split_names(path, split)
     there = set(whole.class_names)
     return whole, [name for name in seen if name in there], [name for name in unseen if name in there]

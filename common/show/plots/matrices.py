@@ -90,7 +90,7 @@ def cosines(
     """
     values = np.asarray(values)
     order = hierarchy.leaves_list(tree(values if order_by is None else order_by))
-    n, ordered = len(names), [shorten(names[i], 24) for i in order]
+    n, ordered = len(names), [shorten(names[i], 40) for i in order]
     side, size = float(np.clip(0.17 * n + 2.5, 4.5, 20)), 10 if n <= WRITTEN else 8
     figure, axis = plt.subplots(figsize=(side + 1, side))
     shown = values[np.ix_(order, order)]

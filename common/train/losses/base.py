@@ -5,6 +5,9 @@ from __future__ import annotations
 import warnings
 
 from mxnet.gluon import HybridBlock
+from mxnet.ndarray import NDArray
+
+from common.train.pairs import cosines, masks
 
 warnings.filterwarnings("ignore", message="The .*-th input to HybridBlock is not used")  # labels, by some losses
 
@@ -14,9 +17,12 @@ class Loss(HybridBlock):
 
     Parameters of `__call__`:
 
-    - `embeddings`, (n, d) float32: what the network gives, unit vectors unless the loss says otherwise;
+    - `embeddings`, (n, d): what the network gives, unit vectors unless the loss says otherwise; float16 is computed
+      with as float32;
     - `labels`, (n,) int32: the class of each, ``0 .. classes - 1``;
-    - `pairs`: what a miner of `common.train.miners` gives, or None where `uses_pairs` is False.
+    - `pairs`: what a miner of `common.train.miners` gives, or None where `uses_pairs` is False;
+    - `references`, (m, d), and `reference_labels`, (m,): what the embeddings are compared with, where that is more than
+      each other, see `common.train.memory`. The first n are the embeddings.
 
     The result is an array of shape (1,), the mean over what the loss counts, or (n,), a number for each embedding. A
     subclass implements ``hybrid_forward(self, F, embeddings, labels, pairs, ...)``, with operators of `F` alone: so it
@@ -36,25 +42,57 @@ class Loss(HybridBlock):
 
     uses_pairs = True
 
-    def forward(self, embeddings, labels, pairs=None):
-        """The loss, see the class; `pairs` reaches `hybrid_forward` where `uses_pairs` says so.
+    def forward(self, embeddings, labels, pairs=None, references=None, reference_labels=None):
+        """The loss, see the class; `pairs` and references reach `hybrid_forward` where `uses_pairs` says so.
 
         Parameters
         ----------
         embeddings : (n, d) NDArray or Symbol
         labels : (n,) NDArray or Symbol
         pairs : sequence of NDArray or Symbol, optional
+        references : (m, d) NDArray or Symbol, optional
+        reference_labels : (m,) NDArray or Symbol, optional
 
         Raises
         ------
         ValueError
             The loss uses pairs, and none are given.
         """
+        if isinstance(embeddings, NDArray):
+            embeddings = embeddings.astype("float32", copy=False)
         if not self.uses_pairs:
             return super().forward(embeddings, labels)
         if pairs is None:
             raise ValueError(f"{type(self).__name__} needs the pairs that a miner gives")
-        return super().forward(embeddings, labels, pairs)
+        among = () if references is None else (references, reference_labels)
+        return super().forward(embeddings, labels, pairs, *among)
+
+
+class PairLoss(Loss):
+    """A loss of chosen positive and negative pairs: a subclass implements `compare`."""
+
+    measure = staticmethod(cosines)
+
+    def hybrid_forward(self, F, embeddings, labels, pairs, references=None, reference_labels=None):
+        """The loss, shape (1,), of `pairs`: triplets, or masks (positive, negative)."""
+        if references is None:
+            references, reference_labels = embeddings, labels
+        positive, negative = masks(F, pairs, labels, reference_labels)
+        return self.compare(F, self.measure(F, embeddings, references), positive, negative)
+
+    def compare(self, F, measured, positive, negative):
+        """The loss, shape (1,).
+
+        Parameters
+        ----------
+        F : module
+            `mxnet.nd` or `mxnet.sym`.
+        measured : (n, m)
+            Of every embedding and every reference: the cosine, or what `measure` is.
+        positive, negative : (n, m) of 0 and 1
+            Which of them count.
+        """
+        raise NotImplementedError
 
 
 def distance(F, a, b):
@@ -71,3 +109,66 @@ def distance(F, a, b):
     (p,) NDArray or Symbol
     """
     return F.sqrt(F.sum(F.square(a - b), axis=1) + 1e-8)
+
+
+def softplus(F, x):
+    """``log(1 + exp(x))``.
+
+    Parameters
+    ----------
+    F : module
+        `mxnet.nd` or `mxnet.sym`.
+    x : array
+    """
+    return F.Activation(x, act_type="softrelu")
+
+
+def logsumexp(F, x, mask, plus_one: bool = False):
+    """``log(sum(exp(x)))`` over what a mask marks in each row.
+
+    Parameters
+    ----------
+    F : module
+        `mxnet.nd` or `mxnet.sym`.
+    x, mask : (n, m)
+    plus_one : bool
+        ``log(1 + sum(exp(x)))``.
+
+    Returns
+    -------
+    (n, 1)
+        0, without a gradient, where a row marks nothing.
+    """
+    some = F.max(mask, axis=1, keepdims=True)
+    top = F.max(F.where(mask, x, -1e30 * F.ones_like(x)), axis=1, keepdims=True) * some
+    top = F.BlockGrad(F.relu(top) if plus_one else top)
+    shifted = F.where(mask, F.broadcast_sub(x, top), F.zeros_like(x))  # so that nothing unmarked overflows
+    total = F.sum(F.exp(shifted) * mask, axis=1, keepdims=True)
+    return F.log(total + (F.exp(-top) if plus_one else 1 - some)) + top
+
+
+def mean_of(F, values, counted):
+    """The mean of the values that are counted, shape (1,); 0 where none is.
+
+    Parameters
+    ----------
+    F : module
+        `mxnet.nd` or `mxnet.sym`.
+    values : array
+    counted : array of 0 and 1
+        Of the same shape.
+    """
+    number = F.sum(counted)
+    return F.sum(values * counted) / F.maximum(number, F.ones_like(number))
+
+
+def both(F, positive, negative):
+    """Which rows of two masks have a positive and a negative: (n, 1) of 0 and 1.
+
+    Parameters
+    ----------
+    F : module
+        `mxnet.nd` or `mxnet.sym`.
+    positive, negative : (n, m) of 0 and 1
+    """
+    return F.max(positive, axis=1, keepdims=True) * F.max(negative, axis=1, keepdims=True)

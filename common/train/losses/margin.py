@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mxnet as mx
 
+from common.train import pairs as pairing
 from common.train.losses.base import Loss, distance
 
 
@@ -54,12 +55,19 @@ class MarginLoss(Loss):
                 "beta", shape=(classes,), init=mx.init.Constant(beta), grad_req="write" if learn_beta else "null"
             )
 
-    def hybrid_forward(self, F, embeddings, labels, pairs, beta):
-        """The loss, shape (1,), of `pairs` (anchors, positives, negatives), (p,) rows of `embeddings` each."""
+    def hybrid_forward(self, F, embeddings, labels, pairs, references=None, reference_labels=None, beta=None):
+        """The loss, shape (1,), of `pairs` (anchors, positives, negatives), (p,) rows of `embeddings` each.
+
+        Or of masks (positive, negative): all triplets that they make.
+        """
+        if references is None:
+            references = embeddings
+        if len(pairs) == 2:
+            return self._of_masks(F, pairing.distances(F, embeddings, references), *pairs, F.take(beta, labels))
         anchors, positives, negatives = pairs
         anchor = F.take(embeddings, anchors)
-        d_ap = distance(F, anchor, F.take(embeddings, positives))
-        d_an = distance(F, anchor, F.take(embeddings, negatives))
+        d_ap = distance(F, anchor, F.take(references, positives))
+        d_an = distance(F, anchor, F.take(references, negatives))
         boundary = F.take(beta, F.take(labels, anchors))
         positive_loss = F.relu(d_ap - boundary + self.margin)
         negative_loss = F.relu(boundary - d_an + self.margin)
@@ -67,4 +75,16 @@ class MarginLoss(Loss):
         total = F.sum(positive_loss) + F.sum(negative_loss)
         if self.nu:
             total = total + self.nu * F.sum(boundary) * (active > 0)
+        return total / F.maximum(active, F.ones_like(active))
+
+    def _of_masks(self, F, d, positive, negative, boundary):
+        """A pair is in as many triplets as its anchor has pairs of the other kind."""
+        positives, negatives = (F.sum(mask, axis=1, keepdims=True) for mask in (positive, negative))
+        positive_loss = F.relu(F.broadcast_sub(d, boundary.expand_dims(1)) + self.margin)
+        negative_loss = F.relu(F.broadcast_sub(boundary.expand_dims(1), d) + self.margin)
+        positive_counts, negative_counts = F.broadcast_mul(positive, negatives), F.broadcast_mul(negative, positives)
+        active = F.sum((positive_loss > 0) * positive_counts) + F.sum((negative_loss > 0) * negative_counts)
+        total = F.sum(positive_loss * positive_counts) + F.sum(negative_loss * negative_counts)
+        if self.nu:
+            total = total + self.nu * F.sum(boundary.expand_dims(1) * positives * negatives) * (active > 0)
         return total / F.maximum(active, F.ones_like(active))

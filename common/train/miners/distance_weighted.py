@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from common.train.miners.base import Miner
+from common.train.miners.base import Miner, slots
+from common.train.pairs import relations
 
 
 class DistanceWeightedMiner(Miner):
@@ -39,31 +40,28 @@ class DistanceWeightedMiner(Miner):
         self.embed_dim = embed_dim
         self.batch_k, self.cutoff, self.nonzero_loss_cutoff = batch_k, cutoff, nonzero_loss_cutoff
 
-    def hybrid_forward(self, F, embeddings, labels):
+    def hybrid_forward(self, F, embeddings, labels, references=None, reference_labels=None):
         """Draw `batch_k` - 1 negatives for each anchor, one with each of its positives.
 
         Parameters
         ----------
         embeddings : (n, d) unit vectors
         labels : (n,) class of each
+        references, reference_labels : (m, d) and (m,), optional
+            What negatives are drawn from.
 
         Returns
         -------
         anchors, positives, negatives : (n * (batch_k - 1),) int32 each
-            Rows of `embeddings`.
+            Rows of `embeddings`; negatives of `references`.
         """
-        slots = self.batch_k - 1
-        weights = self.weights(F, F.BlockGrad(embeddings), labels)
-        negatives = F.sample_multinomial(weights, shape=(slots,)).reshape(-1)
-        number = F.contrib.arange_like(negatives.astype("float32"), axis=0)
-        anchors = F.floor(number / slots)
-        slot = number - anchors * slots
-        first = F.floor(anchors / self.batch_k) * self.batch_k  # row of the anchor's class
-        offset = anchors - first + 1 + slot
-        positives = first + offset - F.floor(offset / self.batch_k) * self.batch_k
+        among = (None, None) if references is None else (F.BlockGrad(references), reference_labels)
+        weights = self.weights(F, F.BlockGrad(embeddings), labels, *among)
+        negatives = F.sample_multinomial(weights, shape=(self.batch_k - 1,)).reshape(-1)
+        anchors, positives = slots(F, negatives, self.batch_k)
         return anchors.astype("int32"), positives.astype("int32"), negatives.astype("int32")
 
-    def weights(self, F, embeddings, labels):
+    def weights(self, F, embeddings, labels, references=None, reference_labels=None):
         """The probability of each embedding (column) to be drawn as the negative of each anchor (row).
 
         Parameters
@@ -72,20 +70,25 @@ class DistanceWeightedMiner(Miner):
             `mxnet.nd` or `mxnet.sym`.
         embeddings : (n, d) unit vectors
         labels : (n,) class of each
+        references, reference_labels : (m, d) and (m,), optional
+            What is drawn from, where that is more than the embeddings.
 
         Returns
         -------
-        (n, n)
+        (n, n) or (n, m)
             Rows sum to one.
         """
         d = float(self.embed_dim)
-        squared = 2 - 2 * F.dot(embeddings, embeddings, transpose_b=True)
+        squared = 2 - 2 * F.dot(embeddings, embeddings if references is None else references, transpose_b=True)
         distance = F.sqrt(F.clip(squared, self.cutoff**2, 4.0))
         beyond = distance >= self.nonzero_loss_cutoff
         # Antipodal points would give log(0); they lie beyond any useful cutoff.
         height = F.clip(1 - 0.25 * distance * distance, 1e-6, 1.0)
         log_weights = (2.0 - d) * F.log(distance) - (d - 3) / 2 * F.log(height)
-        other = F.broadcast_not_equal(labels.expand_dims(1), labels.expand_dims(0)).astype("float32")
+        if references is None:
+            other = F.broadcast_not_equal(labels.expand_dims(1), labels.expand_dims(0)).astype("float32")
+        else:
+            _, other = relations(F, labels, reference_labels)
         near = other * (1 - beyond)
         # Softmax over the allowed negatives; -1e30 stays finite where no negative is allowed.
         scores = F.where(near, log_weights, F.ones_like(near) * -1e30)

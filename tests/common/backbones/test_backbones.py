@@ -8,6 +8,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from common import backbones
+from common.backbones import pretrained
 from common.backbones.preprocessing import Preprocessing
 from common.files.errors import UserError
 from tests.conftest import require_weights
@@ -94,6 +95,26 @@ def test_normalisation_is_the_formula_in_either_channel_order():
             expected = ((expected - rgb.mean) * rgb.scale).transpose(0, 3, 1, 2)
             expected = expected[:, :, ::-1, ::-1] if rotated else expected
             np.testing.assert_allclose(layer(mx.nd.array(x, dtype="uint8")).asnumpy(), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("bgr", [False, True])
+def test_own_mean_and_deviation(tmp_path, bgr):
+    """A picture seen with them is one seen without that was changed by hand."""
+    net = backbones.network("conv4")
+    net.initialize(mx.init.Xavier())
+    net(mx.nd.zeros((1, 3, 32, 32)))
+    net.save_parameters(str(tmp_path / "net.params"))
+    before = Preprocessing((99.0, 88.0, 77.0), (0.5, 0.25, 0.125), bgr, 32)
+    pretrained.save_preprocessing(tmp_path / "net.params", before)
+    mean, deviation = np.array([11.0, 22.0, 33.0]), np.array([2.0, 3.0, 4.0])
+    plain = backbones.create("conv4", str(tmp_path / "net.params"))
+    options = {"mean": mean.tolist(), "deviation": deviation.tolist()}
+    own = backbones.create("conv4", str(tmp_path / "net.params"), **options)
+    assert own.preprocessing.mean == tuple(mean) and not own.preprocessing.bgr
+    x = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3))
+    same = (x - mean) / deviation / plain.preprocessing.scale + plain.preprocessing.mean
+    expected, found = plain(mx.nd.array(same)).asnumpy(), own(mx.nd.array(x)).asnumpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
 
 
 def test_feature_maps_lie_as_the_picture_does():

@@ -25,7 +25,6 @@ def test_each_source_is_whole(name):
     weights, source = entry.weights, entry.source
     check_source(source)
     assert source.check == f"{name}.params" and source.folder == weights_dir().name
-    assert weights.interpolation in ("bilinear", "bicubic")
     suffix = (weights.member or source.files[0][0])[-12:].partition(".")[2]
     assert f".{suffix}" in convert.CONVERTERS[weights.converter].suffixes or weights.package
     for address, algorithm, value in source.files:

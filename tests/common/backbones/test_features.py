@@ -13,7 +13,7 @@ from common.backbones import feature_store, features
 from common.data.features import FeatureSet
 from common.data.samplers import Sequential
 from common.data.sets import ImageSet
-from common.data.transforms import Eval
+from common.data.transforms import Eval, Views
 from common.files import disk
 from common.files.errors import UserError
 
@@ -42,6 +42,16 @@ def test_extract_equals_one_picture_at_a_time_whatever_the_last_batch(backbone):
     one = [backbone(mx.nd.array(image[None], dtype="uint8")).asnumpy()[0] for image in image_set.images]
     assert found.shape == (7, 512) and found.dtype == np.float32
     np.testing.assert_allclose(found, one, rtol=1e-4, atol=1e-4 * np.abs(one).max())
+
+
+def test_features_of_several_views_are_their_mean(backbone, tmp_path):
+    image_set, views = pictures(5), Views(64, 64, middles=(0.75, 0.5))
+    found = features.cached(tmp_path, backbone, image_set, transform=views, batch_size=2)
+    middles = [image_set.images, image_set.images[:, 8:56, 8:56], image_set.images[:, 16:48, 16:48]]
+    parts = [features.extract(backbone, ImageSet(part, np.zeros(5, np.int64), ["thing"]), 64) for part in middles]
+    np.testing.assert_allclose(found, np.mean(parts, axis=0), rtol=1e-4, atol=1e-4 * np.abs(found).max())
+    plain = features.cached(tmp_path, backbone, image_set, transform=Eval(64, 64))
+    np.testing.assert_allclose(plain, parts[0], rtol=1e-4, atol=1e-4 * np.abs(found).max())
 
 
 @pytest.mark.parametrize(("fill", "sizes"), [(True, [3, 3, 3]), (False, [3, 3, 1])])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from common.data import images
-from common.data.transforms import Eval, RandomResizedCrop, Train
+from common.data.transforms import Eval, RandomResizedCrop, Train, Views, evaluation
 
 RNG = np.random.default_rng(0)
 PICTURE = RNG.integers(0, 256, (90, 120, 3), np.uint8)
@@ -16,6 +16,18 @@ def test_eval_cuts_the_middle():
     picture[2:6, 2:6] = 9
     assert np.all(Eval(8, 4)(picture) == 9)
     np.testing.assert_array_equal(Eval(12, 8).batch(STACK), STACK[:, 2:10, 2:10])
+
+
+@pytest.mark.parametrize("keep_aspect", [True, False])
+def test_views_are_those_of_the_picture_and_of_its_middles(keep_aspect):
+    one, views = Eval(40, 32, keep_aspect), Views(40, 32, keep_aspect, [0.75, 0.5])
+    expected = [one(PICTURE), one(PICTURE[11:79, 15:105]), one(PICTURE[22:68, 30:90])]
+    np.testing.assert_array_equal(views(PICTURE), expected)
+    assert views.min_side == 80 and not views.one_size and views.settings != one.settings
+    assert Views(8, 8, middles=[0.1])(PICTURE[:1, :2]).shape == (2, 8, 8, 3)
+    assert type(evaluation(40, 32, keep_aspect)) is Eval and evaluation(40, 32, middles=[0.5]).middles == (0.5,)
+    with pytest.raises(ValueError, match="views 0.5, 1: shares of a picture's sides lie between 0 and 1"):
+        Views(40, 32, middles=[0.5, 1])
 
 
 def test_keep_aspect_resizes_the_shorter_side():

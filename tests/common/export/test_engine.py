@@ -72,17 +72,36 @@ def test_the_graph_is_kept_for_the_same_weights_and_made_again_where_it_is_damag
     whole = file.read_bytes()
     with monkeypatch.context() as patch:
         patch.setattr(engine.onnx, "write", None)  # would fail if it were called
-        engine.onnxruntime(backbone, 32)
+        engine.onnxruntime(network("conv4", 32), 32)
     damaged = bytearray(whole)
     damaged[len(whole) // 2 : len(whole) // 2 + 400] = np.full(100, 1e9, np.float32).tobytes()  # still a graph
     for content in (b"", whole[:-100], bytes(damaged)):
         file.write_bytes(content)
-        engine.onnxruntime(backbone, 32)
+        engine.onnxruntime(network("conv4", 32), 32)
         assert file.read_bytes() == whole
     backbone.body[0].weight.set_data(backbone.body[0].weight.data() * 2)
     engine.onnxruntime(backbone, 32)
     engine.onnxruntime(backbone, 64)
     assert len(list(kept.iterdir())) == 3
+
+
+def test_a_network_is_loaded_once_until_it_changes(monkeypatch):
+    import onnxruntime
+
+    loaded, session = [], onnxruntime.InferenceSession
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *a, **k: loaded.append(1) or session(*a, **k))
+    backbone, args = network("conv4", 32), argparse.Namespace(engine="auto", gpus=[])
+    pictures = mx.nd.array(crops(2, 32), dtype="uint8")
+    assert engine.choose(args, backbone, 32, 10**6) == "onnxruntime"
+    first, again = (engine.named("onnxruntime")(backbone, 32) for _ in range(2))
+    assert first is again and len(loaded) == 1
+    backbone.body[0].weight.set_data(backbone.body[0].weight.data() * 2)
+    changed = engine.onnxruntime(backbone, 32)(pictures).asnumpy()
+    assert len(loaded) == 2 and relative(changed, backbone(pictures).asnumpy()) < 1e-4
+    assert relative(first(pictures).asnumpy(), changed) > 1e-2
+    engine.onnxruntime(backbone, 64)
+    engine.onnxruntime(network("conv4", 64), 64)  # another one of the same weights
+    assert len(loaded) == 4
 
 
 def test_of_several_devices_the_first_is_read(kept):

@@ -5,12 +5,16 @@ import inspect
 import mxnet as mx
 import numpy as np
 import pytest
-from mxnet import autograd
+from mxnet import autograd, gluon
 
-from common.train import losses
+from common import metrics
+from common.data.samplers import ClassBalanced
+from common.train import losses, miners, optimizer
 from common.train.losses import Loss, MarginLoss
 
-ALL = [getattr(losses, name) for name in losses.__all__ if name.endswith("Loss") and name != "Loss"]
+BASES = ("Loss", "PairLoss", "ClassLoss")
+ALL = [getattr(losses, name) for name in losses.__all__ if name.endswith("Loss") and name not in BASES]
+NEEDED = {"classes": 3, "embed_dim": 2}
 
 
 @pytest.fixture
@@ -25,9 +29,9 @@ def batch():
 
 
 def created(kind):
-    """A loss with its defaults; what has none is the number of classes."""
+    """A loss with its defaults; what has none is the number of classes and the width of the embeddings."""
     signature = inspect.signature(kind).parameters
-    return kind(**{name: 3 for name, p in signature.items() if p.default is inspect.Parameter.empty})
+    return kind(**{name: NEEDED[name] for name, p in signature.items() if p.default is inspect.Parameter.empty})
 
 
 @pytest.mark.parametrize("kind", ALL)
@@ -36,6 +40,7 @@ def test_every_loss_is_called_alike_and_has_defaults(kind, batch):
     found = []
     for hybrid in (False, True):
         loss = created(kind)
+        mx.random.seed(1)
         loss.initialize()
         loss.hybridize(hybrid)
         with autograd.record():
@@ -46,6 +51,36 @@ def test_every_loss_is_called_alike_and_has_defaults(kind, batch):
     for plain, hybrid in zip(*found):
         assert np.isfinite(plain).all()
         np.testing.assert_allclose(plain, hybrid, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_every_loss_learns(kind):
+    """A dense layer on vectors, of whose numbers a quarter tell the classes apart."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(12), 15)
+    rows = np.concatenate([rng.normal(size=(12, 6))[labels] + 0.6 * rng.normal(size=(180, 6)),
+                           rng.normal(size=(180, 18))], axis=1).astype(np.float32)  # fmt: skip
+    mx.random.seed(0)
+    net = gluon.nn.HybridSequential()
+    net.add(gluon.nn.Dense(8, in_units=24), gluon.nn.HybridLambda("L2Normalization"))
+    net.initialize(mx.init.Xavier())
+    takes = {"classes": 12, "embed_dim": 8}
+    loss = kind(**{name: takes[name] for name in takes if name in inspect.signature(kind).parameters})
+    loss.initialize()
+    miner = miners.AllPairsMiner()
+    for block in (net, loss, miner):
+        block.hybridize()
+    trainer = optimizer.trainer([(block.collect_params(), "adam", {"learning_rate": 0.05}) for block in (net, loss)])
+    before = metrics.recall_at_k(net(mx.nd.array(rows)).asnumpy(), labels)["recall@1"]
+    for indices in ClassBalanced(labels, 40, 5, batches=80, seed=0).epoch(0):
+        x, y = mx.nd.array(rows[indices]), mx.nd.array(labels[indices], dtype="int32")
+        with autograd.record():
+            embeddings = net(x)
+            value = loss(embeddings, y, miner(embeddings, y) if loss.uses_pairs else None)
+        value.backward()
+        trainer.step(1)
+    after = metrics.recall_at_k(net(mx.nd.array(rows)).asnumpy(), labels)["recall@1"]
+    assert after > before + 0.2, (before, after)
 
 
 def test_a_loss_that_uses_pairs_asks_for_them(batch):

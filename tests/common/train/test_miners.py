@@ -1,11 +1,11 @@
-"""Distance weighted sampling against its closed form."""
+"""Distance weighted sampling against its closed form; what the other miners choose, row by row."""
 
 import mxnet as mx
 import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from common.train.miners import DistanceWeightedMiner
+from common.train.miners import AllPairsMiner, DistanceWeightedMiner, SemihardMiner, UniformMiner
 
 DIM = 8
 
@@ -88,3 +88,64 @@ def test_degenerate_embeddings_still_give_negatives(case):
     np.testing.assert_allclose(rows, np.where(labels[:, None] != labels, 0.25, 0), atol=1e-6)
     anchors, _, negatives = weights(x, y)
     assert np.all(labels[anchors.asnumpy()] != labels[negatives.asnumpy()])
+
+
+def on_device(e, labels):
+    return mx.nd.array(e), mx.nd.array(labels, dtype="int32")
+
+
+def test_semihard_is_the_nearest_negative_beyond_the_positive(batch):
+    e, labels = batch
+    miner = SemihardMiner(3)
+    miner.hybridize()
+    found = list(zip(*(v.asnumpy() for v in miner(*on_device(e, labels)))))
+    assert len(set(found)) == 12 * 2
+    distance, kinds = np.linalg.norm(e[:, None] - e[None], axis=2), set()
+    for a, p, n in found:
+        assert a != p and labels[a] == labels[p]
+        negatives = [j for j in range(12) if labels[j] != labels[a]]
+        farther = [j for j in negatives if distance[a, j] > distance[a, p]]
+        nearest_first = sorted(farther or negatives, key=lambda j: distance[a, j])
+        assert n == nearest_first[0 if farther else -1]
+        kinds.add(bool(farther))
+    assert kinds == {True, False}
+
+
+def test_uniform_draws_all_negatives_alike():
+    labels = np.repeat([3, 0, 1], 3)
+    e = unit(np.random.default_rng(0).normal(size=(9, DIM)))
+    miner, counts = UniformMiner(3), np.zeros((9, 9))
+    miner.hybridize()
+    mx.random.seed(2)
+    for _ in range(150):
+        a, p, n = (v.asnumpy() for v in miner(*on_device(e, labels)))
+        assert np.all(labels[a] == labels[p]) and np.all(a != p)
+        np.add.at(counts, (a, n), 1)
+    other = labels[:, None] != labels
+    assert np.all(counts[~other] == 0)
+    for row in range(9):
+        assert chisquare(counts[row, other[row]]).pvalue > 1e-5
+
+
+def test_all_pairs_leave_out_the_picture_itself(batch):
+    e, labels = batch
+    positive, negative = (v.asnumpy() for v in AllPairsMiner()(*on_device(e, labels)))
+    same = labels[:, None] == labels
+    np.testing.assert_array_equal(positive, same & ~np.eye(12, dtype=bool))
+    np.testing.assert_array_equal(negative, ~same)
+
+
+@pytest.mark.parametrize("kind", [SemihardMiner, UniformMiner, DistanceWeightedMiner])
+def test_negatives_come_out_of_a_memory_too(kind, batch):
+    """The second half was seen before; places that are still empty, labelled -1, are never drawn."""
+    e, labels = batch
+    miner = kind(DIM, 3) if kind is DistanceWeightedMiner else kind(3)
+    old = unit(np.random.default_rng(1).normal(size=(40, DIM)) + 1.2)
+    old_labels = np.where(np.arange(40) < 20, 9, -1)
+    old[20:] = 0
+    mx.random.seed(0)
+    references = mx.nd.array(np.concatenate([e, old])), mx.nd.array(np.concatenate([labels, old_labels]))
+    a, p, n = (v.asnumpy() for v in miner(*on_device(e, labels), *references))
+    assert np.all(p < 12) and np.all(labels[a] == labels[p])
+    drawn = np.concatenate([labels, old_labels])[n]
+    assert np.all(drawn != labels[a]) and np.all(drawn >= 0) and np.any(n >= 12)

@@ -3,11 +3,14 @@
 import json
 
 import faiss
+import mxnet as mx
 import numpy as np
 import pytest
 from PIL import Image
 
-from examples.embedding_learning import data, embed, search, train
+from common.data.transforms import Eval
+from common.files.errors import UserError
+from examples.embedding_learning import data, embed, model, search, train
 
 SIZE = 16
 
@@ -51,6 +54,28 @@ def test_patience_ends_a_training_that_gains_nothing(pictures, tmp_path):
     assert len(recalls) == 1 + np.argmax(recalls) + 2 < 6  # two more after the best
     assert "stopped early" in (run / "log.txt").read_text()
     assert len(rows(trained(pictures, tmp_path / "all", *flags))) == 6
+
+
+@pytest.mark.parametrize("engine", ["mxnet", "onnxruntime"])
+def test_a_trained_network_sees_the_mean_of_the_views(pictures, tmp_path, monkeypatch, engine):
+    monkeypatch.setenv("EMBEDDING_DATA", str(tmp_path / "data"))
+    run = trained(pictures, tmp_path / "run", "--views", "0.75,0.5", "--save-embeddings")
+    params, output = run / "margin_loss_model.params", tmp_path / "x.npy"
+    kept = np.load(run / "embeddings" / "queries.npy")
+    paths = (run / "embeddings" / "queries.csv").read_text().splitlines()[1:]
+    files = [row.split(",")[0] for row in paths]
+    embed.main(embed.parse_args([*files, "--params", str(params), "--output", str(output), "--engine", engine]))
+    np.testing.assert_allclose(np.load(output), kept, atol=1e-4)
+    net, metadata = model.load(params)
+    assert metadata["views"] == [0.75, 0.5]
+    transform = Eval(SIZE, SIZE)
+    picture = np.array(Image.open(files[0]))
+    views = [transform(part) for part in (picture, picture[2:14, 2:14], picture[4:12, 4:12])]
+    means = net.backbone(mx.nd.array(np.stack(views), dtype="uint8")).mean(axis=0, keepdims=True)
+    np.testing.assert_allclose(net.embed(means).asnumpy()[0], kept[0], atol=1e-4)
+    model.save(net, tmp_path / "odd.params", **{**metadata, "views": [2]})
+    with pytest.raises(UserError, match=r"odd.params is not as it should be \(views 2: shares of a picture's sides"):
+        embed.main(embed.parse_args([*files, "--params", str(tmp_path / "odd.params"), "--output", str(output)]))
 
 
 def test_keep_aspect_sees_the_middle_of_a_wide_picture(pictures, squeezed, tmp_path):

@@ -110,10 +110,13 @@ def home(monkeypatch, tmp_path):
     monkeypatch.setenv("EMBEDDING_DATA", str(tmp_path / "data"))
 
 
-@pytest.mark.parametrize(("head", "share"), [("lda", "0.3"), ("lda", "0"), ("wccn", "0.3"), ("wccn", "0")])
-def test_a_closed_form_writes_a_model_that_embeds_and_finds(pictures, tmp_path, home, head, share, capsys):
+@pytest.mark.parametrize(("head", "share", "views"), [
+    ("lda", "0.3", []), ("lda", "0", []), ("wccn", "0.3", []), ("wccn", "0", []),
+    ("wccn", "0", ["--views", "0.75,0.5"]),
+])  # fmt: skip
+def test_a_closed_form_writes_a_model_that_embeds_and_finds(pictures, tmp_path, home, head, share, views, capsys):
     run = tmp_path / "run"
-    more = ["--params", SHIPPED, "--head", head, "--validation-share", share, "--run-dir", run]
+    more = ["--params", SHIPPED, "--head", head, "--validation-share", share, "--run-dir", run, *views]
     args = flags(pictures, *more)
     train.main(args)
     figures, log = json.loads((run / "metrics.json").read_text()), (run / "log.txt").read_text()

@@ -471,6 +471,7 @@ def test_pretrained_backbone(emoji_folder, tmp_path, monkeypatch, flags):
     train.main(train.parse_args([*chosen, *where, *pretrained, *flags]))
     model = modelfile.load(tmp_path / "model.params")
     assert model.metadata["pretrained"] and model.means.shape == (2, 256)
+    assert model.examples.shape == (2, 64, 64, 3)  # as large as the network sees them, as maps show more of them
     from common import backbones
 
     fresh = backbones.create("efficientnet_lite0", "imagenet", size=64)

@@ -416,7 +416,7 @@ def test_weights_that_cannot_be_had_name_the_commands(monkeypatch):
 
 
 def test_files_of_pytorch_belong_to_the_zoos_networks(monkeypatch, tmp_path):
-    monkeypatch.setattr(backbones, "create", lambda name, which, ctx, size: name)
+    monkeypatch.setattr(backbones, "create", lambda name, which, ctx, size, **_: name)
     for file, name in (("x.pth", "resnet50_v1b"), ("x.safetensors", "resnet50_v1b"), ("x.h5", "keras-resnet50")):
         (tmp_path / file).touch()
         assert networks.create("ResNet50", str(tmp_path / file)) == name

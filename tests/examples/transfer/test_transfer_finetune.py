@@ -21,6 +21,7 @@ AUGMENTED = ["--crop-area", "0.35", "--mirror", "--lighting", "0.2"]
 RECIPE = [
     "--fine-tune", "--fine-tune-layers", "all", "--optimizer", "adamw", "--lr", "1e-3", "--lr-head", "1e-2",
     "--weight-decay", "0.05", "--schedule", "one-cycle", "--label-smoothing", "0.1", "--average", "0.8", *AUGMENTED,
+    "--augment", "trivial", "--erase", "0.5", "--cutmix", "1", "--mixup", "0.2",
     "--validation-share", "0.25", "--image-size", "48",
 ]  # fmt: skip
 
@@ -68,6 +69,12 @@ def test_smoothed_cross_entropy_is_its_formula():
         expected = -(wanted * logs).sum(axis=1) * weights.ravel()
         loss = finetune.CrossEntropy(5, smoothing)
         found = loss(*(mx.nd.array(array) for array in (scores, labels, weights)))
+        np.testing.assert_allclose(found.asnumpy(), expected, rtol=1e-5)
+    mixed = rng.dirichlet(np.ones(5), 7)
+    for smoothing in (0, 0.3):
+        expected = -(((1 - smoothing) * mixed + smoothing / 5) * logs).sum(axis=1) * weights.ravel()
+        loss = finetune.CrossEntropy(5, smoothing, mixed=True)
+        found = loss(*(mx.nd.array(array) for array in (scores, mixed, weights)))
         np.testing.assert_allclose(found.asnumpy(), expected, rtol=1e-5)
     plain = gluon.loss.SoftmaxCrossEntropyLoss()
     arrays = [mx.nd.array(array) for array in (scores, labels, weights)]
@@ -156,10 +163,10 @@ def test_augmented_batches_are_drawn_anew_each_epoch_and_go_on_where_they_were(f
     args = train.parse_args(flags(folder, tmp_path, "--fine-tune", *AUGMENTED))
     plain = train.parse_args(flags(folder, tmp_path, "--fine-tune"))
     found = data.pictures(args)
-    batches = data.Batches(found.image_set, found.train, 32, args)
+    batches = data.Batches(found.image_set, found.train, [32], args)
     first = list(batches.epoch(0))
     for (images, labels, _), (same, _, _), (other, *_) in zip(
-        first, data.Batches(found.image_set, found.train, 32, plain).epoch(0), batches.epoch(1)
+        first, data.Batches(found.image_set, found.train, [32], plain).epoch(0), batches.epoch(1)
     ):
         assert images.shape == same.shape and images.dtype == np.uint8 and not np.array_equal(images, same)
         assert not np.array_equal(images, other)
@@ -167,7 +174,7 @@ def test_augmented_batches_are_drawn_anew_each_epoch_and_go_on_where_they_were(f
         assert [["red", "green", "blue"][c] for c in colour] == [found.class_names[label] for label in labels]
     for (images, *_), (again, *_) in zip(first[2:], batches.epoch(0, start=2)):
         np.testing.assert_array_equal(images, again)
-    one, two = (next(data.Batches(found.image_set, found.train, 32, args, 1, rank, 2).epoch(0))[0] for rank in (0, 1))
+    one, two = (next(data.Batches(found.image_set, found.train, [32], args, 1, rank, 2).epoch(0))[0] for rank in (0, 1))
     assert not np.array_equal(one, two)
 
 
@@ -175,13 +182,45 @@ def test_pictures_are_augmented_as_they_are_resized(folder, tmp_path):
     """Of a window that is the whole picture nothing is left but the filter of --interpolation."""
     args = train.parse_args(flags(folder, tmp_path, "--fine-tune", "--mirror", "--interpolation", "bicubic"))
     found = data.pictures(args)
-    for images, labels, _ in data.Batches(found.image_set, found.train, 32, args).epoch(0):
+    for images, labels, _ in data.Batches(found.image_set, found.train, [32], args).epoch(0):
         plain = {name: [] for name in found.class_names}
         for file, label in zip(found.image_set.images, found.labels):
             plain[found.class_names[label]].append(inputs.read(file, 32, "bicubic"))
         for image, label in zip(images, labels):
             known = plain[found.class_names[label]]
             assert any(np.array_equal(image, other) or np.array_equal(image[:, ::-1], other) for other in known)
+
+
+def test_mixed_batches_want_what_they_show_and_go_on_where_they_were(folder, tmp_path):
+    """Of pictures of one colour each: a channel's light is the wanted probability of its class."""
+    plain = data.pictures(train.parse_args(flags(folder, tmp_path, "--fine-tune")))
+    channels = ["red", "green", "blue"]
+    for more in (["--mixup", "1"], ["--cutmix", "1"]):
+        args = train.parse_args(flags(folder, tmp_path, "--fine-tune", *more, "--num-cpus", "2"))
+        batches = data.Batches(plain.image_set, plain.train, [32], args, 2)
+        first = list(batches.epoch(0))
+        assert batches.mixes and any((labels.max(axis=1) < 0.9).any() for _, labels, _ in first)
+        for images, labels, weights in first:
+            assert labels.shape == (len(images), 3) and len(images) % 2 == 0 and len(weights) == len(images)
+            light = images.mean(axis=(1, 2))[:, [channels.index(name) for name in plain.image_set.class_names]]
+            np.testing.assert_allclose(light, 60 + 100 * labels, atol=6)  # as `coloured_folder` has made them
+        for (images, labels, _), (again, same, _) in zip(first[2:], batches.epoch(0, start=2)):
+            np.testing.assert_array_equal(images, again)
+            np.testing.assert_array_equal(labels, same)
+
+
+def test_changes_reach_the_pictures(folder, tmp_path):
+    found = data.pictures(train.parse_args(flags(folder, tmp_path, "--fine-tune")))
+
+    def images(*more):
+        args = train.parse_args(flags(folder, tmp_path, "--fine-tune", *more))
+        return np.concatenate([batch[0] for batch in data.Batches(found.image_set, found.train, [32], args).epoch(0)])
+
+    whole, erased = images(), images("--erase", "1")
+    holes = (erased == 128).all(axis=-1)
+    assert (holes.mean(axis=(1, 2)) > 0.01).all() and np.array_equal(whole[~holes], erased[~holes])
+    changed = (images("--augment", "trivial") != whole).any(axis=(1, 2, 3))
+    assert 0.4 < changed.mean() <= 1  # one of fourteen changes nothing, others nothing in such plain pictures
 
 
 def validated(labels, superclasses=None):
@@ -302,6 +341,12 @@ def test_the_size_of_frozen_features_is_noted_and_used(folder, tmp_path, capsys)
     (["--label-smoothing", "0.1"], "--label-smoothing goes with --fine-tune"),
     (["--fine-tune-layers", "all"], "--fine-tune-layers goes with --fine-tune"),
     (["--average", "0.9"], "--average goes with --fine-tune"),
+    (["--augment", "trivial"], "--augment goes with --fine-tune"),
+    (["--erase", "0.5"], "--erase goes with --fine-tune"),
+    (["--cutmix", "1"], "--cutmix goes with --fine-tune"),
+    (["--mixup", "1"], "--mixup goes with --fine-tune"),
+    (["--fine-tune", "--augment", "strong"], "invalid choice: 'strong'"),
+    (["--fine-tune", "--cutmix", "-1"], "'-1' is not"),
     (["--mirror"], "--mirror goes with --fine-tune"),
     (["--validation-share", "0.2"], "--validation-share goes with --fine-tune"),
     (["--fine-tune", "--freeze-batch-norm"], "--freeze-batch-norm goes with --fine-tune-layers all"),
@@ -381,5 +426,12 @@ def test_pictures_to_learn_from_may_be_smaller(folder, tmp_path, monkeypatch):
     run(folder, tmp_path / "run", *more, "--crop-area", "0.35", "--validation-share", "0.25")
     assert seen == {"learned": {(48, 48)}, "read": {(64, 64)}}
     assert model.load(tmp_path / "run" / "model.params").preprocessing["size"] == 64
+    seen["learned"].clear()
+    more[more.index("48")], more[more.index("1", 4)] = "32,48,56", "6"
+    args = train.parse_args(flags(folder, tmp_path / "growing", *more))
+    found = data.pictures(args)
+    sides = finetune.sides(networks.create("squeezenet1.1", "None"), args)
+    learned = data.Batches(found.image_set, found.train, sides, args)
+    assert [next(learned.epoch(epoch))[0].shape[1] for epoch in range(6)] == [32, 32, 48, 48, 56, 56]
     with pytest.raises(UserError, match="--train-size 48: conv4 takes pictures of 32 pixels only"):
         run(folder, tmp_path / "fixed", "--fine-tune", "--train-size", "48")

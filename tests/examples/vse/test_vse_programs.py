@@ -86,7 +86,7 @@ def test_few_data_make_one_batch_and_a_small_folder_says_what_it_holds(tmp_path,
     run(tmp_path, "--run-dir", str(tmp_path / "run"), "--max_epochs", "1", "--no-plots", "--ties", "published")
     text = (tmp_path / "run" / "log.txt").read_text()
     assert "f8k, train: 8 pictures, 24 captions (3 a picture)" in text and "f8k, dev: 4 pictures" in text
-    assert "--batch_size 32 is more than there is to train on: 8 in a batch" in text
+    assert "batches of 8 sentences, as many as there are for them (--batch_size 32)" in text
     assert "trained, ties as published: picture to sentence" in text
     assert model.load(tmp_path / "run" / "model.params").metadata["dim_image"] == 7
     with pytest.raises(UserError, match="model.params takes features of 7 numbers, these have 6"):

@@ -1,0 +1,134 @@
+"""The loss, its miner and the memory that the flags ask for. Imports nothing slow: wrong flags answer at once."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+
+from common import cli
+from common.files.errors import UserError, near
+
+PAIR_LOSSES = {  # of what a miner chooses
+    "margin": "MarginLoss",
+    "contrastive": "ContrastiveLoss",
+    "triplet": "TripletLoss",
+    "multi-similarity": "MultiSimilarityLoss",
+    "nt-xent": "NTXentLoss",
+    "supcon": "SupConLoss",
+    "circle": "CircleLoss",
+    "lifted-structure": "LiftedStructureLoss",
+    "fast-ap": "FastAPLoss",
+    "smooth-ap": "SmoothAPLoss",
+}
+CLASS_LOSSES = {  # of vectors learned for the classes
+    "proxy-nca++": "ProxyNCALoss",
+    "proxy-anchor": "ProxyAnchorLoss",
+    "soft-triple": "SoftTripleLoss",
+    "softmax": "NormalisedSoftmaxLoss",
+    "arcface": "ArcFaceLoss",
+    "cosface": "CosFaceLoss",
+    "sub-centre-arcface": "SubCentreArcFaceLoss",
+}
+LOSSES = {**PAIR_LOSSES, "n-pair": "NPairLoss", **CLASS_LOSSES}
+MINERS = {
+    "distance-weighted": "DistanceWeightedMiner",
+    "semihard": "SemihardMiner",
+    "batch-hard": "BatchHardMiner",
+    "multi-similarity": "MultiSimilarityMiner",
+    "uniform": "UniformMiner",
+    "all": "AllPairsMiner",
+}
+USUAL_MINER = {"margin": "distance-weighted", "triplet": "semihard", "multi-similarity": "multi-similarity"}  # else all
+OF_MARGIN = ("margin", "beta", "nu", "lr_beta")  # flags of the margin loss alone
+MAY_BE_0 = ("base", "margin", "pos_margin", "tau")
+
+
+def check(args, defaults) -> None:
+    """Refuse flags that do nothing for the loss.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+    defaults : dict of str to value
+        What the flags are where they are not given.
+
+    Raises
+    ------
+    UserError
+        Names the flag.
+    """
+    given = [name for name in (*OF_MARGIN, "lr_classes", "miner", "memory") if getattr(args, name) != defaults[name]]
+    for name in given:
+        flag, loss = f"--{name.replace('_', '-')}", f"--loss {args.loss}"
+        if name in OF_MARGIN and args.loss != "margin":
+            raise UserError(f"{flag} is of --loss margin: leave it out; what {loss} has is set by --loss-options")
+        if name == "lr_classes" and args.loss not in CLASS_LOSSES:
+            raise UserError(f"{flag} has no effect on {loss}, which learns no class vectors: leave it out")
+        if name in ("miner", "memory") and args.loss not in PAIR_LOSSES:
+            raise UserError(f"{flag} has no effect on {loss}, which needs no pairs: leave it out")
+
+
+def options(args) -> dict:
+    """What ``--loss-options`` sets, by name.
+
+    Raises
+    ------
+    UserError
+        The loss has no such parameter, or the value is none for it.
+    """
+    from common.train import losses
+
+    takes = inspect.signature(getattr(losses, LOSSES[args.loss])).parameters.values()
+    known = {p.name: p.default for p in takes if p.default is not p.empty and args.loss != "margin"}
+    found = {}
+    for text in args.loss_options:
+        name, _, value = text.partition("=")
+        if name not in known:
+            has = f"has {', '.join(known)}" if known else "has --margin, --beta, --lr-beta and --nu"
+            raise UserError(f"--loss-options {text}: --loss {args.loss} {has}{near(name, known)}")
+        if name in found:
+            raise UserError(f"--loss-options names {name} twice: give it once")
+        kind = cli.non_negative_float if name in MAY_BE_0 else cli.positive_float
+        try:
+            found[name] = (cli.whole(1, 1000) if isinstance(known[name], int) else kind)(value)
+        except argparse.ArgumentTypeError as error:
+            raise UserError(f"--loss-options {name}: {error}") from None
+    return found
+
+
+def create(args, options: dict, classes: int, ctx) -> tuple:
+    """The loss; the miner, None where the loss needs no pairs; the memory, None without ``--memory``.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+    options : dict
+        What `options` gives.
+    classes : int
+        Number of training classes.
+    ctx : mx.Context or list
+    """
+    from common.train import losses, miners
+    from common.train.memory import CrossBatchMemory
+
+    kind, miner, memory = getattr(losses, LOSSES[args.loss]), None, None
+    if args.loss == "margin":
+        loss = kind(classes, args.margin, args.beta, args.nu, learn_beta=args.lr_beta > 0)
+    else:
+        loss = kind(classes, args.embed_dim, **options) if args.loss in CLASS_LOSSES else kind(**options)
+    if args.loss in PAIR_LOSSES:
+        miner = getattr(miners, MINERS[args.miner or USUAL_MINER.get(args.loss, "all")])
+        takes = inspect.signature(miner).parameters
+        miner = miner(**{name: getattr(args, name) for name in ("embed_dim", "batch_k") if name in takes})
+        miner.hybridize(static_alloc=True, static_shape=True)
+    if args.memory:
+        memory = CrossBatchMemory(args.memory, args.embed_dim)
+        memory.initialize(ctx=ctx)
+    loss.initialize(ctx=ctx)
+    loss.hybridize(static_alloc=True, static_shape=True)
+    return loss, miner, memory
+
+
+def class_vectors(args, loss) -> dict:
+    """What a model file keeps of the loss: ``loss.weight``, the vectors of the classes, where there are such."""
+    return {"loss.weight": loss.weight.list_data()[0]} if args.loss in CLASS_LOSSES else {}

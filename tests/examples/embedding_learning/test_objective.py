@@ -1,0 +1,121 @@
+"""``--loss``, ``--miner`` and ``--memory``: what they train with, what is kept of it, and a run that was killed."""
+
+import inspect
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from common.files.paths import REPO  # first: MXNet needs the numpy alias that common sets
+from common.train import losses, miners
+from examples.embedding_learning import model, objective, train
+
+import mxnet as mx  # isort: skip
+
+EXAMPLE = REPO / "examples" / "embedding_learning"
+SIZE = 16
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Eight classes of four pictures, each of a colour with noise."""
+    root, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    for label, colour in enumerate(rng.integers(40, 216, (8, 3))):
+        (root / f"c{label}").mkdir()
+        for number in range(4):
+            picture = np.clip(colour + rng.integers(-30, 31, (SIZE, SIZE, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(picture).save(root / f"c{label}" / f"{number}.png")
+    return root
+
+
+def trained(pictures, run, *more):
+    argv = [
+        "--dataset", "folder", "--data-path", pictures, "--model", "conv4", "--image-size", SIZE, "--resize", SIZE,
+        "--embed-dim", 4, "--batch-size", 6, "--batch-k", 2, "--epochs", 2, "--epoch-batches", 3, "--no-plots",
+        "--save-interval", 1, "--keep-all", "--num-workers", 0, "--run-dir", run, *more,
+    ]  # fmt: skip
+    train.main(train.parse_args([str(word) for word in argv]))
+    return run
+
+
+def kept(run, block, epoch=2, batch=0):
+    folder = run / "checkpoints" / f"epoch-{epoch:04d}-batch-{batch:06d}"
+    return {name: value.asnumpy() for name, value in mx.nd.load(str(folder / f"{block}-0.params")).items()}
+
+
+def test_every_loss_and_miner_has_a_name():
+    bases = {"Loss", "PairLoss", "ClassLoss", "Miner"}
+    classes = {name for room in (losses, miners) for name in room.__all__ if inspect.isclass(getattr(room, name))}
+    assert {*objective.LOSSES.values(), *objective.MINERS.values()} == classes - bases
+    for name in objective.CLASS_LOSSES.values():
+        assert issubclass(getattr(losses, name), losses.ClassLoss)
+
+
+@pytest.mark.parametrize(("flags", "blocks"), [
+    (["--loss", "proxy-anchor", "--lr-classes", 0.1, "--loss-options", "margin=0.2", "alpha=16"], ["net", "loss"]),
+    (["--loss", "triplet", "--memory", 10], ["net", "memory"]),
+    (["--memory", 10], ["net", "loss", "memory"]),
+])  # fmt: skip
+def test_a_run_killed_between_two_batches_resumes_to_the_same_bits(pictures, tmp_path, flags, blocks):
+    whole = trained(pictures, tmp_path / "whole", *flags)
+    killed = shutil.copytree(whole, tmp_path / "killed")
+    for checkpoint in sorted((killed / "checkpoints").iterdir())[2:]:
+        shutil.rmtree(checkpoint)
+    (killed / "margin_loss_model.params").unlink()
+    train.main(train.parse_args(["--run-dir", str(killed), "--resume", "--no-plots"]))
+    for block in blocks:
+        expected, found = kept(whole, block), kept(killed, block)
+        assert expected.keys() == found.keys()
+        for name, value in expected.items():
+            np.testing.assert_array_equal(found[name], value)
+        first = kept(whole, block, epoch=0, batch=1)
+        assert any(np.abs(first[name] - value).max() > 0 for name, value in expected.items())  # it learns, or moves on
+    history = [(run / "metrics.jsonl").read_text().splitlines() for run in (whole, killed)]
+    rows = [[{k: v for k, v in json.loads(row).items() if k != "seconds"} for row in lines] for lines in history]
+    assert rows[0] == rows[1]
+
+
+def test_class_vectors_are_in_the_model_file(pictures, tmp_path):
+    run = trained(pictures, tmp_path / "run", "--loss", "sub-centre-arcface", "--loss-options", "centres=2")
+    held = mx.nd.load(str(run / "margin_loss_model.params"))["array:loss.weight"]
+    _, metadata = model.load(run / "margin_loss_model.params")
+    assert held.shape == (2 * metadata["classes"], 4)
+    best = metadata["metrics"]["recall@1"]
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    (epoch,) = [row["epoch"] for row in rows if row["batch"] == 0 and row["recall@1"] == best][:1]
+    np.testing.assert_array_equal(held.asnumpy(), kept(run, "loss", epoch)["weight"])
+
+
+def test_class_vectors_have_a_rate_of_their_own(pictures, tmp_path):
+    """Adam's first step is as long as its rate."""
+    moved = {}
+    for rate in (1e-3, 1e-2):
+        run = trained(pictures, tmp_path / str(rate), "--loss", "softmax", "--lr-classes", rate)
+        one, two = (kept(run, "loss", 0, batch)["weight"] for batch in (1, 2))
+        moved[rate] = np.abs(two - one).max()
+    assert moved[1e-2] > 5 * moved[1e-3]
+
+
+def test_each_loss_has_its_miner():
+    for argv, expected in [
+        ([], "DistanceWeightedMiner"), (["--loss", "triplet"], "SemihardMiner"),
+        (["--loss", "circle"], "AllPairsMiner"),
+        (["--loss", "multi-similarity"], "MultiSimilarityMiner"), (["--loss", "n-pair"], "NoneType"),
+        (["--loss", "cosface"], "NoneType"), (["--miner", "batch-hard"], "BatchHardMiner"),
+    ]:  # fmt: skip
+        args = train.parse_args([*argv, "--batch-k", "2"])
+        _, miner, _ = objective.create(args, objective.options(args), 3, mx.cpu())
+        assert type(miner).__name__ == expected
+
+
+def test_the_readme_has_every_loss_with_its_parameters():
+    rows = [line for line in (EXAMPLE / "README.md").read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    for name, kind in objective.LOSSES.items():
+        takes = inspect.signature(getattr(losses, kind)).parameters.values()
+        shown = " ".join(f"`{p.name}={p.default:.4g}`" for p in takes if p.default is not p.empty)
+        expected = f"| {shown} |" if name != "margin" else "`--nu` |"
+        assert any(row.startswith(f"| `{name}` |") and row.endswith(expected) for row in rows), (name, shown)
+    for name in objective.MINERS:
+        assert any(row.startswith(f"| `{name}` |") for row in rows)
