@@ -10,7 +10,7 @@ import numpy as np
 
 from common import devices
 from common.backbones import feature_store, modelfile
-from common.backbones.quantize import CALIBRATION, quantize
+from common.backbones.quantize import CALIBRATION, ROUNDING, quantize
 from common.data.loader import Loader
 from common.data.samplers import Sequential
 from common.data.transforms import Eval
@@ -213,6 +213,6 @@ def store(
     -------
     FeatureStore
     """
-    kind = "-int8" if int8 else f"-{engine.__name__}" if engine else ""
+    kind = f"-int8-{ROUNDING}" if int8 else f"-{engine.__name__}" if engine else ""
     name = f"{backbone.name_}-{size}{kind}-{modelfile.digest(backbone, settings)[:16]}"
     return feature_store.FeatureStore(Path(folder) / name, backbone.width)

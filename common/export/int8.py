@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from common.backbones.gptq import SAMPLES, Moments, rounded, windows
+
 ALPHA = 0.9  # exponent of the activations' range in a channel's scale; that of the weights' range is 1 - ALPHA
 FLOOR = 0.2  # least range of a channel as a fraction of the widest: calibration underestimates rare channels
 HOMOGENEOUS = ("Relu", "MaxPool", "AveragePool")  # f(a x) = a f(x) for each channel and a > 0
@@ -14,9 +16,9 @@ HOMOGENEOUS = ("Relu", "MaxPool", "AveragePool")  # f(a x) = a f(x) for each cha
 def prepare(path, pictures: np.ndarray) -> list[str]:
     """Change the weights of the ONNX file `path`, batch norms fused; what it computes stays nearly the same.
 
-    First the channels' ranges are equalised, see `equalise`. Then the weights are rounded, see `gptq`, and the biases
-    corrected by the mean of the error that is left (Nagel et al. 2019, section 4.2), without which networks of
-    depthwise convolutions lose much.
+    First the channels' ranges are equalised, see `equalise`. Then the weights are rounded, see
+    `common.backbones.gptq`, and the biases corrected by the mean of the error that is left (Nagel et al. 2019, section
+    4.2), without which networks of depthwise convolutions lose much.
 
     Parameters
     ----------
@@ -156,90 +158,19 @@ def _readings(model, layers: _Layers) -> list[tuple]:
     return [(node, found) for node, found in reading if found]
 
 
-def _round(model, pictures: np.ndarray, samples: int = 16) -> None:
-    """Round the weights by the layers' inputs at `samples` random positions a picture, and correct the biases."""
+def _round(model, pictures: np.ndarray) -> None:
+    """Round the weights by the layers' inputs at random positions of the pictures, and correct the biases."""
     layers, rng = _Layers(model), np.random.default_rng(0)
     seen = {node.name: Moments() for node in layers.nodes}
     for values in layers.inputs(pictures):
         for node in layers.nodes:
             kernel = layers.weights[node.name].shape[2:]
-            seen[node.name].add(patches(values[node.input[0]], node, kernel, samples, rng))
+            seen[node.name].add(patches(values[node.input[0]], node, kernel, SAMPLES, rng))
     for name, moments in seen.items():
-        weight = layers.weights[name]
-        by_group = weight.reshape(len(moments.mean), -1, moments.mean.shape[1])
-        result = gptq(by_group, moments.covariance)
-        layers.weights[name] = result.reshape(weight.shape)
+        layers.weights[name], lost = rounded(layers.weights[name], moments)
         if name in layers.biases:
-            lost = np.einsum("gok,gk->go", by_group - result, moments.mean).reshape(-1)
             layers.biases[name] = layers.biases[name] + lost
     layers.store()
-
-
-class Moments:
-    """Running mean and covariance of rows in groups, (n, groups, k)."""
-
-    WAITING = 512  # rows that are collected and multiplied at once
-
-    def __init__(self):
-        self.count, self.sum, self.products, self.waiting = 0, 0.0, 0.0, []
-
-    def add(self, rows: np.ndarray) -> None:
-        """Count more rows in: (n, groups, k)."""
-        self.waiting.append(rows)
-        if sum(map(len, self.waiting)) >= self.WAITING:
-            self._multiply()
-
-    def _multiply(self) -> None:
-        if self.waiting:
-            rows = np.concatenate(self.waiting).swapaxes(0, 1)
-            self.count, self.waiting = self.count + rows.shape[1], []
-            self.sum = self.sum + rows.sum(axis=1, dtype=np.float64)
-            self.products = self.products + (rows.swapaxes(1, 2) @ rows).astype(np.float64)
-
-    @property
-    def mean(self) -> np.ndarray:
-        """The mean of the rows: (groups, k)."""
-        self._multiply()
-        return self.sum / self.count
-
-    @property
-    def covariance(self) -> np.ndarray:
-        """The covariance of the rows: (groups, k, k)."""
-        mean = self.mean
-        return self.products / self.count - mean[:, :, None] * mean[:, None]
-
-
-def gptq(weight: np.ndarray, covariance: np.ndarray, damping: float = 0.01) -> np.ndarray:
-    """Weights of 8 bits whose products with inputs of that `covariance` are nearly those of `weight`.
-
-    GPTQ: columns are quantised in order, and the rounding error of each is propagated to the remaining ones via the
-    inverse covariance (Frantar et al. 2023, equation 3). The step is the largest weight of a row / 127, and that weight
-    is not changed, so that a quantiser of the result computes the same step.
-
-    Parameters
-    ----------
-    weight : (groups, out, k) array
-    covariance : (groups, k, k) array
-        Of the inputs.
-    damping : float
-        Added to the variances, as a fraction of their mean.
-
-    Returns
-    -------
-    (groups, out, k) array
-        Multiples of the steps, but for the largest weight of each row.
-    """
-    left, steps = weight.astype(np.float64), np.maximum(np.abs(weight).max(axis=2), 1e-12) / 127
-    mean = np.maximum(np.trace(covariance, axis1=1, axis2=2) / weight.shape[2], 1e-12)
-    damped = covariance + damping * mean[:, None, None] * np.eye(weight.shape[2])
-    spread = np.linalg.cholesky(np.linalg.inv(damped)).swapaxes(1, 2)
-    result, largest = np.empty_like(weight), np.abs(weight).argmax(axis=2)
-    for k in range(weight.shape[2]):
-        nearest = np.clip(np.round(left[:, :, k] / steps), -127, 127) * steps
-        result[:, :, k] = np.where(largest == k, weight[:, :, k], nearest)
-        error = (left[:, :, k] - result[:, :, k]) / spread[:, k, k, None]
-        left[:, :, k:] -= error[:, :, None] * spread[:, None, k, k:]
-    return result
 
 
 def patches(value: np.ndarray, node, kernel: tuple[int, ...], samples: int, rng) -> np.ndarray:
@@ -263,12 +194,8 @@ def patches(value: np.ndarray, node, kernel: tuple[int, ...], samples: int, rng)
     """
     if not kernel:
         return value[:, None]
-    top, left, bottom, right = _option(node, "pads", [0] * 4)
-    down, across = _option(node, "strides", [1, 1])
-    padded = np.pad(value[0], ((0, 0), (top, bottom), (left, right)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, kernel, axis=(1, 2))[:, ::down, ::across]
-    rows, columns = (rng.integers(0, side, samples) for side in windows.shape[1:3])
-    return windows[:, rows, columns].swapaxes(0, 1).reshape(samples, _option(node, "group", 1), -1)
+    pads, strides = _option(node, "pads", [0] * 4), _option(node, "strides", [1, 1])
+    return windows(value[0], kernel, pads, strides, _option(node, "group", 1), samples, rng)
 
 
 def _option(node, name: str, default):

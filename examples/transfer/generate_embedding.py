@@ -90,10 +90,11 @@ def check_output(args, targets):
 
 def settings_key(args, source, net, engine: str) -> str:
     """Names all that decides the vectors, so that --resume never mixes two runs."""
-    from common.backbones import modelfile
+    from common.backbones import modelfile, quantize
 
     kept = ("batch_size", "interpolation", "int8", "nn_weights", "seed", "gpus")
     other = [engine] if engine != "mxnet" else []  # the only one once
+    other += [quantize.ROUNDING] if args.int8 else []
     if args.resize or args.keep_aspect:
         other.append([args.resize, args.keep_aspect])
     settings = json.dumps([net.name_, {name: getattr(args, name) for name in kept}, *other])

@@ -224,7 +224,7 @@ def _whole(args, root: Path, on_error: str, say: Notes) -> tuple[ImageSet, list[
     """All pictures, and the names of seen and unseen classes where the data set fixes them."""
     if args.dataset == "awa2":
         if records.shards(root):
-            return _packed_awa2(args, root, on_error)
+            return _packed_awa2(args, root, on_error, say)
         if not root.exists():
             raise UserError(f"{root} is not there: ./get_data.sh awa2 gets it (13 GB); {REMEDY}")
         return awa2.load_split(root, args.split, on_error, say)
@@ -233,9 +233,9 @@ def _whole(args, root: Path, on_error: str, say: Notes) -> tuple[ImageSet, list[
     return whole, [name for name in whole.class_names if name not in unseen] if unseen else None, unseen
 
 
-def _packed_awa2(args, root: Path, on_error: str) -> tuple[ImageSet, list[str], list[str]]:
+def _packed_awa2(args, root: Path, on_error: str, say: Notes) -> tuple[ImageSet, list[str], list[str]]:
     """As `awa2.load_split`, of records: the standard split stands in them."""
-    whole = sets.packed("awa2", root, on_error, print).images
+    whole = sets.packed("awa2", root, on_error, say).images
     held = {whole.class_names[label] for label in np.unique(whole.labels[whole.splits == "test"])}
     unseen = [name for name in awa2.PROPOSED if name in whole.class_names] if args.split == "proposed" else held
     return whole, [n for n in whole.class_names if n not in unseen], [n for n in whole.class_names if n in unseen]

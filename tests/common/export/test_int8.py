@@ -6,6 +6,7 @@ import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 
+from common.backbones import gptq
 from common.export import int8
 
 
@@ -86,13 +87,13 @@ def test_weights_rounded_to_eight_bits_keep_their_products(groups):
     weight = rng.standard_t(3, (groups, 6, 20)).astype(np.float32)
     mixed = rng.normal(size=(groups, 20, 20)) * np.geomspace(1, 0.05, 20)[:, None]
     inputs = np.einsum("ngj,gjk->ngk", rng.normal(size=(1400, groups, 20)), mixed) + 5
-    moments = int8.Moments()
+    moments = gptq.Moments()
     for rows in np.array_split(inputs, 7):
         moments.add(rows)
     np.testing.assert_allclose(moments.mean, inputs.mean(axis=0))
     for group, covariance in enumerate(moments.covariance):
         np.testing.assert_allclose(covariance, np.cov(inputs[:, group].T, bias=True), atol=1e-9)
-    rounded = int8.gptq(weight, moments.covariance)
+    rounded = gptq.gptq(weight, moments.covariance)
     step = np.abs(weight).max(axis=2, keepdims=True) / 127
     np.testing.assert_allclose(rounded / step, np.round(rounded / step), atol=1e-3)
     np.testing.assert_allclose(np.abs(rounded).max(axis=2), np.abs(weight).max(axis=2))
