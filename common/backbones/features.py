@@ -143,7 +143,8 @@ def extract(
 
 def _read(net, image_set, transform: Eval, batch_size: int, ctx, num_workers: int, fill) -> Iterator[tuple]:
     """The features of each batch, and the indices of its pictures."""
-    batches = Loader(image_set, transform, Sequential(len(image_set), batch_size), num_workers, keep=False)
+    pictures = max(1, batch_size // transform.count)  # the network sees all views of a batch at once
+    batches = Loader(image_set, transform, Sequential(len(image_set), pictures), num_workers, keep=False)
     for rows, batch in stream(batches.epoch(), net, ctx, fill):
         yield rows, batch.indices
 
@@ -185,7 +186,7 @@ def cached(
 
     def read(indices):
         net = prepare(backbone, image_set, transform.crop, int8, num_workers, engine)
-        filled = min(batch_size, len(image_set))
+        filled = min(max(1, batch_size // transform.count), len(image_set))
         return _read(net, image_set.subset(indices), transform, batch_size, ctx, num_workers, filled)
 
     return store(folder, backbone, transform.crop, settings, int8, engine).fetch(pictures, read)

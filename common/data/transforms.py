@@ -15,7 +15,7 @@ from common.data import images
 
 
 class Eval:
-    """Resize, then cut the middle.
+    """Resize, then cut the middle: one view of a picture.
 
     Parameters
     ----------
@@ -26,6 +26,8 @@ class Eval:
     keep_aspect : bool
         Resize the shorter side to `resize`; otherwise both, whatever the shape.
     """
+
+    count = 1  # of views
 
     def __init__(self, resize: int = 256, crop: int = 224, keep_aspect: bool = False):
         self.resize, self.crop, self.keep_aspect = max(resize, crop), crop, keep_aspect
@@ -94,7 +96,7 @@ class Views(Eval):
         super().__init__(resize, crop, keep_aspect)
         if not all(0 < share < 1 for share in middles):
             raise ValueError(f"views {', '.join(map(str, middles))}: shares of a picture's sides lie between 0 and 1")
-        self.middles = tuple(middles)
+        self.middles, self.count = tuple(middles), 1 + len(middles)
 
     @property
     def min_side(self) -> int:

@@ -7,6 +7,7 @@ import io
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,7 +91,8 @@ def create_app(
 
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = max_bytes
-    one_at_a_time = threading.Lock()  # networks are not made to be run from two threads at once
+    # Networks are not made to be run from two threads at once, and MXNet keeps 5 MB for each thread that ever ran one.
+    one_thread = ThreadPoolExecutor(1)
 
     def page(status: int = 200, **values):
         shown = {"title": title, "hint": hint, "examples": examples, "count": _count(request.args), "counts": COUNTS}
@@ -102,8 +104,7 @@ def create_app(
 
     def results(search, query, asked: str, like: int | None = None, **values):
         try:
-            with one_at_a_time:
-                answer = search(query, values.get("count") or _count(request.args))
+            answer = one_thread.submit(search, query, values.get("count") or _count(request.args)).result()
         except UserError as error:
             return page(400, error=str(error), **values)
         groups = answer if isinstance(answer, Mapping) else {"": answer}
@@ -157,8 +158,8 @@ def create_app(
         if file is None or not file.filename:
             return page(400, error="Choose a picture to search with.")
         try:
-            with one_at_a_time:  # a large picture takes its room once
-                picture = uploaded(file.read(), file.filename)
+            # In that thread too: a large picture takes its room once.
+            picture = one_thread.submit(lambda: uploaded(file.read(), file.filename)).result()
         except UserError as error:
             return page(400, error=str(error))
         return results(search_image, picture, file.filename, seed=_inline(picture), count=_count(request.form))

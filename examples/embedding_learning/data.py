@@ -300,7 +300,8 @@ def read(backbone, image_set: ImageSet, transform: Eval, ctx, args) -> FeatureSe
 
 def in_order(pictures: ImageSet | FeatureSet, transform: Eval, num_workers: int) -> Loader | FeatureSet:
     """All pictures, or all rows of features, in batches in order; small pictures are decoded once."""
-    sampler = Sequential(len(pictures.labels), READ_BATCH)
+    views = 1 if isinstance(pictures, FeatureSet) else transform.count  # the network sees all of a batch at once
+    sampler = Sequential(len(pictures.labels), max(1, READ_BATCH // views))
     if isinstance(pictures, FeatureSet):
         return pictures.sampled(sampler)
     return Loader(pictures, transform, sampler, num_workers)

@@ -355,3 +355,25 @@ def test_serve_answers_on_loopback_alone(gallery, capsys, monkeypatch):
     servers[0].shutdown()
     thread.join(5)
     assert f"http://127.0.0.1:{port}/" in capsys.readouterr().out
+
+
+def test_all_searches_run_in_one_thread(gallery):
+    """MXNet keeps memory for each thread that ran a network, and the server has a new one for each client."""
+    seen = []
+
+    def by_image(picture, k):
+        seen.append(threading.get_ident())
+        if len(seen) == 3:
+            raise UserError("the third")
+        return [Hit(0.5, "one", 0)]
+
+    app = create_app("Fake search", gallery, lambda text, k: by_image(None, k), by_image)
+    picture = png(np.zeros((4, 4, 3), np.uint8))
+    asks = [lambda: app.test_client().get("/?q=a"), lambda: app.test_client().get("/?like=1")]
+    asks += 3 * [lambda: send(app.test_client(), picture)]
+    statuses = []
+    for ask in asks:
+        client = threading.Thread(target=lambda ask=ask: statuses.append(ask().status_code))
+        client.start()
+        client.join()
+    assert statuses == [200, 200, 400, 200, 200] and len(seen) == 5 and len(set(seen)) == 1
