@@ -120,7 +120,13 @@ class Views(Eval):
 
 
 def evaluation(resize: int, crop: int, keep_aspect: bool = False, middles: Sequence[float] = ()) -> Eval:
-    """`Views` where there are `middles`, or else `Eval`."""
+    """`Views` where there are `middles`, or else `Eval`.
+
+    Parameters
+    ----------
+    resize, crop, keep_aspect, middles
+        See there.
+    """
     return Views(resize, crop, keep_aspect, middles) if middles else Eval(resize, crop, keep_aspect)
 
 

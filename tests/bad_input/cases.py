@@ -285,7 +285,7 @@ def conflicts() -> Iterator[Case]:
             ("batch norms of the last block", "--data-path x --fine-tune --freeze-batch-norm", "--freeze-batch-norm"),
             ("everybody's share", "--data-path {good}/pictures --fine-tune --validation-share 1", "--validation-share"),
             ("a mean of ImageNet's weights", "--data-path {good}/pictures --mean 1 2 3", "--mean"),
-            ("a deviation of features", "--features {good}/features_data.npy --deviation 9 9 9", "--deviation"),
+            ("a deviation of features", "--features {good}/x_data.npy --deviation 9 9 9", "--deviation"),
             ("--keep-aspect of whole pictures", "--data-path {good}/pictures --fine-tune --keep-aspect", "--crop-area"),
             ("--columns of features", "--features x --columns label=y", "--columns"),
             ("--min-per-class of features", "--features x --min-per-class 2", "--min-per-class"),
