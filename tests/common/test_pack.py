@@ -161,3 +161,7 @@ def test_what_cannot_be_packed_is_said(tmp_path, groceries):
     assert not list(tmp_path.glob("*y*"))  # nothing half written
     packed(tmp_path, f"--data-path {tmp_path / 'p'} --on-error skip", "y")
     assert len(sets.whole("folder", tmp_path / "y.rec").images) == 2
+
+
+def test_every_data_set_can_be_packed():
+    assert set(pack.NAMES) == {*sets.NAMES, "awa2"}
