@@ -54,9 +54,11 @@ def write_inputs(name: str, folder: pathlib.Path) -> None:
     corners = [(rng.integers(0, 427 - SIZE), rng.integers(0, 640 - SIZE)) for _ in range(CALIBRATION)]
     cuts = [photographs[i % 2][y : y + SIZE, x : x + SIZE] for i, (y, x) in enumerate(corners)]
     np.save(folder / "pictures.npy", np.stack([np.asarray(Image.fromarray(cut)) for cut in cuts]))
-    values = {f"w{i}": p.data().asnumpy() for i, p in enumerate(net.body.collect_params().values())}
+    values = [p.data().asnumpy() for p in net.body.collect_params().values()]
+    if net.rotated:  # so are its kernels
+        values = [value[:, :, ::-1, ::-1] if value.ndim == 4 else value for value in values]
     about = {name: np.float32(getattr(net.preprocessing, name)) for name in ("mean", "scale")}
-    np.savez(folder / "weights.npz", **about, **values)
+    np.savez(folder / "weights.npz", **about, **{f"w{i}": value for i, value in enumerate(values)})
 
 
 def suite(name: str, pictures, seconds: float) -> tuple[dict, dict]:

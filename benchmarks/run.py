@@ -53,9 +53,10 @@ class Bench:
 
 
 ROWS = {
-    "features": Bench("engines.py", "--peer PEER --rounds 2 --seconds 2", "--rounds 1 --seconds 0.1", 180),
+    "features": Bench("engines.py", "--peer PEER --rounds 2 --seconds 2",
+                      "--rounds 1 --seconds 0.1 --networks efficientnet_lite0", 180),
     "fine_tuning": Bench("fine_tuning.py", "--peer PEER --rounds 3", "--rounds 1 --steps 1 --size 64", 90),
-    "training": Bench("embedding_training.py", "--peer PEER --rounds 3", "--rounds 1 --steps 1", 170),
+    "training": Bench("embedding_training.py", "--peer PEER --rounds 3", "--rounds 1 --steps 1 --models conv4", 170),
     "resnet20": Bench("im2vec_training.py", "--peer PEER --rounds 3", "--rounds 1 --batch-size 8", 75),
     "metrics": Bench("recall.py", "--peer PEER --rounds 2 --depths r k", "--rounds 1 --size 2400", 160),
     "vse_lstm": Bench("vse_training.py", "--peer PEER --rounds 2 --updates 20", "--rounds 1 --updates 10 --dim 64", 60),
@@ -253,4 +254,8 @@ def draw(rows: list[Row], path: pathlib.Path) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("\ninterrupted; what is done is kept: make bench goes on")
+        sys.exit(130)

@@ -53,7 +53,7 @@ class Row:
 
     @property
     def target(self) -> str:
-        return f"{self.times:g} times" if self.times else f"{self.limit:g} {self.unit}" if self.limit else ""
+        return f"{self.times:g}x" if self.times else f"{self.limit:g} {self.unit}" if self.limit else ""
 
     @property
     def met(self) -> bool | None:

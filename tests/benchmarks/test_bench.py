@@ -50,7 +50,7 @@ def bench(tmp_path, monkeypatch):
 def test_the_table_tells_medians_the_best_of_the_others_and_what_is_met(bench):
     status, lines = bench()
     assert status == 1  # a row failed
-    step = ["120 (100 to 130)", "B 90.0 (80.0 to 100)", "1.33", "1.1 times", "yes"]
+    step = ["120 (100 to 130)", "B 90.0 (80.0 to 100)", "1.33", "1.1x", "yes"]
     assert lines["a step, pictures a second"] == step
     assert lines["a search, seconds"] == ["12.0 (11.0 to 13.0)", "A 24.0", "2.00", "10 seconds", "**no**"]
     assert lines["bad"][0] == r"failed: error: no such thing \| at all"
@@ -111,7 +111,7 @@ def test_sides_take_turns_and_the_last_line_counts(tmp_path):
 
 def test_a_row_needs_a_peer_for_a_ratio():
     alone = turns.Row("a", "seconds", "suite", {"suite": [3.0]}, more=False, times=2)
-    assert (alone.peer, alone.ratio, alone.met, alone.target) == (None, None, None, "2 times")
+    assert (alone.peer, alone.ratio, alone.met, alone.target) == (None, None, None, "2x")
     row = turns.Row("a", "seconds", "suite", {"suite": [3.0], "A": [9.0, 5.0, 6.0], "B": [7.0]}, more=False, times=2)
     assert (row.peer, row.ratio, row.met) == ("A", 2.0, True)
     assert json.loads(json.dumps(turns.dataclasses.asdict(row))) == turns.dataclasses.asdict(row)
