@@ -48,10 +48,10 @@ def test_a_batch_is_made_divisible_and_its_loss_stays_the_mean(pictures, tmp_pat
     args = train.parse_args(flags(pictures, tmp_path))
     found = data.pictures(args)
     image_set, chosen = found.image_set, found.train
-    plain = list(data.Batches(image_set, chosen[:8], 32, args).epoch(0))
+    plain = list(data.Batches(image_set, chosen[:8], [32], args).epoch(0))
     assert [len(labels) for _, labels, _ in plain] == [5, 3] and all((weights == 1).all() for *_, weights in plain)
     for count in (2, 3, 4):
-        for filled, whole in zip(data.Batches(image_set, chosen[:8], 32, args, count).epoch(0), plain):
+        for filled, whole in zip(data.Batches(image_set, chosen[:8], [32], args, count).epoch(0), plain):
             n, losses = len(whole[1]), np.arange(1.0, 13)
             assert len(filled[1]) % count == 0 and len(filled[1]) - n < count
             assert all((a[:n] == b).all() and (a[n:] == b[-1]).all() for a, b in zip(filled[:2], whole[:2]))

@@ -91,9 +91,10 @@ def test_balance_fine_tunes_on_all_classes_alike(tmp_path, folder):
     for name in ("3", "4", "5", "6", "7"):
         (folder / "blue" / f"{name}.png").unlink()
     flags = ["--data-path", str(folder), "--fine-tune", "--folds", "1", "--test-share", "0.3", "--batch-size", "5"]
+    flags += ["--epochs", "3"]
     for more, counts in (([], [2, 6, 6]), (["--balance"], [4, 5, 5])):  # in name order: blue first
         loaded = data.load(args := train.parse_args([*flags, *more]))
-        batches = data.Batches(loaded.image_set, loaded.train, 16, args)
+        batches = data.Batches(loaded.image_set, loaded.train, [16], args)
         drawn = [np.bincount(np.concatenate([b[1] for b in batches.epoch(epoch)])) for epoch in range(3)]
         assert all(sorted(one.tolist()) == counts for one in drawn)
         assert all(image.shape == (16, 16, 3) for b in batches.epoch(0) for image in b[0])

@@ -26,6 +26,6 @@ def test_allow_same_image_fills_batches_from_few_pictures(features, tmp_path, ca
         train.main(train.parse_args([str(flag) for flag in (*flags, *more)]))
         return capsys.readouterr().out
 
-    few = "--batch_size 15 is more than there is to train on: 3 in a batch"
+    few = "batches of 3 sentences, as many as there are for them (--batch_size 15)"
     assert few in said("--run-dir", tmp_path / "one")  # three pictures, a sentence of each
     assert few not in said("--run-dir", tmp_path / "two", "--allow-same-image")
