@@ -3,9 +3,9 @@
 
 Each side runs in a process of its own. The memory is the most that the process held meanwhile, less what it held with
 the data and the libraries loaded (Linux). scikit-learn's and faiss's neighbours give recall@k alone;
-pytorch-metric-learning gives R-precision and MAP@R; `PEER_SHARE` of the queries are asked of it, once (a quarter take
-more than 20 GB), and the time is for as many as all. scikit-learn's average_precision_score takes one query at a time: it is asked `PEER_QUERIES` of them, and the
-time is for as many as all.
+pytorch-metric-learning gives R-precision and MAP@R, and is asked one query in `PEER_SHARE`, once (a quarter of them
+took more than 20 GB): the time is for as many as all. scikit-learn's average_precision_score takes one query at a time:
+it is asked `PEER_QUERIES` of them, and the time is for as many as all.
 """
 
 from __future__ import annotations
@@ -166,7 +166,8 @@ def main():
         seconds = {side: [of["seconds"] for of in rounds] for side, rounds in found.items()}
         limit = LIMIT if depth == "r" and (args.size, args.dim) == (60000, 128) else None
         work = f"{what}, {args.size:,} x {args.dim}"
-        note = "" if depth != "r" or not slow else f"{LEARNING}: one query in {PEER_SHARE}, the time {PEER_SHARE} times as long; "
+        part = f"{LEARNING}: one query in {PEER_SHARE}, the time {PEER_SHARE} times as long; "
+        note = part if depth == "r" and slow else ""
         note += ", ".join(f"{side} {rounds[0]['MB']:.0f} MB above the data" for side, rounds in found.items())
         rows.append(turns.Row(work, "seconds", sides[0], seconds, more=False, limit=limit, note=note))
     turns.report(rows, args.json)
