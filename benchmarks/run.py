@@ -105,7 +105,7 @@ def machine(peer: str) -> dict:
         "cores": os.cpu_count(),
         "threads": turns.THREADS,
         "memory": f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GB",
-        "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
+        "system": f"{platform.system()} {platform.release().partition('-')[0]}, Python {platform.python_version()}",
         "ours": {name: metadata.version(name) for name in OURS},
         "peers": theirs,
     }
