@@ -369,6 +369,7 @@ FREEZE_BATCH_NORM = ("--freeze-batch-norm", switch, False, "keep the backbone's 
 IMAGE_SIZE = ("--image-size", pixels, None, "side of what the network sees; default is the network's own, such as 224")
 RESIZE = ("--resize", pixels, None, "side before the crop; default is 8/7 of --image-size (256 for 224)")
 KEEP_ASPECT = ("--keep-aspect", switch, False, "resize the shorter side; default squeezes to a square")
+VIEWS = ("--views", shares, [], "mean features of a picture and of its middles, of such shares of its sides: 0.75,0.5")
 FILTER = choice("nearest", "bilinear", "bicubic", "weights", metavar="NAME")
 SEEN_AS = [  # how a picture becomes what a network of transfer sees
     ("--interpolation", FILTER, "nearest", "resizes pictures: %(choices)s; weights: what these were trained with"),
