@@ -77,7 +77,7 @@ def parse_args(argv=None):
         args.dataset = "folder"
     if bool(args.features) == bool(args.dataset):
         p.error("give --features FILE, or pictures: --data-path DIR with a folder for each class, or --dataset NAME")
-    for name in ("fine_tune", "image_size", "columns", "class_depth", "min_per_class"):
+    for name in ("fine_tune", "image_size", "views", "columns", "class_depth", "min_per_class"):
         if args.features and getattr(args, name):
             p.error(f"--{name.replace('_', '-')} needs pictures, not --features")
     for flag, _, default, _ in FLAGS["fine-tuning"]:
