@@ -80,12 +80,10 @@ def mean_features(backbone, files, transform=None):
     return np.mean([backbone(mx.nd.array(part, dtype="uint8")).asnumpy() for part in parts], axis=0)
 
 
-def with_views(params, views, path):
+def with_views(params, kind, views, path):
     """The model file with other views in its metadata."""
-    found = mx.nd.load(str(params))
-    text = json.loads(found.pop("meta:json").asnumpy().tobytes())
-    arrays = {name[len("array:") :]: found.pop(name) for name in list(found) if name.startswith("array:")}
-    modelfile.save(path, text["kind"], found, {**text, "views": views}, arrays)
+    file = modelfile.load(params, kind, {}, "")
+    modelfile.save(path, kind, file.parameters, {**file.metadata, "views": views}, file.arrays)
     return path
 
 
@@ -126,7 +124,7 @@ def test_visual_semantic(photographs, weights, words, tmp_path, capsys, rate):
     said = "a picture alone; the figures of train.py are of the mean with its middles (0.75, 0.5"
     assert said in capsys.readouterr().out
     with pytest.raises(UserError, match=r"odd.params is not as it should be \(its 'views' cannot be \[2\]\)"):
-        model.load(with_views(params, [2], tmp_path / "odd.params"))
+        model.load(with_views(params, model.KIND, [2], tmp_path / "odd.params"))
 
 
 @pytest.mark.parametrize("how", [[], ["--finetune", "--batch_size", "4"]])
@@ -169,7 +167,7 @@ def test_im2vec(photographs, weights, tmp_path, rate):
     run(im2vec, photographs, *more, "--backbone-lr", rate)
     assert im2vec_modelfile.describe(tmp_path / "more" / "model.params")["views"] == [0.75, 0.5]
     with pytest.raises(UserError, match="was trained without --views: leave out --views 0.5"):
-        old = with_views(params, [], tmp_path / "old.params")
+        old = with_views(params, im2vec_modelfile.KIND, [], tmp_path / "old.params")
         run(im2vec, photographs, "--resume", "--input", old, "--views", "0.5")
 
 
