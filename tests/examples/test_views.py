@@ -200,7 +200,7 @@ def test_transfer(photographs, weights, tmp_path, how, capsys, monkeypatch):
     flags = ["--folder", folder, "-tm", "conv4", "-weights", weights, "-b", "3", "-dir", tmp_path]
     flags += ["--interpolation", "bilinear", "-n", "x", "--with-path", *VIEWS]
     generate_embedding.main(generate_embedding.parse_args(list(map(str, flags))))
-    vectors, paths = np.load(tmp_path / "x_data.npy"), np.load(tmp_path / "x_paths.npy")
+    vectors, paths = np.load(tmp_path / "x_data.npy"), np.load(tmp_path / "x_paths.npy").ravel()
     expected = mean_features(net, paths, functools.partial(pil, side=net.input_size))
     np.testing.assert_allclose(vectors, expected, rtol=1e-4, atol=1e-4)
     several = inputs.middle(inputs.from_folder(folder), SIDE, None, False, [0.75, 0.5])
