@@ -11,7 +11,7 @@ import numpy as np
 
 from common import devices
 from common.backbones import features
-from common.data import sets
+from common.data import sets, transforms
 from common.data.imageset import ImageSet, readable
 from common.data.walk import shown
 from common.export import engine
@@ -46,19 +46,16 @@ class Embedder:
         self._context, self._num_workers = devices.contexts(args.gpus)[0], args.num_workers
         net, self.metadata = model.load(args.params, self._context)
         with reading(args.params, model.REMEDY):
-            self._transform = data.saved_transform(self.metadata)
-        size = self.metadata["crop"]
-        self._net, read = net, net.backbone if self.metadata.get("views") else net
-        self._read = engine.reader(args, read, size, pictures)
+            self._transform = transforms.saved(self.metadata)
+        read, self._head = (net.backbone, net.embed) if self.metadata.get("views") else (net, None)
+        self._read = engine.reader(args, read, self.metadata["crop"], pictures)
 
     def __call__(self, pictures: Sequence[Path] | np.ndarray) -> np.ndarray:
         """Embeddings of files or of (n, H, W, 3) uint8 pixels: (n, embed_dim) float32 unit vectors."""
         workers = 0 if isinstance(pictures, np.ndarray) else self._num_workers
         shown = ImageSet(pictures, np.zeros(len(pictures), np.int64), [""])
         loader = data.in_order(shown, self._transform, workers)
-        if self.metadata.get("views"):
-            return data.embed(self._net, loader.epoch(), self._context, self._read)
-        return features.encode(self._read, loader.epoch(), self._context)
+        return features.encode(self._read, loader.epoch(), self._context, head=self._head)
 
 
 def write(output: Path, paths: Sequence[Path], vectors: np.ndarray) -> None:

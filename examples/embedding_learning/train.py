@@ -24,7 +24,7 @@ FLAGS = {
         cli.IMAGE_SIZE,
         cli.RESIZE,
         cli.KEEP_ASPECT,
-        ("--views", cli.shares, [], "evaluate by the mean of features: the middle of such shares of the sides too"),
+        cli.VIEWS,
         ("--keep-whole", cli.switch, False, "cub200: do not cut pictures to the bounding box"),
         ("--no-mirror", cli.switch, False, "never mirror in training (always so for characters)"),
         ("--rotation", cli.degrees, 0.0, "pictures are turned by up to so many degrees in training"),

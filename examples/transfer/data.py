@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from PIL import Image
 
-from common import devices
+from common import cli, devices
 from common.backbones import feature_store, features
 from common.backbones.quantize import CALIBRATION, quantize
 from common.data import sets
@@ -187,6 +187,7 @@ def read_features(args, net, image_set: ImageSet, run, name: str) -> np.ndarray:
     if name == "features":
         keys = feature_store.keys(image_set)
         cut = f" {args.resize} {args.keep_aspect}" if args.resize or args.keep_aspect else ""
+        cut += f" views {cli.shown(args.views)}" if args.views else ""
         settings = f"PIL {args.interpolation}{cut}" + " ".join(keys if args.int8 else [])  # whose ranges are of these
         kept = features.store(
             data_root() / "features", net, net.input_size, settings, args.int8, engine.named(args.engine)
@@ -201,7 +202,8 @@ def read_features(args, net, image_set: ImageSet, run, name: str) -> np.ndarray:
 def _read(args, net, source, chosen: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The features of each batch of the pictures `chosen`, and the places of these in `chosen`."""
     size = net.input_size
-    read_by, source = engine.named(args.engine), inputs.middle(source, size, args.resize, args.keep_aspect)
+    read_by = engine.named(args.engine)
+    source = inputs.middle(source, size, args.resize, args.keep_aspect, args.views)
     if args.int8:
         net = quantize(net, inputs.spread(source, CALIBRATION, size, args.interpolation))
     elif read_by:
@@ -227,7 +229,8 @@ def embed(args, net, image_set: ImageSet, ctx) -> np.ndarray:
     image_set : ImageSet
     ctx : mx.Context
     """
-    source = inputs.middle(inputs.from_dataset(image_set), net.input_size, args.resize, args.keep_aspect)
+    source = inputs.from_dataset(image_set)
+    source = inputs.middle(source, net.input_size, args.resize, args.keep_aspect, args.views)
     batches = inputs.batches(
         source, net.input_size, args.batch_size, args.interpolation, num_workers=args.num_workers
     )

@@ -19,7 +19,7 @@ def check(parser: argparse.ArgumentParser, args: argparse.Namespace, fine_tuning
         parser.error(
             "give --features FILE, or pictures: --data-path DIR with a folder for each class, or --dataset NAME"
         )
-    for name in ("fine_tune", "image_size", "columns", "class_depth", "min_per_class"):
+    for name in ("fine_tune", "image_size", "views", "columns", "class_depth", "min_per_class"):
         if args.features and getattr(args, name):
             parser.error(f"{_flag(name)} needs pictures, not --features")
     for name, default in fine_tuning.items():

@@ -97,6 +97,8 @@ def settings_key(args, source, net, engine: str) -> str:
     other += [quantize.ROUNDING] if args.int8 else []
     if args.resize or args.keep_aspect:
         other.append([args.resize, args.keep_aspect])
+    if args.views:
+        other.append({"views": args.views})
     settings = json.dumps([net.name_, {name: getattr(args, name) for name in kept}, *other])
     return modelfile.digest(net, source.key() + settings)
 
@@ -143,7 +145,7 @@ def main(args):
     of = {"mean": args.mean, "deviation": args.deviation}
     net = networks.create(args.trained_model, args.nn_weights, ctx, args.seed, **of)
     size, args.interpolation = net.input_size, networks.interpolation(args.interpolation, net)
-    pictures = inputs.middle(source, size, args.resize, args.keep_aspect)
+    pictures = inputs.middle(source, size, args.resize, args.keep_aspect, args.views)
     print(f"{net.name_}: {net.width} numbers a picture of {size} x {size}; weights: {net.source}", flush=True)
     chosen = choose_engine(args, source, net)
     key, width, read_by = settings_key(args, source, net, chosen), net.width, engine.named(chosen)

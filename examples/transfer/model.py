@@ -25,6 +25,7 @@ OF_NETWORK = {
 LOOKS = {  # how a picture became what the network saw, where flags said so
     "resize": lambda found: outside.whole(found, high=MAX_SIDE),
     "keep_aspect": bool,
+    "views": outside.shares,
     "mean": lambda found: _three(found, 0),
     "deviation": lambda found: _three(found, 1),
 }

@@ -39,6 +39,7 @@ FLAGS = {
         cli.IMAGE_SIZE,
         cli.RESIZE,
         cli.KEEP_ASPECT,
+        cli.VIEWS,
         ("--no-mirror", cli.switch, False, "never mirror in training"),
         ("--rotation", cli.degrees, 10.0, "turn by up to so many degrees in training"),
         ("--zoom", cli.non_negative_float, 0.1, "enlarge by up to this share"),

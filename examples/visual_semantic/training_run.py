@@ -181,7 +181,7 @@ class TrainingRun:
         knows_classifier = name == "1" or (name == "2a" and self.net.metadata.get("classifies", False))
         model.save(
             self.net, path, stage=name, crop=transform.crop, resize=transform.resize,
-            keep_aspect=transform.keep_aspect, engine=args.engine, dataset=args.dataset,
+            keep_aspect=transform.keep_aspect, views=args.views, engine=args.engine, dataset=args.dataset,
             word_vectors=str(args.word_vectors), words=data.word_of(args, self.splits), word_space=args.word_space,
             loss=args.loss, classifies=knows_classifier, is_frozen=args.backbone_lr == 0, metrics=metrics,
         )  # fmt: skip

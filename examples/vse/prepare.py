@@ -28,7 +28,7 @@ def metadata(args) -> dict:
     Raises
     ------
     UserError
-        ``--saveto`` is in no folder.
+        ``--saveto`` is in no folder, or ``--views`` finds no pictures.
     """
     if args.saveto and not Path(args.saveto).absolute().parent.is_dir():
         raise UserError(f"--saveto {args.saveto}: there is no such folder to write into")
@@ -42,7 +42,9 @@ def metadata(args) -> dict:
         kept[path] = os.path.abspath(getattr(args, path)) if getattr(args, path) else None
     kept["captions"] = [os.path.abspath(file) for file in args.captions]
     if has_pictures:
-        kept["image_size"] = args.image_size or drawn or backbones.input_size(name)
+        kept.update(image_size=args.image_size or drawn or backbones.input_size(name), views=args.views)
+    elif args.views:
+        raise UserError(f"--views needs pictures, and {args.dataset} here is features: use --captions and --images")
     return kept
 
 
