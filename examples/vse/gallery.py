@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from common import metrics
@@ -37,10 +39,44 @@ class Gallery:
         UserError
             The model knows none of its words.
         """
-        words = self.net.tokenise(text)
-        if not any(word in self.net.vocabulary.numbers for word in words):
-            raise UserError(f"the model knows no word of {text!r}: it learned {len(self.net.vocabulary) - 2} words")
-        return _best(self.score(self.images, self.net.encode_sentences([text]))[:, 0], k)
+        return _best(self.score(self.images, self.encode([text]))[:, 0], k)
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Embeddings (n, dim) of texts that a user gives.
+
+        Raises
+        ------
+        UserError
+            The model knows none of the words of one.
+        """
+        for text in texts:
+            if not any(word in self.net.vocabulary.numbers for word in self.net.tokenise(text)):
+                raise UserError(f"the model knows no word of {text!r}: it learned {len(self.net.vocabulary) - 2} words")
+        return self.net.encode_sentences(texts)
+
+    def changed(self, image: np.ndarray, minus: Sequence[str], plus: Sequence[str]) -> np.ndarray:
+        """An image's embedding less those of some words, with those of others, of length one (Kiros et al. 2014).
+
+        Parameters
+        ----------
+        image : (dim,) array
+        minus, plus : sequence of str
+            Words or sentences.
+
+        Raises
+        ------
+        UserError
+            The model knows none of the words of one, or compares by order, where differences mean nothing.
+        """
+        if self.net.metadata["measure"] == "order":
+            raise UserError("--minus and --plus: a model of --measure order has no differences; take one of cosine")
+        for sign, texts in ((-1, minus), (1, plus)):
+            if texts:
+                image = image + sign * self.encode(texts).sum(axis=0)
+        length = np.linalg.norm(image)
+        if length < 1e-6:
+            raise UserError("--minus takes away all that the picture is: leave it out")
+        return image / length
 
     def sentences_for(self, image: np.ndarray, k: int) -> Found:
         """The `k` sentences that fit an image's embedding (dim,) best, each text once."""
@@ -48,9 +84,12 @@ class Gallery:
         by_text = {self.split.texts[index]: (score, index) for score, index in reversed(found)}
         return sorted(by_text.values(), key=lambda pair: -pair[0])[:k]
 
-    def pictures_like(self, image: np.ndarray, k: int) -> Found:
-        """The `k` pictures whose embeddings are nearest to an image's (dim,)."""
-        return _best(self.images @ image, k)
+    def pictures_like(self, image: np.ndarray, k: int, but: int | None = None) -> Found:
+        """The `k` pictures whose embeddings are nearest to an image's (dim,); picture number `but` is left out."""
+        scores = self.images @ image
+        if but is not None:
+            scores[but] = -np.inf
+        return [found for found in _best(scores, k) if found[1] != but]
 
     def read(self, index: int):
         """Picture `index` (H, W, 3); None where there are only features."""

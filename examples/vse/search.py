@@ -15,6 +15,8 @@ FLAGS = {
         flags.MODEL,
         ("--text", cli.many(cli.Kind(metavar="TEXT")), [], "sentences: their best pictures"),
         ("--image", cli.many(cli.PATH), [], "pictures, or numbers of pictures in the data: their best sentences"),
+        ("--minus", cli.many(cli.Kind(metavar="TEXT")), [], "with --image: the pictures like it, less these words"),
+        ("--plus", cli.many(cli.Kind(metavar="TEXT")), [], "with --image: the pictures like it, with these words"),
         ("--gallery", cli.many(cli.PATH), [], "search your pictures, not the data's"),
         ("--sentences", cli.FILE, None, "search the lines of a file, not the data's sentences"),
         *cli.ANSWERS,
@@ -30,6 +32,8 @@ def parse_args(argv=None):
     args = p.parse_args(argv)
     if not (args.text or args.image or args.serve):
         p.error("say what to do: --text SENTENCE, --image PICTURE or --serve")
+    if (args.minus or args.plus) and not args.image:
+        p.error("--minus and --plus change what is searched for by --image PICTURE")
     return args
 
 
@@ -43,7 +47,10 @@ def main(args):
         page.serve(app(gallery, reader), args.port)
         return
     rows = [answer_text(gallery, text, args.k) for text in args.text]
-    rows += [answer_image(gallery, reader, image, args.k) for image in args.image]
+    if args.minus or args.plus:
+        rows += [answer_changed(gallery, reader, image, args) for image in args.image]
+    else:
+        rows += [answer_image(gallery, reader, image, args.k) for image in args.image]
     if args.sheet:
         print(f"wrote {plots.sheet(rows, args.sheet)}")
 
@@ -118,6 +125,23 @@ def answer_image(gallery, reader, image, k):
     for score, index in gallery.sentences_for(vector, k):
         print(f"  {score:.3f}  {gallery.split.texts[index]}")
         row.append((None, gallery.split.texts[index], None))
+    return row
+
+
+def answer_changed(gallery, reader, image, args):
+    """Print the pictures like an image less the words of ``--minus``, with those of ``--plus``; return a row."""
+    from common.show import plots
+
+    picture, vector = embed(gallery, reader, image)
+    changed = gallery.changed(vector, args.minus, args.plus)
+    said = " ".join([image, *(f"- {text}" for text in args.minus), *(f"+ {text}" for text in args.plus)])
+    print(said)
+    own = int(image) if image.isdigit() else None  # of the data's pictures: it is not its own answer
+    row = [(picture, said, plots.QUERY)]
+    for score, index in gallery.pictures_like(changed, args.k, own):
+        print(f"  {score:.3f}  {gallery.title(index)}")
+        found = gallery.read(index)
+        row.append((found, f"{score:.2f}" if found is not None else gallery.title(index), None))
     return row
 
 
