@@ -42,7 +42,7 @@ FLAGS = {
     ],
     "network": [
         ("-tm --trained_model", cli.NAME, "VGG16", NETWORKS),
-        ("-weights --nn_weights", cli.WEIGHTS, "imagenet", "imagenet, None or a .params, .h5, .pth, .safetensors file"),
+        ("-weights --nn_weights", cli.WEIGHTS, "imagenet", "imagenet, None or a file: .params, .h5, .keras, .pth, .safetensors"),
         ("-b --batch_size", cli.batch_size, 1, "pictures a forward pass takes"),
         ("--int8", cli.switch, False, "run the network in 8 bits: several times as fast"),
         cli.ENGINE,

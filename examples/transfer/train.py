@@ -27,7 +27,7 @@ FLAGS = {
     ],
     "network": [
         ("--model", cli.NAME, None, "network of the features; default with pictures is squeezenet1.1"),
-        ("--weights --params", cli.WEIGHTS, "imagenet", "imagenet, None (random), .params, .h5, .pth or .safetensors"),
+        ("--weights --params", cli.WEIGHTS, "imagenet", "imagenet, None (random), .params, .h5, .keras, .pth, .safetensors"),
         cli.IMAGE_SIZE,
         cli.INT8,
     ],
