@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from common import backbones
+from common import backbones, metrics
 from common.backbones import features
 from common.data import transforms
 from common.data.loader import Loader
@@ -60,6 +60,10 @@ class Reader:
 
     def __call__(self, pictures: ImageSet) -> np.ndarray:
         """(n, width) float32."""
+        found = self._read(pictures)
+        return metrics.unit(found) if self.metadata.get("unit_features") else found
+
+    def _read(self, pictures: ImageSet) -> np.ndarray:
         backbone, on_gpu = self._backbone(), self.ctx is not None and self.ctx.device_type == "gpu"
         options = {"num_workers": self.num_workers, "ctx": self.ctx, "transform": eval_transform(self.metadata)}
         if self.own is not None or not self.keep:

@@ -22,6 +22,10 @@ FLAGS = {
         *cli.ANSWERS,
         *cli.PAGE,
     ],
+    "network": [
+        ("--features-by", cli.NAME, None, "network of your pictures, for a model of features: vgg19 for those of 2014"),
+        ("--weights", cli.WEIGHTS, "imagenet", "its parameters: imagenet, or a file"),
+    ],
     **flags.USE,
     "devices": [cli.GPU, cli.ENGINE],
 }
@@ -64,6 +68,8 @@ def open_gallery(args):
 
     net, searched = prepare.saved(args)
     reader, split = None, searched.split
+    if args.features_by:
+        prepare.read_by(net, args.features_by, args.weights)
     if net.metadata["model"]:
         own = net if net.backbone is not None else None
         reader = pictures.Reader(net.metadata, own, args.num_workers, net.ctx, keep=False)
@@ -100,7 +106,10 @@ def need(reader, params):
     from common.files.errors import UserError
 
     if reader is None:
-        raise UserError(f"{params} takes features from files: it cannot look at pictures; give numbers of the data's")
+        raise UserError(
+            f"{params} takes features from files: --features-by says which network gives them for pictures; or give"
+            " numbers of the data's"
+        )
     return reader
 
 
