@@ -123,6 +123,10 @@ class Index:
         scores, indices = self.index.search(vectors, k)
         return (np.sqrt(np.maximum(scores, 0)) if self.metric == "l2" else scores), indices
 
+    def vectors(self) -> np.ndarray:
+        """All vectors (n, d) float32, as they are compared: of length one for cosines."""
+        return self.index.reconstruct_n(0, len(self))
+
     def save(self, path) -> None:
         """Write `path` and, beside it, ``<path>.json`` with the names and its SHA-256, each whole or not at all."""
         path = Path(path)

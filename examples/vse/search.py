@@ -18,6 +18,8 @@ FLAGS = {
         ("--minus", cli.many(cli.Kind(metavar="TEXT")), [], "with --image: the pictures like it, less these words"),
         ("--plus", cli.many(cli.Kind(metavar="TEXT")), [], "with --image: the pictures like it, with these words"),
         ("--gallery", cli.many(cli.PATH), [], "search your pictures, not the data's"),
+        ("--index", cli.FILE, None, "keep the index of --gallery here; without --gallery it is read"),
+        ("--kind", cli.choice("exact", "hnsw"), "exact", "of --index: compare with all, or follow a graph"),
         ("--sentences", cli.FILE, None, "search the lines of a file, not the data's sentences"),
         *cli.ANSWERS,
         *cli.PAGE,
@@ -34,8 +36,10 @@ FLAGS = {
 def parse_args(argv=None):
     p = cli.parser(__doc__, FLAGS)
     args = p.parse_args(argv)
-    if not (args.text or args.image or args.serve):
-        p.error("say what to do: --text SENTENCE, --image PICTURE or --serve")
+    if not (args.text or args.image or args.serve or (args.gallery and args.index)):
+        p.error("say what to do: --text SENTENCE, --image PICTURE, --serve, or --gallery FOLDER --index FILE")
+    if args.kind != "exact" and not (args.gallery and args.index):
+        p.error("--kind is of the index that --gallery and --index make")
     if (args.minus or args.plus) and not args.image:
         p.error("--minus and --plus change what is searched for by --image PICTURE")
     return args
@@ -77,17 +81,26 @@ def open_gallery(args):
     asked = math.inf if args.serve else len(paths) + sum(not image.isdigit() for image in args.image)
     if reader and asked:
         reader.settle(args, asked)
-    if args.gallery or args.sentences:
+    index = gallery.load_index(args.index, args.params) if args.index and not args.gallery else None
+    if args.gallery or args.sentences or index:
         features, labels, shown = split.features, split.image_labels, split.pictures
         texts, sentence_labels = split.texts, split.sentence_labels
-        if args.gallery:
-            shown = pictures.files(paths)
-            features, labels = need(reader, args.params)(shown), -2 - shown.labels
+        if args.gallery or index:
+            shown = pictures.files([pathlib.Path(name) for name in index.names] if index else paths)
+            labels = -2 - shown.labels
+            features = None if index else need(reader, args.params)(shown)
         if args.sentences:
             texts = read_sentences(args.sentences)
             sentence_labels = np.full(len(texts), -1)  # of no picture that is known
         searched.split = data.Split(features, labels, texts, sentence_labels, shown)
-    return gallery.Gallery(net, searched.split, *searched.encode(net)), reader
+    if index:
+        images, sentences = index.vectors(), net.encode_sentences(searched.split.texts)
+    else:
+        images, sentences = searched.encode(net)
+    if args.index and args.gallery:
+        index = gallery.build_index(net, images, paths, args)
+        print(f"{len(index):,} pictures are indexed in {args.index}", flush=True)
+    return gallery.Gallery(net, searched.split, images, sentences, index), reader
 
 
 def read_sentences(path):

@@ -98,10 +98,18 @@ def test_a_picture_less_a_word_with_another(trained, folder, capsys):
     assert have > had + 3
 
 
-def test_words_to_add_need_a_picture_and_differences(trained, capsys):
+@pytest.mark.parametrize(("given", "words"), [
+    (["--text", "a", "--plus", "b"], "--minus and --plus change what is searched for by --image"),
+    (["--gallery", "g"], "say what to do"),
+    (["--text", "a", "--kind", "hnsw", "--index", "f"], "--kind is of the index that --gallery and --index make"),
+])  # fmt: skip
+def test_flags_of_search_that_do_not_go_together(given, words, capsys):
     with pytest.raises(SystemExit):
-        search.parse_args(["m.params", "--text", "a", "--plus", "b"])
-    assert "--minus and --plus change what is searched for by --image" in capsys.readouterr().err
+        search.parse_args(["m.params", *given])
+    assert words in capsys.readouterr().err
+
+
+def test_words_to_add_need_words_and_differences(trained, tmp_path):
     net = model.load(trained / "model.params")
     for measure, minus, message in (
         ("cosine", ["unheard"], "knows no word of 'unheard'"),
@@ -112,6 +120,8 @@ def test_words_to_add_need_a_picture_and_differences(trained, capsys):
         searched = gallery.Gallery(net, None, None, None)
         with pytest.raises(UserError, match=message):
             searched.changed(net.encode_sentences(["w1"])[0], minus, [])
+    with pytest.raises(UserError, match="--index needs a model of --measure cosine"):
+        gallery.build_index(net, np.eye(2), ["a", "b"], None)
 
 
 def test_ties_as_published_stand_beside_ours(trained, folder, tmp_path, capsys):
@@ -303,6 +313,14 @@ def test_pictures_frozen_then_finetuned_then_searched(pictures, tmp_path, monkey
         search.main(search.parse_args([saved, *flags, "--engine", "onnxruntime"]))
         assert capsys.readouterr().out.splitlines() == lines[:-1]
     assert len(list((tmp_path / "data" / "weights" / "onnx").iterdir())) == 2  # a backbone each
+    for kind in ("exact", "hnsw"):  # indexed once, then read: the same pictures
+        index = ["--index", str(tmp_path / f"{kind}.faiss")]
+        search.main(search.parse_args([saved, "--gallery", str(pictures / "pictures"), *index, "--kind", kind]))
+        assert capsys.readouterr().out == f"60 pictures are indexed in {index[1]}\n"
+        search.main(search.parse_args([saved, "--text", "a green thing", "--image", some, "-k", "4", *index]))
+        assert capsys.readouterr().out.splitlines() == lines[:-1]
+    with pytest.raises(UserError, match="hnsw.faiss was made by another model"):
+        search.main(search.parse_args([str(tmp_path / "frozen" / "model.params"), "--text", "a green thing", *index]))
     (pictures / "pictures" / "bad.png").write_bytes(b"no picture")
     with pytest.raises(UserError, match="bad.png is not a picture"):
         search.main(search.parse_args([saved, *flags]))
