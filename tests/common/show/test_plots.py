@@ -210,6 +210,7 @@ def test_labels_lie_on_nothing(rng):
     axis.set(xlim=(0, 1), ylim=(0, 1))
     coords = rng.uniform(0.3, 0.7, (60, 2))
     assert plots.label(axis, coords, [f"class {i}" for i in range(60)], avoid=np.array([[0.3, 0.3, 0.4, 0.4]])) == 60
+    figure.canvas.draw()
     boxes = np.array([matplotlib.text.Text.get_window_extent(text).extents for text in axis.texts])  # without lines
     overlap = np.minimum(boxes[:, None, 2:], boxes[:, 2:]) - np.maximum(boxes[:, None, :2], boxes[:, :2])
     assert ((overlap > 0).all(axis=2) == np.eye(60, dtype=bool)).all()
