@@ -144,7 +144,7 @@ function nearest({data, width: oldWidth, height: oldHeight}, width, height) {
 }
 
 // Pillow's filters, which widen where a side shrinks: across, rounded to bytes, then down; since Pillow 13 the other
-// way round where the height shrinks, and more than the width.
+// way round where the height shrinks by more than twice as many pixels as the width.
 function filtered(picture, width, height, kernel) {
   const across = ({data, width: old, height: lines}) => old === width ? {data, width, height: lines} : {
     data: pass(data, lines, old * 3, 3, weights(old, width, kernel), width * 3, 3, lines * width * 3),
@@ -154,7 +154,8 @@ function filtered(picture, width, height, kernel) {
     data: pass(data, lines, 3, lines * 3, weights(old, height, kernel), 3, lines * 3, lines * height * 3),
     width: lines, height,
   };
-  return height < picture.height && height / picture.height < width / picture.width ? across(down(picture)) : down(across(picture));
+  const [lessHigh, lessWide] = [picture.height - height, picture.width - width];
+  return lessHigh > 0 && lessHigh > 2 * lessWide ? across(down(picture)) : down(across(picture));
 }
 
 // Lines of pixels, `line` bytes apart, whose pixels are `step` bytes apart; `toLine` and `toStep` are the result's.
