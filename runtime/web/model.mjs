@@ -33,9 +33,9 @@ function tokenise(text) {
 export function readArray(bytes, name) {
   const view = new DataView(bytes);
   const start = view.getUint8(6) === 1 ? 10 + view.getUint16(8, true) : 12 + view.getUint32(8, true);
-  const header = new TextDecoder('latin1').decode(new Uint8Array(bytes, 0, start));
+  const header = new TextDecoder().decode(new Uint8Array(bytes, 1, start - 1)); // behind the byte 0x93
   const shape = header.match(/'shape': \((\d+),? ?(\d*)\)/);
-  if (!header.startsWith('\x93NUMPY') || !header.includes("'<f4'") || !header.includes("'fortran_order': False") || !shape) {
+  if (!header.startsWith('NUMPY') || !header.includes("'<f4'") || !header.includes("'fortran_order': False") || !shape) {
     throw new Error(`${name} is no array of float32 that this page can read: export the model again`);
   }
   const [rows, size] = shape[2] ? [Number(shape[1]), Number(shape[2])] : [1, Number(shape[1])];
