@@ -229,6 +229,6 @@ def _draw(run: Run, tested: Tested, sections: list, prefix: str, seed: int) -> N
         "Retrieval": plots.retrieval_sheet(rows, asked, retrieval, seed=seed, gallery=gallery, nearest=nearest),
     }
     sections += [(title, [path]) for title, path in pictures.items() if path]
-    page = report.write(run.folder, f"Embedding learning on {run.args.dataset}", sections, vars(run.args))
+    page = report.write(run.folder, f"Embedding learning on {run.args.dataset}", sections, vars(run.args), run.command)
     for path in [p for p in pictures.values() if p] + [page]:
         run.log(f"wrote {path}")

@@ -206,7 +206,8 @@ class TrainingRun:
             names = ["loss", "valid_loss", "accuracy", "cosine"]
             path = plots.curves(read_history(folder), self.run.plots / f"{folder.name}.png", names)
             sections.append((f"Stage {folder.name[len('stage') :]}", [path]))
-        report.write(self.run.folder, f"Pictures and words of {self.args.dataset}", sections, vars(self.args))
+        title = f"Pictures and words of {self.args.dataset}"
+        report.write(self.run.folder, title, sections, vars(self.args), self.run.command)
 
 
 def stage_metrics(folder: Path) -> dict[str, dict]:

@@ -156,5 +156,6 @@ def finish(run: Run, rows: dict[str, dict[str, float]], net: VSE, test: Evaluati
     sections.append(("Training", [curves]))
     gallery = Gallery(net, test.split, images, sentences)
     sections += gallery.sections(run.plots)
-    page = report.write(run.folder, f"Sentences and pictures: {run.args.dataset}", sections, vars(run.args))
+    title = f"Sentences and pictures: {run.args.dataset}"
+    page = report.write(run.folder, title, sections, vars(run.args), run.command)
     run.log(f"wrote {page}")
