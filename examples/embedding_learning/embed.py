@@ -38,7 +38,7 @@ def main(args):
 
     paths = images.readable(images.find(args.pictures), args.on_error, args.num_workers)
     gallery.check_lines(output, paths)
-    vectors = gallery.Embedder(args, len(paths))(paths)
+    vectors = gallery.Embedder(args.params, len(paths), args.engine, args.gpus, args.num_workers)(paths)
     gallery.write(output, paths, vectors)
     print(f"{len(paths)} embeddings of {vectors.shape[1]} numbers: {output}")
 

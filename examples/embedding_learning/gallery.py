@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +16,7 @@ from common.backbones import features
 from common.data import sets, transforms
 from common.data.imageset import ImageSet, readable
 from common.data.walk import shown
-from common.export import engine
+from common.export import engine as engines
 from common.files import outside
 from common.files.checksum import sha256
 from common.files.disk import write_array, write_table, write_text
@@ -31,10 +33,16 @@ class Embedder:
 
     Parameters
     ----------
-    args : argparse.Namespace
-        With ``params``, the model's file, ``gpus``, ``engine``, and ``num_workers`` that decode files.
-    pictures : int
+    params : path
+        The model's file, which train.py wrote.
+    pictures : float
         About how many there will be; infinity where it goes on.
+    engine : {"auto", "mxnet", "onnxruntime"}
+        What reads the network, see `common.export.engine.choose`.
+    gpus : sequence of int
+        The first of them computes; empty: the CPU.
+    num_workers : int
+        Threads that decode files.
 
     Attributes
     ----------
@@ -42,13 +50,16 @@ class Embedder:
         Of the model.
     """
 
-    def __init__(self, args, pictures: int):
-        self._context, self._num_workers = devices.contexts(args.gpus)[0], args.num_workers
-        net, self.metadata = model.load(args.params, self._context)
-        with reading(args.params, model.REMEDY):
+    def __init__(
+        self, params, pictures: float = math.inf, engine: str = "auto", gpus: Sequence[int] = (), num_workers: int = 2
+    ):
+        self._context, self._num_workers = devices.contexts(gpus)[0], num_workers
+        net, self.metadata = model.load(params, self._context)
+        with reading(params, model.REMEDY):
             self._transform = transforms.saved(self.metadata)
         read, self._head = (net.backbone, net.embed) if self.metadata.get("views") else (net, None)
-        self._read = engine.reader(args, read, self.metadata["crop"], pictures)
+        asked = argparse.Namespace(engine=engine, gpus=gpus)
+        self._read = engines.reader(asked, read, self.metadata["crop"], pictures)
 
     def __call__(self, pictures: Sequence[Path] | np.ndarray) -> np.ndarray:
         """Embeddings of files or of (n, H, W, 3) uint8 pixels: (n, embed_dim) float32 unit vectors."""

@@ -138,8 +138,8 @@ def main(args):
 
     from common import devices
     from common.backbones import features
-    from common.backbones.quantize import CALIBRATION, quantize
     from common.export import engine
+    from examples.transfer import reading
 
     ctx = devices.contexts(args.gpus)[0]
     of = {"mean": args.mean, "deviation": args.deviation}
@@ -149,12 +149,7 @@ def main(args):
     print(f"{net.name_}: {net.width} numbers a picture of {size} x {size}; weights: {net.source}", flush=True)
     chosen = choose_engine(args, source, net)
     key, width, read_by = settings_key(args, source, net, chosen), net.width, engine.named(chosen)
-    if read_by:
-        net = read_by(net, size)
-    elif args.int8:
-        net = quantize(net, inputs.spread(pictures, CALIBRATION, size, args.interpolation, failed))
-    else:
-        net.hybridize(static_alloc=True, static_shape=True)
+    net = reading.ready(net, pictures, args.interpolation, args.int8, read_by, failed)
     output = outputs.Output(args.save_folder_path, args.save_name, format, width, key, args.resume)
     if output.seen:
         print(f"continues after {output.seen} of {len(source)} pictures", flush=True)
