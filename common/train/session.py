@@ -246,30 +246,27 @@ def seed_everything(seed: int, epoch: int, batch: int, rank: int) -> None:
 class _Pace:
     """How fast this process goes through `count` epochs: the time that is left, from the mean of what it did so far.
 
-    A batch's time, and what an epoch takes beside its batches (evaluation, checkpoint), are measured apart; before the
-    first epoch has ended the latter is unknown and left out.
+    A batch's time, an evaluation's and that between two epochs, a checkpoint's, are measured apart; what was not
+    measured yet is left out.
     """
 
     def __init__(self, count: int = 0):
         self.count, self.total = count, 0  # epochs in all, batches of an epoch
         self._epoch = self._done = 0  # epochs and batches that are behind
-        self._at, self._batches, self._beside = 0.0, [0.0, 0], [0.0, 0]  # seconds and how many
+        self._batches, self._evaluations, self._between = [0.0, 0], [0.0, 0], [0.0, 0]  # seconds and how many
+        self._at = 0.0
 
     def begin(self, epoch: int, first: int, total: int) -> None:
         self._epoch, self._done, self.total = epoch, first, total
-        between = self._since()  # of which the checkpoint after the epoch before is a part
-        if self._beside[1]:
-            self._beside[0] += between
+        self._add(self._between, 1 if self._evaluations[1] else 0)
 
     def step(self, done: int) -> None:
-        self._batches[1] += done - self._done
-        self._batches[0] += self._since()
+        self._add(self._batches, done - self._done)
         self._done = done
 
     def close(self) -> str:
         """Note the end of an epoch; the time that is left."""
-        self._beside[0] += self._since()
-        self._beside[1] += 1
+        self._add(self._evaluations, 1)
         self._epoch, self._done = self._epoch + 1, 0
         return self.left()
 
@@ -278,14 +275,17 @@ class _Pace:
         epochs = self.count - self._epoch
         if epochs <= 0 or not self._batches[1]:
             return ""
-        seconds = (epochs * self.total - self._done) * self._batches[0] / self._batches[1]
-        if self._beside[1]:
-            seconds += epochs * self._beside[0] / self._beside[1]
+        batches = epochs * self.total - self._done
+        to_come = (self._batches, batches), (self._evaluations, epochs), (self._between, epochs)
+        seconds = sum(number * spent / done for (spent, done), number in to_come if done)
         return f", {duration(seconds)} left"
 
-    def _since(self) -> float:
+    def _add(self, to: list, number: int) -> None:
+        """Count what took the time since the last look."""
         before, self._at = self._at, time.monotonic()
-        return self._at - before
+        if number:
+            to[0] += self._at - before
+            to[1] += number
 
 
 class _Losses:

@@ -96,7 +96,7 @@ def test_a_run_that_had_no_events_gets_all_of_them_when_it_is_resumed(tmp_path):
 
 
 def test_without_the_package_one_line_names_it_and_no_folder_is_made(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    monkeypatch.setitem(sys.modules, "tensorboard.compat.proto", None)
     with pytest.raises(UserError, match="--tensorboard needs the package tensorboard .pip install tensorboard."):
         Run(tmp_path / "run", argparse.Namespace(tensorboard=True))
     assert not (tmp_path / "run").exists()

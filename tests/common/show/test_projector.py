@@ -12,7 +12,7 @@ COLUMNS = {"path": [f"a\t{i}.png" for i in range(5)], "label": ["one", "two\nlin
 
 
 def colour(index, side):
-    return np.full((side, side, 3), 40 * index, np.uint8)
+    return np.full((side, side, 3), 40 * (index % 6), np.uint8)
 
 
 @pytest.fixture
