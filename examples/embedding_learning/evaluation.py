@@ -110,6 +110,7 @@ class Evaluator:
 
     def finish(self, run: Run, rows: dict, best: dict[str, float], notes: list[str], draw: bool, seed: int) -> Tested:
         """Ask the test pictures, and report; see `finish`. `best` are the metrics of the chosen epoch."""
+        run.stage("evaluation")
         embeddings = functools.cache(self._inputs.embeddings)  # of the network as it now stays
         tested = self._tested("test", embeddings)
         ours = {**figures(tested.found), **catalogue.hits(self._inputs.pictures, embeddings)}
@@ -220,6 +221,7 @@ def _worst(classes: dict[str, dict[str, float]]) -> list:
 
 
 def _draw(run: Run, tested: Tested, sections: list, prefix: str, seed: int) -> None:
+    run.stage("pictures")
     curves, history = ["loss", f"{prefix}recall@1", f"{prefix}map@r"], run.history()
     asked, rows, gallery, _ = tested.split()
     retrieval, nearest = run.plots / "retrieval.png", tested.found.indices

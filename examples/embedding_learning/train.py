@@ -125,9 +125,10 @@ def main(args):
     loss, miner, memory = objective.create(args, loss_options, len(parts.train.class_names), contexts)
 
     args.engine = engine.choose(args, net.backbone, size, len(parts) if weights else 0)  # of what stays as it is
-    run = Run.start(args, "embedding_learning", kvstore.rank, {**parts.counts(), "workers": kvstore.num_workers})
+    counts = {**parts.counts(), "workers": kvstore.num_workers}
+    run = Run.start(args, "embedding_learning", kvstore.rank, counts, stages=inputs.stages(args))
     data.log(run, parts, f"{args.model} ({net.backbone.source}) at {size} px")
-    read = inputs.Inputs(net, parts, sampler, args, size, contexts[0], kvstore.rank)
+    read = inputs.Inputs(net, parts, sampler, args, size, contexts[0], kvstore.rank, run.stage)
 
     # Two groups of parameters: the network's, and what the loss learns: boundaries beta, or vectors of the classes.
     options = {"learning_rate": args.lr, "wd": args.wd}
@@ -140,6 +141,7 @@ def main(args):
 
     # Evaluation: recall@k and MAP@R, of raw pixels and of the untrained network first.
     evaluator = evaluation.Evaluator(read, args.protocol)
+    run.stage("baselines")
     rows = evaluator.baselines(bool(weights), args.embed_dim, run.log)
     best_file = run.folder / f"{args.save_model_prefix}.params"
 
@@ -154,10 +156,12 @@ def main(args):
                 neighbours.write(run.folder / "embeddings", tested, run.log)
 
     if args.head != "margin":  # in closed form: there is nothing to train
+        run.stage("fitting the head")
         metrics = linear.fit_head(args.head, net, read, evaluator, run.log)
         save(metrics)
         return finish({**metrics, "epoch": 0})
 
+    run.stage("training")
     blocks = {"net": net, "loss": loss, **({"memory": memory} if memory else {})}
     session = Session(
         run, blocks=blocks, trainers={"trainer": trainer}, best=evaluator.best,

@@ -156,6 +156,16 @@ def described(args, net) -> dict:
     return {**found, "interpolation": args.interpolation, **{name: value for name, value in more.items() if value}}
 
 
+READING = {"features": "reading features", "finetuned": "reading features of the fine-tuned network"}
+
+
+def stages(args) -> list[str]:
+    """What a run of train.py goes through, for `common.run.Run.stage`."""
+    reading = [] if args.features else [READING["features"]]
+    tuning = ["fine-tuning", READING["finetuned"]] if args.fine_tune else []
+    return [*reading, "classifier", *tuning, "pictures"]
+
+
 def read_features(args, net, image_set: ImageSet, run, name: str) -> np.ndarray:
     """Features (n, width) of all pictures, kept as `name` in the run folder; a resumed run goes on where it was.
 
@@ -177,6 +187,7 @@ def read_features(args, net, image_set: ImageSet, run, name: str) -> np.ndarray:
     UserError
         A picture cannot be read.
     """
+    run.stage(READING[name])
     files = outputs.finished(run.folder, name, "npy") if run.resumed else None
     if files:
         return outputs.load(files[0])[0]
@@ -208,8 +219,10 @@ def _read(args, net, source, chosen: np.ndarray) -> Iterator[tuple[np.ndarray, n
         inputs.Chosen(source, chosen), size, args.batch_size, args.interpolation, num_workers=args.num_workers
     )
     filled = min(args.batch_size, len(source))  # also where a resumed run has fewer to read: its bits are the same
-    for vectors, batch in features.stream(reading.whole(batches), net, devices.contexts(args.gpus)[0], filled):
-        yield vectors, np.arange(batch.first, batch.first + len(vectors))
+    with features.progress(len(chosen)) as bar:
+        for vectors, batch in features.stream(reading.whole(batches), net, devices.contexts(args.gpus)[0], filled):
+            bar.update(len(vectors))
+            yield vectors, np.arange(batch.first, batch.first + len(vectors))
 
 
 def embed(args, net, image_set: ImageSet, ctx) -> np.ndarray:

@@ -54,6 +54,7 @@ FLAGS = {
         ("-n --save_name", SAVE_NAME, "transferfeature", "name of the new csv, parquet or npy file(s)"),
         cli.Alternatives(FORMATS),
         ("--with-path", cli.switch, False, "save paths too: a column path, or NAME_paths.npy; Parquet always has it"),
+        ("--projector", cli.switch, False, "write the folder NAME_projector too, for TensorBoard's projector"),
         ("--resume", cli.switch, False, "continue a run that was killed; the same file comes out"),
         ("--no-clobber", cli.switch, False, "refuse to replace files that exist"),
     ],
@@ -119,7 +120,9 @@ def main(args):
     format = "csv" if args.save_csv else "orange" if args.orange else "parquet" if args.parquet else "npy"
     from examples.transfer import inputs, networks, outputs
 
-    check_output(args, outputs.paths(args.save_folder_path, args.save_name, format, args.with_path))
+    map_folder = pathlib.Path(args.save_folder_path) / f"{args.save_name}_projector"
+    targets = outputs.paths(args.save_folder_path, args.save_name, format, args.with_path)
+    check_output(args, [*targets, map_folder] if args.projector else targets)
     networks.candidates(args.trained_model)
     if args.csv_file:
         source = inputs.from_csv(args.csv_file)
@@ -165,6 +168,8 @@ def main(args):
             bar.update(len(vectors))
     skipped = len(output.failed)
     written = output.finish(source.labels, source.rows, source.names() if args.with_path or args.parquet else None)
+    if args.projector:
+        outputs.write_projector(map_folder, written[0], source, output.failed)
     note = f"; {skipped} pictures left out, see {args.save_name}_failed.csv" if skipped else ""
     print(f"{len(source) - skipped} embeddings: {', '.join(map(str, written))}{note}")
 

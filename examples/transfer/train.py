@@ -100,12 +100,11 @@ def main(args):
     loaded = data.load(args)
     labels, train, test = loaded.labels, loaded.train, loaded.test
     net = data.network(args, loaded.image_set, contexts)
-    run = Run.start(args, "transfer", rank, {**loaded.counts(), "workers": workers}, loaded.notes)
+    run = Run.start(args, "transfer", rank, {**loaded.counts(), "workers": workers}, loaded.notes, data.stages(args))
     run.log(f"{len(train)} pictures of {len(loaded.class_names)} classes to learn from, {len(test)} held back")
 
     # The network's features, as it comes.
-    vectors, image_set = loaded.features, loaded.image_set
-    config = data.described(args, net)
+    vectors, image_set, config = loaded.features, loaded.image_set, data.described(args, net)
     if image_set:
         walk.write(image_set.skipped, run.folder / "skipped.txt")
         run.log(f"{net.name_}: {net.width} numbers a picture of {net.input_size} x {net.input_size}; {net.source}")
@@ -118,17 +117,18 @@ def main(args):
             args.balance, kvstore, args.shrinkage,
         )  # fmt: skip
 
+    run.stage("classifier")
     metrics = {"classifier": args.classifier, "train_pictures": len(train), "test_pictures": len(test)}
     if args.folds > 1:
-        metrics["fold_accuracy"] = evaluation.cross_validate(fit, vectors, labels, train, args.folds, args.seed)
-        mean, deviation = np.mean(metrics["fold_accuracy"]), np.std(metrics["fold_accuracy"])
-        run.log(f"{args.folds}-fold accuracy {mean:.4f} (deviation {deviation:.4f})")
+        folds = metrics["fold_accuracy"] = evaluation.out_of_sample(fit, vectors, loaded, run)
+        run.log(f"{args.folds}-fold accuracy {np.mean(folds):.4f} (deviation {np.std(folds):.4f})")
     classifier = fit(vectors, train)
     metrics.update(evaluation.held_back(classifier, vectors, loaded))
     run.log(evaluation.line(metrics))
 
     # The same with the network trained on these pictures; the epoch and the classifier by validation pictures, if any.
     if args.fine_tune:
+        run.stage("fine-tuning")
         net, head = fine_tune(net, classifier, loaded, args, run, contexts, kvstore)
         if rank:  # the first worker goes on
             return
@@ -140,7 +140,7 @@ def main(args):
 
     classifier.save(run.folder / "model.params", net if args.fine_tune else None)
     run.finish(metrics)
-    shown = image_set.subset(test) if image_set else None
+    shown = image_set and image_set.subset(test)
     page = evaluation.report(run, classifier, vectors[test], labels[test], shown, metrics)
     run.log(f"{run.folder / 'model.params'}, {page}")
 

@@ -20,6 +20,7 @@ from examples.visual_semantic import data, evaluation, model
 from examples.visual_semantic.stage import Stage, is_frozen
 
 STAGES = ("1", "2a", "2b")
+TRAINING = "training stage {}"
 
 
 class TrainingRun:
@@ -53,7 +54,9 @@ class TrainingRun:
         pictures = sum(map(len, (splits.train, splits.valid, splits.test)))
         args.engine = engine.choose(args, net.backbone, reader.transform.crop, pictures)
         reader.engine = engine.named(args.engine)
-        self.run = Run.start(args, "visual_semantic", kvstore.rank, self._data, splits.notes)
+        judged = ["evaluation"] * (args.stages[-1] != "1")
+        stages = [*map(TRAINING.format, args.stages), *judged, *["pictures"] * (not args.no_plots)]
+        self.run = Run.start(args, "visual_semantic", kvstore.rank, self._data, splits.notes, stages)
         walk.write(splits.train.skipped, self.run.folder / "skipped.txt")
         self.run.log(
             f"{args.dataset}: {len(splits.train)} pictures of {len(splits.seen)} seen classes to train on,"
@@ -80,6 +83,7 @@ class TrainingRun:
         UserError
             It was not, the backbone is frozen, and nothing else brings trained parameters.
         """
+        self.run.stage(TRAINING.format(name))
         before = [self._model_file(stage) for stage in STAGES if stage < name and self._model_file(stage).is_file()]
         if before:
             self._restore(before[-1])
@@ -147,6 +151,7 @@ class TrainingRun:
         metrics = {f"stage{stage}_accuracy": of["accuracy"] for stage, of in stage_metrics(self.run.folder).items()}
         rows = {"trained": metrics}
         if name != "1":
+            self.run.stage("evaluation")
             found, classes = evaluation.evaluate(self.net, self.splits, self.reader)
             metrics.update(found)
             self._write_classes(classes)
@@ -201,6 +206,7 @@ class TrainingRun:
 
     def _draw(self, rows: dict) -> None:
         """Curves of every stage, and a page."""
+        self.run.stage("pictures")
         sections = [("Figures", [tables.cells(rows)])]
         for folder in sorted(self.run.folder.glob("stage*")):
             names = ["loss", "valid_loss", "accuracy", "cosine"]

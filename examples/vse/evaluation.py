@@ -151,6 +151,7 @@ def finish(run: Run, rows: dict[str, dict[str, float]], net: VSE, test: Evaluati
     run.log("\n" + table(rows))
     if not draw:
         return
+    run.stage("pictures")
     sections = [("Test", [table_of(rows)])]
     curves = plots.curves(run.history(), run.plots / "training.png", ["loss", "rsum", "t2i_median_rank"], "round")
     sections.append(("Training", [curves]))

@@ -145,7 +145,8 @@ def run(args, splits: dict[str, Split], net: model.VSE, sampler: PairSampler, kv
         for name, split in splits.items()
         for what, values in (("sentences", split.texts), ("pictures", split.image_labels))
     }
-    found = Run.start(args, "vse", kvstore.rank, {**counts, "workers": kvstore.num_workers})
+    stages = ["baselines", "training", "evaluation", *["pictures"] * (not args.no_plots)]
+    found = Run.start(args, "vse", kvstore.rank, {**counts, "workers": kvstore.num_workers}, stages=stages)
     skipped = [one for split in splits.values() if split.pictures is not None for one in split.pictures.skipped]
     walk.write(list(dict.fromkeys(skipped)), found.folder / "skipped.txt")
     for name, split in splits.items():

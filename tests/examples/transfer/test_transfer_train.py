@@ -1,5 +1,6 @@
 """Classifiers on features, fine-tuning, and the prediction of one's own pictures."""
 
+import argparse
 import csv
 import json
 import shutil
@@ -220,6 +221,34 @@ def test_folds_hold_equal_shares_of_the_classes(clusters):
 
     found = evaluation.cross_validate(fit, features, labels, np.arange(90), 5, 0)
     assert seen == [[24, 24, 24]] * 5 and found == [1.0] * 5
+
+
+@pytest.mark.parametrize("kind", ["logistic", "knn", "svm"])
+def test_what_is_said_of_a_picture_by_the_classifier_that_did_not_see_it(clusters, tmp_path, kind):
+    features, labels, _, _ = clusters
+    fitted = []
+
+    def fit(vectors, learned):
+        fitted.append((model.fit(kind, vectors[learned], labels[learned], range(3), {}), set(learned.tolist())))
+        return fitted[-1][0]
+
+    train = np.arange(0, 90, 2)
+    loaded = data.Data(features, None, labels, np.array(["x", "y,z", "w"]), train, train + 1, train[:0])
+    run = argparse.Namespace(folder=tmp_path, args=argparse.Namespace(classifier=kind, folds=3, seed=0))
+    assert len(evaluation.out_of_sample(fit, features, loaded, run)) == 3
+    file = tmp_path / "out_of_sample.csv"
+    if kind == "svm":
+        assert not file.exists()
+        return
+    with open(file, encoding="utf-8", newline="") as lines:
+        names, *rows = csv.reader(lines)
+    assert names == ["row", "label", "x", "y,z", "w"]
+    assert [(int(row[0]), row[1]) for row in rows] == [(i, loaded.class_names[labels[i]]) for i in train]
+    for i, row in zip(train, rows):
+        (other,) = [classifier for classifier, learned in fitted if i not in learned]
+        expected = other.probabilities(features[i][None])[0]
+        np.testing.assert_allclose(np.array(row[2:], float), expected, rtol=1e-5, atol=1e-7)
+        assert abs(sum(map(float, row[2:])) - 1) < 1e-6
 
 
 def test_pictures_to_classifier_to_prediction(folder, tmp_path, capsys):
