@@ -60,8 +60,8 @@ def vectors(
         raise UserError("--prompts take names, and --class-text description gives sentences: leave one of them out")
     told = of_sentences({name: text for name, text in (sentences or {}).items() if name not in renamed}, file)
     if str(file) == ENCODER:
-        spoken = {name: renamed.get(name, name) for name in names if name not in told}
-        told.update(zip(spoken, of_names(list(spoken.values()), prompts)))
+        spoken = [name for name in names if name not in told]
+        told.update(zip(spoken, of_names([renamed.get(name, name) for name in spoken], prompts)))
     others = [name for name in names if name not in told]
     looked_up = [renamed.get(name, name) for name in others]
     if not others:
@@ -132,7 +132,7 @@ def of_names(names: Sequence[str], prompts: Sequence[str] | None = None) -> np.n
     """
     prompts = prompts or PROMPTS
     said = [prompt.replace("{}", " ".join(split_name(name))) for name in names for prompt in prompts]
-    return metrics.unit(encoder().encode(said).reshape(len(names), len(prompts), -1).mean(axis=1))
+    return metrics.unit(encoder().encode(said).reshape(len(names), len(prompts), encoder().dim).mean(axis=1))
 
 
 def check_prompts(file, prompts: Sequence[str] | None) -> None:

@@ -39,6 +39,8 @@ def test_names_are_encoded_in_prompts_and_descriptions_as_they_stand(encoded):
     told = words.vectors(["dog", "sea"], "minilm", {"sea": "ball"}, {"dog": "the red dog sees a ball", "sea": "blue"})
     np.testing.assert_allclose(told[0], encoded(["the red dog sees a ball"])[0], atol=1e-6)
     np.testing.assert_allclose(told[1], words.of_names(["ball"])[0], atol=1e-6)
+    all_told = words.vectors(["sea"], "minilm", None, {"sea": "ball"})  # no name is left to put into a prompt
+    np.testing.assert_allclose(all_told, encoded(["ball"]), atol=1e-6)
     assert words.known(["red+ball", "xyzzy"], "minilm") == {"red+ball", "xyzzy"}
 
 
