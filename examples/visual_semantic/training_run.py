@@ -16,7 +16,7 @@ from common.run import Run, read_history
 from common.show import plots, report, tables
 from common.train import range_test, workers
 from common.train.session import Session
-from examples.visual_semantic import data, evaluation, model
+from examples.visual_semantic import data, evaluation, model, words
 from examples.visual_semantic.stage import Stage, is_frozen
 
 STAGES = ("1", "2a", "2b")
@@ -188,8 +188,14 @@ class TrainingRun:
             self.net, path, stage=name, crop=transform.crop, resize=transform.resize,
             keep_aspect=transform.keep_aspect, views=args.views, engine=args.engine, dataset=args.dataset,
             word_vectors=str(args.word_vectors), words=data.word_of(args, self.splits), word_space=args.word_space,
-            loss=args.loss, classifies=knows_classifier, is_frozen=args.backbone_lr == 0, metrics=metrics,
+            prompts=self._prompts(), loss=args.loss, classifies=knows_classifier, is_frozen=args.backbone_lr == 0,
+            metrics=metrics,
         )  # fmt: skip
+
+    def _prompts(self) -> list[str]:
+        """What a query is put into, as the classes' names were; nothing where sentences stand for them."""
+        names = self.args.word_vectors == words.ENCODER and not data.described(self.args, self.splits)
+        return list(self.args.prompts or words.PROMPTS) if names else []
 
     def _is_worse(self) -> bool:
         """Whether fine-tuning in stage 2b made the model worse on held-back pictures; says so."""
