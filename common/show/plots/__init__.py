@@ -5,7 +5,7 @@ pictures side by side.
 """
 
 from common.show.plots.base import CLASSES, DPI, QUERY, RIGHT, WRONG, gif, write
-from common.show.plots.charts import bars, curves, range_test
+from common.show.plots.charts import bars, curves, intervals, range_test
 from common.show.plots.maps import (
     film,
     neighbour_map,
@@ -34,6 +34,7 @@ __all__ = [
     "dendrogram",
     "film",
     "gif",
+    "intervals",
     "mistakes",
     "neighbour_map",
     "overlay",
