@@ -176,7 +176,6 @@ def main(args):
     from examples.visual_semantic import data, network
     from examples.visual_semantic.training_run import TrainingRun
 
-    # Devices and workers.
     contexts = devices.contexts(args.gpus, args.num_cpus)
     if args.kvstore == "dist_async" and len(args.stages) > 1:  # the servers hold the optimizer of one stage
         raise UserError(f"--kvstore {args.kvstore} runs a stage at a time: --stages 1, then --resume --stages 2a, ...")
