@@ -385,6 +385,7 @@ SEEN_AS = [  # how a picture becomes what a network of transfer sees
 ]
 INT8 = ("--int8", switch, False, "read features with the network quantised to 8 bits")
 RESUME = ("--resume", switch, False, "continue the run in --run-dir (or the newest) from its last checkpoint")
+TENSORBOARD = ("--tensorboard", switch, False, "metrics.jsonl also as events that TensorBoard reads, where it is there")
 NO_PLOTS = ("--no-plots", switch, False, "no pictures and no report at the end")
 SAVE_INTERVAL = ("--save-interval", non_negative_int, 0, "batches between checkpoints inside an epoch; 0: none there")
 NUM_WORKERS = ("--num-workers", threads, 2, "threads that decode pictures ahead")
@@ -461,4 +462,4 @@ def run_dir(example: str) -> tuple:
 
 def run(example: str) -> list[tuple]:
     """The flags of a run of `example`."""
-    return [run_dir(example), RESUME, seed()]
+    return [run_dir(example), RESUME, seed(), TENSORBOARD]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import mxnet as mx
 import numpy as np
+from tqdm import tqdm
 
 from common import devices
 from common.backbones import feature_store, modelfile
@@ -148,8 +150,16 @@ def extract(
 def _read(net, image_set, transform: Eval, pictures: int, ctx, num_workers: int, fill) -> Iterator[tuple]:
     """The features of each batch of so many pictures, and the indices of these."""
     batches = Loader(image_set, transform, Sequential(len(image_set), pictures), num_workers, keep=False)
-    for rows, batch in stream(batches.epoch(), net, ctx, fill):
-        yield rows, batch.indices
+    with progress(len(image_set)) as bar:
+        for rows, batch in stream(batches.epoch(), net, ctx, fill):
+            bar.update(len(batch.indices))
+            yield rows, batch.indices
+
+
+def progress(pictures: int) -> tqdm:
+    """A bar over so many pictures that are read, on a terminal, with the time that is left."""
+    terminal = sys.stderr.isatty()
+    return tqdm(total=pictures, desc="features", unit=" pictures", leave=False, delay=2, disable=not terminal)
 
 
 def _resize(backbone, size: int | None) -> Eval:

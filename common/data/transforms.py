@@ -128,7 +128,14 @@ class Views(Eval):
 
 
 def inner(picture: np.ndarray, share: float) -> np.ndarray:
-    """The middle of a picture, of this share of both sides."""
+    """The middle of a picture.
+
+    Parameters
+    ----------
+    picture : (H, W, 3) array
+    share : float
+        Of both sides, 0..1.
+    """
     y, x = (int(side * (1 - share) / 2) for side in picture.shape[:2])
     return picture[y : picture.shape[0] - y, x : picture.shape[1] - x]
 

@@ -85,16 +85,20 @@ def model(args, dataset: Dataset, contexts) -> modelfile.Model:
     return modelfile.build(metadata, weights, contexts)
 
 
-def run(args, dataset: Dataset, model: modelfile.Model, kvstore, batch_size: int, notes: Sequence[str]) -> Run:
+def run(
+    args, dataset: Dataset, model: modelfile.Model, kvstore, batch_size: int, notes: Sequence[str], is_frozen: bool
+) -> Run:
     """The run's folder: what it is trained on stands in its log, after the `notes` on how that was read."""
     train, test, classes = dataset.train, dataset.test, len(dataset.train.class_names)
     counts = {
         "training pictures": len(train), "classes": classes, "held-back pictures": len(test),
         "workers": kvstore.num_workers,
     }  # fmt: skip
-    read = len(train) + len(test) if model.metadata["pretrained"] and args.backbone_lr == 0 else 0
+    read = len(train) + len(test) if is_frozen else 0
+    reading = ["reading features", *["choosing the weight decay"] * (kvstore.num_workers == 1)] if is_frozen else []
+    stages = [*reading, "training", "vectors", *["pictures"] * (not args.no_plots)]
     args.engine = engine.choose(args, model.net.backbone, model.net.size, read)
-    found = Run.start(args, "im2vec", kvstore.rank, counts, notes)
+    found = Run.start(args, "im2vec", kvstore.rank, counts, notes, stages)
     walk.write(train.skipped, found.folder / "skipped.txt")
     network = f"{model.metadata['model']} at {model.net.size} px, objective {model.metadata['objective']}"
     found.log(f"{args.dataset}: {len(train)} pictures of {classes} classes, {len(test)} held back; {network}")

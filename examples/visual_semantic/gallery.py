@@ -93,14 +93,25 @@ class Searcher:
         self.index = index
 
     def read_vocabulary(self, max_words: int) -> None:
-        """Let pictures be named by the most frequent words of the file, those that are spelled with letters alone."""
+        """Let pictures be named by the most frequent words of the file, those that are spelled with letters alone.
+
+        Raises
+        ------
+        UserError
+            The model's words are of a sentence encoder, which has no such file.
+        """
+        if self._encodes:
+            raise UserError(f"--vocabulary: {words.ENCODER} encodes sentences and has no list of words: leave it out")
         known = self._frequent(max_words)
         spelled = [word for word in list(known.vectors)[:max_words] if word.isalpha()]
         self.vocabulary = Index.build(self.net.embed_words(known.matrix(spelled)), spelled, self.kind)
 
     def keep_words(self) -> None:
-        """Keep the most frequent words in memory."""
-        self._frequent(KEPT)
+        """Keep the most frequent words in memory, or the sentence encoder."""
+        if self._encodes:
+            words.encoder()
+        else:
+            self._frequent(KEPT)
 
     def of_text(self, text: str) -> np.ndarray:
         """Where `text` is: see `words.query`."""
@@ -166,6 +177,10 @@ class Searcher:
         if self.known is None or len(self.known.vectors) < max_words:
             self.known = WordVectors.read(words.file_of(self.word_vectors), max_words=max_words)
         return self.known
+
+    @property
+    def _encodes(self) -> bool:
+        return str(self.word_vectors) == words.ENCODER
 
     def _sum(self) -> str:
         return sha256(self.params)

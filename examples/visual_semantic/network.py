@@ -36,7 +36,7 @@ def build(args, splits: data.Splits, contexts: list[mx.Context]) -> tuple[model.
         raise UserError("a frozen backbone keeps what it learned before, and it learned nothing: add --use-pretrained")
     size = args.image_size or backbones.input_size(args.model)
     renamed, sentences = data.word_of(args, splits), data.described(args, splits)
-    vectors = words.vectors(splits.class_names, args.word_vectors, renamed, sentences)
+    vectors = words.vectors(splits.class_names, args.word_vectors, renamed, sentences, args.prompts)
     space = words.space(args.word_space, args.word_vectors)
     mx.random.seed(args.seed)
     net = model.create(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from common import backbones
+from common import backbones, metrics
 from common.backbones import features
 from common.data import transforms
 from common.data.loader import Loader
@@ -42,17 +42,18 @@ class Reader:
         """Settle ``--engine``, for the run and for the model."""
         read = [split.pictures if split.whole is None else split.whole for split in splits.values()]
         pictures = {id(images): len(images) for images in read if images is not None}
-        net = self._backbone() if pictures else None
+        net = self.network() if pictures else None
         found = engine.choose(args, net, self.metadata.get("image_size", 0), sum(pictures.values()))
         args.engine = self.metadata["engine"] = found
 
     def settle(self, args, pictures: int) -> None:
         """Settle ``--engine`` for about so many pictures whose features are not kept."""
-        net, size = self._backbone(), self.metadata["image_size"]
+        net, size = self.network(), self.metadata["image_size"]
         read = engine.reader(args, net, size, pictures)
         self.settled = None if read is net else lambda *_: read
 
-    def _backbone(self):
+    def network(self):
+        """The backbone whose features the model takes."""
         if self.backbone is None:
             weights, size = self.metadata["params"] or "imagenet", self.metadata["image_size"]
             self.backbone = backbones.create(self.metadata["model"], weights, self.ctx, size=size)
@@ -60,7 +61,11 @@ class Reader:
 
     def __call__(self, pictures: ImageSet) -> np.ndarray:
         """(n, width) float32."""
-        backbone, on_gpu = self._backbone(), self.ctx is not None and self.ctx.device_type == "gpu"
+        found = self._read(pictures)
+        return metrics.unit(found) if self.metadata.get("unit_features") else found
+
+    def _read(self, pictures: ImageSet) -> np.ndarray:
+        backbone, on_gpu = self.network(), self.ctx is not None and self.ctx.device_type == "gpu"
         options = {"num_workers": self.num_workers, "ctx": self.ctx, "transform": eval_transform(self.metadata)}
         if self.own is not None or not self.keep:
             return features.extract(backbone, pictures, engine=self.settled, **options)
