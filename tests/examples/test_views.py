@@ -3,6 +3,7 @@
 import functools
 import json
 import shutil
+import sys
 
 import mxnet as mx
 import numpy as np
@@ -13,17 +14,21 @@ from common import backbones
 from common.backbones import modelfile
 from common.data.transforms import Eval
 from common.files.errors import UserError
+from common.files.paths import REPO
 from examples.im2vec import compare
 from examples.im2vec import data as im2vec_data
+from examples.im2vec import export as im2vec_export
 from examples.im2vec import modelfile as im2vec_modelfile
 from examples.im2vec import train as im2vec
 from examples.transfer import evaluation, generate_embedding, inputs, networks, predict
+from examples.transfer import export as transfer_export
 from examples.transfer import model as transfer_model
 from examples.transfer import train as transfer
 from examples.visual_semantic import data, evaluate, export, model, pictures
 from examples.visual_semantic import train as visual_semantic
 from examples.visual_semantic.gallery import Searcher
 from examples.vse import evaluate as vse_evaluate
+from examples.vse import export as vse_export
 from examples.vse import model as vse_model
 from examples.vse import pictures as vse_pictures
 from examples.vse import train as vse
@@ -88,6 +93,16 @@ def with_views(params, kind, views, path):
     return path
 
 
+def packed(program, folder, files, *flags):
+    """What the package that `program` writes gives for files, read without the suite."""
+    program.main(program.parse_args([*map(str, flags), "--package", str(folder)]))
+    sys.path.insert(0, str(REPO / "runtime"))
+    from image_embeddings import Model
+
+    sys.path.pop(0)
+    return Model(folder).embed(files)
+
+
 @pytest.mark.parametrize("rate", ["0", pytest.param("0.1", marks=pytest.mark.slow)])
 def test_visual_semantic(photographs, weights, words, tmp_path, capsys, monkeypatch, rate):
     """With the backbone frozen and trained, the program of every kind sees what the training's figures are of."""
@@ -126,6 +141,9 @@ def test_visual_semantic(photographs, weights, words, tmp_path, capsys, monkeypa
     export.main(export.parse_args(["--params", str(params), "--output", str(tmp_path / "mobile")]))
     said = "a picture alone; the figures of train.py are of the mean with its middles (0.75, 0.5"
     assert said in capsys.readouterr().out
+    if rate == "0":
+        found = packed(export, tmp_path / "package", files, "--params", params, "--vocabulary", 0)
+        np.testing.assert_allclose(found, expected, atol=1e-4)
     with pytest.raises(UserError, match=r"odd.params is not as it should be \(its 'views' cannot be \[2\]\)"):
         model.load(with_views(params, model.KIND, [2], tmp_path / "odd.params"))
 
@@ -140,6 +158,9 @@ def test_vse(photographs, weights, tmp_path, how):
     read = vse_pictures.Reader(net.metadata, net if how else None, keep=False)
     expected = mean_features(backbone, files, Eval(round(SIDE * 8 / 7), SIDE, keep_aspect=True))
     np.testing.assert_allclose(read(vse_pictures.files(files)), expected, rtol=1e-4, atol=1e-4)
+    if not how:
+        found = packed(vse_export, tmp_path / "package", files, "--params", params)
+        np.testing.assert_allclose(found, net.encode_images(expected), atol=1e-4)
     known = json.loads((tmp_path / "run" / "metrics.json").read_text())
     vse_evaluate.main(vse_evaluate.parse_args([str(params), "--output", str(tmp_path / "f.json")]))
     found = json.loads((tmp_path / "f.json").read_text())["model.params"]
@@ -164,6 +185,8 @@ def test_im2vec(photographs, weights, tmp_path, rate):
         kept = im2vec_data.kept_features(model, whole.train, whole.test, False)[0]
         np.testing.assert_allclose(kept, features, rtol=1e-4, atol=1e-4)
         compare.main(compare.parse_args([str(tmp_path / "run")]))
+        found = packed(im2vec_export, tmp_path / "package", whole.train.images, "--input", params)
+        np.testing.assert_allclose(found, vectors, rtol=1e-3, atol=1e-4)
     more = ["--resume", "--input", params, "--epochs", "1", "--no-plots", "--run-dir", tmp_path / "more"]
     with pytest.raises(UserError, match="of --views 0.75,0.5: leave out --views 0.5"):
         run(im2vec, photographs, *more, "--views", "0.5")
@@ -196,6 +219,8 @@ def test_transfer(photographs, weights, tmp_path, how, capsys, monkeypatch):
     assert [row.split(",")[1] for row in capsys.readouterr().out.splitlines()[1:]] == labels.tolist()
     if how:
         return
+    found = packed(transfer_export, tmp_path / "package", files, "--params", tmp_path / "run" / "model.params")
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
     folder, net = photographs / "dataset" / "test" / "Apple", backbones.create("conv4", weights)
     flags = ["--folder", folder, "-tm", "conv4", "-weights", weights, "-b", "3", "-dir", tmp_path]
     flags += ["--interpolation", "bilinear", "-n", "x", "--with-path", *VIEWS]
