@@ -232,6 +232,7 @@ def conflicts() -> Iterator[Case]:
             ("a loss option of the margin loss", f"{run} --loss-options margin=1", "--margin"),
             ("--beta of another loss", f"{run} --loss triplet --beta 1", "--beta"),
             ("--lr-classes without class vectors", f"{run} --lr-classes 0.1", "--lr-classes"),
+            ("--class-start without class vectors", f"{run} --class-start random", "--class-start"),
             ("--miner of class vectors", f"{run} --loss arcface --miner all", "--miner"),
             ("--memory of class vectors", f"{run} --loss arcface --memory 10", "--memory"),
         ],
