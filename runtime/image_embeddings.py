@@ -533,8 +533,8 @@ class Model:
         except ModelError:
             raise
         except Exception as error:  # onnxruntime has many
-            line = str(error).strip().splitlines()[0][:150]
-            raise ModelError(f"onnxruntime {onnxruntime.__version__} cannot read {self.folder / name}: {line}") from error
+            why = f"onnxruntime {onnxruntime.__version__} cannot read {self.folder / name}"
+            raise ModelError(f"{why}: {str(error).strip().splitlines()[0][:150]}") from error
 
 
 def is_picture(query) -> bool:

@@ -56,7 +56,7 @@ def write(net: HybridBlock | Callable, path, shape: tuple[int, ...], dtype: str 
                 symbol, values, [tuple(shape)], np.dtype(dtype).type, str(tmp),
                 dynamic=True, dynamic_input_shapes=[(None, *shape[1:])],
             )  # fmt: skip
-        _tidy(tmp)
+        _tidy(tmp, [name.removesuffix("_output") for name in symbol.list_outputs()])
     return path
 
 
@@ -78,12 +78,12 @@ def _as_it_is_read(block):
             layer.quick = True
 
 
-def _tidy(path: Path) -> None:
+def _tidy(path: Path, outputs: list[str]) -> None:
     """Correct what MXNet's exporter writes.
 
     The parameters come off the list of inputs, where nothing can be fused; a dense layer without a bias loses the
-    scalar zero it was given, which cannot be quantised; every operator gets a name; the file's version becomes the
-    oldest that its operators need, so that older runtimes read it.
+    scalar zero it was given, which cannot be quantised; every operator gets a name; several outputs come in the
+    network's order; the file's version becomes the oldest that its operators need, so that older runtimes read it.
     """
     import onnx as package
 
@@ -96,6 +96,9 @@ def _tidy(path: Path) -> None:
         node.name = node.name or f"{node.op_type}_{number}"
         if node.op_type == "Gemm" and len(node.input) == 3 and not weights[node.input[2]].dims:
             del node.input[2]
+    found = sorted(model.graph.output, key=lambda value: outputs.index(value.name) if len(outputs) > 1 else 0)
+    del model.graph.output[:]
+    model.graph.output.extend(found)
     model.ir_version = package.helper.find_min_ir_version_for(model.opset_import)
     package.checker.check_model(model)
     package.save(model, str(path))

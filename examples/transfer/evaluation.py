@@ -10,10 +10,12 @@ import numpy as np
 
 from common.data import splits
 from common.data.imageset import ImageSet
+from common.files.disk import write_table
 from common.metrics import confusion
 from common.run import Run
 from common.show import plots
 from common.show import report as page
+from examples.transfer import inputs
 from examples.transfer.model import Classifier, standard
 
 SHOWN = 1000  # points on a map
@@ -95,7 +97,34 @@ def better(head: Classifier, refitted: Classifier, vectors, data, run: Run) -> t
     return refitted, chosen
 
 
-def cross_validate(fit: Callable, vectors, labels, chosen, folds: int, seed: int) -> list[float]:
+def out_of_sample(fit: Callable, vectors, data, run: Run) -> list[float]:
+    """`cross_validate` on what is learned from; what each fold's classifier said of it goes to ``out_of_sample.csv``.
+
+    The file has a row for each of these pictures, its number among the features, its path where there are pictures,
+    its class, and each class's probability; svm knows none, and there is no file.
+
+    Parameters
+    ----------
+    fit : callable (vectors, chosen) -> Classifier
+    vectors : (n, width) float32
+        Features of all pictures.
+    data : examples.transfer.data.Data
+    run : common.run.Run
+    """
+    args, train, classes = run.args, data.train, data.class_names.tolist()
+    chances = np.zeros((len(data.labels), len(classes)))
+    found = cross_validate(fit, vectors, data.labels, train, args.folds, args.seed, chances)
+    if args.classifier != "svm":
+        paths = inputs.from_dataset(data.image_set).names() if data.image_set else None
+        path = [] if paths is None else ["path"]
+        rows = ([i, *(paths[i] for _ in path), classes[data.labels[i]], *chances[i].tolist()] for i in train.tolist())
+        write_table(run.folder / "out_of_sample.csv", ["row", *path, "label", *classes], rows)
+    return found
+
+
+def cross_validate(
+    fit: Callable, vectors, labels, chosen, folds: int, seed: int, chances: np.ndarray | None = None
+) -> list[float]:
     """Accuracy on each fold of the pictures `chosen`, with classes in equal shares, after a fit on the other folds.
 
     Parameters
@@ -103,9 +132,16 @@ def cross_validate(fit: Callable, vectors, labels, chosen, folds: int, seed: int
     fit : callable (vectors, chosen) -> Classifier
     vectors, labels : (n, width) and (n,) arrays
     chosen : (m,) array of int
+    chances : (n, classes) array, optional
+        Its rows `chosen` are filled with each class's probability, by the classifier that has not seen the picture.
     """
-    pairs = [(chosen[learned], chosen[left]) for learned, left in splits.folds(labels[chosen], folds, seed)]
-    return [accuracy(fit(vectors, learned), vectors[left], labels[left]) for learned, left in pairs]
+    found = []
+    for learned, left in splits.folds(labels[chosen], folds, seed):
+        classifier, left = fit(vectors, chosen[learned]), chosen[left]
+        found.append(accuracy(classifier, vectors[left], labels[left]))
+        if chances is not None:
+            chances[left] = classifier.probabilities(vectors[left])
+    return found
 
 
 def report(run: Run, classifier: Classifier, vectors, labels, image_set: ImageSet | None, metrics: dict) -> Path:
@@ -120,6 +156,7 @@ def report(run: Run, classifier: Classifier, vectors, labels, image_set: ImageSe
     metrics : dict
         As in ``metrics.json``.
     """
+    run.stage("pictures")
     classes, scores = classifier.classes.tolist(), classifier.scores(vectors)
     counts = confusion(labels, scores.argmax(axis=1), len(classes))
     drawn = scatter(vectors, labels, classes, run.plots / "features.png", run.args.seed)

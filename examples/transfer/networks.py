@@ -144,7 +144,7 @@ def create(name: str, weights: str, ctx=None, seed: int = 0, size: int | None = 
     ----------
     weights : str
         ``"imagenet"``: the first source that can be had; ``"None"``: random, by `seed`; otherwise a file: ``.params``,
-        Keras's ``.h5``, or torchvision's ``.pth`` or ``.safetensors``.
+        Keras's ``.h5`` or ``.keras``, or PyTorch's ``.pth`` or ``.safetensors``.
     size : int, optional
         Side in pixels of the pictures it will see, and its ``input_size`` then; None: those it was made for.
     mean, deviation : sequence of 3 float, optional
@@ -168,6 +168,7 @@ def _create(name: str, weights: str, ctx, seed: int, options: dict):
 
     from common import backbones
     from common.backbones import entries
+    from common.backbones.convert.torch import SUFFIXES
     from common.backbones.pretrained import find
 
     names = candidates(name)
@@ -179,7 +180,7 @@ def _create(name: str, weights: str, ctx, seed: int, options: dict):
     if weights != "imagenet" and not Path(weights).is_file():
         raise UserError(f"-weights {weights}: no such file; the choices are imagenet, None or a file of parameters")
     if weights != "imagenet":  # a file of PyTorch's belongs to the zoo's network, not to Keras's of the same name
-        torch = Path(weights).suffix in (".pth", ".safetensors")
+        torch = Path(weights).suffix in SUFFIXES
         return backbones.create(names[1] if torch and len(names) > 1 else names[0], weights, ctx, **options)
     for choice in names:
         try:

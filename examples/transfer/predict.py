@@ -52,7 +52,8 @@ def main(args):
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["path", "class", "score"])
     size, filter = net.input_size, networks.interpolation(described["interpolation"], net)
-    source = inputs.middle(source, size, described.get("resize"), described.get("keep_aspect", False))
+    looks = described.get("resize"), described.get("keep_aspect", False), described.get("views", ())
+    source = inputs.middle(source, size, *looks)
     pieces = inputs.batches(source, size, args.batch_size, filter, num_workers=args.num_workers)
     for vectors, batch in features.stream(pieces, read):
         if batch.failed:

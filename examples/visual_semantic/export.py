@@ -93,6 +93,7 @@ def write_mobile(args, net, paths):
     """ONNX and the word matrix alone."""
     import numpy as np
 
+    from common.data import transforms
     from common.data.loader import Loader
     from common.data.samplers import Sequential
     from common.data.sets import ImageSet
@@ -105,6 +106,9 @@ def write_mobile(args, net, paths):
     folder = pathlib.Path(args.output or file.parent / "mobile")
     path = mobile.write(net, folder, file.stem)
     print(f"{path}: {size(path)}; {len(net.class_names)} words of {net.dim} numbers in {file.stem}-words.npy")
+    if net.metadata.get("views"):
+        shares = ", ".join(f"{share:g}" for share in net.metadata["views"])
+        print(f"it takes a picture alone; the figures of train.py are of the mean with its middles ({shares}; --views)")
     if not paths:
         print("no --pictures: INT8 is not written, and nothing was compared")
         return
@@ -112,7 +116,7 @@ def write_mobile(args, net, paths):
     order = np.random.default_rng(args.seed).permutation(len(paths))
     some = min(args.calibrate, (len(paths) + 1) // 2)
     calibration, rest = order[:some], np.sort(order[some : some + args.check])
-    transform = data.eval_transform(net.metadata["resize"], net.metadata["crop"], net.metadata["keep_aspect"])
+    transform = transforms.saved(net.metadata).whole
 
     def loader(chosen):
         chosen = ImageSet([paths[i] for i in chosen], np.zeros(len(chosen), np.int64), [""])

@@ -5,7 +5,7 @@ pictures side by side; `labels` keeps names apart.
 """
 
 from common.show.plots.base import CLASSES, DPI, QUERY, RIGHT, WRONG, colours, gif, write
-from common.show.plots.charts import bars, curves, range_test
+from common.show.plots.charts import bars, curves, intervals, range_test
 from common.show.plots.labels import fitting, label, told_apart
 from common.show.plots.maps import (
     film,
@@ -38,6 +38,7 @@ __all__ = [
     "film",
     "fitting",
     "gif",
+    "intervals",
     "label",
     "mistakes",
     "neighbour_map",

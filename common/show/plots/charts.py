@@ -68,6 +68,34 @@ def range_test(rates: Sequence[float], losses: Sequence[float], suggestion: floa
     return write(figure, path)
 
 
+def intervals(rows: Mapping[str, tuple[float, float]], path, title: str = "", unit: str = "") -> Path:
+    """Methods compared: a dot for each and a line for what it is uncertain by, the best one on top.
+
+    Parameters
+    ----------
+    rows : mapping of method to (middle, half width)
+        A half width that is not a number, or 0, has no line.
+    path : path
+    title : str
+    unit : str
+        What the axis is called.
+
+    Returns
+    -------
+    Path
+    """
+    ordered = sorted(rows.items(), key=lambda row: row[1][0])
+    figure, axis = plt.subplots(figsize=(6, 0.27 * len(rows) + 1))
+    middles, halves = np.array([row for _, row in ordered], float).T
+    axis.errorbar(middles, range(len(rows)), xerr=np.nan_to_num(halves), fmt="o", color="#2166ac", markersize=4)
+    axis.set_yticks(range(len(rows)), [name for name, _ in ordered])
+    axis.set(title=title, xlabel=unit)
+    axis.grid(alpha=0.3)
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    return write(figure, path)
+
+
 def bars(rows: Mapping[str, Mapping[str, float]], path, title: str = "") -> Path:
     """Methods compared: a group of bars for each metric, a colour for each method, the values written on them.
 
