@@ -54,7 +54,7 @@ def on_config(config):
     sections = {name: entry for one in config.nav for name, entry in one.items()}
     sections["Reference"] += [
         {room or "programs": [{name.removeprefix("common."): reference(name)} for name in names]}
-        for room, names in modules().items()
+        for room, names in sorted(modules().items(), key=lambda item: (not item[0], item))
     ]
     named = set(re.findall(r"[\w/.]+\.md", json.dumps(config.nav)))
     for page in pages():
