@@ -159,8 +159,12 @@ def _default(action: argparse.Action) -> str:
     hidden = default is None or default is False or default is argparse.SUPPRESS or "default" in (action.help or "")
     if not action.option_strings or hidden:
         return ""
-    shown = ",".join(map(str, default)) if isinstance(default, (list, tuple)) else str(default)
-    return shown or "empty"
+    return shown(default) or "empty"
+
+
+def shown(value) -> str:
+    """The value of a flag as it is written."""
+    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 def launch(main: Callable, parse_args: Callable) -> None:
@@ -369,11 +373,13 @@ FREEZE_BATCH_NORM = ("--freeze-batch-norm", switch, False, "keep the backbone's 
 IMAGE_SIZE = ("--image-size", pixels, None, "side of what the network sees; default is the network's own, such as 224")
 RESIZE = ("--resize", pixels, None, "side before the crop; default is 8/7 of --image-size (256 for 224)")
 KEEP_ASPECT = ("--keep-aspect", switch, False, "resize the shorter side; default squeezes to a square")
+VIEWS = ("--views", shares, [], "mean features of a picture and of its middles, of such shares of its sides: 0.75,0.5")
 FILTER = choice("nearest", "bilinear", "bicubic", "weights", metavar="NAME")
 SEEN_AS = [  # how a picture becomes what a network of transfer sees
     ("--interpolation", FILTER, "nearest", "resizes pictures: %(choices)s; weights: what these were trained with"),
     ("--resize", pixels, None, "side before the middle is cut out; default is that of what the network sees"),
     KEEP_ASPECT,
+    VIEWS,
     ("--mean", _colours(0), None, "means of 0..255 that your own weights were trained with"),
     ("--deviation", _colours(1), None, "deviations of 0..255 that your own weights were trained with"),
 ]

@@ -149,6 +149,12 @@ class Run:
             run._keep(note)
         return run
 
+    @property
+    def command(self) -> list[str]:
+        """The program and the flags that the run was started with first, as ``sys.argv`` had them."""
+        kept = resuming.read((self.within or self).folder)
+        return kept.get("environment", {}).get("command", sys.argv)
+
     def log(self, message: str) -> None:
         """Write a line to the terminal, where it stands above a progress bar, and to ``log.txt``."""
         tqdm.write(message)

@@ -40,7 +40,7 @@ def main(args):
 
     paths = images.readable(images.find(args.pictures), args.on_error, args.num_workers)
     gallery.check_lines(output, paths)
-    vectors = gallery.Embedder(args, len(paths))(paths)
+    vectors = gallery.Embedder(args.params, len(paths), args.engine, args.gpus, args.num_workers)(paths)
     gallery.write(output, paths, vectors)
     if args.projector:
         gallery.write_projector(output.with_name(f"{output.stem}_projector"), paths, vectors)

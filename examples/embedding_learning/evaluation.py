@@ -108,6 +108,10 @@ class Evaluator:
         chosen = self._metrics(self._asked, self._inputs.embeddings, "r")
         return {self._prefix + name: value for name, value in chosen.items()}
 
+    def test(self) -> dict[str, float]:
+        """The metrics of the test pictures, by the network as it now is."""
+        return self._metrics("test", self._inputs.embeddings)
+
     def finish(self, run: Run, rows: dict, best: dict[str, float], notes: list[str], draw: bool, seed: int) -> Tested:
         """Ask the test pictures, and report; see `finish`. `best` are the metrics of the chosen epoch."""
         run.stage("evaluation")
@@ -231,6 +235,6 @@ def _draw(run: Run, tested: Tested, sections: list, prefix: str, seed: int) -> N
         "Retrieval": plots.retrieval_sheet(rows, asked, retrieval, seed=seed, gallery=gallery, nearest=nearest),
     }
     sections += [(title, [path]) for title, path in pictures.items() if path]
-    page = report.write(run.folder, f"Embedding learning on {run.args.dataset}", sections, vars(run.args))
+    page = report.write(run.folder, f"Embedding learning on {run.args.dataset}", sections, vars(run.args), run.command)
     for path in [p for p in pictures.values() if p] + [page]:
         run.log(f"wrote {path}")

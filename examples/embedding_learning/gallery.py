@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import dataclasses
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,10 +14,10 @@ import numpy as np
 
 from common import devices
 from common.backbones import features
-from common.data import images, sets
+from common.data import images, sets, transforms
 from common.data.imageset import ImageSet, readable
 from common.data.walk import shown
-from common.export import engine
+from common.export import engine as engines
 from common.files import outside
 from common.files.checksum import sha256
 from common.files.disk import atomic, write_array, write_table, write_text
@@ -33,10 +35,16 @@ class Embedder:
 
     Parameters
     ----------
-    args : argparse.Namespace
-        With ``params``, the model's file, ``gpus``, ``engine``, and ``num_workers`` that decode files.
-    pictures : int
+    params : path
+        The model's file, which train.py wrote.
+    pictures : float
         About how many there will be; infinity where it goes on.
+    engine : {"auto", "mxnet", "onnxruntime"}
+        What reads the network, see `common.export.engine.choose`.
+    gpus : sequence of int
+        The first of them computes; empty: the CPU.
+    num_workers : int
+        Threads that decode files.
 
     Attributes
     ----------
@@ -44,23 +52,23 @@ class Embedder:
         Of the model.
     """
 
-    def __init__(self, args, pictures: int):
-        self._context, self._num_workers = devices.contexts(args.gpus)[0], args.num_workers
-        net, self.metadata = model.load(args.params, self._context)
-        with reading(args.params, model.REMEDY):
-            self._transform = data.saved_transform(self.metadata)
-        size = self.metadata["crop"]
-        self._net, read = net, net.backbone if self.metadata.get("views") else net
-        self._read = engine.reader(args, read, size, pictures)
+    def __init__(
+        self, params, pictures: float = math.inf, engine: str = "auto", gpus: Sequence[int] = (), num_workers: int = 2
+    ):
+        self._context, self._num_workers = devices.contexts(gpus)[0], num_workers
+        net, self.metadata = model.load(params, self._context)
+        with reading(params, model.REMEDY):
+            self._transform = transforms.saved(self.metadata)
+        read, self._head = (net.backbone, net.embed) if self.metadata.get("views") else (net, None)
+        asked = argparse.Namespace(engine=engine, gpus=gpus)
+        self._read = engines.reader(asked, read, self.metadata["crop"], pictures)
 
     def __call__(self, pictures: Sequence[Path] | np.ndarray) -> np.ndarray:
         """Embeddings of files or of (n, H, W, 3) uint8 pixels: (n, embed_dim) float32 unit vectors."""
         workers = 0 if isinstance(pictures, np.ndarray) else self._num_workers
         shown = ImageSet(pictures, np.zeros(len(pictures), np.int64), [""])
         loader = data.in_order(shown, self._transform, workers)
-        if self.metadata.get("views"):
-            return data.embed(self._net, loader.epoch(), self._context, self._read)
-        return features.encode(self._read, loader.epoch(), self._context)
+        return features.encode(self._read, loader.epoch(), self._context, head=self._head)
 
 
 def write(output: Path, paths: Sequence[Path], vectors: np.ndarray) -> None:

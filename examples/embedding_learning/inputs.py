@@ -74,7 +74,7 @@ class Inputs:
         """Of all pictures of a split by the network as it is now: (n, embed_dim) float32."""
         batches = self._in_order[name].epoch()
         if self._args.views and self._sets is self.pictures:
-            return data.embed(self._net, batches, self._ctx)
+            return encode(self._net.backbone, batches, self._ctx, head=self._net.embed)
         return encode(self.embed, batches, self._ctx)
 
     def features(self, name: str) -> np.ndarray:

@@ -43,4 +43,4 @@ def save(
     run.log(stability.sentence(agreement))
     if not run.args.no_plots:
         run.stage("pictures")
-        relations.draw(model, run.folder, run.folder, run.history(), log=run.log)
+        relations.draw(model, run.folder, run.folder, run.history(), log=run.log, command=run.command)

@@ -19,6 +19,7 @@ FLAGS = {
         ("--classes", cli.many(cli.NAME), None, "classes or coarse names, which are one class; default is all"),
         cli.BALANCE,
         cli.IMAGE_SIZE,
+        cli.VIEWS,
     ],
     "network": [
         *cli.network("resnet20"),
@@ -109,9 +110,9 @@ def main(args):
     sampler = Shuffled(len(train), batch_size, args.seed, kvstore.rank, kvstore.num_workers, drawn, places)
     if is_frozen:
         run.stage("reading features")
-        encode, loader, eval_loaders = data.frozen(net, train, test, sampler, args)
+        encode, loader, eval_loaders = data.frozen(model, train, test, sampler, args)
     else:
-        encode, loader, eval_loaders = data.moving(net, train, test, sampler, args, kvstore.rank)
+        encode, loader, eval_loaders = data.moving(model, train, test, sampler, args, kvstore.rank)
 
     # The weight decay; on frozen features one with which the vectors do not depend on the choice of pictures.
     setting = len(train.class_names), metadata["objective"], is_frozen

@@ -173,11 +173,11 @@ def report(run: Run, classifier: Classifier, vectors, labels, image_set: ImageSe
         rows = {"mean of the folds": {"accuracy": f"{np.mean(metrics['fold_accuracy']):.4f}"}, **rows}
     sections = [("Accuracy", [rows]), *((heading, [path]) for heading, path in shown if path)]
     title = f"{classifier.kind} on features of {run.args.model or run.args.features}"
-    return page.write(run.folder, title, sections, vars(run.args))
+    return page.write(run.folder, title, sections, vars(run.args), run.command)
 
 
 def scatter(vectors: np.ndarray, labels: np.ndarray, classes: Sequence[str], path, seed: int = 0) -> Path | None:
-    """Features (n, width) in the plane by t-SNE, on standardised values; up to twenty classes by colour.
+    """Features (n, width) in the plane by t-SNE, on standardised values, each class with its colour and name.
 
     None where there is nothing to lay out: up to three pictures, or features that are all the same, of which
     scikit-learn's t-SNE ends the process.
@@ -189,11 +189,7 @@ def scatter(vectors: np.ndarray, labels: np.ndarray, classes: Sequence[str], pat
         return None
     coords = plots.neighbour_map(x, seed, max_perplexity=30.0)
     figure, axis = plt.subplots(figsize=(8, 6), layout="constrained")
-    colours = plt.get_cmap("tab20" if len(classes) > 10 else "tab10").colors
-    for number, name in enumerate(classes):
-        own = coords[labels[chosen] == number]
-        axis.scatter(*own.T, s=14, color=colours[number % len(colours)], linewidths=0, label=name)
     axis.set(xticks=[], yticks=[], title=f"t-SNE of the features of {len(x)} held-back pictures")
-    if len(classes) <= len(colours):
-        axis.legend(fontsize=9, frameon=False, markerscale=1.6, loc="center left", bbox_to_anchor=(1, 0.5))
+    axis.set_aspect("equal", adjustable="datalim")
+    plots.scatter(axis, coords, labels[chosen], classes)
     return plots.write(figure, path)

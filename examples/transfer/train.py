@@ -9,12 +9,13 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repository: runs without an install
 
 from common import cli, resume
+from examples.transfer import flags
 
 DATASETS = (
     "cub200", "cars196", "sop", "cifar10", "cifar100", "omniglot", "emoji", "glyphs", "grocery", "folder", "csv",
 )  # fmt: skip
 DATASET = cli.choice(*DATASETS, metavar="NAME")
-CLASSIFIER = cli.choice("logistic", "svm", "knn", "gluon")
+CLASSIFIER = cli.choice("logistic", "lda", "svm", "knn", "gluon")
 FLAGS = {
     "data": [
         ("--features", cli.FILE, None, "NAME_data.npy, .csv or .parquet of generate_embedding.py"),
@@ -26,12 +27,13 @@ FLAGS = {
     ],
     "network": [
         ("--model", cli.NAME, None, "network of the features; default with pictures is squeezenet1.1"),
-        ("--weights --params", cli.WEIGHTS, "imagenet", "imagenet, None (random), .params, .h5, .pth or .safetensors"),
+        ("--weights --params", cli.WEIGHTS, "imagenet", "imagenet, None (random), .params, .h5, .keras, .pth, .safetensors"),
         cli.IMAGE_SIZE,
         cli.INT8,
     ],
     "classifier": [
-        ("--classifier", CLASSIFIER, "logistic", "logistic regression, linear SVM, k nearest neighbours, dense layer"),
+        ("--classifier", CLASSIFIER, "logistic", "%(choices)s: a dense layer"),
+        ("--shrinkage", cli.unit_float, None, "of lda's covariance; 1: a multiple of unity; default: Ledoit and Wolf"),
         ("--k", cli.positive_int, 5, "neighbours of knn"),
         ("--folds", cli.positive_int, None, "of the cross-validation, 1: none; default is 5, fewer for small classes"),
         cli.BALANCE,
@@ -67,31 +69,15 @@ FLAGS = {
 
 
 def parse_args(argv=None):
-    p = cli.parser(__doc__, FLAGS)
-    args = resume.parse_args(p, argv, "transfer")
+    parser = cli.parser(__doc__, FLAGS)
+    args = resume.parse_args(parser, argv, "transfer")
     if pathlib.Path(args.weights).is_file():
         args.weights = str(pathlib.Path(args.weights).resolve())  # for predict.py, from any folder
     if args.features and args.dataset == "features":  # runs of old called them so
         args.dataset = None
     if args.data_path and not args.dataset:
         args.dataset = "folder"
-    if bool(args.features) == bool(args.dataset):
-        p.error("give --features FILE, or pictures: --data-path DIR with a folder for each class, or --dataset NAME")
-    for name in ("fine_tune", "image_size", "columns", "class_depth", "min_per_class"):
-        if args.features and getattr(args, name):
-            p.error(f"--{name.replace('_', '-')} needs pictures, not --features")
-    for flag, _, default, _ in FLAGS["fine-tuning"]:
-        if not args.fine_tune and getattr(args, flag[2:].replace("-", "_")) != default:
-            p.error(f"{flag} goes with --fine-tune")
-    if args.freeze_batch_norm and args.fine_tune_layers == "last":
-        p.error("--freeze-batch-norm goes with --fine-tune-layers all: the last block's batch norms are always kept")
-    if args.balance and args.classifier == "knn":
-        p.error("--balance has no effect on the neighbours of --classifier knn: take another")
-    if args.int8 and args.gpus:
-        p.error("--int8 runs on the CPU: leave out --gpus")
-    shared = "_sync" in args.kvstore and args.classifier == "gluon"
-    if args.kvstore.startswith("dist") and not (args.fine_tune or shared):
-        p.error(f"--kvstore {args.kvstore} shares out --fine-tune, and dist_sync the steps of --classifier gluon")
+    flags.check(parser, args, {flag[2:].replace("-", "_"): default for flag, _, default, _ in FLAGS["fine-tuning"]})
     args.model = args.model or ("squeezenet1.1" if args.dataset else None)
     return args
 
@@ -128,7 +114,7 @@ def main(args):
     def fit(vectors, chosen):
         return model.fit(
             args.classifier, vectors[chosen], labels[chosen], loaded.class_names, config, args.k, args.seed,
-            args.balance, kvstore,
+            args.balance, kvstore, args.shrinkage,
         )  # fmt: skip
 
     run.stage("classifier")

@@ -16,7 +16,7 @@ from common.run import Run, read_history
 from common.show import plots, report, tables
 from common.train import range_test, workers
 from common.train.session import Session
-from examples.visual_semantic import data, evaluation, model
+from examples.visual_semantic import data, evaluation, model, words
 from examples.visual_semantic.stage import Stage, is_frozen
 
 STAGES = ("1", "2a", "2b")
@@ -186,10 +186,16 @@ class TrainingRun:
         knows_classifier = name == "1" or (name == "2a" and self.net.metadata.get("classifies", False))
         model.save(
             self.net, path, stage=name, crop=transform.crop, resize=transform.resize,
-            keep_aspect=transform.keep_aspect, engine=args.engine, dataset=args.dataset,
+            keep_aspect=transform.keep_aspect, views=args.views, engine=args.engine, dataset=args.dataset,
             word_vectors=str(args.word_vectors), words=data.word_of(args, self.splits), word_space=args.word_space,
-            loss=args.loss, classifies=knows_classifier, is_frozen=args.backbone_lr == 0, metrics=metrics,
+            prompts=self._prompts(), loss=args.loss, classifies=knows_classifier, is_frozen=args.backbone_lr == 0,
+            metrics=metrics,
         )  # fmt: skip
+
+    def _prompts(self) -> list[str]:
+        """What a query is put into, as the classes' names were; nothing where sentences stand for them."""
+        names = self.args.word_vectors == words.ENCODER and not data.described(self.args, self.splits)
+        return list(self.args.prompts or words.PROMPTS) if names else []
 
     def _is_worse(self) -> bool:
         """Whether fine-tuning in stage 2b made the model worse on held-back pictures; says so."""
@@ -212,7 +218,8 @@ class TrainingRun:
             names = ["loss", "valid_loss", "accuracy", "cosine"]
             path = plots.curves(read_history(folder), self.run.plots / f"{folder.name}.png", names)
             sections.append((f"Stage {folder.name[len('stage') :]}", [path]))
-        report.write(self.run.folder, f"Pictures and words of {self.args.dataset}", sections, vars(self.args))
+        title = f"Pictures and words of {self.args.dataset}"
+        report.write(self.run.folder, title, sections, vars(self.args), self.run.command)
 
 
 def stage_metrics(folder: Path) -> dict[str, dict]:

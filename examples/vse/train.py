@@ -23,6 +23,7 @@ FLAGS = {
         *cli.READING,
         ("--maxlen_w --maxlen-w", cli.whole(1, 10_000), 150, "longer sentences (in words) are left out"),
         ("--image-size", cli.pixels, None, "side of pictures; default is the network's; 128 for emoji, 64 for glyphs"),
+        cli.VIEWS,
     ],
     "network": [
         ("--model", cli.NAME, None, "reads pictures; default is vgg19, efficientnet_lite0 for emoji, glyphs, grocery"),
