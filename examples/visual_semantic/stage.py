@@ -55,6 +55,16 @@ class Unrecorded:
             self.metrics = {**metrics, "epoch": self._epochs_done}
 
 
+class _NoBatches:
+    """The batches of an epoch without steps."""
+
+    def __len__(self) -> int:
+        return 0
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        return iter(())
+
+
 class Stage:
     """What one stage of training works with.
 
@@ -140,7 +150,8 @@ class Stage:
         """
         head, train = self.net.encoder.head, self.reader.features(self.splits.train)
         session = self.session(self.adam(self.args.lr_2a, head))
-        for _ in session.epochs(1):
+        for epoch in session.epochs(1):
+            list(session.batches(_NoBatches(), epoch))
             found = baselines.fit(
                 "eszsl", self.reader.apply(head[0], train), train.labels, self.net.words[: len(self.net.seen)],
                 self.args.seed,
