@@ -99,3 +99,8 @@ IMAGENET = Preprocessing(
 CAFFE = Preprocessing(mean=(103.939, 116.779, 123.68), scale=(1.0, 1.0, 1.0), bgr=True)
 TF = Preprocessing(mean=(127.5, 127.5, 127.5), scale=(1 / 127.5, 1 / 127.5, 1 / 127.5))
 LITE = Preprocessing(mean=(127.0, 127.0, 127.0), scale=(1 / 128, 1 / 128, 1 / 128))
+CLIP = Preprocessing(
+    mean=(0.48145466 * 255, 0.4578275 * 255, 0.40821073 * 255),
+    scale=(1 / (0.26862954 * 255), 1 / (0.26130258 * 255), 1 / (0.27577711 * 255)),
+    interpolation="bicubic",
+)

@@ -67,6 +67,50 @@ def tuned(name: str, preprocessing: dict, parameters: dict, ctx=None):
     return net
 
 
+def check_named(classifier, path) -> None:
+    """See that a classifier, read from `path`, says which network's features it takes.
+
+    Raises
+    ------
+    UserError
+        It was trained on a file of features.
+    """
+    if not classifier.backbone.get("name"):
+        raise UserError(f"{path} was trained on a file of features: train.py --model NAME notes their network")
+
+
+def of_classifier(classifier, path):
+    """The network whose features a classifier takes, with the values it was trained on.
+
+    Parameters
+    ----------
+    classifier : examples.transfer.model.Classifier
+    path : path
+        Of its file, for messages.
+
+    Raises
+    ------
+    UserError
+        It does not say which network that is, or this one cannot be had or gives other features.
+    """
+    from common.files.errors import reading
+    from examples.transfer import model
+
+    check_named(classifier, path)
+    described = classifier.backbone
+    name = described["name"]
+    if classifier.parameters:  # fine-tuned
+        with reading(path, model.REMEDY):
+            net = tuned(name, classifier.preprocessing, classifier.parameters)
+    else:
+        of = {key: described.get(key) for key in ("size", "mean", "deviation")}
+        net = create(name, described["weights"], seed=described["seed"], **of)
+    if len(classifier.mean) != net.width:
+        raise UserError(f"{path} takes {len(classifier.mean)} numbers, but {name} gives {net.width}")
+    net.hybridize(static_alloc=True, static_shape=True)
+    return net
+
+
 def interpolation(asked: str, net) -> str:
     """The filter that pictures are resized by: of ``weights`` the one that those of the network were trained with.
 
@@ -100,7 +144,7 @@ def create(name: str, weights: str, ctx=None, seed: int = 0, size: int | None = 
     ----------
     weights : str
         ``"imagenet"``: the first source that can be had; ``"None"``: random, by `seed`; otherwise a file: ``.params``,
-        Keras's ``.h5``, or torchvision's ``.pth`` or ``.safetensors``.
+        Keras's ``.h5`` or ``.keras``, or PyTorch's ``.pth`` or ``.safetensors``.
     size : int, optional
         Side in pixels of the pictures it will see, and its ``input_size`` then; None: those it was made for.
     mean, deviation : sequence of 3 float, optional
@@ -124,6 +168,7 @@ def _create(name: str, weights: str, ctx, seed: int, options: dict):
 
     from common import backbones
     from common.backbones import entries
+    from common.backbones.convert.torch import SUFFIXES
     from common.backbones.pretrained import find
 
     names = candidates(name)
@@ -135,7 +180,7 @@ def _create(name: str, weights: str, ctx, seed: int, options: dict):
     if weights != "imagenet" and not Path(weights).is_file():
         raise UserError(f"-weights {weights}: no such file; the choices are imagenet, None or a file of parameters")
     if weights != "imagenet":  # a file of PyTorch's belongs to the zoo's network, not to Keras's of the same name
-        torch = Path(weights).suffix in (".pth", ".safetensors")
+        torch = Path(weights).suffix in SUFFIXES
         return backbones.create(names[1] if torch and len(names) > 1 else names[0], weights, ctx, **options)
     for choice in names:
         try:

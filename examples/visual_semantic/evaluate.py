@@ -88,10 +88,11 @@ def main(args):
 
 def reader(net, args, context, splits):
     """Reads pictures in the sizes that belong to the model, and in its engine, or that of ``--engine``."""
+    from common.data import transforms
     from common.export import engine
     from examples.visual_semantic import data
 
-    sizes = data.eval_transform(net.metadata["resize"], net.metadata["crop"], net.metadata["keep_aspect"])
+    sizes = transforms.saved(net.metadata)
     is_frozen, chosen = net.metadata.get("is_frozen", False), net.metadata.get("engine", "mxnet")
     if args.engine:
         pictures = sum(map(len, (splits.train, splits.valid, splits.test)))
@@ -103,7 +104,8 @@ def reader(net, args, context, splits):
 def embed(read, net, args, split):
     """Where the network puts the pictures of a split, by `read`: a `data.Reader`."""
     if args.engine and read.engine and not read.is_frozen:
-        return read.apply(read.engine(net.embed, read.transform.crop), split)
+        forward, head = net.halves(net.embed, read.transform)
+        return read.apply(read.engine(forward, read.transform.crop), split, head)
     return read.embed(net, split)
 
 

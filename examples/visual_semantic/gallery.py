@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from common import devices
+from common.data import transforms
 from common.data.sets import ImageSet
 from common.export import engine
 from common.files.checksum import sha256
@@ -51,15 +52,15 @@ class Searcher:
         self.net = model.load(self.params, self.context)
         metadata = self.net.metadata
         self.word_vectors = word_vectors or metadata["word_vectors"]
-        self.transform = data.eval_transform(metadata["resize"], metadata["crop"], metadata["keep_aspect"])
-        self._read_by = self.net.embed
+        self.transform = transforms.saved(metadata)
+        self._read_by, self._head = self.net.halves(self.net.embed, self.transform)
         self.index: Index | None = None
         self.vocabulary: Index | None = None
         self.known: WordVectors | None = None
 
     def choose(self, args, pictures: int) -> None:
         """Settle ``--engine``, for about so many pictures; without it MXNet reads."""
-        self._read_by = engine.reader(args, self.net.embed, self.net.metadata["crop"], pictures)
+        self._read_by = engine.reader(args, self._read_by, self.net.metadata["crop"], pictures)
 
     @property
     def beside(self) -> Path:
@@ -170,7 +171,7 @@ class Searcher:
         return page.create_app("Visual-semantic search", [Path(n) for n in names], by_text, by_image, hint, tries)
 
     def _embed(self, pictures: ImageSet, num_workers: int) -> np.ndarray:
-        return data.read(self._read_by, pictures, self.transform, self.context, num_workers)
+        return data.read(self._read_by, pictures, self.transform, self.context, num_workers, self._head)
 
     def _frequent(self, max_words: int) -> WordVectors:
         if self.known is None or len(self.known.vectors) < max_words:

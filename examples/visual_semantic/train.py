@@ -37,6 +37,7 @@ FLAGS = {
         cli.IMAGE_SIZE,
         cli.RESIZE,
         cli.KEEP_ASPECT,
+        cli.VIEWS,
         ("--no-mirror", cli.switch, False, "never mirror in training"),
         ("--rotation", cli.degrees, 10.0, "turn by up to so many degrees in training"),
         ("--zoom", cli.non_negative_float, 0.1, "enlarge by up to this share"),
@@ -176,7 +177,6 @@ def main(args):
     from examples.visual_semantic import data, network
     from examples.visual_semantic.training_run import TrainingRun
 
-    # Devices and workers.
     contexts = devices.contexts(args.gpus, args.num_cpus)
     if args.kvstore == "dist_async" and len(args.stages) > 1:  # the servers hold the optimizer of one stage
         raise UserError(f"--kvstore {args.kvstore} runs a stage at a time: --stages 1, then --resume --stages 2a, ...")
