@@ -35,6 +35,7 @@ PROGRAMS = (
     "examples.visual_semantic.split_awa2",
     "examples.visual_semantic.train",
     "examples.visual_semantic.tune",
+    "examples.visual_semantic.xian",
     "examples.vse.evaluate",
     "examples.vse.export",
     "examples.vse.search",
