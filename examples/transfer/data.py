@@ -129,20 +129,19 @@ def network(args, image_set: ImageSet | None, contexts):
         No such network, or its weights cannot be had; flags that do not go together.
     """
     networks.check_own(args.weights, args.mean, args.deviation)
-    if args.fine_tune and (args.resize or args.keep_aspect) and args.crop_area == 1:
-        flag = "--resize" if args.resize else "--keep-aspect"
+    if args.fine_tune and (args.resize or args.keep_aspect or args.crop_share) and args.crop_area == 1:
+        flag = "--resize" if args.resize else "--keep-aspect" if args.keep_aspect else "--crop-share"
         raise UserError(f"{flag} with --fine-tune needs --crop-area below 1: else whole pictures would be trained on")
     if image_set is None:
         args.engine = engine.choose(args, None, 0, 0)
         return None
-    of = args.image_size, args.mean, args.deviation
-    net = networks.create(args.model, args.weights, contexts, args.seed, *of)
+    net = networks.create(args.model, args.weights, contexts, args.seed, **networks.taken(args))
     args.engine = engine.choose(args, net, net.input_size, len(image_set))
     return net
 
 
 def described(args, net) -> dict:
-    """Where features come from, for `examples.transfer.model.Classifier`. Settles ``--interpolation weights``.
+    """Where features come from, for `examples.transfer.model.Classifier`. See `examples.transfer.networks.settle`.
 
     Parameters
     ----------
@@ -151,7 +150,7 @@ def described(args, net) -> dict:
     net : common.backbones.Backbone or None
         Where ``--model`` has several sources it knows the one that was found.
     """
-    args.interpolation = networks.interpolation(args.interpolation, net)
+    networks.settle(args, net)
     found = {"name": net.name_ if net else args.model, "weights": args.weights, "seed": args.seed}
     more = {"size": args.image_size, **{name: getattr(args, name) for name in model.LOOKS}}
     return {**found, "interpolation": args.interpolation, **{name: value for name, value in more.items() if value}}
@@ -187,6 +186,7 @@ def read_features(args, net, image_set: ImageSet, run, name: str) -> np.ndarray:
     if name == "features":
         keys = feature_store.keys(image_set)
         cut = f" {args.resize} {args.keep_aspect}" if args.resize or args.keep_aspect else ""
+        cut += f" crop {args.crop_share}" if args.crop_share else ""
         settings = f"PIL {args.interpolation}{cut}" + " ".join(keys if args.int8 else [])  # whose ranges are of these
         kept = features.store(
             data_root() / "features", net, net.input_size, settings, args.int8, engine.named(args.engine)
@@ -201,7 +201,8 @@ def read_features(args, net, image_set: ImageSet, run, name: str) -> np.ndarray:
 def _read(args, net, source, chosen: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The features of each batch of the pictures `chosen`, and the places of these in `chosen`."""
     size = net.input_size
-    read_by, source = engine.named(args.engine), inputs.middle(source, size, args.resize, args.keep_aspect)
+    read_by = engine.named(args.engine)
+    source = inputs.middle(source, size, args.resize, args.keep_aspect, args.crop_share)
     if args.int8:
         net = quantize(net, inputs.spread(source, CALIBRATION, size, args.interpolation))
     elif read_by:
@@ -227,7 +228,8 @@ def embed(args, net, image_set: ImageSet, ctx) -> np.ndarray:
     image_set : ImageSet
     ctx : mx.Context
     """
-    source = inputs.middle(inputs.from_dataset(image_set), net.input_size, args.resize, args.keep_aspect)
+    cut = args.resize, args.keep_aspect, args.crop_share
+    source = inputs.middle(inputs.from_dataset(image_set), net.input_size, *cut)
     batches = inputs.batches(
         source, net.input_size, args.batch_size, args.interpolation, num_workers=args.num_workers
     )

@@ -278,17 +278,35 @@ class Middle:
     source: Files | Vectors | Pictures
     side: int
     keep_aspect: bool
+    share: float | None = None
 
     def __len__(self):
         return len(self.source)
 
     def read(self, i: int, size: int, interpolation: str) -> np.ndarray:
         picture = self.source.whole(i)
+        if self.share:
+            return cropped(picture, size, self.share, interpolation)
         cut = Eval(self.side, size, self.keep_aspect)
         return cut.middle(np.asarray(picture.resize(cut.size(np.asarray(picture)), FILTERS[interpolation])))
 
 
-def middle(source, size: int, side: int | None, keep_aspect: bool) -> Files | Vectors | Pictures | Middle:
+def cropped(picture: Image.Image, size: int, share: float, interpolation: str) -> np.ndarray:
+    """The middle of `picture` as timm and torchvision cut it out: ``Resize(int(size / share))``, ``CenterCrop(size)``.
+
+    Their rounding is theirs too: of the longer side down, of the cut's place to the nearest whole pixel.
+    """
+    short, (width, height) = int(size / share), picture.size
+    wide = width > height
+    longer = int(short * max(width, height) / min(width, height))
+    resized = np.asarray(picture.resize((longer, short) if wide else (short, longer), FILTERS[interpolation]))
+    y, x = (round((side - size) / 2) for side in resized.shape[:2])
+    return resized[y : y + size, x : x + size]
+
+
+def middle(
+    source, size: int, side: int | None, keep_aspect: bool, share: float | None = None
+) -> Files | Vectors | Pictures | Middle:
     """`source`, with the middle cut out of its pictures where flags ask for it.
 
     Parameters
@@ -300,6 +318,8 @@ def middle(source, size: int, side: int | None, keep_aspect: bool) -> Files | Ve
         Of ``--resize``: the pictures' before they are cut; None: `size`.
     keep_aspect : bool
         It is the shorter one; otherwise pictures become squares, whatever their shape.
+    share : float or None
+        Of ``--crop-share``, see `cropped`; the other two are not given then.
 
     Raises
     ------
@@ -308,7 +328,7 @@ def middle(source, size: int, side: int | None, keep_aspect: bool) -> Files | Ve
     """
     if side is not None and side < size:
         raise UserError(f"--resize {side}: the network sees pictures of {size} pixels, cut out of no smaller ones")
-    return Middle(source, side or size, keep_aspect) if side or keep_aspect else source
+    return Middle(source, side or size, keep_aspect, share) if side or keep_aspect or share else source
 
 
 @dataclass
