@@ -67,7 +67,7 @@ def ours(case: dict[str, np.ndarray], batch_k: int) -> dict[str, np.ndarray]:
         value = loss(mx.nd.L2Normalization(x), y, triplets)  # theirs brings its input to unit length
     value.backward()
     return {
-        "weights": miner.weights(mx.nd, x, y).asnumpy(),
+        "weights": miner.weights(mx.nd, x, y, x, y).asnumpy(),
         "triplets": np.stack([t.asnumpy() for t in triplets]),
         "loss": value.asnumpy(),
         "gradient": x.grad.asnumpy(),

@@ -50,7 +50,9 @@ def main(args):
     size = args.image_size or backbones.input_size(args.model)
     backbone = backbones.create(args.model, "imagenet", size=size)
     rows = features.cached(data_root() / "features", backbone, whole, size, num_workers=args.num_workers)
-    vectors = words.vectors(whole.class_names, args.word_vectors, words.pairs(args.words))
+    vectors = words.vectors(
+        whole.class_names, args.word_vectors, words.pairs(args.words), prompts=args.prompts
+    )  # fmt: skip
     space = words.space(args.word_space, args.word_vectors)
     held, kvstore, results = held_back(whole.labels, args.valid_share, args.seed), mx.kv.create("local"), {}
     for pair in itertools.combinations(range(len(whole.class_names)), 2):

@@ -159,8 +159,12 @@ def _default(action: argparse.Action) -> str:
     hidden = default is None or default is False or default is argparse.SUPPRESS or "default" in (action.help or "")
     if not action.option_strings or hidden:
         return ""
-    shown = ",".join(map(str, default)) if isinstance(default, (list, tuple)) else str(default)
-    return shown or "empty"
+    return shown(default) or "empty"
+
+
+def shown(value) -> str:
+    """The value of a flag as it is written."""
+    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 def launch(main: Callable, parse_args: Callable) -> None:
@@ -389,17 +393,20 @@ TAKEN_FROM = [  # what transfer takes of a network
 ]  # fmt: skip
 RESIZE = ("--resize", pixels, None, "side before the crop; default is 8/7 of --image-size (256 for 224)")
 KEEP_ASPECT = ("--keep-aspect", switch, False, "resize the shorter side; default squeezes to a square")
+VIEWS = ("--views", shares, [], "mean features of a picture and of its middles, of such shares of its sides: 0.75,0.5")
 FILTER = choice("nearest", "bilinear", "bicubic", "weights", metavar="NAME")
 SEEN_AS = [  # how a picture becomes what a network of transfer sees
     ("--interpolation", FILTER, "nearest", "resizes pictures: %(choices)s; weights: what these were trained with"),
     ("--resize", pixels, None, "side before the middle is cut out; default is that of what the network sees"),
     KEEP_ASPECT,
     ("--crop-share", _share_or_weights, None, "share of the shorter side seen, as timm's crop_pct; weights: theirs"),
+    VIEWS,
     ("--mean", _colours(0), None, "means of 0..255 that your own weights were trained with"),
     ("--deviation", _colours(1), None, "deviations of 0..255 that your own weights were trained with"),
 ]
 INT8 = ("--int8", switch, False, "read features with the network quantised to 8 bits")
 RESUME = ("--resume", switch, False, "continue the run in --run-dir (or the newest) from its last checkpoint")
+TENSORBOARD = ("--tensorboard", switch, False, "metrics.jsonl also as events that TensorBoard reads, where it is there")
 NO_PLOTS = ("--no-plots", switch, False, "no pictures and no report at the end")
 SAVE_INTERVAL = ("--save-interval", non_negative_int, 0, "batches between checkpoints inside an epoch; 0: none there")
 NUM_WORKERS = ("--num-workers", threads, 2, "threads that decode pictures ahead")
@@ -476,4 +483,4 @@ def run_dir(example: str) -> tuple:
 
 def run(example: str) -> list[tuple]:
     """The flags of a run of `example`."""
-    return [run_dir(example), RESUME, seed()]
+    return [run_dir(example), RESUME, seed(), TENSORBOARD]

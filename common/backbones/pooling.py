@@ -73,7 +73,8 @@ def choose(parts: Cut, layer: int | None, pooling: str | None) -> str:
 def _cut_after(parts: Cut, layer: int) -> None:
     if not isinstance(parts.body, nn.HybridSequential):
         raise UserError("--layer: this network is no sequence of layers; --pooling alone can be chosen")
-    body, dense = list(parts.body), list(parts.pool) if parts.fixed_size and not parts.as_maps else []
+    dense = list(parts.pool)[:-1] if parts.fixed_size and not parts.as_maps else []  # its end flattens once more
+    body = list(parts.body)
     count = len(body) + len(dense)
     last = layer + count + 1 if layer < 0 else layer
     if not 1 <= last <= count:

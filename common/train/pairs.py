@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
+
+# Some losses and miners need no labels, or no references.
+warnings.filterwarnings("ignore", message="The .*-th input to HybridBlock is not used")
+
 
 def cosines(F, embeddings, references):
     """The cosine of every embedding with every reference.

@@ -40,6 +40,7 @@ MINERS = {
 }
 USUAL_MINER = {"margin": "distance-weighted", "triplet": "semihard", "multi-similarity": "multi-similarity"}  # else all
 OF_MARGIN = ("margin", "beta", "nu", "lr_beta")  # flags of the margin loss alone
+OF_CLASSES = ("lr_classes", "class_start")  # of losses that learn class vectors
 MAY_BE_0 = ("base", "margin", "pos_margin", "tau")
 
 
@@ -57,12 +58,13 @@ def check(args, defaults) -> None:
     UserError
         Names the flag.
     """
-    given = [name for name in (*OF_MARGIN, "lr_classes", "miner", "memory") if getattr(args, name) != defaults[name]]
+    names = (*OF_MARGIN, *OF_CLASSES, "miner", "memory")
+    given = [name for name in names if getattr(args, name) != defaults[name]]
     for name in given:
         flag, loss = f"--{name.replace('_', '-')}", f"--loss {args.loss}"
         if name in OF_MARGIN and args.loss != "margin":
             raise UserError(f"{flag} is of --loss margin: leave it out; what {loss} has is set by --loss-options")
-        if name == "lr_classes" and args.loss not in CLASS_LOSSES:
+        if name in OF_CLASSES and args.loss not in CLASS_LOSSES:
             raise UserError(f"{flag} has no effect on {loss}, which learns no class vectors: leave it out")
         if name in ("miner", "memory") and args.loss not in PAIR_LOSSES:
             raise UserError(f"{flag} has no effect on {loss}, which needs no pairs: leave it out")
@@ -127,6 +129,41 @@ def create(args, options: dict, classes: int, ctx) -> tuple:
     loss.initialize(ctx=ctx)
     loss.hybridize(static_alloc=True, static_shape=True)
     return loss, miner, memory
+
+
+def place_classes(args, loss, read, ctx) -> None:
+    """Let class vectors start where their classes lie, by a pass over the first epoch's batches (``--class-start``).
+
+    The network sees them as in training: its batch norms take the statistics of the batch.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+    loss : common.train.losses.Loss
+        Others than losses of class vectors are left alone.
+    read : examples.embedding_learning.inputs.Inputs
+    ctx : mx.Context
+    """
+    if args.loss not in CLASS_LOSSES or args.class_start == "random":
+        return
+    import numpy as np
+    from mxnet import autograd
+
+    from common import devices
+
+    with autograd.train_mode():
+        found = [(read.embed(devices.put(b.images, ctx)).asnumpy(), b.labels) for b in read.loader.epoch(0)]
+    loss.start_at(*map(np.concatenate, zip(*found)))
+
+
+def groups(args, net, loss) -> list[tuple]:
+    """The network's parameters and the loss's, each with their optimizer: see `common.train.optimizer.trainer`."""
+    options = {"learning_rate": args.lr, "wd": args.wd}
+    options.update({"adam": {"epsilon": 1e-7}, "sgd": {"momentum": 0.9}}.get(args.optimizer, {}))
+    learned = (args.optimizer, {**options, "learning_rate": args.lr_classes, "wd": 0.0})
+    if args.loss == "margin":
+        learned = ("sgd", {"learning_rate": args.lr_beta, "momentum": 0.9})
+    return [(net.collect_params(), args.optimizer, options), (loss.collect_params(), *learned)]
 
 
 def class_vectors(args, loss) -> dict:

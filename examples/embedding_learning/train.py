@@ -24,7 +24,7 @@ FLAGS = {
         cli.IMAGE_SIZE,
         cli.RESIZE,
         cli.KEEP_ASPECT,
-        ("--views", cli.shares, [], "evaluate by the mean of features: the middle of such shares of the sides too"),
+        cli.VIEWS,
         ("--keep-whole", cli.switch, False, "cub200: do not cut pictures to the bounding box"),
         ("--no-mirror", cli.switch, False, "never mirror in training (always so for characters)"),
         ("--rotation", cli.degrees, 0.0, "pictures are turned by up to so many degrees in training"),
@@ -45,6 +45,7 @@ FLAGS = {
         ("--miner", cli.choice(*objective.MINERS, metavar="NAME"), None, "pairs it sees: %(choices)s; default by loss"),
         ("--memory", cli.whole(0, 10**6), 0, "embeddings of earlier batches, of each device, to compare with too"),
         ("--lr-classes", cli.rate, 0.01, "learning rate of class weights, proxies and centres, by --optimizer"),
+        ("--class-start", cli.choice("means", "random"), "means", "those vectors start where classes lie, or random"),
         ("--margin", cli.positive_float, 0.2, "margin of the margin loss"),
         ("--beta", cli.positive_float, 1.2, "initial boundary beta, a distance"),
         ("--lr-beta", cli.rate_or_0, 0.1, "learning rate of beta, by SGD with momentum 0.9; 0 fixes it"),
@@ -125,21 +126,19 @@ def main(args):
     loss, miner, memory = objective.create(args, loss_options, len(parts.train.class_names), contexts)
 
     args.engine = engine.choose(args, net.backbone, size, len(parts) if weights else 0)  # of what stays as it is
-    run = Run.start(args, "embedding_learning", kvstore.rank, {**parts.counts(), "workers": kvstore.num_workers})
+    counts = {**parts.counts(), "workers": kvstore.num_workers}
+    run = Run.start(args, "embedding_learning", kvstore.rank, counts, stages=inputs.stages(args))
     data.log(run, parts, f"{args.model} ({net.backbone.source}) at {size} px")
-    read = inputs.Inputs(net, parts, sampler, args, size, contexts[0], kvstore.rank)
+    read = inputs.Inputs(net, parts, sampler, args, size, contexts[0], kvstore.rank, run.stage)
+
+    objective.place_classes(args, loss, read, contexts[0])
 
     # Two groups of parameters: the network's, and what the loss learns: boundaries beta, or vectors of the classes.
-    options = {"learning_rate": args.lr, "wd": args.wd}
-    options.update({"adam": {"epsilon": 1e-7}, "sgd": {"momentum": 0.9}}.get(args.optimizer, {}))
-    learned = (args.optimizer, {**options, "learning_rate": args.lr_classes, "wd": 0.0})
-    if args.loss == "margin":
-        learned = ("sgd", {"learning_rate": args.lr_beta, "momentum": 0.9})
-    groups = [(net.collect_params(), args.optimizer, options), (loss.collect_params(), *learned)]
-    trainer = optimizer.trainer(groups, kvstore)
+    trainer = optimizer.trainer(objective.groups(args, net, loss), kvstore)
 
     # Evaluation: recall@k and MAP@R, of raw pixels and of the untrained network first.
     evaluator = evaluation.Evaluator(read, args.protocol)
+    run.stage("baselines")
     rows = evaluator.baselines(bool(weights), args.embed_dim, run.log)
     best_file = run.folder / f"{args.save_model_prefix}.params"
 
@@ -154,10 +153,12 @@ def main(args):
                 neighbours.write(run.folder / "embeddings", tested, run.log)
 
     if args.head != "margin":  # in closed form: there is nothing to train
+        run.stage("fitting the head")
         metrics = linear.fit_head(args.head, net, read, evaluator, run.log)
         save(metrics)
         return finish({**metrics, "epoch": 0})
 
+    run.stage("training")
     blocks = {"net": net, "loss": loss, **({"memory": memory} if memory else {})}
     session = Session(
         run, blocks=blocks, trainers={"trainer": trainer}, best=evaluator.best,

@@ -83,6 +83,51 @@ def tuned(name: str, preprocessing: dict, parameters: dict, ctx=None, layer=None
     return net
 
 
+def check_named(classifier, path) -> None:
+    """See that a classifier, read from `path`, says which network's features it takes.
+
+    Raises
+    ------
+    UserError
+        It was trained on a file of features.
+    """
+    if not classifier.backbone.get("name"):
+        raise UserError(f"{path} was trained on a file of features: train.py --model NAME notes their network")
+
+
+def of_classifier(classifier, path):
+    """The network whose features a classifier takes, with the values it was trained on.
+
+    Parameters
+    ----------
+    classifier : examples.transfer.model.Classifier
+    path : path
+        Of its file, for messages.
+
+    Raises
+    ------
+    UserError
+        It does not say which network that is, or this one cannot be had or gives other features.
+    """
+    from common.files.errors import reading
+    from examples.transfer import model
+
+    check_named(classifier, path)
+    described = classifier.backbone
+    name = described["name"]
+    if classifier.parameters:  # fine-tuned
+        with reading(path, model.REMEDY):
+            at = {key: described.get(key) for key in ("layer", "pooling")}
+            net = tuned(name, classifier.preprocessing, classifier.parameters, **at)
+    else:
+        of = {key: described.get(key) for key in TAKEN}
+        net = create(name, described["weights"], seed=described["seed"], **of)
+    if len(classifier.mean) != net.width:
+        raise UserError(f"{path} takes {len(classifier.mean)} numbers, but {name} gives {net.width}")
+    net.hybridize(static_alloc=True, static_shape=True)
+    return net
+
+
 def interpolation(asked: str, net) -> str:
     """The filter that pictures are resized by: of ``weights`` the one that those of the network were trained with.
 

@@ -38,36 +38,25 @@ def main(args):
     from common.backbones import features
     from common.data import images, walk
     from common.export import engine
-    from common.files.errors import UserError, reading
+    from common.files.errors import UserError
     from examples.transfer import inputs, networks
 
     described = classifier.backbone
-    if not described.get("name"):
-        raise UserError(f"{args.params} was trained on a file of features: train.py --model NAME notes their network")
+    networks.check_named(classifier, args.params)
     paths = images.find(args.pictures)
     shown = [walk.shown(path) for path in paths]
     source = inputs.Files(paths, np.zeros(len(paths), np.int64), shown)
     failed = source.check()
     if failed:
         raise UserError(next(iter(failed.values())))
-    name = described["name"]
-    if classifier.parameters:  # fine-tuned
-        with reading(args.params, model.REMEDY):
-            at = {key: described.get(key) for key in ("layer", "pooling")}
-            net = networks.tuned(name, classifier.preprocessing, classifier.parameters, **at)
-    else:
-        of = {key: described.get(key) for key in networks.TAKEN}
-        net = networks.create(name, described["weights"], seed=described["seed"], **of)
-    if len(classifier.mean) != net.width:
-        raise UserError(f"{args.params} takes {len(classifier.mean)} numbers, but {name} gives {net.width}")
-    net.hybridize(static_alloc=True, static_shape=True)
+    net = networks.of_classifier(classifier, args.params)
     cpu = argparse.Namespace(engine=args.engine, gpus=[])
     read = engine.reader(cpu, net, net.input_size, len(paths))
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["path", "class", "score", *(classifier.classes if args.all else ())])
     size, filter = net.input_size, networks.interpolation(described["interpolation"], net)
-    cut = described.get("resize"), described.get("keep_aspect", False), described.get("crop_share")
-    source = inputs.middle(source, size, *cut)
+    looks = described.get("resize"), described.get("keep_aspect", False), described.get("views", ())
+    source = inputs.middle(source, size, *looks, described.get("crop_share"))
     pieces = inputs.batches(source, size, args.batch_size, filter, num_workers=args.num_workers)
     for vectors, batch in features.stream(pieces, read):
         if batch.failed:

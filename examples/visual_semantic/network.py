@@ -7,13 +7,13 @@ from pathlib import Path
 import mxnet as mx
 
 from common import backbones
-from common.data.transforms import Eval
+from common.data import transforms
 from common.files.errors import UserError
 from examples.visual_semantic import data, model, words
 from examples.visual_semantic.stage import is_frozen
 
 
-def build(args, splits: data.Splits, contexts: list[mx.Context]) -> tuple[model.VisualSemanticNet, Eval]:
+def build(args, splits: data.Splits, contexts: list[mx.Context]) -> tuple[model.VisualSemanticNet, transforms.Eval]:
     """A network to be trained, and the transform of the pictures that it is evaluated on.
 
     Parameters
@@ -36,7 +36,7 @@ def build(args, splits: data.Splits, contexts: list[mx.Context]) -> tuple[model.
         raise UserError("a frozen backbone keeps what it learned before, and it learned nothing: add --use-pretrained")
     size = args.image_size or backbones.input_size(args.model)
     renamed, sentences = data.word_of(args, splits), data.described(args, splits)
-    vectors = words.vectors(splits.class_names, args.word_vectors, renamed, sentences)
+    vectors = words.vectors(splits.class_names, args.word_vectors, renamed, sentences, args.prompts)
     space = words.space(args.word_space, args.word_vectors)
     mx.random.seed(args.seed)
     net = model.create(
@@ -50,4 +50,4 @@ def build(args, splits: data.Splits, contexts: list[mx.Context]) -> tuple[model.
         net.backbone.freeze_batch_norm()
     net.hybridize(static_alloc=True, static_shape=True)
     net.backbone.speed_up_training()
-    return net, data.eval_transform(args.resize or round(size * 8 / 7), size, args.keep_aspect)
+    return net, transforms.evaluation(args.resize or round(size * 8 / 7), size, args.keep_aspect, args.views)

@@ -148,7 +148,8 @@ class Stage:
         if not self.evaluates:
             return {}
         words = None if self.name == "1" else self.net.words[: len(self.net.seen)]
-        outputs = self.reader.apply(forward, self.valid_set)
+        forward, head = self.net.halves(forward, self.reader.transform)
+        outputs = self.reader.apply(forward, self.valid_set, head)
         return evaluation.validation(outputs, self.valid_set.labels, loss, self.contexts[0], words)
 
 

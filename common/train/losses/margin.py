@@ -55,13 +55,11 @@ class MarginLoss(Loss):
                 "beta", shape=(classes,), init=mx.init.Constant(beta), grad_req="write" if learn_beta else "null"
             )
 
-    def hybrid_forward(self, F, embeddings, labels, pairs, references=None, reference_labels=None, beta=None):
+    def hybrid_forward(self, F, embeddings, labels, pairs, references, reference_labels, beta):
         """The loss, shape (1,), of `pairs` (anchors, positives, negatives), (p,) rows of `embeddings` each.
 
         Or of masks (positive, negative): all triplets that they make.
         """
-        if references is None:
-            references = embeddings
         if len(pairs) == 2:
             return self._of_masks(F, pairing.distances(F, embeddings, references), *pairs, F.take(beta, labels))
         anchors, positives, negatives = pairs

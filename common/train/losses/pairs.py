@@ -66,10 +66,8 @@ class TripletLoss(Loss):
         super().__init__()
         self.margin = margin
 
-    def hybrid_forward(self, F, embeddings, labels, pairs, references=None, reference_labels=None):
+    def hybrid_forward(self, F, embeddings, labels, pairs, references, reference_labels):
         """The loss, shape (1,), of triplets, or of all that masks (positive, negative) make: (n, m, m) numbers."""
-        if references is None:
-            references, reference_labels = embeddings, labels
         squared = pairing.squared_distances(F, embeddings, references)
         if len(pairs) == 2:
             difference = F.broadcast_sub(squared.expand_dims(2), squared.expand_dims(1))

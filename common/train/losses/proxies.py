@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 
 import mxnet as mx
+import numpy as np
 
 from common.train.losses.base import Loss, logsumexp, mean_of
+
+START = 8.0  # length of class vectors that start where their classes lie: the longer, the slower they turn
 
 
 class ClassLoss(Loss):
@@ -37,6 +40,31 @@ class ClassLoss(Loss):
         with self.name_scope():  # of about unit length, so that one rate serves all widths
             start = mx.init.Normal(1 / math.sqrt(embed_dim))
             self.weight = self.params.get("weight", shape=(classes * each, embed_dim), init=start)
+
+    def start_at(self, embeddings, labels) -> None:
+        """Let each class's vectors start at the mean of its embeddings, seen from the mean of all classes.
+
+        The embeddings of a network that has not learned lie together, so that every loss here first drives all of them
+        one way and all vectors the other. Adam, which moves a vector by its whole rate at each batch, has done so
+        before most of many classes were met once, and what the network told apart is lost.
+
+        Parameters
+        ----------
+        embeddings : (n, embed_dim) array
+            Unit vectors.
+        labels : (n,) int array
+            Vectors of a class that is not there start at random, as all do otherwise.
+        """
+        random = self.weight.list_data()[0].asnumpy()
+        sums = np.zeros((self.classes, random.shape[1]))
+        np.add.at(sums, labels, embeddings)
+        means = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
+        found = np.bincount(labels, minlength=self.classes) > 0
+        apart = (means - means[found].mean(axis=0)) * found[:, None]
+        length = np.linalg.norm(apart, axis=1, keepdims=True)
+        start = np.divide(apart, length, out=np.zeros_like(apart), where=length > 1e-6).repeat(self.each, axis=0)
+        start = np.where(start.any(axis=1, keepdims=True), start, random)
+        self.weight.set_data(mx.nd.array(START * start + random))  # plus random: centres of a class must differ
 
     def hybrid_forward(self, F, embeddings, labels, weight):
         """The loss, shape (1,)."""

@@ -19,24 +19,27 @@ class Miner(HybridBlock):
     The result is triplets or masks. Triplets are three arrays of one length, (p,) int32 each: anchors (rows of
     `embeddings`), positives (of the anchor's class, another row) and negatives (of another class), rows of what the
     embeddings are compared with. Masks are two, (n, m) of 0 and 1: which pairs count as positive, which as negative.
-    Every loss of pairs takes both. A subclass implements ``hybrid_forward(self, F, embeddings, labels, ...)``, with
-    operators of `F` alone, and gives the embeddings no gradient. Random numbers come from MXNet's generators, which the
-    training seeds for each batch.
+    Every loss of pairs takes both. A subclass implements ``hybrid_forward(self, F, embeddings, labels, references,
+    reference_labels)``, which are the embeddings and labels themselves where there are no others, with operators of `F`
+    alone, and gives the embeddings no gradient. Random numbers come from MXNet's generators, which the training seeds
+    for each batch.
     """
 
-    def forward(self, embeddings, labels, *among):
+    def forward(self, embeddings, labels, references=None, reference_labels=None):
         """The pairs, see the class.
 
         Parameters
         ----------
         embeddings : (n, d) NDArray or Symbol
         labels : (n,) NDArray or Symbol
-        *among : NDArray or Symbol
-            `references` and `reference_labels`, or nothing.
+        references : (m, d) NDArray or Symbol, optional
+        reference_labels : (m,) NDArray or Symbol, optional
         """
         if isinstance(embeddings, NDArray):
             embeddings = embeddings.astype("float32", copy=False)
-        return super().forward(embeddings, labels, *among)
+        if references is None:
+            references, reference_labels = embeddings, labels
+        return super().forward(embeddings, labels, references, reference_labels)
 
 
 def slots(F, count_like, batch_k: int):

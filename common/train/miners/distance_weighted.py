@@ -40,14 +40,14 @@ class DistanceWeightedMiner(Miner):
         self.embed_dim = embed_dim
         self.batch_k, self.cutoff, self.nonzero_loss_cutoff = batch_k, cutoff, nonzero_loss_cutoff
 
-    def hybrid_forward(self, F, embeddings, labels, references=None, reference_labels=None):
+    def hybrid_forward(self, F, embeddings, labels, references, reference_labels):
         """Draw `batch_k` - 1 negatives for each anchor, one with each of its positives.
 
         Parameters
         ----------
         embeddings : (n, d) unit vectors
         labels : (n,) class of each
-        references, reference_labels : (m, d) and (m,), optional
+        references, reference_labels : (m, d) and (m,)
             What negatives are drawn from.
 
         Returns
@@ -55,13 +55,12 @@ class DistanceWeightedMiner(Miner):
         anchors, positives, negatives : (n * (batch_k - 1),) int32 each
             Rows of `embeddings`; negatives of `references`.
         """
-        among = (None, None) if references is None else (F.BlockGrad(references), reference_labels)
-        weights = self.weights(F, F.BlockGrad(embeddings), labels, *among)
+        weights = self.weights(F, F.BlockGrad(embeddings), labels, F.BlockGrad(references), reference_labels)
         negatives = F.sample_multinomial(weights, shape=(self.batch_k - 1,)).reshape(-1)
         anchors, positives = slots(F, negatives, self.batch_k)
         return anchors.astype("int32"), positives.astype("int32"), negatives.astype("int32")
 
-    def weights(self, F, embeddings, labels, references=None, reference_labels=None):
+    def weights(self, F, embeddings, labels, references, reference_labels):
         """The probability of each embedding (column) to be drawn as the negative of each anchor (row).
 
         Parameters
@@ -70,25 +69,22 @@ class DistanceWeightedMiner(Miner):
             `mxnet.nd` or `mxnet.sym`.
         embeddings : (n, d) unit vectors
         labels : (n,) class of each
-        references, reference_labels : (m, d) and (m,), optional
-            What is drawn from, where that is more than the embeddings.
+        references, reference_labels : (m, d) and (m,)
+            What is drawn from.
 
         Returns
         -------
-        (n, n) or (n, m)
+        (n, m)
             Rows sum to one.
         """
         d = float(self.embed_dim)
-        squared = 2 - 2 * F.dot(embeddings, embeddings if references is None else references, transpose_b=True)
+        squared = 2 - 2 * F.dot(embeddings, references, transpose_b=True)
         distance = F.sqrt(F.clip(squared, self.cutoff**2, 4.0))
         beyond = distance >= self.nonzero_loss_cutoff
         # Antipodal points would give log(0); they lie beyond any useful cutoff.
         height = F.clip(1 - 0.25 * distance * distance, 1e-6, 1.0)
         log_weights = (2.0 - d) * F.log(distance) - (d - 3) / 2 * F.log(height)
-        if references is None:
-            other = F.broadcast_not_equal(labels.expand_dims(1), labels.expand_dims(0)).astype("float32")
-        else:
-            _, other = relations(F, labels, reference_labels)
+        _, other = relations(F, labels, reference_labels)
         near = other * (1 - beyond)
         # Softmax over the allowed negatives; -1e30 stays finite where no negative is allowed.
         scores = F.where(near, log_weights, F.ones_like(near) * -1e30)

@@ -9,9 +9,9 @@ from common.train.miners.base import Miner
 class AllPairsMiner(Miner):
     """All positive pairs and all negative pairs."""
 
-    def hybrid_forward(self, F, embeddings, labels, references=None, reference_labels=None):
+    def hybrid_forward(self, F, embeddings, labels, references, reference_labels):
         """The masks, (n, m) each."""
-        return pairing.relations(F, labels, labels if reference_labels is None else reference_labels)
+        return pairing.relations(F, labels, reference_labels)
 
 
 class MultiSimilarityMiner(Miner):
@@ -34,10 +34,8 @@ class MultiSimilarityMiner(Miner):
         super().__init__()
         self.epsilon = epsilon
 
-    def hybrid_forward(self, F, embeddings, labels, references=None, reference_labels=None):
+    def hybrid_forward(self, F, embeddings, labels, references, reference_labels):
         """The masks, (n, m) each; empty in the row of an anchor that lacks one of the kinds."""
-        if references is None:
-            references, reference_labels = embeddings, labels
         positive, negative = pairing.relations(F, labels, reference_labels)
         cosines = F.BlockGrad(pairing.cosines(F, embeddings, references))
         farthest = F.min(F.where(positive, cosines, 9 * F.ones_like(cosines)), axis=1, keepdims=True)

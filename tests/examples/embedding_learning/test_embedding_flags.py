@@ -16,15 +16,8 @@ SIZE = 16
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    """Six classes of four pictures, each of a colour with noise."""
-    root, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
-    for label, colour in enumerate(rng.integers(40, 216, (6, 3))):
-        (root / f"c{label}").mkdir()
-        for number in range(4):
-            picture = np.clip(colour + rng.integers(-30, 31, (SIZE, SIZE, 3)), 0, 255).astype(np.uint8)
-            Image.fromarray(picture).save(root / f"c{label}" / f"{number}.png")
-    return root
+def pictures(coloured, tmp_path_factory):
+    return coloured(tmp_path_factory.mktemp("pictures"), 6)
 
 
 def trained(pictures, run, *more):
@@ -80,11 +73,11 @@ def test_a_trained_network_sees_the_mean_of_the_views(pictures, tmp_path, monkey
 
 def test_keep_aspect_sees_the_middle_of_a_wide_picture(pictures, squeezed, tmp_path):
     kept = trained(pictures, tmp_path / "run", "--keep-aspect") / "margin_loss_model.params"
-    middle = np.array(Image.open(pictures / "c0" / "0.png"))
+    middle = np.array(Image.open(pictures / "c00" / "0.png"))
     Image.fromarray(np.concatenate([255 - middle, middle, 255 - middle], axis=1)).save(tmp_path / "wide.png")
 
     def both(params):
-        files = [str(pictures / "c0" / "0.png"), str(tmp_path / "wide.png")]
+        files = [str(pictures / "c00" / "0.png"), str(tmp_path / "wide.png")]
         embed.main(embed.parse_args([*files, "--params", str(params), "--output", str(tmp_path / "x.npy")]))
         return np.load(tmp_path / "x.npy")
 
@@ -117,7 +110,7 @@ def test_keep_whole_does_not_cut_birds_out(tmp_path):
 
 @pytest.mark.parametrize(("kind", "index"), [("exact", faiss.IndexFlat), ("hnsw", faiss.IndexHNSW)])
 def test_kind_is_how_the_gallery_is_searched(pictures, squeezed, tmp_path, kind, index, capsys):
-    query, file = pictures / "c1" / "2.png", tmp_path / "gallery.faiss"
+    query, file = pictures / "c01" / "2.png", tmp_path / "gallery.faiss"
     flags = [query, "--gallery", pictures, "--index", file, "--kind", kind, "--params", squeezed, "-k", 1]
     search.main(search.parse_args([str(flag) for flag in flags]))
     assert str(query) in capsys.readouterr().out.splitlines()[-1]

@@ -5,7 +5,6 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from common import metrics
@@ -89,15 +88,8 @@ def test_two_pictures_are_too_few_for_pca():
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    """Sixteen classes of four pictures, each of a colour with noise."""
-    root, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
-    for label, colour in enumerate(rng.integers(40, 216, (16, 3))):
-        (root / f"c{label:02d}").mkdir()
-        for number in range(4):
-            picture = np.clip(colour + rng.integers(-90, 91, (SIZE, SIZE, 3)), 0, 255).astype(np.uint8)
-            Image.fromarray(picture).save(root / f"c{label:02d}" / f"{number}.png")
-    return root
+def pictures(coloured, tmp_path_factory):
+    return coloured(tmp_path_factory.mktemp("pictures"), 16, size=SIZE, noise=90)
 
 
 def flags(pictures, *more):

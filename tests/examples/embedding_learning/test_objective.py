@@ -6,7 +6,6 @@ import shutil
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from common.files.paths import REPO  # first: MXNet needs the numpy alias that common sets
 from common.train import losses, miners
@@ -19,15 +18,8 @@ SIZE = 16
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    """Eight classes of four pictures, each of a colour with noise."""
-    root, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
-    for label, colour in enumerate(rng.integers(40, 216, (8, 3))):
-        (root / f"c{label}").mkdir()
-        for number in range(4):
-            picture = np.clip(colour + rng.integers(-30, 31, (SIZE, SIZE, 3)), 0, 255).astype(np.uint8)
-            Image.fromarray(picture).save(root / f"c{label}" / f"{number}.png")
-    return root
+def pictures(coloured, tmp_path_factory):
+    return coloured(tmp_path_factory.mktemp("pictures"), 8)
 
 
 def trained(pictures, run, *more):

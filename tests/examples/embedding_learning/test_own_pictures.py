@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from common import metrics
 from common.files.errors import UserError
@@ -12,19 +11,6 @@ from common.files.paths import REPO
 from examples.embedding_learning import data, evaluation, train
 
 SIZE = 16
-
-
-def folder(root, classes, each):
-    """``root/cNN/N.png``: noise around a colour of each class."""
-    rng = np.random.default_rng(0)
-    for label in range(classes):
-        place = root / f"c{label:02d}"
-        place.mkdir(parents=True)
-        colour = rng.integers(40, 216, 3)
-        for number in range(each):
-            picture = np.clip(colour + rng.integers(-30, 31, (SIZE, SIZE, 3)), 0, 255).astype(np.uint8)
-            Image.fromarray(picture).save(place / f"{number}.png")
-    return root
 
 
 def flags(root, *more):
@@ -41,8 +27,8 @@ def trained(root, tmp_path, *more):
 
 @pytest.mark.parametrize("each", [2, 5, 50])
 @pytest.mark.parametrize("classes", [2, 10, 20])
-def test_a_folder_of_any_size_gives_parts_that_can_be_learned_and_asked(tmp_path, classes, each):
-    args = flags(folder(tmp_path, classes, each))
+def test_a_folder_of_any_size_gives_parts_that_can_be_learned_and_asked(coloured, tmp_path, classes, each):
+    args = flags(coloured(tmp_path, classes, each))
     parts = data.load(args)
     assert args.protocol == ("seen" if classes == 2 else "unseen")
     counts = np.bincount(parts.train.labels)
@@ -61,8 +47,8 @@ def test_a_folder_of_any_size_gives_parts_that_can_be_learned_and_asked(tmp_path
 @pytest.mark.parametrize(("classes", "each", "more"), [
     (2, 2, []), (2, 50, []), (10, 2, ["--no-plots"]), (4, 5, ["--no-plots", "--validation-share", "0"]),
 ])  # fmt: skip
-def test_a_small_folder_trains_with_no_flag_but_its_place(tmp_path, classes, each, more):
-    figures, log, run = trained(folder(tmp_path / "pictures", classes, each), tmp_path, *more)
+def test_a_small_folder_trains_with_no_flag_but_its_place(coloured, tmp_path, classes, each, more):
+    figures, log, run = trained(coloured(tmp_path / "pictures", classes, each), tmp_path, *more)
     assert all(np.isfinite(value) for value in figures.values())
     assert 0 <= figures["recall@1"] <= 1 and "map@r" in figures
     assert ("nmi" in figures) == (classes == 10 or each > 2)  # a picture a class is a cluster a picture
@@ -74,20 +60,20 @@ def test_a_small_folder_trains_with_no_flag_but_its_place(tmp_path, classes, eac
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("classes", "each"), [(2, 2), (10, 5)])
-def test_a_small_folder_trains_on_frozen_features(tmp_path, monkeypatch, classes, each):
+def test_a_small_folder_trains_on_frozen_features(coloured, tmp_path, monkeypatch, classes, each):
     """As the README's command for one's own pictures does."""
     monkeypatch.setenv("EMBEDDING_DATA", str(tmp_path / "data"))
     start = ["--params", REPO / "examples/embedding_learning/pretrained/glyphs_conv4.params", "--backbone-lr", 0]
-    root = folder(tmp_path / "pictures", classes, each)
+    root = coloured(tmp_path / "pictures", classes, each)
     figures, _, run = trained(root, tmp_path, *start, "--embed-dim", 128, "--image-size", 32, "--resize", 32)
     assert all(np.isfinite(value) for value in figures.values())
     assert "backbone_features_recall@1" in figures and (run / "margin_loss_model.params").is_file()
     assert len(list((tmp_path / "data" / "features").rglob("*.npz"))) == 2  # training and test pictures
 
 
-def test_held_back_pictures_are_looked_for_among_the_training_pictures(tmp_path):
+def test_held_back_pictures_are_looked_for_among_the_training_pictures(coloured, tmp_path):
     """With one test picture a class no other test picture could be right."""
-    root = folder(tmp_path / "pictures", 6, 4)
+    root = coloured(tmp_path / "pictures", 6, 4)
     figures, log, _ = trained(root, tmp_path, "--protocol", "seen", "--validation-share", "0")
     parts = data.load(flags(root, "--protocol", "seen", "--validation-share", "0"))
     assert np.bincount(parts.test.labels).tolist() == [1] * 6
@@ -101,8 +87,8 @@ def test_held_back_pictures_are_looked_for_among_the_training_pictures(tmp_path)
 
 
 @pytest.mark.parametrize("protocol", ["unseen", "seen"])
-def test_validation_pictures_are_none_of_the_others(tmp_path, protocol):
-    root = folder(tmp_path, 12, 8)
+def test_validation_pictures_are_none_of_the_others(coloured, tmp_path, protocol):
+    root = coloured(tmp_path, 12, 8)
     args = flags(root, "--protocol", protocol, "--validation-share", "0.25")
     parts = data.load(args)
     paths = [set(part.images) for part in (parts.train, parts.validation, parts.test)]
@@ -123,15 +109,15 @@ def test_validation_pictures_are_none_of_the_others(tmp_path, protocol):
 @pytest.mark.parametrize(("classes", "each", "protocol", "share"), [
     (80, 2, "unseen", 0.1), (60, 2, "unseen", 0.0), (10, 6, "seen", 0.1), (10, 5, "seen", 0.0),
 ])  # fmt: skip
-def test_validation_is_held_out_where_there_is_enough(tmp_path, classes, each, protocol, share):
-    args = flags(folder(tmp_path, classes, each), "--protocol", protocol)
+def test_validation_is_held_out_where_there_is_enough(coloured, tmp_path, classes, each, protocol, share):
+    args = flags(coloured(tmp_path, classes, each), "--protocol", protocol)
     parts = data.load(args)
     assert args.validation_share == share and (parts.validation is None) == (share == 0)
     assert ("choice on test data" in parts.notes[1]) == (share == 0)
 
 
 @pytest.mark.parametrize("share", ["0.3", "0"])
-def test_the_best_epoch_is_chosen_on_validation_and_the_test_pictures_asked_once(tmp_path, monkeypatch, share):
+def test_the_best_epoch_is_chosen_on_validation_and_the_test_asked_once(coloured, tmp_path, monkeypatch, share):
     asked = []
     real = metrics.search
 
@@ -140,7 +126,7 @@ def test_the_best_epoch_is_chosen_on_validation_and_the_test_pictures_asked_once
         return real(embeddings, labels, *gallery, **options)
 
     monkeypatch.setattr(metrics, "search", counted)
-    root = folder(tmp_path / "pictures", 16, 3)
+    root = coloured(tmp_path / "pictures", 16, 3)
     figures, log, run = trained(root, tmp_path, "--validation-share", share, "--no-plots")
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     epochs = {row["epoch"]: row for row in rows if row["batch"] == 0}
@@ -171,9 +157,9 @@ def test_the_best_epoch_is_chosen_on_validation_and_the_test_pictures_asked_once
     (4, 4, ["--protocol", "seen", "--validation-share", "1"], "--validation-share 1 would leave a class without"),
     (4, 2, ["--protocol", "seen", "--validation-share", "0.1"], "--validation-share 0.1 would leave a class without"),
 ])  # fmt: skip
-def test_what_the_data_do_not_allow_is_one_line(tmp_path, classes, each, more, text):
+def test_what_the_data_do_not_allow_is_one_line(coloured, tmp_path, classes, each, more, text):
     with pytest.raises(UserError, match=text):
-        data.load(flags(folder(tmp_path, classes, each), *more))
+        data.load(flags(coloured(tmp_path, classes, each), *more))
 
 
 @pytest.mark.parametrize("name", ["cub200", "cars196", "sop"])
@@ -183,15 +169,15 @@ def test_unseen_is_refused_where_the_split_is_official(tmp_path, name):
         data.load(args)
 
 
-def test_batch_flags_that_are_given_and_cannot_be_are_one_line(tmp_path):
-    root = folder(tmp_path / "pictures", 8, 4)
+def test_batch_flags_that_are_given_and_cannot_be_are_one_line(coloured, tmp_path):
+    root = coloured(tmp_path / "pictures", 8, 4)
     with pytest.raises(UserError, match="--batch-size 70 with --batch-k 5 needs at least 14 classes"):
         trained(root, tmp_path, "--batch-size", 70, "--batch-k", 5)
     assert not (tmp_path / "run").exists()
 
 
-def test_pictures_that_cannot_be_read_end_the_run_or_are_listed(tmp_path):
-    root = folder(tmp_path / "pictures", 8, 4)
+def test_pictures_that_cannot_be_read_end_the_run_or_are_listed(coloured, tmp_path):
+    root = coloured(tmp_path / "pictures", 8, 4)
     (root / "c03" / "1.png").write_bytes(b"no picture")
     (root / "c03" / "._2.png").write_bytes(b"x")
     with pytest.raises(UserError, match="c03/1.png is not a picture that can be read"):

@@ -484,6 +484,18 @@ def test_features_end_to_end(pictures):
     assert not list(pictures.glob("*.part"))
 
 
+def test_a_map_for_tensorboards_projector_has_what_could_be_read(pictures):
+    (pictures / "2.png").write_bytes(b"none")
+    for flags in ([], ["--orange"], ["--parquet"]):
+        run(pictures, "-n", "x", "--projector", "--on-error", "skip", *flags)
+        rows = np.loadtxt(pictures / "x_projector" / "tensors.tsv", delimiter="\t")
+        np.testing.assert_allclose(rows, np.load(pictures / "x_data.npy"), rtol=1e-6)
+        names = (pictures / "x_projector" / "metadata.tsv").read_text().splitlines()
+        assert names == ["path\tlabel", *(f"{pictures / f'{i}.png'}\t{'ab'[i % 2]}" for i in (0, 1, 3, 4, 5))]
+    with pytest.raises(UserError, match="x_projector: exists already, and --no-clobber"):
+        run(pictures, "-n", "x", "--projector", "--on-error", "skip", "--orange", "--no-clobber")
+
+
 def test_rows_of_npy_give_what_the_files_give(pictures):
     rows = [np.asarray(Image.open(pictures / f"{i}.png")).reshape(-1) for i in range(6)]
     np.save(pictures / "d.npy", np.array(rows, np.float32))

@@ -160,6 +160,12 @@ def test_no_baselines_leaves_them_out(asked):
     assert {"ridge", "ConSE", "trained"} <= set(asked())
 
 
+def test_baselines_are_those_asked_for(asked):
+    found = asked("--baselines", "eszsl", "sje", "ale", "devise")
+    assert set(found) == {"chance", "features", "ESZSL", "SJE", "ALE", "DeViSE", "trained"}
+    assert all({"zero_shot", "harmonic", "ausuc"} <= set(found[name]) for name in ("ESZSL", "SJE", "ALE", "DeViSE"))
+
+
 @pytest.mark.parametrize(("flags", "index"), [(["--exact"], faiss.IndexFlat), ([], faiss.IndexHNSW)])
 def test_exact_compares_with_all(coloured, tmp_path, flags, index, capsys):
     argv = ["--params", coloured.params, "--gallery", coloured.pictures, "--index", tmp_path / "x.faiss", "-k", 1]
