@@ -42,9 +42,11 @@ def main(args):
     net = networks.of_classifier(classifier, args.params)
     described = classifier.backbone
     size, filter = net.input_size, networks.interpolation(described["interpolation"], net)
-    resize, keep_aspect = described.get("resize"), described.get("keep_aspect", False)
-    views = described.get("views", ())
-    seen = package.Input(resize or size, size, keep_aspect, filter, views=tuple(views))
+    views, share = tuple(described.get("views", ())), described.get("crop_share")
+    resize, keep_aspect = described.get("resize"), bool(described.get("keep_aspect"))
+    if share:
+        resize, keep_aspect = int(size / share), True
+    seen = package.Input(resize or size, size, keep_aspect, filter, views=views)
 
     def read(some):
         source = inputs.Files(list(some), np.zeros(len(some), np.int64), list(map(str, some)))
