@@ -53,7 +53,8 @@ def main(args):
         source = inputs.middle(source, size, resize, keep_aspect, views)
         return np.stack([source.read(i, size, filter) for i in range(len(some))])
 
-    kind = "logistic regression" if classifier.kind == "logistic" else classifier.kind
+    names = {"logistic": "logistic regression", "lda": "linear discriminant analysis"}
+    kind = names.get(classifier.kind, classifier.kind)
     how = "fine-tuned" if classifier.parameters else f"weights {described['weights']}, as they were, and {kind}"
     package.write(
         package.Package(
