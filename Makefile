@@ -14,7 +14,7 @@ SIZE := $(if $(GPU),2.0 GB,1.3 GB)
 PAGE := runs/page
 PAGE_MODEL := $(PAGE)/margin_loss_model.params
 
-.PHONY: help setup environment demo page quick test faults bench peers lint clean
+.PHONY: help setup environment demo page quick test faults bench peers docs docs-environment lint clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -78,9 +78,20 @@ peers: setup  ## make .peers with the tools that are compared with
 	.peers/bin/python -m pip --disable-pip-version-check install --progress-bar off --quiet -r benchmarks/requirements.txt; \
 	cp benchmarks/requirements.txt .peers/installed; trap - EXIT; }
 
+docs: docs-environment  ## make the site of these pages: site/index.html
+	NO_MKDOCS_2_WARNING=1 .docs/bin/python -m mkdocs --quiet build --strict
+	.docs/bin/python docs/check.py site
+
+docs-environment: setup
+	@cmp -s docs/requirements.txt .docs/installed && .docs/bin/python -c '' 2>/dev/null || { \
+	set -e; trap 'rm -rf .docs; echo "error: .docs was not finished and is removed: make docs begins anew" >&2' EXIT; \
+	$(RUN) -m venv --clear .docs; \
+	.docs/bin/python -m pip --disable-pip-version-check install --progress-bar off --quiet -r docs/requirements.txt; \
+	cp docs/requirements.txt .docs/installed; trap - EXIT; }
+
 lint: setup  ## run the linter
 	$(RUN) -m ruff check .
 
-clean:  ## remove the environment and the caches; data/ and runs/ stay
-	rm -rf .venv .peers .pytest_cache .ruff_cache
+clean:  ## remove environments, site and caches; data/ and runs/ stay
+	rm -rf .venv .peers .docs site .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -28,13 +28,13 @@ def main(args):
     import mxnet as mx
 
     from common import devices
-    from common.data import sets
+    from common.data import sets, transforms
     from examples.embedding_learning import catalogue, data, model
 
     found = sets.load("grocery", args.data_path, "seen")
     asked = {"validation": found.validation, "test": found.test}
     net, metadata = model.load(args.models[0])
-    transform = data.saved_transform(metadata)
+    transform = transforms.saved(metadata)
     reading = argparse.Namespace(num_workers=2, engine="onnxruntime")
     features = {
         name: data.read(net.backbone, pictures, transform, mx.cpu(), reading).features

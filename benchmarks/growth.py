@@ -132,8 +132,8 @@ def draw(found: dict, path: pathlib.Path) -> None:
             axis.loglog(found[work][0], found[work][which], "o-", color=colour, label=work)
         axis.set(title=title, xlabel="pictures or embeddings")
         axis.grid(alpha=0.3, which="both")
-        for side in (axis.xaxis, axis.yaxis):
-            side.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        for side, subs in ((axis.xaxis, (1,)), (axis.yaxis, (1, 2, 5))):  # longer numbers, and side by side
+            side.set_major_locator(ticker.LogLocator(subs=subs))
             side.set_major_formatter("{x:,g}")
             side.set_minor_locator(ticker.NullLocator())
         axis.spines[["top", "right"]].set_visible(False)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Zero-shot recognition for every pair of unseen classes: visual_semantic beside ridge regression and ConSE.
+"""Zero-shot recognition for every pair of unseen classes: visual_semantic beside ridge regression, ESZSL and ConSE.
 
 "both" is the mean of the trained head's unit vector and ConSE's.
 
@@ -50,7 +50,9 @@ def main(args):
     size = args.image_size or backbones.input_size(args.model)
     backbone = backbones.create(args.model, "imagenet", size=size)
     rows = features.cached(data_root() / "features", backbone, whole, size, num_workers=args.num_workers)
-    vectors = words.vectors(whole.class_names, args.word_vectors, words.pairs(args.words))
+    vectors = words.vectors(
+        whole.class_names, args.word_vectors, words.pairs(args.words), prompts=args.prompts
+    )  # fmt: skip
     space = words.space(args.word_space, args.word_vectors)
     held, kvstore, results = held_back(whole.labels, args.valid_share, args.seed), mx.kv.create("local"), {}
     for pair in itertools.combinations(range(len(whole.class_names)), 2):
@@ -72,7 +74,7 @@ def compare(args, backbone, splits, vectors, space, kvstore):
     import mxnet as mx
 
     from common import metrics
-    from examples.visual_semantic import data, evaluation, model
+    from examples.visual_semantic import baselines, data, evaluation, model
     from examples.visual_semantic.stage import Stage
 
     seen, fit, valid, test = len(splits.seen), splits.train, splits.valid, splits.test
@@ -83,6 +85,8 @@ def compare(args, backbone, splits, vectors, space, kvstore):
     plain = metrics.unit(vectors)
     ridge = evaluation.ridge(fit.features, fit.labels, valid.features, valid.labels, plain, seen)
     rows = {"ridge": word_metrics(ridge(valid.features), ridge(test.features), plain)}
+    solved = baselines.fit("eszsl", fit.features, fit.labels, plain[:seen], args.seed)
+    rows["ESZSL"] = word_metrics(solved(valid.features), solved(test.features), plain)
     mx.random.seed(args.seed)
     net = model.attach(backbone, splits.seen, splits.unseen, vectors, mx.cpu(), args.hidden, args.dropout, space)
     net.hybridize(static_alloc=True, static_shape=True)

@@ -159,8 +159,12 @@ def _default(action: argparse.Action) -> str:
     hidden = default is None or default is False or default is argparse.SUPPRESS or "default" in (action.help or "")
     if not action.option_strings or hidden:
         return ""
-    shown = ",".join(map(str, default)) if isinstance(default, (list, tuple)) else str(default)
-    return shown or "empty"
+    return shown(default) or "empty"
+
+
+def shown(value) -> str:
+    """The value of a flag as it is written."""
+    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 def launch(main: Callable, parse_args: Callable) -> None:
@@ -282,6 +286,18 @@ def _colours(low: int) -> Kind:
     return Kind(number.read, ("R", "G", "B"), nargs=3)
 
 
+def _share(text: str) -> float | str:
+    if text == "weights":
+        return text
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0
+    if not 0.05 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share from 0.05 to 1, nor weights")
+    return share
+
+
 def _plain_name(text: str) -> str:
     if not text.strip(". ") or any(letter in "/\\" or ord(letter) < 32 for letter in text) or len(text.encode()) > 200:
         raise argparse.ArgumentTypeError(f"{text[:60]!r} is not a plain file name: the folder goes to its own flag")
@@ -300,6 +316,7 @@ batch_size = whole(1, 100_000)
 width = whole(1, 65_536)  # numbers in a vector
 pixels = whole(8, 4096, "PIXELS")  # a picture's side; networks pool smaller ones to nothing
 _inner = _number(float, lambda x: 0 < x < 1, "a number between 0 and 1", "X")
+_share_or_weights = Kind(_share, "X")
 shares = _list(_inner, "numbers between 0 and 1 with commas between, such as 0.75,0.5")
 pixels_list = _list(pixels, "sides of 8 to 4096 pixels with commas between, such as 160,224")
 threads = whole(0, 256)
@@ -367,18 +384,29 @@ PARAMS = ("--params", FILE, None, "parameters for the network, instead of those 
 USE_PRETRAINED = ("--use-pretrained", switch, False, "start from ImageNet parameters")
 FREEZE_BATCH_NORM = ("--freeze-batch-norm", switch, False, "keep the backbone's batch norms, scales and statistics")
 IMAGE_SIZE = ("--image-size", pixels, None, "side of what the network sees; default is the network's own, such as 224")
+POOLING = choice("avg", "max", "gem", "cls")
+TAKEN_FROM = [  # what transfer takes of a network
+    IMAGE_SIZE,
+    ("--layer", _number(int, lambda n: n and abs(n) < 10**4, "a number of a layer", "N"), None,
+     "last layer of the network that is run, -1: of the end; default is all"),
+    ("--pooling", POOLING, None, "makes a vector of maps: %(choices)s; default is the network's own way"),
+]  # fmt: skip
 RESIZE = ("--resize", pixels, None, "side before the crop; default is 8/7 of --image-size (256 for 224)")
 KEEP_ASPECT = ("--keep-aspect", switch, False, "resize the shorter side; default squeezes to a square")
+VIEWS = ("--views", shares, [], "mean features of a picture and of its middles, of such shares of its sides: 0.75,0.5")
 FILTER = choice("nearest", "bilinear", "bicubic", "weights", metavar="NAME")
 SEEN_AS = [  # how a picture becomes what a network of transfer sees
     ("--interpolation", FILTER, "nearest", "resizes pictures: %(choices)s; weights: what these were trained with"),
     ("--resize", pixels, None, "side before the middle is cut out; default is that of what the network sees"),
     KEEP_ASPECT,
+    ("--crop-share", _share_or_weights, None, "share of the shorter side seen, as timm's crop_pct; weights: theirs"),
+    VIEWS,
     ("--mean", _colours(0), None, "means of 0..255 that your own weights were trained with"),
     ("--deviation", _colours(1), None, "deviations of 0..255 that your own weights were trained with"),
 ]
 INT8 = ("--int8", switch, False, "read features with the network quantised to 8 bits")
 RESUME = ("--resume", switch, False, "continue the run in --run-dir (or the newest) from its last checkpoint")
+TENSORBOARD = ("--tensorboard", switch, False, "metrics.jsonl also as events that TensorBoard reads, where it is there")
 NO_PLOTS = ("--no-plots", switch, False, "no pictures and no report at the end")
 SAVE_INTERVAL = ("--save-interval", non_negative_int, 0, "batches between checkpoints inside an epoch; 0: none there")
 NUM_WORKERS = ("--num-workers", threads, 2, "threads that decode pictures ahead")
@@ -455,4 +483,4 @@ def run_dir(example: str) -> tuple:
 
 def run(example: str) -> list[tuple]:
     """The flags of a run of `example`."""
-    return [run_dir(example), RESUME, seed()]
+    return [run_dir(example), RESUME, seed(), TENSORBOARD]

@@ -19,7 +19,7 @@ from common.files.paths import REPO
 ARGS = "args.json"
 FREE = (  # what a resumed run may change: how long it goes on, what it keeps and shows of itself, and how fast it reads
     "epochs", "epochs_1", "epochs_2a", "epochs_2b", "max_epochs", "stages", "num_workers", "log_interval", "dispFreq",
-    "save_interval", "keep_all", "save_embeddings", "final", "engine",
+    "save_interval", "keep_all", "save_embeddings", "final", "engine", "tensorboard",
 )  # fmt: skip
 OF_A_CALL = ("run_dir", "resume", "find_lr", "no_plots")  # each call says these anew: left out, a switch is off
 PATHS = ("DIR", "FILE", "WEIGHTS")  # the metavars of flags that name a place

@@ -8,13 +8,17 @@ import json
 import os
 import platform
 import sys
+import time
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 import common
 from common import resume as resuming
+from common.files import events
 from common.files.disk import plain, write_json, write_text, writing
 from common.files.errors import UserError
 from common.files.lock import only_writer
@@ -41,12 +45,14 @@ class Run:
         What the data set is known by, such as ``{"training pictures": 390}``: a resumed run must find the same.
     within : Run, optional
         The run that this one is a stage of: it keeps the flags.
+    stages : sequence of str
+        What the run goes through, for `stage`; empty names are left out.
 
     Raises
     ------
     UserError
         The folder holds a run and `resume` is not set, or holds none and it is; it cannot be written, or another
-        process writes it; it is another program's, or on other data.
+        process writes it; it is another program's, or on other data; ``--tensorboard`` lacks its package.
     """
 
     def __init__(
@@ -57,8 +63,11 @@ class Run:
         program: str = "",
         data: dict | None = None,
         within: Run | None = None,
+        stages: Sequence[str] = (),
     ):
         self.folder = Path(folder)
+        self._events = events.Events(self.folder) if getattr(args, "tensorboard", False) else None
+        self._stages, self._began = [name for name in stages if name], {}
         self.args = args
         self.resumed = resume
         self.within = within
@@ -106,7 +115,7 @@ class Run:
     @classmethod
     def start(
         cls, args: argparse.Namespace, program: str, rank: int = 0, data: dict | None = None,
-        notes: Sequence[str] = (),
+        notes: Sequence[str] = (), stages: Sequence[str] = (),
     ) -> Run:  # fmt: skip
         """The run that the flags ask for: ``--run-dir``, or a new number under ``runs/<program>/``.
 
@@ -125,6 +134,8 @@ class Run:
             As for the class.
         notes : sequence of str
             What was said of the data before, see `common.data.imageset.Notes`: ``log.txt`` has it too.
+        stages : sequence of str
+            As for the class.
 
         Raises
         ------
@@ -133,22 +144,39 @@ class Run:
         """
         folder = resuming.place(args, program)
         resume = bool(getattr(args, "resume", False))
-        run = cls(folder / f"worker-{rank}" if rank else folder, args, resume, program, data)
+        run = cls(folder / f"worker-{rank}" if rank else folder, args, resume, program, data, stages=stages)
         for note in notes:
             run._keep(note)
         return run
 
+    @property
+    def command(self) -> list[str]:
+        """The program and the flags that the run was started with first, as ``sys.argv`` had them."""
+        kept = resuming.read((self.within or self).folder)
+        return kept.get("environment", {}).get("command", sys.argv)
+
     def log(self, message: str) -> None:
-        """Write a line to the terminal and to ``log.txt``."""
-        print(message, flush=True)
+        """Write a line to the terminal, where it stands above a progress bar, and to ``log.txt``."""
+        tqdm.write(message)
+        sys.stdout.flush()
         self._keep(message)
+
+    def stage(self, name: str) -> None:
+        """Log that one of the run's stages begins, its number of how many, and how long the one before took."""
+        before = "".join(f" ({last} took {duration(time.monotonic() - at)})" for last, at in self._began.items())
+        self.log(f"[{self._stages.index(name) + 1}/{len(self._stages)}] {name}{before}")
+        self._began = {name: time.monotonic()}
 
     def _keep(self, message: str) -> None:
         self._append("log.txt", f"{_now()} {message}\n")
 
     def metrics(self, **row: Any) -> None:
-        """Append a row to ``metrics.jsonl``."""
-        self._append("metrics.jsonl", json.dumps(row, default=plain) + "\n")
+        """Append a row to ``metrics.jsonl``, and with ``--tensorboard`` to the events."""
+        line = json.dumps(row, default=plain)
+        self._append("metrics.jsonl", line + "\n")
+        if self._events:
+            with writing(self.folder, REMEDY):
+                self._events.add(json.loads(line))
 
     def _append(self, name: str, text: str) -> None:
         path = self.folder / name
@@ -170,6 +198,9 @@ class Run:
         kept = [row for row in self.history() if (row.get("epoch", 0), row.get("batch", 0)) <= (epoch, batch)]
         text = "".join(json.dumps(row) + "\n" for row in kept)
         write_text(self.folder / "metrics.jsonl", text)
+        if self._events:
+            with writing(self.folder, REMEDY):
+                self._events.begin(kept)
 
     def finish(self, metrics: dict) -> None:
         """Write the final metrics to ``metrics.json``: flat keys such as ``recall@1``."""
@@ -188,6 +219,16 @@ def read_history(folder) -> list[dict]:
         except ValueError:  # a line cut short when the process was killed
             continue
     return rows
+
+
+def duration(seconds: float) -> str:
+    """``"45 s"``, ``"3 min 20 s"``, ``"2 h 5 min"``: two units, of which the smaller is rounded."""
+    seconds = round(seconds) if seconds >= 9.95 else round(seconds, 1)
+    if seconds < 60:
+        return f"{seconds:g} s"
+    if seconds < 3600:
+        return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+    return f"{round(seconds / 60) // 60} h {round(seconds / 60) % 60} min"
 
 
 def _now() -> str:

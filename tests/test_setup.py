@@ -84,7 +84,7 @@ def checkout(tmp_path):
 
 def test_help_lists_the_targets(checkout):
     listed = make(checkout, "help").stdout
-    targets = ["help", "setup", "demo", "page", "quick", "test", "faults", "bench", "peers", "lint", "clean"]
+    targets = ["help", "setup", "demo", "page", "quick", "test", "faults", "bench", "peers", "docs", "lint", "clean"]
     assert re.findall(r"^([a-z]+) ", listed, re.MULTILINE) == targets
 
 

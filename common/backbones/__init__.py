@@ -1,6 +1,6 @@
 """Feature extractors: their registry, the networks that the zoos lack, pretrained parameters and their conversion.
 
-Imports `common.files` and `common.data`.
+A sentence encoder. Imports `common.files`, `common.data` and `common.text`.
 """
 
 from importlib import import_module

@@ -68,6 +68,8 @@ class Backbone(HybridBlock):
     preprocessing : common.backbones.preprocessing.Preprocessing
     source : str
         Where the parameters came from.
+    variant : str
+        Where features are taken, see `common.backbones.pooling.choose`; "": at the network's end.
 
     Attributes
     ----------
@@ -77,29 +79,33 @@ class Backbone(HybridBlock):
     input_size : int
         Side in pixels of the pictures the network was made for.
     fixed_size : bool
-        Whether it takes pictures of one size only: its vectors come from dense layers on maps (VGG, AlexNet, conv4).
+        Whether it takes pictures of one size only: its vectors come from dense layers on maps (VGG, AlexNet, conv4), or
+        it has a position for each patch (vision transformers).
     rotated : bool
         Its layers see the pictures rotated by 180 degrees, see `Normalize`.
     preprocessing : common.backbones.preprocessing.Preprocessing
-    source : str
-        Where the parameters came from.
+    source, variant : str
+        See above.
+    taken : dict
+        The choice that `variant` names, for `common.backbones.create`.
     normalize, body, pool : HybridBlock
-        From pictures to normalised (n, 3, H, W), on to feature maps (n, channels, h, w), on to vectors (n, width).
+        From pictures to normalised (n, 3, H, W), on to feature maps (n, channels, h, w), on to vectors (n, width). Of a
+        vision transformer `body` gives tokens (n, tokens, width), and `pool` takes the class token.
     classifier : HybridBlock or None
         From feature vectors (SqueezeNet: from feature maps) to logits; None when it was not asked for.
     """
 
-    def __init__(self, name: str, parts: Cut, preprocessing: Preprocessing, source: str):
+    def __init__(self, name: str, parts: Cut, preprocessing: Preprocessing, source: str, variant: str = ""):
         super().__init__()
-        self.name_, self.preprocessing, self.source = name, preprocessing, source
+        self.name_, self.preprocessing, self.source, self.variant = name, preprocessing, source, variant
         self.input_size, self.rotated, self.fixed_size = preprocessing.size, parts.rotated, parts.fixed_size
-        self._on_maps = parts.on_maps
+        self._on_maps, self._as_maps = parts.on_maps, parts.as_maps
         with self.name_scope():
             self.normalize = Normalize(preprocessing, parts.rotated)
             self.body = parts.body
             self.pool = parts.pool
             self.classifier = parts.classifier
-        self.width = 0
+        self.width, self.taken = 0, {}
 
     def hybrid_forward(self, F, x):
         """(n, H, W, 3) -> (n, width) float32."""
@@ -108,6 +114,7 @@ class Backbone(HybridBlock):
     def feature_maps(self, x):
         """The last feature maps of plain pictures `x`: (n, channels, h, w), oriented as the pictures are."""
         maps = self.body(self.normalize(x))
+        maps = self._as_maps(maps) if self._as_maps else maps
         return mx.nd.reverse(maps, axis=(2, 3)) if self.rotated else maps
 
     def logits(self, x):
@@ -220,6 +227,8 @@ class Cut:
     on_maps : bool
         The classifier takes the feature maps instead of the vectors.
     fixed_size, rotated : bool
+    as_maps : HybridBlock or None
+        Makes maps (n, channels, h, w) of what `body` gives, where it gives tokens.
     """
 
     body: HybridBlock
@@ -228,12 +237,13 @@ class Cut:
     on_maps: bool = False
     fixed_size: bool = False
     rotated: bool = False
+    as_maps: HybridBlock | None = None
 
 
 def cut(net: HybridBlock) -> Cut:
     """Cut `net` into feature maps, pooling and classifier. The fixed pooling of some becomes global pooling."""
     parts = _cut_sequential(net) if isinstance(getattr(net, "features", None), nn.HybridSequential) else _cut_heads(net)
-    parts.rotated = getattr(net, "rotated", False)
+    parts.rotated, parts.as_maps = getattr(net, "rotated", False), getattr(net, "as_maps", None)
     return parts
 
 
@@ -247,7 +257,8 @@ def _cut_sequential(net) -> Cut:
     """For networks that keep their layers in `features` and their classifier in `output`."""
     layers = list(net.features)
     ends = (nn.GlobalAvgPool2D, nn.AvgPool2D, nn.Flatten, nn.Dense)
-    start = next((i for i, layer in enumerate(layers) if isinstance(layer, ends)), len(layers))
+    pools = (i for i, layer in enumerate(layers) if isinstance(layer, ends) or getattr(layer, "pools", False))
+    start = next(pools, len(layers))
     body, tail = layers[:start], [_global(layer) for layer in layers[start:]]
     while tail and isinstance(tail[-1], nn.Dropout):
         tail.pop()

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 import mxnet as mx
 from mxnet.gluon import HybridBlock
 
-from common.backbones import convert, entries, pretrained
+from common.backbones import convert, entries, modelfile, pretrained
 from common.backbones.backbone import Backbone, cut
+from common.backbones.pooling import choose
 from common.backbones.preprocessing import Preprocessing
 from common.backbones.registry import network
 from common.files import outside
-from common.files.errors import UserError
+from common.files.errors import UserError, reading
 
 
 def create(
@@ -26,6 +27,8 @@ def create(
     preprocessing: Preprocessing | None = None,
     mean: Sequence[float] | None = None,
     deviation: Sequence[float] | None = None,
+    layer: int | None = None,
+    pooling: str | None = None,
 ) -> Backbone:
     """A feature extractor.
 
@@ -40,11 +43,14 @@ def create(
     classifier : bool
         Keep the classifier, for `Backbone.logits`.
     size : int, optional
-        Side in pixels of the pictures it will see: decides the width of conv4 and the padding of keras-xception.
+        Side in pixels of the pictures it will see: decides the width of conv4, the padding of keras-xception and the
+        positions of vision transformers, which are interpolated.
     preprocessing : Preprocessing, optional
         Instead of the one that belongs to the weights.
     mean, deviation : sequence of 3 float, optional
         Instead of those that belong to the weights: see `Preprocessing.replaced`.
+    layer, pooling
+        Where features are taken: see `common.backbones.pooling.choose`.
 
     Raises
     ------
@@ -57,12 +63,16 @@ def create(
         _fill(net, name, found.path, ctx or mx.cpu(), classifier)
     preprocessing = preprocessing or (found.preprocessing if found else entries.find(name).preprocessing)
     preprocessing = preprocessing.replaced(mean, deviation)
+    if size and hasattr(net, "fitted"):  # its positions were made for this size
+        preprocessing = dataclasses.replace(preprocessing, size=size)
     if found and preprocessing.bgr:
         preprocessing = _rgb(net, preprocessing)
     parts = cut(net)
     if not classifier:
         parts.classifier = None
-    backbone = Backbone(name, parts, preprocessing, found.source if found else "random")
+    variant = choose(parts, layer, pooling)
+    backbone = Backbone(name, parts, preprocessing, found.source if found else "random", variant)
+    backbone.taken = {"layer": layer, "pooling": pooling}
     side = size or preprocessing.size
     try:
         backbone.infer(side)
@@ -85,7 +95,13 @@ def _fill(net: HybridBlock, name: str, path, ctx, classifier: bool) -> None:
             if parameter._data is not None:
                 parameter.reset_ctx(ctx)
         return
-    outside.load_parameters(net, path, f"it does not fit --model {name}", ctx)
+    remedy = f"it does not fit --model {name}"
+    if hasattr(net, "fitted"):
+        arrays = net.fitted({key: value.asnumpy() for key, value in outside.arrays(path, remedy).items()})
+        with reading(path, remedy):
+            modelfile.fill(net, {key: mx.nd.array(value) for key, value in arrays.items()}, ctx)
+        return
+    outside.load_parameters(net, path, remedy, ctx)
 
 
 def _rgb(net: HybridBlock, preprocessing: Preprocessing) -> Preprocessing:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from common.backbones.preprocessing import CAFFE, IMAGENET, LITE, TF, Preprocessing
+from common.backbones.preprocessing import CAFFE, CLIP, IMAGENET, LITE, TF, Preprocessing
 from common.files.sources import Source
 
 INPUT_SIZE = 224  # of a network that says nothing else
@@ -125,8 +125,52 @@ def _efficientnet_lite(number: int, width: float, depth: float, side: int, sha25
     return Entry(name, ("efficientnet_lite", "EfficientNetLite", width, depth), side, weights)
 
 
+def _timm(name: str, key: str, file: str, size: str, constructor: tuple = ()) -> Entry:
+    """A network with timm's file of it, whose name ends with the first digits of its SHA-256."""
+    release, file = file.split("/")
+    address = f"https://github.com/rwightman/pytorch-image-models/releases/download/{release}/{file}.pth"
+    files = ((address, "sha256", file.rsplit("-", 1)[1]),)
+    weights = Weights(
+        f"timm-{key}", files, size, "Apache 2.0; ImageNet's terms", TIMM, "torchvision", on_demand=bool(constructor)
+    )
+    return Entry(name, constructor, weights=weights)
+
+
+def _hub(
+    name: str, constructor: tuple, tag: str, size: str, licence: str, preprocessing: Preprocessing, converter: str,
+    **more,
+) -> Entry:  # fmt: skip
+    """A network of the suite's, with timm's file of it on the Hugging Face hub, which states no sum of it."""
+    files = ((f"https://huggingface.co/timm/{name}.{tag}/resolve/main/model.safetensors", "", ""),)
+    weights = Weights(f"timm-{name}", files, size, licence, preprocessing, converter)
+    return Entry(name, constructor, preprocessing.size, weights, **more)
+
+
+def _convnext(name: str, depths: tuple, width: int, size: str) -> Entry:
+    name = f"convnext_{name}"
+    return _hub(
+        name, ("convnext", "ConvNeXt", depths, width), "fb_in1k", size, "Apache 2.0; ImageNet's terms", TIMM, "convnext"
+    )
+
+
+def _dinov2(letter: str, dim: int, heads: int, registers: int, size: str) -> Entry:
+    """DINOv2's vision transformer on patches of 14 pixels, with or without registers."""
+    name = f"vit_{letter}_patch14_{'reg4_' * bool(registers)}dinov2"
+    preprocessing = dataclasses.replace(TIMM, size=518, crop_share=1.0)
+    constructor = ("vit", "VisionTransformer", 14, dim, heads, 518, registers, "")
+    return _hub(name, constructor, "lvd142m", size, "Apache 2.0", preprocessing, "vit", takes_size=True)
+
+
+def _clip(patch: int, activation: str, tag: str, licence: str) -> Entry:
+    """The image tower of a CLIP on patches of this side: OpenAI's have another activation than LAION's."""
+    name = f"vit_base_patch{patch}_clip_{'quickgelu_' * (activation == 'quick')}224"
+    constructor = ("vit", "VisionTransformer", patch, 768, 12, 224, 0, activation)
+    return _hub(name, constructor, tag, "350 MB", licence, CLIP, "vit", takes_size=True)
+
+
 KERNELS = "_weights_tf_dim_ordering_tf_kernels.h5"
 TF_299 = dataclasses.replace(TF, size=299)
+TIMM = dataclasses.replace(IMAGENET, interpolation="bicubic")
 
 ENTRIES: dict[str, Entry] = {entry.name: entry for entry in (
     Entry("conv4", ("conv4", "Conv4"), 32),
@@ -184,6 +228,23 @@ ENTRIES: dict[str, Entry] = {entry.name: entry for entry in (
     _torchvision("densenet161", "densenet161-8d451a50", "115 MB"),
     _torchvision("densenet169", "densenet169-b2777c0a", "57 MB"),
     _torchvision("densenet201", "densenet201-c1103571", "81 MB"),
+    _timm("mobilenetv2_1.0", "mobilenetv2_100", "v0.1-weights/mobilenetv2_100_ra-b33bc2c4", "14 MB"),
+    _timm("resnet50_v1d", "resnet50d", "v0.1-weights/resnet50d_ra2-464e36ba", "103 MB"),
+    _timm(
+        "seresnet50", "seresnet50", "v0.1-weights/seresnet50_ra_224-8efdb4bb", "113 MB",
+        ("seresnet", "SEResNet", (3, 4, 6, 3)),
+    ),
+    _convnext("tiny", (3, 3, 9, 3), 96, "114 MB"),
+    _convnext("small", (3, 3, 27, 3), 96, "201 MB"),
+    _convnext("base", (3, 3, 27, 3), 128, "354 MB"),
+    _dinov2("small", 384, 6, 0, "88 MB"),
+    _dinov2("base", 768, 12, 0, "346 MB"),
+    _dinov2("small", 384, 6, 4, "88 MB"),
+    _dinov2("base", 768, 12, 4, "346 MB"),
+    _clip(32, "quick", "openai", "MIT"),
+    _clip(16, "quick", "openai", "MIT"),
+    _clip(32, "gelu", "laion2b", "MIT"),
+    _clip(16, "gelu", "laion2b", "MIT"),
     Entry("inceptionv3", input_size=299),
     Entry("xception", input_size=299),
     Entry("xception71", input_size=299),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import mxnet as mx
 import numpy as np
+from tqdm import tqdm
 
 from common import devices
 from common.backbones import feature_store, modelfile
@@ -17,7 +19,9 @@ from common.data.transforms import Eval
 from common.files.errors import UserError
 
 
-def stream(batches, net, ctx=None, fill: bool | int = True) -> Iterator[tuple[np.ndarray, object]]:
+def stream(
+    batches, net, ctx=None, fill: bool | int = True, head: Callable | None = None
+) -> Iterator[tuple[np.ndarray, object]]:
     """The features of each batch, while the next batch is already being computed.
 
     Parameters
@@ -30,6 +34,8 @@ def stream(batches, net, ctx=None, fill: bool | int = True) -> Iterator[tuple[np
     fill : bool or int
         Fill a smaller batch up with zeros to the size of the first, or to this many: a network hybridized with static
         shapes uses its memory again. The last digits of features depend on it: matrix products round by their size.
+    head : callable, optional
+        What follows `net`: it sees the mean of several views, and what it gives is given instead.
 
     Yields
     ------
@@ -45,8 +51,8 @@ def stream(batches, net, ctx=None, fill: bool | int = True) -> Iterator[tuple[np
             images = np.concatenate([images, np.zeros((size - len(images), *images.shape[1:]), images.dtype)])
         views = images.shape[1] if images.ndim == 5 else 1
         result = net(devices.put(images.reshape(-1, *images.shape[-3:]) if views > 1 else images, ctx))
-        # A static network overwrites its output.
-        result = result.reshape((-4, -1, views, 0)).mean(axis=1) if views > 1 else result.copy()
+        result = result.reshape((-4, -1, views, 0)).mean(axis=1) if views > 1 else result
+        result = (head(result) if head else result).copy()  # a static network overwrites its output
         if waiting:
             yield waiting[0].asnumpy()[: len(waiting[1].images)], waiting[1]
         waiting = result, batch
@@ -54,21 +60,21 @@ def stream(batches, net, ctx=None, fill: bool | int = True) -> Iterator[tuple[np
         yield waiting[0].asnumpy()[: len(waiting[1].images)], waiting[1]
 
 
-def encode(forward, batches, ctx=None, fill: bool | int = True) -> np.ndarray:
+def encode(forward, batches, ctx=None, fill: bool | int = True, head: Callable | None = None) -> np.ndarray:
     """What a network gives for every picture, or for every row of features, in order.
 
     Parameters
     ----------
-    forward, batches, ctx, fill
-        As `net`, `batches`, `ctx` and `fill` of `stream`; `batches` such as those of `common.data.loader.Loader` or
-        `common.data.features.FeatureSet` in order.
+    forward, batches, ctx, fill, head
+        As `net`, `batches`, `ctx`, `fill` and `head` of `stream`; `batches` such as those of
+        `common.data.loader.Loader` or `common.data.features.FeatureSet` in order.
 
     Returns
     -------
     (n, d) float32
         (0, 0) where there is no batch.
     """
-    rows = [values for values, _ in stream(batches, forward, ctx, fill)]
+    rows = [values for values, _ in stream(batches, forward, ctx, fill, head)]
     return np.concatenate(rows) if rows else np.empty((0, 0), np.float32)
 
 
@@ -135,18 +141,25 @@ def extract(
     """
     transform = transform or _resize(backbone, size)
     net = prepare(backbone, image_set, transform.crop, int8, num_workers, engine)
-    result = np.empty((len(image_set), backbone.width), np.float32)
-    for rows, indices in _read(net, image_set, transform, batch_size, ctx, num_workers, True):
+    result, pictures = np.empty((len(image_set), backbone.width), np.float32), transform.pictures(batch_size)
+    for rows, indices in _read(net, image_set, transform, pictures, ctx, num_workers, True):
         result[indices] = rows
     return result
 
 
-def _read(net, image_set, transform: Eval, batch_size: int, ctx, num_workers: int, fill) -> Iterator[tuple]:
-    """The features of each batch, and the indices of its pictures."""
-    pictures = max(1, batch_size // transform.count)  # the network sees all views of a batch at once
+def _read(net, image_set, transform: Eval, pictures: int, ctx, num_workers: int, fill) -> Iterator[tuple]:
+    """The features of each batch of so many pictures, and the indices of these."""
     batches = Loader(image_set, transform, Sequential(len(image_set), pictures), num_workers, keep=False)
-    for rows, batch in stream(batches.epoch(), net, ctx, fill):
-        yield rows, batch.indices
+    with progress(len(image_set)) as bar:
+        for rows, batch in stream(batches.epoch(), net, ctx, fill):
+            bar.update(len(batch.indices))
+            yield rows, batch.indices
+
+
+def progress(pictures: int) -> tqdm:
+    """A bar over so many pictures that are read, on a terminal, with the time that is left."""
+    terminal = sys.stderr.isatty()
+    return tqdm(total=pictures, desc="features", unit=" pictures", leave=False, delay=2, disable=not terminal)
 
 
 def _resize(backbone, size: int | None) -> Eval:
@@ -181,15 +194,15 @@ def cached(
     UserError
         The folder cannot be written.
     """
-    transform, pictures = transform or _resize(backbone, size), feature_store.keys(image_set)
-    settings = transform.settings + " ".join(pictures if int8 else [])
+    transform, keys = transform or _resize(backbone, size), feature_store.keys(image_set)
+    settings, pictures = transform.settings + " ".join(keys if int8 else []), transform.pictures(batch_size)
 
     def read(indices):
         net = prepare(backbone, image_set, transform.crop, int8, num_workers, engine)
-        filled = min(max(1, batch_size // transform.count), len(image_set))
-        return _read(net, image_set.subset(indices), transform, batch_size, ctx, num_workers, filled)
+        filled = min(pictures, len(image_set))
+        return _read(net, image_set.subset(indices), transform, pictures, ctx, num_workers, filled)
 
-    return store(folder, backbone, transform.crop, settings, int8, engine).fetch(pictures, read)
+    return store(folder, backbone, transform.crop, settings, int8, engine).fetch(keys, read)
 
 
 def store(

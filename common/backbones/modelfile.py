@@ -80,7 +80,7 @@ def digest(block: Block, about: str) -> str:
     str
         64 hexadecimal digits.
     """
-    total = hashlib.sha256(about.encode())
+    total = hashlib.sha256(about.encode() + getattr(block, "variant", "").encode())
     for name, array in values(block).items():
         total.update(name.encode())
         total.update(np.ascontiguousarray(array.asnumpy()))
@@ -127,7 +127,8 @@ def load(path, kind: str, fields: Mapping, remedy: str) -> ModelFile:
     kind : str
         Which example's model it must be.
     fields : mapping of str to type or function
-        What its metadata must have, see `common.files.outside.check_fields`.
+        What its metadata must have, see `common.files.outside.check_fields`; of every kind it may have ``views``, see
+        `common.data.transforms.Views`.
     remedy : str
         What to do about a file that is no such model.
 
@@ -147,7 +148,7 @@ def load(path, kind: str, fields: Mapping, remedy: str) -> ModelFile:
     with reading(path, remedy):
         file = read(path, kind, found, remedy)
     with reading(file.described_in, remedy):
-        outside.check_fields(file.metadata, fields)
+        outside.check_fields({"views": [], **file.metadata}, {**fields, "views": outside.shares})
     return file
 
 

@@ -137,7 +137,10 @@ def _own(name: str, suffix: str) -> Preprocessing:
     A file laid out as torchvision's is taken for one trained there, also where the network's own parameters were not.
     """
     weights = entries.find(name).weights
-    own = weights and (suffix not in convert.SUFFIXES or convert.layout(name, suffix) == weights.converter)
+    if suffix in convert.SUFFIXES:
+        own = weights and convert.layout(name, suffix) == weights.converter
+    else:
+        own = weights and weights.on_demand  # a network of the stores, if not
     return weights.preprocessing if own else IMAGENET
 
 

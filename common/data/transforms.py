@@ -6,7 +6,7 @@ does the same to an array of pictures of one size at once. Normalisation is not 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -46,6 +46,15 @@ class Eval:
     def settings(self) -> str:
         """What a picture goes through, as a key of what is kept of it."""
         return f"{self.resize} {self.crop} {self.keep_aspect}"
+
+    @property
+    def whole(self) -> Eval:
+        """The first view alone."""
+        return Eval(self.resize, self.crop, self.keep_aspect)
+
+    def pictures(self, views: int) -> int:
+        """How many pictures make a batch of at most so many views, since the network sees all of a batch at once."""
+        return max(1, views // self.count)
 
     def size(self, picture: np.ndarray) -> tuple[int, int]:
         """(width, height) in pixels of `picture` before it is cut."""
@@ -114,9 +123,21 @@ class Views(Eval):
         """The views of one picture: (1 + middles, crop, crop, 3) uint8."""
         views = [super().__call__(picture)]
         for share in self.middles:
-            y, x = (int(side * (1 - share) / 2) for side in picture.shape[:2])
-            views.append(super().__call__(picture[y : picture.shape[0] - y, x : picture.shape[1] - x]))
+            views.append(super().__call__(inner(picture, share)))
         return np.stack(views)
+
+
+def inner(picture: np.ndarray, share: float) -> np.ndarray:
+    """The middle of a picture.
+
+    Parameters
+    ----------
+    picture : (H, W, 3) array
+    share : float
+        Of both sides, 0..1.
+    """
+    y, x = (int(side * (1 - share) / 2) for side in picture.shape[:2])
+    return picture[y : picture.shape[0] - y, x : picture.shape[1] - x]
 
 
 def evaluation(resize: int, crop: int, keep_aspect: bool = False, middles: Sequence[float] = ()) -> Eval:
@@ -128,6 +149,17 @@ def evaluation(resize: int, crop: int, keep_aspect: bool = False, middles: Seque
         See there.
     """
     return Views(resize, crop, keep_aspect, middles) if middles else Eval(resize, crop, keep_aspect)
+
+
+def saved(metadata: Mapping) -> Eval:
+    """What pictures go through by a model's metadata.
+
+    Parameters
+    ----------
+    metadata : mapping
+        ``resize``, ``crop``, ``keep_aspect``, and ``views``, which models of old have not.
+    """
+    return evaluation(metadata["resize"], metadata["crop"], metadata["keep_aspect"], metadata.get("views", ()))
 
 
 class Train(Eval):

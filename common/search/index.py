@@ -18,7 +18,9 @@ from common.metrics import unit
 KINDS = ("exact", "hnsw", "binary")
 METRICS = ("cosine", "l2")
 HNSW_LINKS = 32  # of each vector in the graph (M)
-HNSW_BUILD, HNSW_SEARCH = 80, 128  # how many candidates are kept while the graph is built (efConstruction) and searched
+HNSW_BUILD = 80  # how many candidates are kept while the graph is built (efConstruction)
+HNSW_SEARCH = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)  # and searched (efSearch): the first that finds ENOUGH
+ENOUGH, SAMPLE, NEAREST = 0.9995, 256, 10  # of the ten nearest to vectors that are in the graph
 
 
 class Index:
@@ -62,8 +64,9 @@ class Index:
         names : sequence of n str, optional
             Default: the row numbers.
         kind : {"exact", "hnsw", "binary"}
-            ``exact`` compares with every vector; ``hnsw`` (Malkov and Yashunin 2018) follows a graph, for large sets;
-            ``binary`` keeps the sign of each number alone, a bit, and compares with every vector.
+            ``exact`` compares with every vector; ``hnsw`` (Malkov and Yashunin 2018) follows a graph, for large sets,
+            with as few candidates as find 0.9995 of the ten nearest to some of `vectors`, as is measured; ``binary``
+            keeps the sign of each number alone, a bit, and compares with every vector.
         metric : {"cosine", "l2"}
             ``l2`` is the Euclidean distance.
         metadata : dict, optional
@@ -96,8 +99,10 @@ class Index:
             index = faiss.IndexFlat(vectors.shape[1], measure)
         else:
             index = faiss.IndexHNSWFlat(vectors.shape[1], HNSW_LINKS, measure)
-            index.hnsw.efConstruction, index.hnsw.efSearch = HNSW_BUILD, HNSW_SEARCH
+            index.hnsw.efConstruction = HNSW_BUILD
         index.add(vectors)
+        if kind == "hnsw":
+            index.hnsw.efSearch = _candidates(index, vectors, measure)
         return cls(index, names, kind, metric, metadata)
 
     def __len__(self) -> int:
@@ -131,14 +136,19 @@ class Index:
         if k < 1:
             raise UserError(f"{k} neighbours are none: ask for one at least")
         k = min(k, len(self))
-        if self.kind == "hnsw":  # it finds no more than it keeps candidates
-            self.index.hnsw.efSearch = max(HNSW_SEARCH, k)
         vectors = _searchable(vectors, self.metric, "the query")
         if self.kind == "binary":
             differ, indices = self.index.search(_codes(vectors), k)
             return (1 - 2 * differ / self.width).astype(np.float32), indices.astype(np.int64)
-        scores, indices = self.index.search(vectors, k)
+        options = {}
+        if self.kind == "hnsw":  # it finds no more than it keeps candidates
+            options["params"] = faiss.SearchParametersHNSW(efSearch=max(self.index.hnsw.efSearch, 2 * k))
+        scores, indices = self.index.search(vectors, k, **options)
         return (np.sqrt(np.maximum(scores, 0)) if self.metric == "l2" else scores), indices
+
+    def vectors(self) -> np.ndarray:
+        """All vectors (n, d) float32, as they are compared: of length one for cosines. A ``binary`` index has none."""
+        return self.index.reconstruct_n(0, len(self))
 
     def save(self, path) -> None:
         """Write `path` and, beside it, ``<path>.json`` with the names and its SHA-256, each whole or not at all."""
@@ -186,6 +196,20 @@ class Index:
 def _codes(vectors: np.ndarray) -> np.ndarray:
     """The signs, (n, d / 8 rounded up) uint8: a number above 0 is a bit that is set."""
     return np.packbits(vectors > 0, axis=1)
+
+
+def _candidates(index, vectors: np.ndarray, measure: int) -> int:
+    """The fewest candidates with which the graph finds `ENOUGH` of the nearest; equal distances are as good."""
+    some = vectors[np.linspace(0, len(vectors) - 1, min(SAMPLE, len(vectors))).astype(int)]
+    k = min(NEAREST + 1, len(vectors))  # the vector itself is one
+    sign = 1 if measure == faiss.METRIC_INNER_PRODUCT else -1
+    farthest = sign * faiss.knn(some, vectors, k, metric=measure)[0][:, -1:]
+    for candidates in HNSW_SEARCH:
+        index.hnsw.efSearch = max(candidates, k)
+        found = sign * index.search(some, k)[0]
+        if np.mean(found >= farthest - 1e-5 * np.abs(farthest)) >= ENOUGH:
+            break
+    return candidates
 
 
 def _sidecar(path: Path) -> Path:

@@ -13,7 +13,7 @@ from mxnet import gluon
 from tqdm import tqdm
 
 from common.files.errors import UserError
-from common.run import Run
+from common.run import Run, duration
 from common.train import workers
 from common.train.checkpoint import Checkpoints, agreed
 
@@ -81,6 +81,7 @@ class Session:
         self._state = {"epoch": 0, "batch": 0, "best": None, "best_figures": {}, "since_best": 0, "figures": {}}
         self._losses: _Losses | None = None  # of the epoch that is open
         self._seconds = 0.0
+        self._pace = _Pace()
 
     @property
     def metrics(self) -> dict:
@@ -101,6 +102,7 @@ class Session:
             The metric that decides on the best epoch was never a number.
         """
         self._resume()
+        self._pace = _Pace(count)
         for trainer in self.trainers.values():
             sent, received = workers.traffic(trainer)
             if sent:
@@ -142,12 +144,13 @@ class Session:
             A loss or a parameter is not finite: names the batch; nothing is saved after it.
         """
         began, first, total = time.time(), self._state["batch"], len(loader)
+        self._pace.begin(epoch, first, total)
         self._losses = losses = _Losses(self, epoch, first, self._state.pop("losses", None))
         bar = tqdm(
             loader.epoch(epoch, first),
             total=total,
             initial=first,
-            desc=f"{self.unit} {epoch + 1}",
+            desc=f"{self.unit} {epoch + 1} of {self._pace.count}",
             leave=False,
             disable=not sys.stderr.isatty(),
         )
@@ -155,6 +158,7 @@ class Session:
             seed_everything(self.seed, epoch, number, self.rank)
             yield batch
             done = number + 1
+            self._pace.step(done)
             if self.log_interval and done % self.log_interval == 0:
                 losses.log()
             if self.checkpoint_batches and done % self.checkpoint_batches == 0 and done < total:
@@ -164,6 +168,7 @@ class Session:
         losses.read()
         self._check(epoch, total)
         self._seconds = time.time() - began
+        self._pace.step(total)
         seed_everything(self.seed, epoch, total, self.rank)  # for the evaluation
 
     def add(self, **losses) -> None:
@@ -189,9 +194,10 @@ class Session:
             state.update(best=value, best_figures=dict(metrics, epoch=epoch))
             if save:
                 save(metrics)
-        self.run.metrics(epoch=epoch, batch=0, seconds=round(self._seconds, 3), **train, **metrics)
-        star = " *" if improved else ""
-        self.run.log(f"{self.unit} {epoch}: {_line({**train, **metrics})}, {self._seconds:.1f} s{star}")
+        seconds = {"seconds": round(self._seconds, 3), "batches": self._pace.total}
+        self.run.metrics(epoch=epoch, batch=0, **seconds, **train, **metrics)
+        star, left = " *" if improved else "", self._pace.close()
+        self.run.log(f"{self.unit} {epoch}: {_line({**train, **metrics})}, {self._seconds:.1f} s{left}{star}")
         self._checkpoints.save(state, best=improved)
 
     def _check(self, epoch: int, batch: int) -> None:
@@ -237,6 +243,51 @@ def seed_everything(seed: int, epoch: int, batch: int, rank: int) -> None:
     mx.random.seed(mixed)
 
 
+class _Pace:
+    """How fast this process goes through `count` epochs: the time that is left, from the mean of what it did so far.
+
+    A batch's time, an evaluation's and that between two epochs, a checkpoint's, are measured apart; what was not
+    measured yet is left out.
+    """
+
+    def __init__(self, count: int = 0):
+        self.count, self.total = count, 0  # epochs in all, batches of an epoch
+        self._epoch = self._done = 0  # epochs and batches that are behind
+        self._batches, self._evaluations, self._between = [0.0, 0], [0.0, 0], [0.0, 0]  # seconds and how many
+        self._at = 0.0
+
+    def begin(self, epoch: int, first: int, total: int) -> None:
+        self._epoch, self._done, self.total = epoch, first, total
+        self._add(self._between, 1 if self._evaluations[1] else 0)
+
+    def step(self, done: int) -> None:
+        self._add(self._batches, done - self._done)
+        self._done = done
+
+    def close(self) -> str:
+        """Note the end of an epoch; the time that is left."""
+        self._add(self._evaluations, 1)
+        self._epoch, self._done = self._epoch + 1, 0
+        return self.left()
+
+    def left(self) -> str:
+        """``", 3 min 20 s left"``; empty at the end, and while nothing is known."""
+        epochs = self.count - self._epoch
+        if epochs <= 0 or not self._batches[1]:
+            return ""
+        batches = epochs * self.total - self._done
+        to_come = (self._batches, batches), (self._evaluations, epochs), (self._between, epochs)
+        seconds = sum(number * spent / done for (spent, done), number in to_come if done)
+        return f", {duration(seconds)} left"
+
+    def _add(self, to: list, number: int) -> None:
+        """Count what took the time since the last look."""
+        before, self._at = self._at, time.monotonic()
+        if number:
+            to[0] += self._at - before
+            to[1] += number
+
+
 class _Losses:
     """An epoch's losses, kept on the devices until they are read together.
 
@@ -276,7 +327,8 @@ class _Losses:
         means = _means(self.totals["line"])
         self.totals["line"] = {}
         self.session.run.metrics(epoch=self.epoch, batch=self.done, **means)
-        self.session.run.log(f"{self.session.unit} {self.epoch + 1}, batch {self.done}: {_line(means)}")
+        left = self.session._pace.left()
+        self.session.run.log(f"{self.session.unit} {self.epoch + 1}, batch {self.done}: {_line(means)}{left}")
 
     def of_epoch(self) -> dict:
         """The epoch's means."""

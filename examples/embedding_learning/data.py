@@ -6,7 +6,6 @@ import dataclasses
 
 import numpy as np
 
-from common import devices
 from common.backbones import features
 from common.data import sets, transforms, walk
 from common.data.features import FeatureSet
@@ -252,31 +251,6 @@ def eval_transform(args, size: int) -> Eval:
     return transforms.evaluation(resize, size, args.keep_aspect, args.views)
 
 
-def saved_transform(metadata: dict) -> Eval:
-    """What pictures go through by a model's metadata; ``views`` are not in those of old."""
-    views = metadata.get("views", ())
-    return transforms.evaluation(metadata["resize"], metadata["crop"], metadata["keep_aspect"], views)
-
-
-def embed(net, batches, ctx, forward=None) -> np.ndarray:
-    """The embeddings of pictures of several views: the head sees the mean of their features.
-
-    Parameters
-    ----------
-    net : examples.embedding_learning.model.EmbeddingNet
-    batches : iterable of common.data.loader.Batch
-    ctx : mx.Context
-    forward : callable, optional
-        What gives the features in the place of the network's backbone.
-
-    Returns
-    -------
-    (n, embed_dim) float32
-    """
-    means = features.encode(forward or net.backbone, batches, ctx)
-    return net.embed(devices.put(means, ctx)).asnumpy()
-
-
 def train_transform(args, size: int) -> Train:
     """A random crop of `size` pixels, mirrored half of the time unless it is a character."""
     mirror = not args.no_mirror and args.dataset not in CHARACTERS
@@ -300,11 +274,9 @@ def read(backbone, image_set: ImageSet, transform: Eval, ctx, args) -> FeatureSe
 
 def in_order(pictures: ImageSet | FeatureSet, transform: Eval, num_workers: int) -> Loader | FeatureSet:
     """All pictures, or all rows of features, in batches in order; small pictures are decoded once."""
-    views = 1 if isinstance(pictures, FeatureSet) else transform.count  # the network sees all of a batch at once
-    sampler = Sequential(len(pictures.labels), max(1, READ_BATCH // views))
     if isinstance(pictures, FeatureSet):
-        return pictures.sampled(sampler)
-    return Loader(pictures, transform, sampler, num_workers)
+        return pictures.sampled(Sequential(len(pictures.labels), READ_BATCH))
+    return Loader(pictures, transform, Sequential(len(pictures.labels), transform.pictures(READ_BATCH)), num_workers)
 
 
 def pixels(image_set: ImageSet, size: int, gallery: ImageSet | None = None) -> np.ndarray:

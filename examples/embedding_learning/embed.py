@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the embeddings of pictures, by a trained model, as .npy or .csv."""
+"""Write the embeddings of pictures, by a trained model, for other tools."""
 
 import pathlib
 import sys
@@ -9,10 +9,12 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repo
 from common import cli
 
 SHIPPED = pathlib.Path(__file__).resolve().parent / "pretrained" / "glyphs_conv4.params"
+FORMATS = (".npy", ".csv", ".tab", ".parquet")
 FLAGS = {
     "pictures": [
         ("pictures", cli.many(cli.PATH), cli.REQUIRED, "pictures, folders of them, or .txt lists of paths"),
-        ("--output", cli.FILE, cli.REQUIRED, "FILE.npy (paths go to FILE.txt) or FILE.csv (path, e0, e1, ...)"),
+        ("--output", cli.FILE, cli.REQUIRED, "FILE.npy (paths go to FILE.txt), .csv (path, e0, ...), .tab or .parquet"),
+        ("--projector", cli.switch, False, "write the folder FILE_projector too, for TensorBoard's projector"),
         cli.ON_ERROR,
         cli.NUM_WORKERS,
     ],
@@ -28,8 +30,8 @@ def main(args):
     from common.files.errors import UserError
 
     output = pathlib.Path(args.output)
-    if output.suffix not in (".npy", ".csv"):
-        raise UserError(f"--output {output}: the name must end in .npy or .csv")
+    if output.suffix not in FORMATS:
+        raise UserError(f"--output {output}: the name must end in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
     if not output.resolve().parent.is_dir():
         raise UserError(f"--output {output}: its folder does not exist")
 
@@ -38,8 +40,10 @@ def main(args):
 
     paths = images.readable(images.find(args.pictures), args.on_error, args.num_workers)
     gallery.check_lines(output, paths)
-    vectors = gallery.Embedder(args, len(paths))(paths)
+    vectors = gallery.Embedder(args.params, len(paths), args.engine, args.gpus, args.num_workers)(paths)
     gallery.write(output, paths, vectors)
+    if args.projector:
+        gallery.write_projector(output.with_name(f"{output.stem}_projector"), paths, vectors)
     print(f"{len(paths)} embeddings of {vectors.shape[1]} numbers: {output}")
 
 

@@ -116,6 +116,7 @@ class Evaluator:
 
     def finish(self, run: Run, rows: dict, best: dict[str, float], notes: list[str], draw: bool, seed: int) -> Tested:
         """Ask the test pictures, and report; see `finish`. `best` are the metrics of the chosen epoch."""
+        run.stage("evaluation")
         embeddings = functools.cache(self._inputs.embeddings)  # of the network as it now stays
         tested = self._tested("test", embeddings)
         ours = {**figures(tested.found), **catalogue.hits(self._inputs.pictures, embeddings)}
@@ -233,6 +234,7 @@ def _worst(classes: dict[str, dict[str, float]]) -> list:
 
 
 def _draw(run: Run, tested: Tested, sections: list, prefix: str, seed: int) -> None:
+    run.stage("pictures")
     curves, history = ["loss", f"{prefix}recall@1", f"{prefix}map@r"], run.history()
     asked, rows, gallery, _ = tested.split()
     retrieval, nearest = run.plots / "retrieval.png", tested.found.indices
@@ -242,6 +244,6 @@ def _draw(run: Run, tested: Tested, sections: list, prefix: str, seed: int) -> N
         "Retrieval": plots.retrieval_sheet(rows, asked, retrieval, seed=seed, gallery=gallery, nearest=nearest),
     }
     sections += [(title, [path]) for title, path in pictures.items() if path]
-    page = report.write(run.folder, f"Embedding learning on {run.args.dataset}", sections, vars(run.args))
+    page = report.write(run.folder, f"Embedding learning on {run.args.dataset}", sections, vars(run.args), run.command)
     for path in [p for p in pictures.values() if p] + [page]:
         run.log(f"wrote {path}")

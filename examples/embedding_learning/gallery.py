@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
+import csv
 import dataclasses
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,16 +14,17 @@ import numpy as np
 
 from common import devices
 from common.backbones import features
-from common.data import sets
+from common.data import images, sets, transforms
 from common.data.imageset import ImageSet, readable
 from common.data.walk import shown
-from common.export import engine
+from common.export import engine as engines
 from common.files import outside
 from common.files.checksum import sha256
-from common.files.disk import write_array, write_table, write_text
+from common.files.disk import atomic, write_array, write_table, write_text
 from common.files.errors import UserError, reading
 from common.search.index import Index
 from common.search.page import Hit, create_app
+from common.show import projector
 from examples.embedding_learning import data, model
 
 TOLD = ("titles", "descriptions")  # what an index's metadata may say of each picture
@@ -31,10 +35,16 @@ class Embedder:
 
     Parameters
     ----------
-    args : argparse.Namespace
-        With ``params``, the model's file, ``gpus``, ``engine``, and ``num_workers`` that decode files.
-    pictures : int
+    params : path
+        The model's file, which train.py wrote.
+    pictures : float
         About how many there will be; infinity where it goes on.
+    engine : {"auto", "mxnet", "onnxruntime"}
+        What reads the network, see `common.export.engine.choose`.
+    gpus : sequence of int
+        The first of them computes; empty: the CPU.
+    num_workers : int
+        Threads that decode files.
 
     Attributes
     ----------
@@ -42,23 +52,23 @@ class Embedder:
         Of the model.
     """
 
-    def __init__(self, args, pictures: int):
-        self._context, self._num_workers = devices.contexts(args.gpus)[0], args.num_workers
-        net, self.metadata = model.load(args.params, self._context)
-        with reading(args.params, model.REMEDY):
-            self._transform = data.saved_transform(self.metadata)
-        size = self.metadata["crop"]
-        self._net, read = net, net.backbone if self.metadata.get("views") else net
-        self._read = engine.reader(args, read, size, pictures)
+    def __init__(
+        self, params, pictures: float = math.inf, engine: str = "auto", gpus: Sequence[int] = (), num_workers: int = 2
+    ):
+        self._context, self._num_workers = devices.contexts(gpus)[0], num_workers
+        net, self.metadata = model.load(params, self._context)
+        with reading(params, model.REMEDY):
+            self._transform = transforms.saved(self.metadata)
+        read, self._head = (net.backbone, net.embed) if self.metadata.get("views") else (net, None)
+        asked = argparse.Namespace(engine=engine, gpus=gpus)
+        self._read = engines.reader(asked, read, self.metadata["crop"], pictures)
 
     def __call__(self, pictures: Sequence[Path] | np.ndarray) -> np.ndarray:
         """Embeddings of files or of (n, H, W, 3) uint8 pixels: (n, embed_dim) float32 unit vectors."""
         workers = 0 if isinstance(pictures, np.ndarray) else self._num_workers
         shown = ImageSet(pictures, np.zeros(len(pictures), np.int64), [""])
         loader = data.in_order(shown, self._transform, workers)
-        if self.metadata.get("views"):
-            return data.embed(self._net, loader.epoch(), self._context, self._read)
-        return features.encode(self._read, loader.epoch(), self._context)
+        return features.encode(self._read, loader.epoch(), self._context, head=self._head)
 
 
 def write(output: Path, paths: Sequence[Path], vectors: np.ndarray) -> None:
@@ -68,7 +78,8 @@ def write(output: Path, paths: Sequence[Path], vectors: np.ndarray) -> None:
     ----------
     output : Path
         ``NAME.npy``: the array, and the paths in ``NAME.txt``, one a line. ``NAME.csv``: a table with the header
-        ``path``, ``e0``, ``e1``, ...
+        ``path``, ``e0``, ``e1``, ... ``NAME.parquet``: the same with ``label``, the folder that a picture lies in,
+        and ``NAME.tab``: this as Orange reads it.
     paths : sequence of Path
     vectors : (n, d) float32
     """
@@ -76,8 +87,46 @@ def write(output: Path, paths: Sequence[Path], vectors: np.ndarray) -> None:
         write_text(output.with_suffix(".txt"), "".join(f"{path}\n" for path in paths))
         write_array(output, vectors)
         return
-    columns = ["path", *(f"e{i}" for i in range(vectors.shape[1]))]
-    write_table(output, columns, ([path, *map(repr, row.tolist())] for path, row in zip(paths, vectors)))
+    numbers = [f"e{i}" for i in range(vectors.shape[1])]
+    if output.suffix == ".csv":
+        rows = ([path, *map(repr, row.tolist())] for path, row in zip(paths, vectors))
+        write_table(output, ["path", *numbers], rows)
+    elif output.suffix == ".tab":
+        with atomic(output) as beside, open(beside, "w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+            writer.writerow(["path", "label", *numbers])
+            writer.writerow(["string", "discrete", *["continuous"] * len(numbers)])
+            writer.writerow(["meta", "class", *[""] * len(numbers)])
+            rows = zip(paths, labels(paths), vectors)
+            writer.writerows([path, label, *map(repr, row.tolist())] for path, label, row in rows)
+    else:
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        table = {"path": list(map(str, paths)), "label": labels(paths)}
+        table.update(zip(numbers, np.ascontiguousarray(vectors.T)))
+        with atomic(output) as beside:
+            parquet.write_table(pa.table(table), beside)
+
+
+def labels(paths: Sequence[Path]) -> list[str]:
+    """The names of the folders that the pictures lie in, which are their classes where a folder is a class."""
+    return [path.absolute().parent.name for path in paths]
+
+
+def write_projector(folder: Path, paths: Sequence[Path], vectors: np.ndarray) -> None:
+    """Write embeddings for TensorBoard's projector, see `common.show.projector`.
+
+    Parameters
+    ----------
+    folder : Path
+    paths : sequence of Path
+    vectors : (n, d) float32
+    """
+    def picture(index: int, side: int) -> np.ndarray:
+        return images.resize(images.read(paths[index], side), (side, side))
+
+    projector.write(folder, vectors, {"path": paths, "label": labels(paths)}, picture)
 
 
 def check_lines(output: Path, paths: Sequence[Path]) -> None:

@@ -8,6 +8,15 @@ from common.backbones.features import encode
 from common.data.loader import Loader
 from examples.embedding_learning import data, model
 
+READING = "reading features"
+
+
+def stages(args) -> list[str]:
+    """What a run of train.py goes through, for `common.run.Run.stage`."""
+    reading = [READING] * model.is_frozen(args)
+    learning = "training" if args.head == "margin" else "fitting the head"
+    return [*reading, "baselines", learning, "evaluation", *["pictures"] * (not args.no_plots)]
+
 
 class Inputs:
     """The training batches, and the embeddings of every split.
@@ -27,6 +36,8 @@ class Inputs:
         The device that evaluates.
     rank : int
         Of this worker.
+    stage : callable (str)
+        Is told when the reading of features begins.
 
     Attributes
     ----------
@@ -40,11 +51,12 @@ class Inputs:
         Of the splits that say which of their pictures are looked for, and among which.
     """
 
-    def __init__(self, net, parts: data.Parts, sampler, args, size: int, ctx, rank: int = 0):
+    def __init__(self, net, parts: data.Parts, sampler, args, size: int, ctx, rank: int, stage):
         self.pictures, self.searched = parts.by_name(), parts.searched
         self._net, self._args, self._size, self._ctx = net, args, size, ctx
         self._transform = data.eval_transform(args, size)
         if model.is_frozen(args):
+            stage(READING)
             self._sets = {name: self._features(name) for name in self.pictures}
             self.embed, self.loader = net.embed, self._sets["train"].sampled(sampler)
         else:
@@ -62,7 +74,7 @@ class Inputs:
         """Of all pictures of a split by the network as it is now: (n, embed_dim) float32."""
         batches = self._in_order[name].epoch()
         if self._args.views and self._sets is self.pictures:
-            return data.embed(self._net, batches, self._ctx)
+            return encode(self._net.backbone, batches, self._ctx, head=self._net.embed)
         return encode(self.embed, batches, self._ctx)
 
     def features(self, name: str) -> np.ndarray:

@@ -71,8 +71,10 @@ def open_index(args):
     elif args.gallery:
         paths = images.readable(images.find(args.gallery), args.on_error, args.num_workers)
     else:
-        return gallery.load_index(args.index, args.params), gallery.Embedder(args, asked)
-    embedder = gallery.Embedder(args, len(paths) + asked)
+        paths, index = [], gallery.load_index(args.index, args.params)
+    embedder = gallery.Embedder(args.params, len(paths) + asked, args.engine, args.gpus, args.num_workers)
+    if not paths:
+        return index, embedder
     index = gallery.build_index(paths, embedder(paths), args.kind, args.params, told)
     if args.index:
         index.save(args.index)

@@ -24,7 +24,7 @@ FLAGS = {
         cli.IMAGE_SIZE,
         cli.RESIZE,
         cli.KEEP_ASPECT,
-        ("--views", cli.shares, [], "evaluate by the mean of features: the middle of such shares of the sides too"),
+        cli.VIEWS,
         ("--keep-whole", cli.switch, False, "cub200: do not cut pictures to the bounding box"),
         ("--no-mirror", cli.switch, False, "never mirror in training (always so for characters)"),
         ("--rotation", cli.degrees, 0.0, "pictures are turned by up to so many degrees in training"),
@@ -127,9 +127,10 @@ def main(args):
     loss, miner, memory = objective.create(args, loss_options, len(parts.train.class_names), contexts)
 
     args.engine = engine.choose(args, net.backbone, size, len(parts) if weights else 0)  # of what stays as it is
-    run = Run.start(args, "embedding_learning", kvstore.rank, {**parts.counts(), "workers": kvstore.num_workers})
+    counts = {**parts.counts(), "workers": kvstore.num_workers}
+    run = Run.start(args, "embedding_learning", kvstore.rank, counts, stages=inputs.stages(args))
     data.log(run, parts, f"{args.model} ({net.backbone.source}) at {size} px")
-    read = inputs.Inputs(net, parts, sampler, args, size, contexts[0], kvstore.rank)
+    read = inputs.Inputs(net, parts, sampler, args, size, contexts[0], kvstore.rank, run.stage)
 
     objective.place_classes(args, loss, read, contexts[0])
 
@@ -138,6 +139,7 @@ def main(args):
 
     # Evaluation: recall@k and MAP@R, of raw pixels and of the untrained network first.
     evaluator = evaluation.Evaluator(read, args.protocol, args.signs)
+    run.stage("baselines")
     rows = evaluator.baselines(bool(weights), args.embed_dim, run.log)
     best_file = run.folder / f"{args.save_model_prefix}.params"
 
@@ -152,10 +154,12 @@ def main(args):
                 neighbours.write(run.folder / "embeddings", tested, run.log)
 
     if args.head != "margin":  # in closed form: there is nothing to train
+        run.stage("fitting the head")
         metrics = linear.fit_head(args.head, net, read, evaluator, run.log)
         save(metrics)
         return finish({**metrics, "epoch": 0})
 
+    run.stage("training")
     blocks = {"net": net, "loss": loss, **({"memory": memory} if memory else {})}
     session = Session(
         run, blocks=blocks, trainers={"trainer": trainer}, best=evaluator.best,

@@ -98,7 +98,7 @@ def read(folder) -> dict:
     plain = {"raw pixels": means(pictures.array(evaluation.EXAMPLE_SIDE).reshape(len(pictures), -1))}
     if model.metadata["pretrained"] and flags.get("backbone_lr") == 0:
         read_by = engine.named(flags.get("engine", "mxnet"))
-        rows = data.kept_features(model.net, pictures, dataset.test, flags.get("int8", False), read_by=read_by)
+        rows = data.kept_features(model, pictures, dataset.test, flags.get("int8", False), read_by=read_by)
         plain["means of features"] = means(rows[0])
     return {
         "metadata": model.metadata,

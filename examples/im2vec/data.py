@@ -10,7 +10,7 @@ import numpy as np
 
 from common import get_data
 from common.backbones import features
-from common.data import records, sets
+from common.data import records, sets, transforms
 from common.data.features import FeatureSet
 from common.data.loader import Loader
 from common.data.samplers import Sequential, fitting
@@ -124,15 +124,25 @@ def padded(pictures: ImageSet, size: int, threads: int = 2) -> ImageSet:
     return dataclasses.replace(pictures, images=np.pad(pictures.array(size, threads), border, "reflect"), boxes=None)
 
 
-def moving(net, train: ImageSet, test: ImageSet, sampler, args, rank: int = 0):
+def eval_transform(model) -> Eval:
+    """What pictures go through where nothing is learned.
+
+    Parameters
+    ----------
+    model : examples.im2vec.modelfile.Model
+    """
+    return transforms.evaluation(model.net.size, model.net.size, middles=model.metadata.get("views", ()))
+
+
+def moving(model, train: ImageSet, test: ImageSet, sampler, args, rank: int = 0):
     """For a network that learns: f itself, the training batches, and both splits in order, for the evaluation.
 
     Small pictures are shifted by up to `PAD` pixels, larger ones enlarged by an eighth and cut at random; both are
     mirrored, but not characters.
     """
-    mirror = args.dataset != "glyphs"
+    net, seen, mirror = model.net, eval_transform(model), args.dataset != "glyphs"
     in_order = [
-        Loader(split, Eval(net.size, net.size), Sequential(len(split), EVAL_BATCH), args.num_workers)
+        Loader(split, seen, Sequential(len(split), seen.pictures(EVAL_BATCH)), args.num_workers)
         for split in (train, test)
     ]
     if net.size <= SMALL_SIDE:
@@ -143,18 +153,18 @@ def moving(net, train: ImageSet, test: ImageSet, sampler, args, rank: int = 0):
     return net, Loader(shown, transform, sampler, args.num_workers, args.seed, rank), in_order
 
 
-def frozen(net, train: ImageSet, test: ImageSet, sampler, args):
+def frozen(model, train: ImageSet, test: ImageSet, sampler, args):
     """For a backbone that stays as it is: the head, and the same as `moving`, of features read once."""
-    rows = kept_features(net, train, test, args.int8, args.num_workers, engine.named(args.engine))
+    rows = kept_features(model, train, test, args.int8, args.num_workers, engine.named(args.engine))
     in_order = [
         FeatureSet(values, split.labels, split.class_names, Sequential(len(split), EVAL_BATCH))
         for values, split in zip(rows, (train, test))
     ]
-    return net.head, in_order[0].sampled(sampler), in_order
+    return model.net.head, in_order[0].sampled(sampler), in_order
 
 
 def kept_features(
-    net, train: ImageSet, test: ImageSet, int8: bool, num_workers: int = 2, read_by: Callable | None = None
+    model, train: ImageSet, test: ImageSet, int8: bool, num_workers: int = 2, read_by: Callable | None = None
 ) -> list[np.ndarray]:
     """The backbone's features of both splits, in order, by an engine of `common.export.engine`; None: MXNet.
 
@@ -165,6 +175,7 @@ def kept_features(
         order = sorted(order, key=lambda i: str(whole.images[i]))
         whole = whole.subset(order)
     found = features.cached(
-        data_root() / "features", net.backbone, whole, net.size, int8=int8, num_workers=num_workers, engine=read_by
-    )
+        data_root() / "features", model.net.backbone, whole, int8=int8, transform=eval_transform(model),
+        num_workers=num_workers, engine=read_by,
+    )  # fmt: skip
     return np.split(found[np.argsort(order)], [len(train)])

@@ -12,6 +12,7 @@ import mxnet as mx
 import numpy as np
 
 from common.backbones import features
+from common.data.loader import Loader
 from common.files.disk import write_array
 from common.files.errors import UserError, near
 from common.metrics import accuracy_at_k, unit
@@ -22,8 +23,14 @@ EXAMPLE_SIDE = 32  # pixels of a picture that is compared as it is, and the leas
 
 
 def encode(network, loader) -> np.ndarray:
-    """What `network` gives for every picture of `loader`, in order: (n, d) float32."""
-    return features.encode(network, loader.epoch(), fill=False)
+    """What `network` gives for every picture of `loader`, in order: (n, d) float32.
+
+    Of pictures of several views its head sees the mean of their features.
+    """
+    head = None
+    if isinstance(loader, Loader) and loader.transform.count > 1:
+        network, head = network.backbone, network.head
+    return features.encode(network, loader.epoch(), fill=False, head=head)
 
 
 def scores(objective, found: np.ndarray) -> np.ndarray:

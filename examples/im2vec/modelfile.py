@@ -41,7 +41,8 @@ class Model:
         Holds the class vectors, see `examples.im2vec.objectives`.
     metadata : dict
         ``dataset``, ``classes``, ``counts``, ``groups``, ``group_names``, ``model``, ``size``, ``preprocessing``,
-        ``dim``, ``objective``, ``negatives``, ``epochs``, ``stability`` (see `examples.im2vec.stability`).
+        ``dim``, ``objective``, ``negatives``, ``epochs``, ``stability`` (see `examples.im2vec.stability`), ``views``,
+        which models of old have not.
     means : (classes, dim) float32
         The mean of f(x) over the training pictures of each class.
     examples : (classes, s, s, 3) uint8

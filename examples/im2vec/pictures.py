@@ -30,7 +30,8 @@ def class_map(coords: np.ndarray, examples: np.ndarray, names: Sequence[str], pa
     """The example picture of each class at its coordinates in the plane, named where that can be read."""
     thumb = thumbnail(len(names))
     inches, points = (11, 12) if len(names) <= 30 else (14, 7)
-    labels = ["\n".join(textwrap.wrap(name, LINE, break_long_words=False)) for name in names]
+    called = plots.told_apart(names)
+    labels = ["\n".join(textwrap.wrap(name, LINE, break_long_words=False)) for name in called]
     em = points / 72 * SIDE / (AXIS * inches)  # pixels of the canvas
     room = np.array(
         [[1.2 * em * (label.count("\n") + 1), 0.6 * em * max(map(len, label.split("\n")))] for label in labels]
@@ -95,17 +96,17 @@ def film(frames: Sequence[np.ndarray], examples: np.ndarray, names: Sequence[str
     names : sequence of n str
     path : path
     """
-    thumb = int(np.clip(FILM_SIDE / (2.2 * np.sqrt(len(names))), 9, 40))
+    thumb, called = int(np.clip(FILM_SIDE / (2.2 * np.sqrt(len(names))), 9, 40)), plots.told_apart(names)
     font = ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"), 11)
 
     def draw(coords, epoch, limits):
         low, high = limits
-        at = (coords - low) / np.maximum(high - low, 1e-9)
+        at = 0.5 + (coords - (low + high) / 2) / max((high - low).max(), 1e-9)  # both axes alike
         canvas, corners = _canvas(at, examples, FILM_SIDE, thumb, None)
         picture = Image.fromarray(canvas)
         pen = ImageDraw.Draw(picture)
         if len(names) <= LABELLED // 3:
-            for (y, x), name in zip(corners, names):
+            for (y, x), name in zip(corners, called):
                 pen.text((x + thumb / 2, y + thumb), name, fill="black", font=font, anchor="ma")
         pen.text((6, FILM_SIDE - 6), f"epoch {epoch}", fill="black", font=font, anchor="ls")
         return np.asarray(picture)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from common import cli
 from common.data import sets, walk
 from common.data.sets import Dataset
 from common.export import engine
@@ -17,6 +18,7 @@ FIXED = (  # what a model file decides: flag, its key in the metadata, the flag'
     ("negatives", "negatives", 10),
     ("embed_dim", "dim", None),
     ("image_size", "size", None),
+    ("views", "views", []),
 )
 
 
@@ -47,10 +49,11 @@ def _check(metadata: dict, args) -> None:
     if args.classes and sorted(args.classes) != sorted(metadata["classes"]):
         raise UserError(f"--input {args.input} has other classes ({_some(metadata['classes'])}): leave out --classes")
     for flag, key, default in FIXED:
-        wanted = getattr(args, flag)
-        if wanted not in (default, metadata[key]):
-            name = flag.replace("_", "-")
-            raise UserError(f"--input {args.input} is of --{name} {metadata[key]}: leave out --{name} {wanted}")
+        wanted, known = getattr(args, flag), metadata.get(key, default)  # models of old have no views
+        if wanted not in (default, known):
+            name = f"--{flag.replace('_', '-')}"
+            of = f"is of {name} {cli.shown(known)}" if known else f"was trained without {name}"
+            raise UserError(f"--input {args.input} {of}: leave out {name} {cli.shown(wanted)}")
 
 
 def _some(names: Sequence[str], count: int = 5) -> str:
@@ -72,6 +75,7 @@ def model(args, dataset: Dataset, contexts) -> modelfile.Model:
         "model": args.model,
         "pretrained": bool(weights),
         "size": args.image_size,
+        "views": args.views,
         "preprocessing": None,
         "dim": args.embed_dim,
         "objective": args.objective,
@@ -81,16 +85,20 @@ def model(args, dataset: Dataset, contexts) -> modelfile.Model:
     return modelfile.build(metadata, weights, contexts)
 
 
-def run(args, dataset: Dataset, model: modelfile.Model, kvstore, batch_size: int, notes: Sequence[str]) -> Run:
+def run(
+    args, dataset: Dataset, model: modelfile.Model, kvstore, batch_size: int, notes: Sequence[str], is_frozen: bool
+) -> Run:
     """The run's folder: what it is trained on stands in its log, after the `notes` on how that was read."""
     train, test, classes = dataset.train, dataset.test, len(dataset.train.class_names)
     counts = {
         "training pictures": len(train), "classes": classes, "held-back pictures": len(test),
         "workers": kvstore.num_workers,
     }  # fmt: skip
-    read = len(train) + len(test) if model.metadata["pretrained"] and args.backbone_lr == 0 else 0
+    read = len(train) + len(test) if is_frozen else 0
+    reading = ["reading features", *["choosing the weight decay"] * (kvstore.num_workers == 1)] if is_frozen else []
+    stages = [*reading, "training", "vectors", *["pictures"] * (not args.no_plots)]
     args.engine = engine.choose(args, model.net.backbone, model.net.size, read)
-    found = Run.start(args, "im2vec", kvstore.rank, counts, notes)
+    found = Run.start(args, "im2vec", kvstore.rank, counts, notes, stages)
     walk.write(train.skipped, found.folder / "skipped.txt")
     network = f"{model.metadata['model']} at {model.net.size} px, objective {model.metadata['objective']}"
     found.log(f"{args.dataset}: {len(train)} pictures of {classes} classes, {len(test)} held back; {network}")

@@ -14,7 +14,7 @@ from examples.im2vec import evaluation, pictures, stability, vectors
 MANY = 100  # classes: with more, heat map and tree show groups, or the first classes
 
 
-def draw(model, folder, run_dir=None, history=(), kind=None, analogies=(), k=5, log=print):
+def draw(model, folder, run_dir=None, history=(), kind=None, analogies=(), k=5, log=print, command=None):
     """Write pictures, vectors and ``report.html`` of a model into `folder`.
 
     Parameters
@@ -31,6 +31,8 @@ def draw(model, folder, run_dir=None, history=(), kind=None, analogies=(), k=5, 
     k : int
         Nearest classes of each.
     log : callable
+    command : sequence of str, optional
+        As `common.show.report.write` has it.
     """
     folder, names, metadata = Path(folder), model.metadata["classes"], model.metadata
     plots_dir = folder / "plots"
@@ -64,7 +66,8 @@ def draw(model, folder, run_dir=None, history=(), kind=None, analogies=(), k=5, 
     left_out = ("classes", "counts", "groups", "stability")
     settings = {key: value for key, value in metadata.items() if key not in left_out}
     settings["vectors"] = ", ".join(path.name for path in written)
-    page = report.write(folder, f"im2vec: {len(names)} classes of {metadata['dataset']}", sections, settings)
+    title = f"im2vec: {len(names)} classes of {metadata['dataset']}"
+    page = report.write(folder, title, sections, settings, command)
     log(f"pictures in {plots_dir}, report {page}")
 
 

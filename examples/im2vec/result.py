@@ -42,4 +42,5 @@ def save(
     vectors.save(model, run.folder)
     run.log(stability.sentence(agreement))
     if not run.args.no_plots:
-        relations.draw(model, run.folder, run.folder, run.history(), log=run.log)
+        run.stage("pictures")
+        relations.draw(model, run.folder, run.folder, run.history(), log=run.log, command=run.command)

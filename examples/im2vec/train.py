@@ -19,6 +19,7 @@ FLAGS = {
         ("--classes", cli.many(cli.NAME), None, "classes or coarse names, which are one class; default is all"),
         cli.BALANCE,
         cli.IMAGE_SIZE,
+        cli.VIEWS,
     ],
     "network": [
         *cli.network("resnet20"),
@@ -44,6 +45,7 @@ FLAGS = {
         ("--input", cli.FILE, None, "model to start from, with --resume; it is only read"),
         ("--output", cli.FILE, None, "write the model here too, beside model.params in the run folder"),
         cli.seed(),
+        cli.TENSORBOARD,
         cli.log_interval(50),
         cli.NO_PLOTS,
     ],
@@ -99,22 +101,24 @@ def main(args):
     for block in (net, objective):
         block.hybridize(static_alloc=True, static_shape=True)
     batch_size = data.batch_size(args.batch_size, len(train), len(contexts), kvstore.num_workers)
-    run = prepare.run(args, dataset, model, kvstore, batch_size, notes)
+    is_frozen = metadata["pretrained"] and args.backbone_lr == 0
+    run = prepare.run(args, dataset, model, kvstore, batch_size, notes, is_frozen)
 
     # Batches of pictures, or of their features, which a frozen backbone gives once for all.
     drawn = train.labels if args.balance else None
-    is_frozen = metadata["pretrained"] and args.backbone_lr == 0
     places = None if is_frozen else train.places  # of pictures in records
     sampler = Shuffled(len(train), batch_size, args.seed, kvstore.rank, kvstore.num_workers, drawn, places)
     if is_frozen:
-        encode, loader, eval_loaders = data.frozen(net, train, test, sampler, args)
+        run.stage("reading features")
+        encode, loader, eval_loaders = data.frozen(model, train, test, sampler, args)
     else:
-        encode, loader, eval_loaders = data.moving(net, train, test, sampler, args, kvstore.rank)
+        encode, loader, eval_loaders = data.moving(model, train, test, sampler, args, kvstore.rank)
 
     # The weight decay; on frozen features one with which the vectors do not depend on the choice of pictures.
     setting = len(train.class_names), metadata["objective"], is_frozen
     decays, agreement = sgd.decays(args.weight_decay, *setting), None
     if is_frozen and kvstore.num_workers == 1:
+        run.stage("choosing the weight decay")
         options = functools.partial(sgd.options, args, *setting)
         agreement = stability.choose_on_features(run, args, metadata, eval_loaders[0], decays, options)
     decay = agreement["decay"] if agreement else decays[0]
@@ -127,7 +131,7 @@ def main(args):
     groups = [(block.collect_params(), "sgd", own) for block, own in zip((learned, objective), options)]
     trainer = optimizer.trainer(groups, kvstore)
 
-    # Training.
+    run.stage("training")
     session = Session(
         run,
         blocks={"head" if is_frozen else "net": learned, "objective": objective},
@@ -155,6 +159,7 @@ def main(args):
 
     # The model, its vectors and their pictures.
     if kvstore.rank == 0:
+        run.stage("vectors")
         vectors, test_vectors = (evaluation.encode(encode, loader) for loader in eval_loaders)
         if not is_frozen:
             agreement = stability.of_vectors(args, metadata, vectors, train.labels, options)

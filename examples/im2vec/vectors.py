@@ -6,8 +6,10 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+from common.data import images
 from common.files.disk import atomic, write_array, write_text
-from examples.im2vec import evaluation
+from common.show import projector
+from examples.im2vec import evaluation, stability
 
 FILES = {"class": ("vectors", "nearest"), "mean": ("means", "nearest-means")}  # names, by what the vectors are
 
@@ -61,3 +63,23 @@ def save(model, folder, k: int = 5) -> list[Path]:
                 writer.writerows([name, rank, other, f"{cosine:.4f}"] for rank, (other, cosine) in enumerate(row, 1))
         written += [folder / f"{stem}.npy", folder / f"{stem}.txt", folder / f"{nearest}.csv"]
     return written
+
+
+def write_projector(model, folder, kind: str | None = None) -> Path:
+    """Write the vectors for TensorBoard's projector, each with a typical picture of its class.
+
+    Parameters
+    ----------
+    model : examples.im2vec.modelfile.Model
+    folder : path
+    kind : {"class", "mean"}, optional
+        Default is what is stable.
+    """
+    kind = kind or stability.shown(model.metadata.get("stability"))
+    names, counts = model.metadata["classes"], model.metadata["counts"]
+
+    def picture(index: int, side: int):
+        return images.resize(model.examples[index], (side, side))
+
+    table = evaluation.centred(model.vectors(kind))
+    return projector.write(folder, table, {"class": names, "pictures": counts}, picture, kind)

@@ -24,6 +24,7 @@ FLAGS = {
     "pictures": [
         ("--output", cli.DIR, None, "where to write; default is --run-dir, or a folder called as --input"),
         ("--analogy", SUMS, [], "classes nearest to a sum such as 'lion - tiger + wolf'; may be given again"),
+        ("--projector", cli.switch, False, "write the folder projector too, for TensorBoard's projector"),
         ("--nearest", cli.whole(1, 10**9, "K"), 5, "nearest classes listed for each"),
     ],
 }
@@ -35,12 +36,14 @@ def parse_args(argv=None):
 
 def main(args):
     from common.run import read_history
-    from examples.im2vec import modelfile, relations
+    from examples.im2vec import modelfile, relations, vectors
 
     file = pathlib.Path(args.run_dir) / "model.params" if args.run_dir else modelfile.params_path(args.input)
     folder = pathlib.Path(args.output or args.run_dir or file.with_suffix(""))
     model = modelfile.load(file)
     history = read_history(args.run_dir) if args.run_dir else []
+    if args.projector:
+        print(f"wrote {vectors.write_projector(model, folder / 'projector', args.vectors)}")
     relations.draw(model, folder, args.run_dir, history, args.vectors, args.analogy, args.nearest)
 
 

@@ -8,9 +8,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from PIL import Image
 
-from common import devices
+from common import cli, devices
 from common.backbones import feature_store, features
-from common.backbones.quantize import CALIBRATION, quantize
 from common.data import sets
 from common.data.augment import Mixture, RandomErasing, TrivialAugment
 from common.data.imageset import ImageSet, Notes
@@ -20,7 +19,7 @@ from common.data.transforms import RandomResizedCrop
 from common.export import engine
 from common.files.errors import UserError
 from common.files.paths import data_root
-from examples.transfer import inputs, model, networks, outputs
+from examples.transfer import inputs, model, networks, outputs, reading
 
 FOLDS = 5  # of the cross-validation, where the smallest class has as many pictures
 
@@ -129,20 +128,19 @@ def network(args, image_set: ImageSet | None, contexts):
         No such network, or its weights cannot be had; flags that do not go together.
     """
     networks.check_own(args.weights, args.mean, args.deviation)
-    if args.fine_tune and (args.resize or args.keep_aspect) and args.crop_area == 1:
-        flag = "--resize" if args.resize else "--keep-aspect"
+    if args.fine_tune and (args.resize or args.keep_aspect or args.crop_share) and args.crop_area == 1:
+        flag = "--resize" if args.resize else "--keep-aspect" if args.keep_aspect else "--crop-share"
         raise UserError(f"{flag} with --fine-tune needs --crop-area below 1: else whole pictures would be trained on")
     if image_set is None:
         args.engine = engine.choose(args, None, 0, 0)
         return None
-    of = args.image_size, args.mean, args.deviation
-    net = networks.create(args.model, args.weights, contexts, args.seed, *of)
+    net = networks.create(args.model, args.weights, contexts, args.seed, **networks.taken(args))
     args.engine = engine.choose(args, net, net.input_size, len(image_set))
     return net
 
 
 def described(args, net) -> dict:
-    """Where features come from, for `examples.transfer.model.Classifier`. Settles ``--interpolation weights``.
+    """Where features come from, for `examples.transfer.model.Classifier`. See `examples.transfer.networks.settle`.
 
     Parameters
     ----------
@@ -151,10 +149,20 @@ def described(args, net) -> dict:
     net : common.backbones.Backbone or None
         Where ``--model`` has several sources it knows the one that was found.
     """
-    args.interpolation = networks.interpolation(args.interpolation, net)
+    networks.settle(args, net)
     found = {"name": net.name_ if net else args.model, "weights": args.weights, "seed": args.seed}
     more = {"size": args.image_size, **{name: getattr(args, name) for name in model.LOOKS}}
     return {**found, "interpolation": args.interpolation, **{name: value for name, value in more.items() if value}}
+
+
+READING = {"features": "reading features", "finetuned": "reading features of the fine-tuned network"}
+
+
+def stages(args) -> list[str]:
+    """What a run of train.py goes through, for `common.run.Run.stage`."""
+    reading = [] if args.features else [READING["features"]]
+    tuning = ["fine-tuning", READING["finetuned"]] if args.fine_tune else []
+    return [*reading, "classifier", *tuning, "pictures"]
 
 
 def read_features(args, net, image_set: ImageSet, run, name: str) -> np.ndarray:
@@ -178,15 +186,18 @@ def read_features(args, net, image_set: ImageSet, run, name: str) -> np.ndarray:
     UserError
         A picture cannot be read.
     """
+    run.stage(READING[name])
     files = outputs.finished(run.folder, name, "npy") if run.resumed else None
     if files:
         return outputs.load(files[0])[0]
     source = inputs.from_dataset(image_set)
-    _stop_at(source.check())
+    reading.stop_at(source.check())
     output = outputs.Output(run.folder, name, "npy", net.width, source.key(), run.resumed)
     if name == "features":
         keys = feature_store.keys(image_set)
         cut = f" {args.resize} {args.keep_aspect}" if args.resize or args.keep_aspect else ""
+        cut += f" crop {args.crop_share}" if args.crop_share else ""
+        cut += f" views {cli.shown(args.views)}" if args.views else ""
         settings = f"PIL {args.interpolation}{cut}" + " ".join(keys if args.int8 else [])  # whose ranges are of these
         kept = features.store(
             data_root() / "features", net, net.input_size, settings, args.int8, engine.named(args.engine)
@@ -201,19 +212,17 @@ def read_features(args, net, image_set: ImageSet, run, name: str) -> np.ndarray:
 def _read(args, net, source, chosen: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The features of each batch of the pictures `chosen`, and the places of these in `chosen`."""
     size = net.input_size
-    read_by, source = engine.named(args.engine), inputs.middle(source, size, args.resize, args.keep_aspect)
-    if args.int8:
-        net = quantize(net, inputs.spread(source, CALIBRATION, size, args.interpolation))
-    elif read_by:
-        net = read_by(net, size)
-    else:
-        net.hybridize(static_alloc=True, static_shape=True)
+    read_by = engine.named(args.engine)
+    source = inputs.middle(source, size, args.resize, args.keep_aspect, args.views, args.crop_share)
+    net = reading.ready(net, source, args.interpolation, args.int8, read_by)
     batches = inputs.batches(
         inputs.Chosen(source, chosen), size, args.batch_size, args.interpolation, num_workers=args.num_workers
     )
     filled = min(args.batch_size, len(source))  # also where a resumed run has fewer to read: its bits are the same
-    for vectors, batch in features.stream(_whole(batches), net, devices.contexts(args.gpus)[0], filled):
-        yield vectors, np.arange(batch.first, batch.first + len(vectors))
+    with features.progress(len(chosen)) as bar:
+        for vectors, batch in features.stream(reading.whole(batches), net, devices.contexts(args.gpus)[0], filled):
+            bar.update(len(vectors))
+            yield vectors, np.arange(batch.first, batch.first + len(vectors))
 
 
 def embed(args, net, image_set: ImageSet, ctx) -> np.ndarray:
@@ -227,23 +236,12 @@ def embed(args, net, image_set: ImageSet, ctx) -> np.ndarray:
     image_set : ImageSet
     ctx : mx.Context
     """
-    source = inputs.middle(inputs.from_dataset(image_set), net.input_size, args.resize, args.keep_aspect)
+    source = inputs.from_dataset(image_set)
+    source = inputs.middle(source, net.input_size, args.resize, args.keep_aspect, args.views, args.crop_share)
     batches = inputs.batches(
         source, net.input_size, args.batch_size, args.interpolation, num_workers=args.num_workers
     )
-    return features.encode(net, _whole(batches), ctx)
-
-
-def _whole(batches: Iterator[inputs.Batch]) -> Iterator[inputs.Batch]:
-    """The batches, up to one with a picture that cannot be read: its reason is raised."""
-    for batch in batches:
-        _stop_at(batch.failed)
-        yield batch
-
-
-def _stop_at(failed: dict[int, str]) -> None:
-    if failed:
-        raise UserError(next(iter(failed.values())))
+    return features.encode(net, reading.whole(batches), ctx)
 
 
 def _augmentation(args, size: int) -> RandomResizedCrop | None:
@@ -319,7 +317,7 @@ class Batches:
             chosen, side, args.batch_size, args.interpolation, start=start * args.batch_size,
             num_workers=args.num_workers,
         )  # fmt: skip
-        for batch in _whole(batches):
+        for batch in reading.whole(batches):
             indices = order[batch.first : batch.first + len(batch.images)]
             images, labels = batch.images, self._image_set.labels[indices]
             if self.mixes:

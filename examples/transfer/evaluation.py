@@ -10,10 +10,12 @@ import numpy as np
 
 from common.data import splits
 from common.data.imageset import ImageSet
+from common.files.disk import write_table
 from common.metrics import confusion
 from common.run import Run
 from common.show import plots
 from common.show import report as page
+from examples.transfer import inputs
 from examples.transfer.model import Classifier, standard
 
 SHOWN = 1000  # points on a map
@@ -95,7 +97,34 @@ def better(head: Classifier, refitted: Classifier, vectors, data, run: Run) -> t
     return refitted, chosen
 
 
-def cross_validate(fit: Callable, vectors, labels, chosen, folds: int, seed: int) -> list[float]:
+def out_of_sample(fit: Callable, vectors, data, run: Run) -> list[float]:
+    """`cross_validate` on what is learned from; what each fold's classifier said of it goes to ``out_of_sample.csv``.
+
+    The file has a row for each of these pictures, its number among the features, its path where there are pictures,
+    its class, and each class's probability; svm knows none, and there is no file.
+
+    Parameters
+    ----------
+    fit : callable (vectors, chosen) -> Classifier
+    vectors : (n, width) float32
+        Features of all pictures.
+    data : examples.transfer.data.Data
+    run : common.run.Run
+    """
+    args, train, classes = run.args, data.train, data.class_names.tolist()
+    chances = np.zeros((len(data.labels), len(classes)))
+    found = cross_validate(fit, vectors, data.labels, train, args.folds, args.seed, chances)
+    if args.classifier != "svm":
+        paths = inputs.from_dataset(data.image_set).names() if data.image_set else None
+        path = [] if paths is None else ["path"]
+        rows = ([i, *(paths[i] for _ in path), classes[data.labels[i]], *chances[i].tolist()] for i in train.tolist())
+        write_table(run.folder / "out_of_sample.csv", ["row", *path, "label", *classes], rows)
+    return found
+
+
+def cross_validate(
+    fit: Callable, vectors, labels, chosen, folds: int, seed: int, chances: np.ndarray | None = None
+) -> list[float]:
     """Accuracy on each fold of the pictures `chosen`, with classes in equal shares, after a fit on the other folds.
 
     Parameters
@@ -103,9 +132,16 @@ def cross_validate(fit: Callable, vectors, labels, chosen, folds: int, seed: int
     fit : callable (vectors, chosen) -> Classifier
     vectors, labels : (n, width) and (n,) arrays
     chosen : (m,) array of int
+    chances : (n, classes) array, optional
+        Its rows `chosen` are filled with each class's probability, by the classifier that has not seen the picture.
     """
-    pairs = [(chosen[learned], chosen[left]) for learned, left in splits.folds(labels[chosen], folds, seed)]
-    return [accuracy(fit(vectors, learned), vectors[left], labels[left]) for learned, left in pairs]
+    found = []
+    for learned, left in splits.folds(labels[chosen], folds, seed):
+        classifier, left = fit(vectors, chosen[learned]), chosen[left]
+        found.append(accuracy(classifier, vectors[left], labels[left]))
+        if chances is not None:
+            chances[left] = classifier.probabilities(vectors[left])
+    return found
 
 
 def report(run: Run, classifier: Classifier, vectors, labels, image_set: ImageSet | None, metrics: dict) -> Path:
@@ -120,6 +156,7 @@ def report(run: Run, classifier: Classifier, vectors, labels, image_set: ImageSe
     metrics : dict
         As in ``metrics.json``.
     """
+    run.stage("pictures")
     classes, scores = classifier.classes.tolist(), classifier.scores(vectors)
     counts = confusion(labels, scores.argmax(axis=1), len(classes))
     drawn = scatter(vectors, labels, classes, run.plots / "features.png", run.args.seed)
@@ -136,11 +173,11 @@ def report(run: Run, classifier: Classifier, vectors, labels, image_set: ImageSe
         rows = {"mean of the folds": {"accuracy": f"{np.mean(metrics['fold_accuracy']):.4f}"}, **rows}
     sections = [("Accuracy", [rows]), *((heading, [path]) for heading, path in shown if path)]
     title = f"{classifier.kind} on features of {run.args.model or run.args.features}"
-    return page.write(run.folder, title, sections, vars(run.args))
+    return page.write(run.folder, title, sections, vars(run.args), run.command)
 
 
 def scatter(vectors: np.ndarray, labels: np.ndarray, classes: Sequence[str], path, seed: int = 0) -> Path | None:
-    """Features (n, width) in the plane by t-SNE, on standardised values; up to twenty classes by colour.
+    """Features (n, width) in the plane by t-SNE, on standardised values, each class with its colour and name.
 
     None where there is nothing to lay out: up to three pictures, or features that are all the same, of which
     scikit-learn's t-SNE ends the process.
@@ -152,11 +189,7 @@ def scatter(vectors: np.ndarray, labels: np.ndarray, classes: Sequence[str], pat
         return None
     coords = plots.neighbour_map(x, seed, max_perplexity=30.0)
     figure, axis = plt.subplots(figsize=(8, 6), layout="constrained")
-    colours = plt.get_cmap("tab20" if len(classes) > 10 else "tab10").colors
-    for number, name in enumerate(classes):
-        own = coords[labels[chosen] == number]
-        axis.scatter(*own.T, s=14, color=colours[number % len(colours)], linewidths=0, label=name)
     axis.set(xticks=[], yticks=[], title=f"t-SNE of the features of {len(x)} held-back pictures")
-    if len(classes) <= len(colours):
-        axis.legend(fontsize=9, frameon=False, markerscale=1.6, loc="center left", bbox_to_anchor=(1, 0.5))
+    axis.set_aspect("equal", adjustable="datalim")
+    plots.scatter(axis, coords, labels[chosen], classes)
     return plots.write(figure, path)

@@ -42,7 +42,8 @@ FLAGS = {
     ],
     "network": [
         ("-tm --trained_model", cli.NAME, "VGG16", NETWORKS),
-        ("-weights --nn_weights", cli.WEIGHTS, "imagenet", "imagenet, None or a .params, .h5, .pth, .safetensors file"),
+        ("-weights --nn_weights", cli.WEIGHTS, "imagenet", "imagenet, None or a file: .params, .h5, .pth, ..."),
+        *cli.TAKEN_FROM,
         ("-b --batch_size", cli.batch_size, 1, "pictures a forward pass takes"),
         ("--int8", cli.switch, False, "run the network in 8 bits: several times as fast"),
         cli.ENGINE,
@@ -54,6 +55,7 @@ FLAGS = {
         ("-n --save_name", SAVE_NAME, "transferfeature", "name of the new csv, parquet or npy file(s)"),
         cli.Alternatives(FORMATS),
         ("--with-path", cli.switch, False, "save paths too: a column path, or NAME_paths.npy; Parquet always has it"),
+        ("--projector", cli.switch, False, "write the folder NAME_projector too, for TensorBoard's projector"),
         ("--resume", cli.switch, False, "continue a run that was killed; the same file comes out"),
         ("--no-clobber", cli.switch, False, "refuse to replace files that exist"),
     ],
@@ -97,6 +99,12 @@ def settings_key(args, source, net, engine: str) -> str:
     other += [quantize.ROUNDING] if args.int8 else []
     if args.resize or args.keep_aspect:
         other.append([args.resize, args.keep_aspect])
+    if args.crop_share:
+        other.append(args.crop_share)
+    if args.image_size:
+        other.append(f"{args.image_size} pixels")
+    if args.views:
+        other.append({"views": args.views})
     settings = json.dumps([net.name_, {name: getattr(args, name) for name in kept}, *other])
     return modelfile.digest(net, source.key() + settings)
 
@@ -117,7 +125,9 @@ def main(args):
     format = "csv" if args.save_csv else "orange" if args.orange else "parquet" if args.parquet else "npy"
     from examples.transfer import inputs, networks, outputs
 
-    check_output(args, outputs.paths(args.save_folder_path, args.save_name, format, args.with_path))
+    map_folder = pathlib.Path(args.save_folder_path) / f"{args.save_name}_projector"
+    targets = outputs.paths(args.save_folder_path, args.save_name, format, args.with_path)
+    check_output(args, [*targets, map_folder] if args.projector else targets)
     networks.candidates(args.trained_model)
     if args.csv_file:
         source = inputs.from_csv(args.csv_file)
@@ -136,23 +146,18 @@ def main(args):
 
     from common import devices
     from common.backbones import features
-    from common.backbones.quantize import CALIBRATION, quantize
     from common.export import engine
+    from examples.transfer import reading
 
     ctx = devices.contexts(args.gpus)[0]
-    of = {"mean": args.mean, "deviation": args.deviation}
-    net = networks.create(args.trained_model, args.nn_weights, ctx, args.seed, **of)
-    size, args.interpolation = net.input_size, networks.interpolation(args.interpolation, net)
-    pictures = inputs.middle(source, size, args.resize, args.keep_aspect)
+    net = networks.create(args.trained_model, args.nn_weights, ctx, args.seed, **networks.taken(args))
+    networks.settle(args, net)
+    size = net.input_size
+    pictures = inputs.middle(source, size, args.resize, args.keep_aspect, args.views, args.crop_share)
     print(f"{net.name_}: {net.width} numbers a picture of {size} x {size}; weights: {net.source}", flush=True)
     chosen = choose_engine(args, source, net)
     key, width, read_by = settings_key(args, source, net, chosen), net.width, engine.named(chosen)
-    if read_by:
-        net = read_by(net, size)
-    elif args.int8:
-        net = quantize(net, inputs.spread(pictures, CALIBRATION, size, args.interpolation, failed))
-    else:
-        net.hybridize(static_alloc=True, static_shape=True)
+    net = reading.ready(net, pictures, args.interpolation, args.int8, read_by, failed)
     output = outputs.Output(args.save_folder_path, args.save_name, format, width, key, args.resume)
     if output.seen:
         print(f"continues after {output.seen} of {len(source)} pictures", flush=True)
@@ -168,6 +173,8 @@ def main(args):
             bar.update(len(vectors))
     skipped = len(output.failed)
     written = output.finish(source.labels, source.rows, source.names() if args.with_path or args.parquet else None)
+    if args.projector:
+        outputs.write_projector(map_folder, written[0], source, output.failed)
     note = f"; {skipped} pictures left out, see {args.save_name}_failed.csv" if skipped else ""
     print(f"{len(source) - skipped} embeddings: {', '.join(map(str, written))}{note}")
 

@@ -18,7 +18,7 @@ from common.backbones.preprocessing import INTERPOLATIONS
 from common.data import images, walk
 from common.data.loader import ahead
 from common.data.sets import ImageSet, folder
-from common.data.transforms import Eval, RandomResizedCrop
+from common.data.transforms import Eval, RandomResizedCrop, inner
 from common.files import finite
 from common.files.errors import UserError
 
@@ -273,23 +273,48 @@ class Chosen:
 
 @dataclass
 class Middle:
-    """The middle of each picture of `source`; see `middle`."""
+    """The middle of each picture of `source`, or several views of it; see `middle`."""
 
     source: Files | Vectors | Pictures
     side: int
     keep_aspect: bool
+    views: Sequence[float]
+    share: float | None = None
 
     def __len__(self):
         return len(self.source)
 
     def read(self, i: int, size: int, interpolation: str) -> np.ndarray:
-        picture = self.source.whole(i)
+        whole = np.asarray(self.source.whole(i))
+        found = []
+        for view in (whole, *(inner(whole, share) for share in self.views)):
+            found.append(self._cut(view, size, interpolation))
+        return np.stack(found) if self.views else found[0]
+
+    def _cut(self, view: np.ndarray, size: int, interpolation: str) -> np.ndarray:
+        if self.share:
+            return cropped(Image.fromarray(view), size, self.share, interpolation)
         cut = Eval(self.side, size, self.keep_aspect)
-        return cut.middle(np.asarray(picture.resize(cut.size(np.asarray(picture)), FILTERS[interpolation])))
+        return cut.middle(np.asarray(Image.fromarray(view).resize(cut.size(view), FILTERS[interpolation])))
 
 
-def middle(source, size: int, side: int | None, keep_aspect: bool) -> Files | Vectors | Pictures | Middle:
-    """`source`, with the middle cut out of its pictures where flags ask for it.
+def cropped(picture: Image.Image, size: int, share: float, interpolation: str) -> np.ndarray:
+    """The middle of `picture` as timm and torchvision cut it out: ``Resize(int(size / share))``, ``CenterCrop(size)``.
+
+    Their rounding is theirs too: of the longer side down, of the cut's place to the nearest whole pixel.
+    """
+    short, (width, height) = int(size / share), picture.size
+    wide = width > height
+    longer = int(short * max(width, height) / min(width, height))
+    resized = np.asarray(picture.resize((longer, short) if wide else (short, longer), FILTERS[interpolation]))
+    y, x = (round((side - size) / 2) for side in resized.shape[:2])
+    return resized[y : y + size, x : x + size]
+
+
+def middle(
+    source, size: int, side: int | None, keep_aspect: bool, views: Sequence[float] = (), share: float | None = None
+) -> Files | Vectors | Pictures | Middle:
+    """`source`, with the middle cut out of its pictures, or several views of them, where flags ask for it.
 
     Parameters
     ----------
@@ -300,6 +325,10 @@ def middle(source, size: int, side: int | None, keep_aspect: bool) -> Files | Ve
         Of ``--resize``: the pictures' before they are cut; None: `size`.
     keep_aspect : bool
         It is the shorter one; otherwise pictures become squares, whatever their shape.
+    views : sequence of float
+        A picture becomes (1 + views, size, size, 3): it and its middles, of such shares of its sides.
+    share : float or None
+        Of ``--crop-share``, see `cropped`; `side` and `keep_aspect` are not given then.
 
     Raises
     ------
@@ -308,7 +337,8 @@ def middle(source, size: int, side: int | None, keep_aspect: bool) -> Files | Ve
     """
     if side is not None and side < size:
         raise UserError(f"--resize {side}: the network sees pictures of {size} pixels, cut out of no smaller ones")
-    return Middle(source, side or size, keep_aspect) if side or keep_aspect else source
+    asked = side or keep_aspect or views or share
+    return Middle(source, side or size, keep_aspect, views, share) if asked else source
 
 
 @dataclass
@@ -493,7 +523,10 @@ def _load(path, flag: str) -> np.ndarray:
 
 @dataclass
 class Batch:
-    """Some pictures in order: `images` (n, size, size, 3) uint8, where a failed one is black, and why it `failed`."""
+    """Some pictures in order: `images` (n, size, size, 3) uint8, where a failed one is black, and why it `failed`.
+
+    Or (n, views, size, size, 3), see `middle`.
+    """
 
     first: int
     images: np.ndarray
@@ -501,7 +534,7 @@ class Batch:
 
 
 def spread(source, count: int, size: int, interpolation: str, skip=()) -> np.ndarray:
-    """Up to `count` pictures spread over `source`, those that can be read: (n, size, size, 3) uint8.
+    """Up to `count` pictures spread over `source`, all views of those that can be read: (n, size, size, 3) uint8.
 
     They set the ranges of an INT8 network. `skip` holds the numbers of pictures known to fail.
     """
@@ -513,7 +546,7 @@ def spread(source, count: int, size: int, interpolation: str, skip=()) -> np.nda
             found.append(source.read(good[index], size, interpolation))
         except UserError:  # told where all pictures are read
             continue
-    return np.array(found, np.uint8)
+    return np.array(found, np.uint8).reshape(-1, size, size, 3)
 
 
 def batches(source, size: int, batch_size: int, interpolation: str, skip=(), start: int = 0, num_workers: int = 2):
@@ -546,10 +579,11 @@ def batches(source, size: int, batch_size: int, interpolation: str, skip=(), sta
         except UserError as error:
             return None, str(error)
 
-    blank = np.zeros((size, size, 3), np.uint8)
     depth = max(2 * batch_size, 4 * num_workers)
     with contextlib.closing(ahead(load, range(start, len(source)), max(1, num_workers), depth)) as loaded:
         for first in range(start, len(source), batch_size):
             found = list(itertools.islice(loaded, batch_size))
             failed = {first + i: reason for i, (_, reason) in enumerate(found) if reason}
-            yield Batch(first, np.stack([blank if p is None else p for p, _ in found]), failed)
+            shape = next((p.shape for p, _ in found if p is not None), (size, size, 3))
+            images = [np.zeros(shape, np.uint8) if p is None else p for p, _ in found]
+            yield Batch(first, np.stack(images), failed)

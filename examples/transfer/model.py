@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common import cli
 from common.backbones.preprocessing import INTERPOLATIONS, MAX_SIDE
 from common.data.samplers import balanced
 from common.files import outside
@@ -14,7 +15,8 @@ from common.files.errors import reading
 
 KIND = "transfer"
 REMEDY = "it is not a classifier of train.py"
-KINDS = ("logistic", "svm", "knn", "gluon")
+KINDS = ("logistic", "lda", "svm", "knn", "gluon")
+PROBABILITIES = ("logistic", "lda", "gluon")  # whose scores become some by the softmax
 ARRAYS = ("mean", "scale", "weight", "bias")
 FIELDS = {
     "classifier": lambda found: found in KINDS, "classes": outside.texts, "backbone": dict, "k": outside.whole,
@@ -25,6 +27,10 @@ OF_NETWORK = {
 LOOKS = {  # how a picture became what the network saw, where flags said so
     "resize": lambda found: outside.whole(found, high=MAX_SIDE),
     "keep_aspect": bool,
+    "crop_share": lambda found: outside.number(found, 0.05, 1),
+    "layer": lambda found: isinstance(found, int) and found != 0,
+    "pooling": lambda found: found in cli.POOLING.options["choices"],
+    "views": outside.shares,
     "mean": lambda found: _three(found, 0),
     "deviation": lambda found: _three(found, 1),
 }
@@ -88,7 +94,7 @@ class Classifier:
     def probabilities(self, features: np.ndarray) -> np.ndarray:
         """(n, c): how likely each class is; for svm, which knows no probabilities, its margins."""
         scores = self.scores(features)
-        if self.kind not in ("logistic", "gluon"):
+        if self.kind not in PROBABILITIES:
             return scores
         exponentials = np.exp(scores - scores.max(axis=1, keepdims=True))
         return exponentials / exponentials.sum(axis=1, keepdims=True)
@@ -205,12 +211,14 @@ def standard(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def fit(
     kind: str, features, labels, classes, backbone: dict, k: int = 5, seed: int = 123, balance: bool = False,
-    kvstore=None,
+    kvstore=None, shrinkage: float | None = None,
 ) -> Classifier:  # fmt: skip
     """A classifier of `kind` for features (n, width) with class numbers `labels` (n,).
 
     With `balance` a class of few pictures counts as much as one of many: logistic and svm weigh them so, gluon draws
-    them so; knn does not know how. The workers of a `kvstore` (dist_sync) share out each batch of a dense layer
+    them so, lda takes all classes for equally likely; knn does not know how. `shrinkage` is lda's, 0..1, of the
+    covariance that all classes share; None: Ledoit and Wolf's, which takes near-duplicates for more evidence than
+    they are. The workers of a `kvstore` (dist_sync) share out each batch of a dense layer
     (gluon); all end with the same one.
     """
     mean, scale = standard(features)
@@ -219,6 +227,8 @@ def fit(
         weight, bias = x, labels
     elif kind == "gluon":
         weight, bias = _gluon(x, labels, len(classes), seed, balance, kvstore)
+    elif kind == "lda":
+        weight, bias = _lda(x, labels, len(classes), balance, shrinkage)
     else:
         weight, bias = _sklearn(kind, x, labels, seed, balance)
     as_float = [np.asarray(array, np.float32) for array in (mean, scale, weight, bias)]
@@ -237,7 +247,20 @@ def _sklearn(kind: str, x, labels, seed: int, balance: bool):
     else:
         model = LinearSVC(C=0.001, random_state=seed)
     model.fit(x, labels, sample_weight=weights)
-    weight, bias = model.coef_, model.intercept_
+    return _each_class(model.coef_, model.intercept_)
+
+
+def _lda(x, labels, classes: int, balance: bool, shrinkage: float | None):
+    """Gaussians that share one covariance: the classifier in closed form (Friedman 1989)."""
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+    priors = np.full(classes, 1 / classes) if balance else None
+    model = LinearDiscriminantAnalysis("lsqr", shrinkage="auto" if shrinkage is None else shrinkage, priors=priors)
+    model.fit(x, labels)
+    return _each_class(model.coef_, model.intercept_)
+
+
+def _each_class(weight, bias):
     if len(weight) == 1:  # two classes: one score decides between them
         weight, bias = np.concatenate([-weight, weight]), np.concatenate([-bias, bias])
     return weight, bias

@@ -17,6 +17,7 @@ from common.files import finite, outside
 from common.files.disk import flush, write_json, writing
 from common.files.errors import UserError, reading
 from common.files.lock import only_writer
+from examples.transfer import inputs
 
 ROWS = 1024  # rows that are turned into CSV or Parquet at a time
 PATH = "path"  # the column that says where a picture came from
@@ -272,6 +273,30 @@ def _load_table(path: Path) -> tuple[np.ndarray, np.ndarray]:
     labels = table["Class"].to_numpy()
     numbers = table.drop(columns=["Class", *({PATH} & set(table.columns))])
     return _floats(numbers.to_numpy()), labels.astype(str) if labels.dtype == object else labels
+
+
+def write_projector(folder: Path, file: Path, source, failed) -> None:
+    """Write what `file` holds for TensorBoard's projector too, see `common.show.projector`.
+
+    Parameters
+    ----------
+    folder : Path
+    file : Path
+        As `load` takes it.
+    source
+        The pictures, see `examples.transfer.inputs`.
+    failed : collection of int
+        Those of them that have no embedding.
+    """
+    from common.show import projector
+
+    kept, names = [i for i in range(len(source)) if i not in failed], source.names()
+    columns = {"path": [names[i] for i in kept], "label": source.labels[kept]}
+
+    def picture(index: int, side: int) -> np.ndarray:
+        return inputs.resize(source.whole(kept[index]), side, "bilinear")
+
+    projector.write(folder, load(file)[0], columns, picture)
 
 
 def _floats(values: np.ndarray) -> np.ndarray:

@@ -9,12 +9,13 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repository: runs without an install
 
 from common import cli, resume
+from examples.transfer import flags
 
 DATASETS = (
     "cub200", "cars196", "sop", "cifar10", "cifar100", "omniglot", "emoji", "glyphs", "grocery", "folder", "csv",
 )  # fmt: skip
 DATASET = cli.choice(*DATASETS, metavar="NAME")
-CLASSIFIER = cli.choice("logistic", "svm", "knn", "gluon")
+CLASSIFIER = cli.choice("logistic", "lda", "svm", "knn", "gluon")
 FLAGS = {
     "data": [
         ("--features", cli.FILE, None, "NAME_data.npy, .csv or .parquet of generate_embedding.py"),
@@ -26,12 +27,13 @@ FLAGS = {
     ],
     "network": [
         ("--model", cli.NAME, None, "network of the features; default with pictures is squeezenet1.1"),
-        ("--weights --params", cli.WEIGHTS, "imagenet", "imagenet, None (random), .params, .h5, .pth or .safetensors"),
-        cli.IMAGE_SIZE,
+        ("--weights --params", cli.WEIGHTS, "imagenet", "imagenet, None (random) or a file: .params, .h5, .pth, ..."),
+        *cli.TAKEN_FROM,
         cli.INT8,
     ],
     "classifier": [
-        ("--classifier", CLASSIFIER, "logistic", "logistic regression, linear SVM, k nearest neighbours, dense layer"),
+        ("--classifier", CLASSIFIER, "logistic", "%(choices)s: a dense layer"),
+        ("--shrinkage", cli.unit_float, None, "of lda's covariance; 1: a multiple of unity; default: Ledoit and Wolf"),
         ("--k", cli.positive_int, 5, "neighbours of knn"),
         ("--folds", cli.positive_int, None, "of the cross-validation, 1: none; default is 5, fewer for small classes"),
         cli.BALANCE,
@@ -67,31 +69,15 @@ FLAGS = {
 
 
 def parse_args(argv=None):
-    p = cli.parser(__doc__, FLAGS)
-    args = resume.parse_args(p, argv, "transfer")
+    parser = cli.parser(__doc__, FLAGS)
+    args = resume.parse_args(parser, argv, "transfer")
     if pathlib.Path(args.weights).is_file():
         args.weights = str(pathlib.Path(args.weights).resolve())  # for predict.py, from any folder
     if args.features and args.dataset == "features":  # runs of old called them so
         args.dataset = None
     if args.data_path and not args.dataset:
         args.dataset = "folder"
-    if bool(args.features) == bool(args.dataset):
-        p.error("give --features FILE, or pictures: --data-path DIR with a folder for each class, or --dataset NAME")
-    for name in ("fine_tune", "image_size", "columns", "class_depth", "min_per_class"):
-        if args.features and getattr(args, name):
-            p.error(f"--{name.replace('_', '-')} needs pictures, not --features")
-    for flag, _, default, _ in FLAGS["fine-tuning"]:
-        if not args.fine_tune and getattr(args, flag[2:].replace("-", "_")) != default:
-            p.error(f"{flag} goes with --fine-tune")
-    if args.freeze_batch_norm and args.fine_tune_layers == "last":
-        p.error("--freeze-batch-norm goes with --fine-tune-layers all: the last block's batch norms are always kept")
-    if args.balance and args.classifier == "knn":
-        p.error("--balance has no effect on the neighbours of --classifier knn: take another")
-    if args.int8 and args.gpus:
-        p.error("--int8 runs on the CPU: leave out --gpus")
-    shared = "_sync" in args.kvstore and args.classifier == "gluon"
-    if args.kvstore.startswith("dist") and not (args.fine_tune or shared):
-        p.error(f"--kvstore {args.kvstore} shares out --fine-tune, and dist_sync the steps of --classifier gluon")
+    flags.check(parser, args, {flag[2:].replace("-", "_"): default for flag, _, default, _ in FLAGS["fine-tuning"]})
     args.model = args.model or ("squeezenet1.1" if args.dataset else None)
     return args
 
@@ -114,12 +100,11 @@ def main(args):
     loaded = data.load(args)
     labels, train, test = loaded.labels, loaded.train, loaded.test
     net = data.network(args, loaded.image_set, contexts)
-    run = Run.start(args, "transfer", rank, {**loaded.counts(), "workers": workers}, loaded.notes)
+    run = Run.start(args, "transfer", rank, {**loaded.counts(), "workers": workers}, loaded.notes, data.stages(args))
     run.log(f"{len(train)} pictures of {len(loaded.class_names)} classes to learn from, {len(test)} held back")
 
     # The network's features, as it comes.
-    vectors, image_set = loaded.features, loaded.image_set
-    config = data.described(args, net)
+    vectors, image_set, config = loaded.features, loaded.image_set, data.described(args, net)
     if image_set:
         walk.write(image_set.skipped, run.folder / "skipped.txt")
         run.log(f"{net.name_}: {net.width} numbers a picture of {net.input_size} x {net.input_size}; {net.source}")
@@ -129,20 +114,21 @@ def main(args):
     def fit(vectors, chosen):
         return model.fit(
             args.classifier, vectors[chosen], labels[chosen], loaded.class_names, config, args.k, args.seed,
-            args.balance, kvstore,
+            args.balance, kvstore, args.shrinkage,
         )  # fmt: skip
 
+    run.stage("classifier")
     metrics = {"classifier": args.classifier, "train_pictures": len(train), "test_pictures": len(test)}
     if args.folds > 1:
-        metrics["fold_accuracy"] = evaluation.cross_validate(fit, vectors, labels, train, args.folds, args.seed)
-        mean, deviation = np.mean(metrics["fold_accuracy"]), np.std(metrics["fold_accuracy"])
-        run.log(f"{args.folds}-fold accuracy {mean:.4f} (deviation {deviation:.4f})")
+        folds = metrics["fold_accuracy"] = evaluation.out_of_sample(fit, vectors, loaded, run)
+        run.log(f"{args.folds}-fold accuracy {np.mean(folds):.4f} (deviation {np.std(folds):.4f})")
     classifier = fit(vectors, train)
     metrics.update(evaluation.held_back(classifier, vectors, loaded))
     run.log(evaluation.line(metrics))
 
     # The same with the network trained on these pictures; the epoch and the classifier by validation pictures, if any.
     if args.fine_tune:
+        run.stage("fine-tuning")
         net, head = fine_tune(net, classifier, loaded, args, run, contexts, kvstore)
         if rank:  # the first worker goes on
             return
@@ -154,7 +140,7 @@ def main(args):
 
     classifier.save(run.folder / "model.params", net if args.fine_tune else None)
     run.finish(metrics)
-    shown = image_set.subset(test) if image_set else None
+    shown = image_set and image_set.subset(test)
     page = evaluation.report(run, classifier, vectors[test], labels[test], shown, metrics)
     run.log(f"{run.folder / 'model.params'}, {page}")
 

@@ -271,11 +271,6 @@ def _from_folders(root: Path, unseen: list[str] | None, split: str, on_error: st
     return Splits(*parts, seen, new)
 
 
-def eval_transform(resize: int, crop: int, keep_aspect: bool = False) -> Eval:
-    """The middle of the picture."""
-    return Eval(resize, crop, keep_aspect)
-
-
 def train_transform(args, sizes: Eval) -> Train:
     """The document's augmentation, flip, crop, rotation, lighting and zoom by their flags, in the sizes of `sizes`."""
     return Train(
@@ -284,11 +279,14 @@ def train_transform(args, sizes: Eval) -> Train:
     )  # fmt: skip
 
 
-def read(forward: Callable, image_set: ImageSet, transform: Eval, ctx=None, num_workers: int = 2) -> np.ndarray:
-    """What `forward` (``net.embed``, ``net.classify``, ``net.backbone``) gives for every picture: (n, d) float32."""
-    size = min(READ_BATCH, max(len(image_set), 1))
+def read(
+    forward: Callable, image_set: ImageSet, transform: Eval, ctx=None, num_workers: int = 2,
+    head: Callable | None = None,
+) -> np.ndarray:  # fmt: skip
+    """What `forward`, then `head` (see `model.VisualSemanticNet.halves`), give for every picture: (n, d) float32."""
+    size = min(transform.pictures(READ_BATCH), max(len(image_set), 1))
     loader = Loader(image_set, transform, Sequential(len(image_set), size), num_workers, keep=False)
-    return features.encode(forward, loader.epoch(), ctx)
+    return features.encode(forward, loader.epoch(), ctx, head=head)
 
 
 class Reader:
@@ -331,14 +329,15 @@ class Reader:
         """Where `net`, a `model.VisualSemanticNet` on this backbone, puts the pictures: unit vectors (n, dim)."""
         if self.is_frozen:
             return self.apply(net.embed_features, self.features(pictures))
-        return self.apply(net.embed, pictures)
+        forward, head = net.halves(net.embed, self.transform)
+        return self.apply(forward, pictures, head)
 
     def forget(self) -> None:
         """The backbone has changed."""
         self._kept.clear()
 
-    def apply(self, forward: Callable, pictures: ImageSet | FeatureSet) -> np.ndarray:
-        """What `forward` gives for every picture, or for every row of features, in order: (n, d) float32."""
+    def apply(self, forward: Callable, pictures: ImageSet | FeatureSet, head: Callable | None = None) -> np.ndarray:
+        """What `forward`, then `head`, give for every picture or row of features, in order: (n, d) float32."""
         if not isinstance(pictures, FeatureSet):
-            return read(forward, pictures, self.transform, self.ctx, self.num_workers)
-        return features.encode(forward, pictures.epoch(), self.ctx, fill=False)
+            return read(forward, pictures, self.transform, self.ctx, self.num_workers, head)
+        return features.encode(forward, pictures.epoch(), self.ctx, fill=False, head=head)

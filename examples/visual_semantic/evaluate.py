@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Recognise seen and unseen classes with a model of train.py, beside chance, ridge regression and ConSE."""
+"""Recognise seen and unseen classes with a model of train.py, beside chance and the field's baselines."""
 
 import pathlib
 import sys
@@ -7,9 +7,11 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repository: runs without an install
 
 from common import cli
-from examples.visual_semantic.train import DATASETS, SHIPPED, SPLIT
+from examples.visual_semantic.search import SHIPPED
+from examples.visual_semantic.train import DATASETS, SPLIT
 
 ENGINE = ("--engine", cli.ENGINES, None, "reads the network: %(choices)s; default is what its training read with")
+BASELINES = cli.many(cli.choice("ridge", "eszsl", "sje", "ale", "devise", "conse", metavar="NAME"))
 FLAGS = {
     "data": [
         ("--dataset", cli.choice(*DATASETS, metavar="NAME"), None, "data set; default is the model's own"),
@@ -23,7 +25,8 @@ FLAGS = {
     "evaluation": [
         cli.model_file(SHIPPED),
         ("--handicap", cli.non_negative_float, 0.0, "taken off cosines of seen classes (calibrated stacking)"),
-        ("--no-baselines", cli.switch, False, "leave out ridge regression and ConSE, which read all pictures"),
+        ("--baselines", BASELINES, ["ridge", "conse"], "what to compare with: %(choices)s"),
+        ("--no-baselines", cli.switch, False, "leave them out: they read all pictures"),
         ("--classifier", cli.FILE, None, "the model of stage 1, for ConSE; default is beside --params"),
         ("--output", cli.Kind(metavar="FILE.json"), None, "also write the figures"),
         cli.GPU,
@@ -60,10 +63,10 @@ def main(args):
 
     ours = [embed(read, net, args, split) for split in (splits.valid, splits.test)]
     rows = {"chance": evaluation.chance(seen, len(splits.unseen))}
-    features, ridge, logits = (None, None, None) if args.no_baselines else baselines(args, net, splits, context)
-    if ridge:
+    features, linear, logits = (None, {}, None) if args.no_baselines else compared(args, net, splits, context)
+    if features is not None:
         rows["features"] = evaluation.picture_search(features, splits.test.labels)
-        rows["ridge"] = word_metrics(ridge)
+    rows.update({name: word_metrics(vectors) for name, vectors in linear.items()})
     if logits:
         mixed = [evaluation.conse(split, net.words[:seen]) for split in logits]
         rows["ConSE"] = word_metrics(mixed)
@@ -85,10 +88,11 @@ def main(args):
 
 def reader(net, args, context, splits):
     """Reads pictures in the sizes that belong to the model, and in its engine, or that of ``--engine``."""
+    from common.data import transforms
     from common.export import engine
     from examples.visual_semantic import data
 
-    sizes = data.eval_transform(net.metadata["resize"], net.metadata["crop"], net.metadata["keep_aspect"])
+    sizes = transforms.saved(net.metadata)
     is_frozen, chosen = net.metadata.get("is_frozen", False), net.metadata.get("engine", "mxnet")
     if args.engine:
         pictures = sum(map(len, (splits.train, splits.valid, splits.test)))
@@ -100,29 +104,36 @@ def reader(net, args, context, splits):
 def embed(read, net, args, split):
     """Where the network puts the pictures of a split, by `read`: a `data.Reader`."""
     if args.engine and read.engine and not read.is_frozen:
-        return read.apply(read.engine(net.embed, read.transform.crop), split)
+        forward, head = net.halves(net.embed, read.transform)
+        return read.apply(read.engine(forward, read.transform.crop), split, head)
     return read.embed(net, split)
 
 
-def baselines(args, net, splits, context):
-    """Features of unseen pictures; held-back and unseen ones by ridge regression, and the classifier's logits.
+def compared(args, net, splits, context):
+    """Features of unseen pictures; where the linear baselines put held-back and unseen ones; the classifier's logits.
 
-    The last are None without a stage 1.
+    The last are None without a stage 1, or without ConSE among ``--baselines``.
     """
-    from examples.visual_semantic import evaluation, model
+    from examples.visual_semantic import baselines, evaluation, model
 
     stage1 = pathlib.Path(args.classifier or pathlib.Path(args.params).parent / "stage1" / "model.params")
     if args.classifier or (stage1.is_file() and not net.metadata.get("classifies", True)):
         net = model.load(stage1, context)
         model.check_classes(net, splits, stage1)
-    features = reader(net, args, context, splits)
+    features, seen = reader(net, args, context, splits), len(splits.seen)
     train, valid, test = (features.features(split) for split in (splits.train, splits.valid, splits.test))
-    ridge = evaluation.ridge(
-        train.features, train.labels, valid.features, valid.labels, net.words, len(splits.seen)
-    )  # fmt: skip
-    logits = [features.apply(net.classifier, split) for split in (valid, test)]
-    by_ridge = [ridge(split.features) for split in (valid, test)]
-    return test.features, by_ridge, logits if net.metadata.get("classifies", True) else None
+    linear = {}
+    for name in args.baselines:
+        if name == "ridge":
+            found = evaluation.ridge(train.features, train.labels, valid.features, valid.labels, net.words, seen)
+        elif name != "conse":
+            found = baselines.fit(name, train.features, train.labels, net.words[:seen], args.seed)
+        if name != "conse":
+            linear[baselines.TITLES.get(name, name)] = [found(split.features) for split in (valid, test)]
+    logits = None
+    if "conse" in args.baselines and net.metadata.get("classifies", True):
+        logits = [features.apply(net.classifier, split) for split in (valid, test)]
+    return test.features, linear, logits
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write a model of train.py for a telephone: ONNX in float32 and INT8, the word matrix beside it; check both."""
+"""Write a model of train.py for use elsewhere: ONNX in float32 and INT8, classes and words beside it; check both."""
 
 import pathlib
 import sys
@@ -7,20 +7,23 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repository: runs without an install
 
 from common import cli
+from common.export import flags
 from examples.visual_semantic.search import SHIPPED
 
 FLAGS = {
     "export": [
         cli.model_file(SHIPPED),
-        ("--output", cli.DIR, None, "where to write; default is mobile/ beside the model"),
-        ("--pictures", cli.many(cli.PATH), [], "files, folders, .txt lists: INT8's ranges, to compare; none: float32"),
-        ("--check", cli.positive_int, 1000, "pictures to compare on, at most"),
-        ("--calibrate", cli.positive_int, 512, "pictures INT8 reads ranges from"),
-        cli.ON_ERROR,
-        cli.NUM_WORKERS,
-        cli.seed("which pictures are drawn"),
+        cli.Alternatives([
+            ("--package", cli.DIR, None, flags.PACKAGE),
+            ("--output", cli.DIR, None, "ONNX and word matrix alone; default without --package: mobile/ by the model"),
+        ]),
+        ("--vocabulary", cli.non_negative_int, 20_000, "most frequent words that a package knows besides the classes"),
+        ("--word-vectors", cli.FILE, None, "where these are looked up; default is the model's file"),
+        *flags.PICTURES,
+        *flags.DESCRIBED,
+        *flags.READING,
     ],
-}
+}  # fmt: skip
 
 
 def parse_args(argv=None):
@@ -33,20 +36,84 @@ def main(args):
     # A wrong path is said before the model is read.
     paths = images.readable(images.find(args.pictures), args.on_error, args.num_workers) if args.pictures else []
 
+    from examples.visual_semantic import model
+
+    net = model.load(args.params)
+    if args.package:
+        write_package(args, net, paths)
+    else:
+        write_mobile(args, net, paths)
+
+
+def write_package(args, net, paths):
+    """The folder that is read without the suite."""
     import numpy as np
 
+    from common.data import images, transforms
+    from common.export import package
+    from examples.visual_semantic import gallery, model
+
+    metadata = net.metadata
+    file = pathlib.Path(str(metadata["word_vectors"])).name
+    transform = transforms.saved(metadata)
+    seen = package.Input.of(transform)
+    encoder = model.AfterMean(package.OfViews(net.backbone, seen), net.encoder) if seen.views else net.encoder
+    package.write(
+        package.Package(
+            "visual_semantic", metadata["model"], encoder, seen, net.dim,
+            class_names=net.class_names, titles=list(map(gallery.plain, net.class_names)), classes=net.words,
+            words=known_words(args, net), metadata=metadata, title="Pictures among words",
+            about=f"Puts a picture where the words for what it shows are ({file}), so that it is named"
+            f" by the nearest word, trained on or not (DeViSE, Frome et al. 2013). {len(net.seen)} classes were trained"
+            f" on, {len(net.unseen)} are known by their words alone.",
+            limits="A new class is as good as its word: names with several meanings, and words that the file of word"
+            " vectors has seldom, are found badly. Seen classes draw pictures of unseen ones to themselves.",
+        ),
+        args, paths,
+        lambda some: np.stack([transform(images.read(path, transform.min_side)) for path in some]),
+    )  # fmt: skip
+
+
+def known_words(args, net):
+    """The most frequent words and those of the classes' names, as their file has them; None for none."""
+    from common.export import package
+    from common.text.vectors import WordVectors
+    from examples.visual_semantic import words
+
+    if not args.vocabulary:
+        return None
+    known = WordVectors.read(
+        words.file_of(args.word_vectors or net.metadata["word_vectors"]), max_words=args.vocabulary
+    )
+    spelled = [word for word in known.vectors if len(word.split()) == 1]
+    return package.Words(
+        spelled, known.matrix(spelled), net.centre.data().asnumpy(), net.turn.data().asnumpy(),
+    )  # fmt: skip
+
+
+def write_mobile(args, net, paths):
+    """ONNX and the word matrix alone."""
+    import numpy as np
+
+    from common.data import transforms
     from common.data.loader import Loader
     from common.data.samplers import Sequential
     from common.data.sets import ImageSet
     from common.export import onnx
+    from common.export.package import Session
     from common.files.disk import write_json
-    from examples.visual_semantic import data, mobile, model
+    from examples.visual_semantic import data, mobile
 
     file = pathlib.Path(args.params)
-    net = model.load(file)
     folder = pathlib.Path(args.output or file.parent / "mobile")
     path = mobile.write(net, folder, file.stem)
     print(f"{path}: {size(path)}; {len(net.class_names)} words of {net.dim} numbers in {file.stem}-words.npy")
+    if net.metadata.get("views"):
+        shares = ", ".join(f"{share:g}" for share in net.metadata["views"])
+        print(
+            f"it takes a picture alone; the figures of train.py are of the mean with its middles ({shares}; --views),"
+            " as --package reads them"
+        )
     if not paths:
         print("no --pictures: INT8 is not written, and nothing was compared")
         return
@@ -54,7 +121,7 @@ def main(args):
     order = np.random.default_rng(args.seed).permutation(len(paths))
     some = min(args.calibrate, (len(paths) + 1) // 2)
     calibration, rest = order[:some], np.sort(order[some : some + args.check])
-    transform = data.eval_transform(net.metadata["resize"], net.metadata["crop"], net.metadata["keep_aspect"])
+    transform = transforms.saved(net.metadata).whole
 
     def loader(chosen):
         chosen = ImageSet([paths[i] for i in chosen], np.zeros(len(chosen), np.int64), [""])
@@ -67,8 +134,8 @@ def main(args):
     taken_for = (reference @ net.words.T).argmax(axis=1)
     figures = {}
     for kind, written in (("float32", path), ("int8", small)):
-        session = mobile.Session(written)
-        vectors = session.embed(checked.epoch())
+        session = Session(written)
+        vectors = np.concatenate([session(batch.images) for batch in checked.epoch()])
         same = int(((vectors @ net.words.T).argmax(axis=1) == taken_for).sum())
         cosine, took = float((vectors * reference).sum(axis=1).mean()), session.milliseconds(ranges[0])
         print(

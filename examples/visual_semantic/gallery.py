@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from common import devices
+from common.data import transforms
 from common.data.sets import ImageSet
 from common.export import engine
 from common.files.checksum import sha256
@@ -51,15 +52,15 @@ class Searcher:
         self.net = model.load(self.params, self.context)
         metadata = self.net.metadata
         self.word_vectors = word_vectors or metadata["word_vectors"]
-        self.transform = data.eval_transform(metadata["resize"], metadata["crop"], metadata["keep_aspect"])
-        self._read_by = self.net.embed
+        self.transform = transforms.saved(metadata)
+        self._read_by, self._head = self.net.halves(self.net.embed, self.transform)
         self.index: Index | None = None
         self.vocabulary: Index | None = None
         self.known: WordVectors | None = None
 
     def choose(self, args, pictures: int) -> None:
         """Settle ``--engine``, for about so many pictures; without it MXNet reads."""
-        self._read_by = engine.reader(args, self.net.embed, self.net.metadata["crop"], pictures)
+        self._read_by = engine.reader(args, self._read_by, self.net.metadata["crop"], pictures)
 
     @property
     def beside(self) -> Path:
@@ -92,14 +93,25 @@ class Searcher:
         self.index = index
 
     def read_vocabulary(self, max_words: int) -> None:
-        """Let pictures be named by the most frequent words of the file, those that are spelled with letters alone."""
+        """Let pictures be named by the most frequent words of the file, those that are spelled with letters alone.
+
+        Raises
+        ------
+        UserError
+            The model's words are of a sentence encoder, which has no such file.
+        """
+        if self._encodes:
+            raise UserError(f"--vocabulary: {words.ENCODER} encodes sentences and has no list of words: leave it out")
         known = self._frequent(max_words)
         spelled = [word for word in list(known.vectors)[:max_words] if word.isalpha()]
         self.vocabulary = Index.build(self.net.embed_words(known.matrix(spelled)), spelled, self.kind)
 
     def keep_words(self) -> None:
-        """Keep the most frequent words in memory."""
-        self._frequent(KEPT)
+        """Keep the most frequent words in memory, or the sentence encoder."""
+        if self._encodes:
+            words.encoder()
+        else:
+            self._frequent(KEPT)
 
     def of_text(self, text: str) -> np.ndarray:
         """Where `text` is: see `words.query`."""
@@ -159,12 +171,16 @@ class Searcher:
         return page.create_app("Visual-semantic search", [Path(n) for n in names], by_text, by_image, hint, tries)
 
     def _embed(self, pictures: ImageSet, num_workers: int) -> np.ndarray:
-        return data.read(self._read_by, pictures, self.transform, self.context, num_workers)
+        return data.read(self._read_by, pictures, self.transform, self.context, num_workers, self._head)
 
     def _frequent(self, max_words: int) -> WordVectors:
         if self.known is None or len(self.known.vectors) < max_words:
             self.known = WordVectors.read(words.file_of(self.word_vectors), max_words=max_words)
         return self.known
+
+    @property
+    def _encodes(self) -> bool:
+        return str(self.word_vectors) == words.ENCODER
 
     def _sum(self) -> str:
         return sha256(self.params)

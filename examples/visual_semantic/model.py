@@ -76,6 +76,17 @@ class Encoder(HybridBlock):
         return F.broadcast_div(rows, F.sqrt(F.sum(F.square(rows), axis=1, keepdims=True) + 1e-12))
 
 
+class AfterMean(HybridBlock):
+    """An `Encoder` that is given the mean of several views' features by another backbone, for `export.py`."""
+
+    def __init__(self, backbone, encoder: Encoder):
+        super().__init__()
+        self.backbone, self.head = backbone, encoder.head
+
+    def hybrid_forward(self, F, x):
+        return Encoder.unit(F, self.head(self.backbone(x)))
+
+
 class VisualSemanticNet(Block):
     """The encoder, the classifier that shares its backbone, and the words of the classes.
 
@@ -138,13 +149,37 @@ class VisualSemanticNet(Block):
         UserError
             No stage 1 was run, or the backbone has moved on in stage 2b and the classifier has not.
         """
+        return self.classify_features(self.backbone(images))
+
+    def classify_features(self, features):
+        """Backbone features (n, width) -> logits: the classifier alone, see `classify`."""
         if not self.metadata.get("classifies", True):
             raise UserError(f"a model of stage {self.metadata['stage']} without a classifier: take stage1/model.params")
-        return self.classifier(self.backbone(images))
+        return self.classifier(features)
 
     def embed_features(self, features):
         """Backbone features (n, width) -> unit vectors (n, dim): the head alone."""
         return self.encoder.unit(mx.nd, self.encoder.head(features))
+
+    def halves(self, forward, transform):
+        """What reads pictures, and what follows where it is to see the mean of several views' features.
+
+        Parameters
+        ----------
+        forward : callable
+            `embed` or `classify`, or the backbone or a head alone.
+        transform : common.data.transforms.Eval
+            Of the pictures.
+
+        Returns
+        -------
+        tuple of callable and (callable or None)
+            `forward` and None where there is one view.
+        """
+        heads = {self.embed: self.embed_features, self.classify: self.classify_features}
+        if forward not in heads or transform.count == 1:
+            return forward, None
+        return self.backbone, heads[forward]
 
     def feature_maps(self, images):
         """The last maps (n, channels, h, w); the classifier's dense layer weighs their means."""
@@ -227,9 +262,9 @@ def save(net: VisualSemanticNet, path, dtype: str = "float32", **metadata) -> No
     dtype : {"float32", "float16"}
         Of the parameters in the file; ``float16`` halves it.
     **metadata
-        What is kept besides the network's description: ``crop``, ``resize``, ``keep_aspect`` (what a picture goes
-        through), ``word_vectors`` (name of their file), ``words`` (class -> word where they differ), ``word_space``,
-        ``dataset``, ``stage``, ``classifies``, ``is_frozen`` (the backbone is as it came) and ``metrics``.
+        What is kept besides the network's description: ``crop``, ``resize``, ``keep_aspect``, ``views`` (what a picture
+        goes through), ``word_vectors`` (name of their file), ``words`` (class -> word where they differ),
+        ``word_space``, ``dataset``, ``stage``, ``classifies``, ``is_frozen`` (the backbone is as it came), ``metrics``.
     """
     described = {
         "model": net.backbone.name_,

@@ -10,6 +10,7 @@ import mxnet as mx
 import numpy as np
 
 from common import metrics
+from common.data import transforms
 from common.data.sets import ImageSet
 from common.files.errors import UserError
 from common.show import plots
@@ -142,10 +143,11 @@ class View:
         return net
 
     def _read(self, forward, pictures: ImageSet, net, is_exported: bool = True) -> np.ndarray:
-        transform = data.eval_transform(net.metadata["resize"], net.metadata["crop"], net.metadata["keep_aspect"])
+        transform = transforms.saved(net.metadata)
+        forward, head = net.halves(forward, transform)
         if self.read_by and is_exported:
             forward = self.read_by(forward, transform.crop, len(pictures))
-        return data.read(forward, pictures, transform, self.context, self.num_workers)
+        return data.read(forward, pictures, transform, self.context, self.num_workers, head)
 
     def _confusion(self, labels, scores, names, stem: str) -> list:
         counts = metrics.confusion(labels, scores.argmax(axis=1), len(names))
@@ -160,7 +162,7 @@ class View:
         return [(title, [path])] if path else []
 
     def _heat_maps(self, net, chosen: ImageSet, probabilities: np.ndarray, names, path) -> Path:
-        transform = data.eval_transform(net.metadata["resize"], net.metadata["crop"], net.metadata["keep_aspect"])
+        transform = transforms.saved(net.metadata).whole
         seen = np.stack([transform(chosen.read(i)) for i in range(len(chosen))])
         predictions = probabilities.argmax(axis=1)
         hot = heat.heat(heat.class_activation(net, seen, predictions, self.context))

@@ -16,10 +16,11 @@ from common.run import Run, read_history
 from common.show import plots, report, tables
 from common.train import range_test, workers
 from common.train.session import Session
-from examples.visual_semantic import data, evaluation, model
+from examples.visual_semantic import data, evaluation, model, words
 from examples.visual_semantic.stage import Stage, is_frozen
 
 STAGES = ("1", "2a", "2b")
+TRAINING = "training stage {}"
 
 
 class TrainingRun:
@@ -53,7 +54,9 @@ class TrainingRun:
         pictures = sum(map(len, (splits.train, splits.valid, splits.test)))
         args.engine = engine.choose(args, net.backbone, reader.transform.crop, pictures)
         reader.engine = engine.named(args.engine)
-        self.run = Run.start(args, "visual_semantic", kvstore.rank, self._data, splits.notes)
+        judged = ["evaluation"] * (args.stages[-1] != "1")
+        stages = [*map(TRAINING.format, args.stages), *judged, *["pictures"] * (not args.no_plots)]
+        self.run = Run.start(args, "visual_semantic", kvstore.rank, self._data, splits.notes, stages)
         walk.write(splits.train.skipped, self.run.folder / "skipped.txt")
         self.run.log(
             f"{args.dataset}: {len(splits.train)} pictures of {len(splits.seen)} seen classes to train on,"
@@ -80,6 +83,7 @@ class TrainingRun:
         UserError
             It was not, the backbone is frozen, and nothing else brings trained parameters.
         """
+        self.run.stage(TRAINING.format(name))
         before = [self._model_file(stage) for stage in STAGES if stage < name and self._model_file(stage).is_file()]
         if before:
             self._restore(before[-1])
@@ -147,6 +151,7 @@ class TrainingRun:
         metrics = {f"stage{stage}_accuracy": of["accuracy"] for stage, of in stage_metrics(self.run.folder).items()}
         rows = {"trained": metrics}
         if name != "1":
+            self.run.stage("evaluation")
             found, classes = evaluation.evaluate(self.net, self.splits, self.reader)
             metrics.update(found)
             self._write_classes(classes)
@@ -181,10 +186,16 @@ class TrainingRun:
         knows_classifier = name == "1" or (name == "2a" and self.net.metadata.get("classifies", False))
         model.save(
             self.net, path, stage=name, crop=transform.crop, resize=transform.resize,
-            keep_aspect=transform.keep_aspect, engine=args.engine, dataset=args.dataset,
+            keep_aspect=transform.keep_aspect, views=args.views, engine=args.engine, dataset=args.dataset,
             word_vectors=str(args.word_vectors), words=data.word_of(args, self.splits), word_space=args.word_space,
-            loss=args.loss, classifies=knows_classifier, is_frozen=args.backbone_lr == 0, metrics=metrics,
+            prompts=self._prompts(), loss=args.loss, classifies=knows_classifier, is_frozen=args.backbone_lr == 0,
+            metrics=metrics,
         )  # fmt: skip
+
+    def _prompts(self) -> list[str]:
+        """What a query is put into, as the classes' names were; nothing where sentences stand for them."""
+        names = self.args.word_vectors == words.ENCODER and not data.described(self.args, self.splits)
+        return list(self.args.prompts or words.PROMPTS) if names else []
 
     def _is_worse(self) -> bool:
         """Whether fine-tuning in stage 2b made the model worse on held-back pictures; says so."""
@@ -201,12 +212,14 @@ class TrainingRun:
 
     def _draw(self, rows: dict) -> None:
         """Curves of every stage, and a page."""
+        self.run.stage("pictures")
         sections = [("Figures", [tables.cells(rows)])]
         for folder in sorted(self.run.folder.glob("stage*")):
             names = ["loss", "valid_loss", "accuracy", "cosine"]
             path = plots.curves(read_history(folder), self.run.plots / f"{folder.name}.png", names)
             sections.append((f"Stage {folder.name[len('stage') :]}", [path]))
-        report.write(self.run.folder, f"Pictures and words of {self.args.dataset}", sections, vars(self.args))
+        title = f"Pictures and words of {self.args.dataset}"
+        report.write(self.run.folder, title, sections, vars(self.args), self.run.command)
 
 
 def stage_metrics(folder: Path) -> dict[str, dict]:

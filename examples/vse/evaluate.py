@@ -14,6 +14,7 @@ FLAGS = {
         flags.MODEL,
         flags.TIES,
         ("--output", cli.Kind(metavar="FILE.json"), None, "also write the figures"),
+        ("--save-embeddings", cli.DIR, None, "also write images.npy, sentences.npy and a table of each"),
     ],
     **flags.USE,
 }
@@ -36,6 +37,8 @@ def main(args):
     print(evaluation.table(rows))
     if args.output:
         write_json(pathlib.Path(args.output), rows)
+    if args.save_embeddings:
+        asked.write(pathlib.Path(args.save_embeddings), images, sentences)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from common import metrics
+from common.files.disk import write_array, write_table, writing
 from common.run import Run
 from common.show import plots, report, tables
 from examples.vse import pictures
@@ -38,6 +41,28 @@ class EvaluationSet:
         if features is None:  # the network that gives them is trained too
             features = pictures.Reader(net.metadata, net, self.num_workers, self.ctx)(self.split.pictures)
         return net.encode_images(features), net.encode_sentences(self.split.texts)
+
+    def write(self, folder: Path, images: np.ndarray, sentences: np.ndarray) -> None:
+        """Write embeddings, and what each of them is of.
+
+        Parameters
+        ----------
+        folder : Path
+            Takes ``images.npy`` (n, dim) and ``images.csv``, a row ``path,label`` for each (no path for a picture that
+            is in no file, or is features only); ``sentences.npy`` and ``sentences.csv``, ``text,label``. A sentence
+            belongs to the pictures of the same label.
+        images, sentences : (n, dim) and (m, dim) float32
+            What `encode` gives.
+        """
+        split = self.split
+        files = split.pictures is not None and not split.pictures.in_memory
+        paths = split.pictures.images if files else [""] * len(images)
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        write_array(folder / "images.npy", images)
+        write_table(folder / "images.csv", ["path", "label"], zip(paths, split.image_labels))
+        write_array(folder / "sentences.npy", sentences)
+        write_table(folder / "sentences.csv", ["text", "label"], zip(split.texts, split.sentence_labels))
 
     def metrics(self, net: VSE) -> dict[str, float]:
         """Recall@1, 5 and 10, median and mean rank both ways, and rsum, see `common.metrics.image_sentence`."""
@@ -126,10 +151,12 @@ def finish(run: Run, rows: dict[str, dict[str, float]], net: VSE, test: Evaluati
     run.log("\n" + table(rows))
     if not draw:
         return
+    run.stage("pictures")
     sections = [("Test", [table_of(rows)])]
     curves = plots.curves(run.history(), run.plots / "training.png", ["loss", "rsum", "t2i_median_rank"], "round")
     sections.append(("Training", [curves]))
     gallery = Gallery(net, test.split, images, sentences)
     sections += gallery.sections(run.plots)
-    page = report.write(run.folder, f"Sentences and pictures: {run.args.dataset}", sections, vars(run.args))
+    title = f"Sentences and pictures: {run.args.dataset}"
+    page = report.write(run.folder, title, sections, vars(run.args), run.command)
     run.log(f"wrote {page}")

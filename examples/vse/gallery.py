@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 
 from common import metrics
+from common.files.checksum import sha256
 from common.files.errors import UserError
+from common.search.index import Index
 from common.show import plots
 from examples.vse.data import Split
 from examples.vse.model import VSE
@@ -23,10 +28,14 @@ class Gallery:
         What is searched.
     images, sentences : (n, dim) and (m, dim) arrays
         Its embeddings.
+    index : common.search.index.Index, optional
+        Of `images`: pictures are searched for through it.
     """
 
-    def __init__(self, net: VSE, split: Split, images: np.ndarray, sentences: np.ndarray):
-        self.net, self.split, self.images, self.sentences = net, split, images, sentences
+    def __init__(
+        self, net: VSE, split: Split, images: np.ndarray, sentences: np.ndarray, index: Index | None = None
+    ):
+        self.net, self.split, self.images, self.sentences, self.index = net, split, images, sentences, index
         self.score = metrics.MEASURES[net.metadata["measure"]]
 
     def pictures_for(self, text: str, k: int) -> Found:
@@ -37,10 +46,45 @@ class Gallery:
         UserError
             The model knows none of its words.
         """
-        words = self.net.tokenise(text)
-        if not any(word in self.net.vocabulary.numbers for word in words):
-            raise UserError(f"the model knows no word of {text!r}: it learned {len(self.net.vocabulary) - 2} words")
-        return _best(self.score(self.images, self.net.encode_sentences([text]))[:, 0], k)
+        vector = self.encode([text])
+        return self._through(vector[0], k) if self.index else _best(self.score(self.images, vector)[:, 0], k)
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Embeddings (n, dim) of texts that a user gives.
+
+        Raises
+        ------
+        UserError
+            The model knows none of the words of one.
+        """
+        for text in texts:
+            if not any(word in self.net.vocabulary.numbers for word in self.net.tokenise(text)):
+                raise UserError(f"the model knows no word of {text!r}: it learned {len(self.net.vocabulary) - 2} words")
+        return self.net.encode_sentences(texts)
+
+    def changed(self, image: np.ndarray, minus: Sequence[str], plus: Sequence[str]) -> np.ndarray:
+        """An image's embedding less those of some words, with those of others, of length one (Kiros et al. 2014).
+
+        Parameters
+        ----------
+        image : (dim,) array
+        minus, plus : sequence of str
+            Words or sentences.
+
+        Raises
+        ------
+        UserError
+            The model knows none of the words of one, or compares by order, where differences mean nothing.
+        """
+        if self.net.metadata["measure"] == "order":
+            raise UserError("--minus and --plus: a model of --measure order has no differences; take one of cosine")
+        for sign, texts in ((-1, minus), (1, plus)):
+            if texts:
+                image = image + sign * self.encode(texts).sum(axis=0)
+        length = np.linalg.norm(image)
+        if length < 1e-6:
+            raise UserError("--minus takes away all that the picture is: leave it out")
+        return image / length
 
     def sentences_for(self, image: np.ndarray, k: int) -> Found:
         """The `k` sentences that fit an image's embedding (dim,) best, each text once."""
@@ -48,9 +92,18 @@ class Gallery:
         by_text = {self.split.texts[index]: (score, index) for score, index in reversed(found)}
         return sorted(by_text.values(), key=lambda pair: -pair[0])[:k]
 
-    def pictures_like(self, image: np.ndarray, k: int) -> Found:
-        """The `k` pictures whose embeddings are nearest to an image's (dim,)."""
-        return _best(self.images @ image, k)
+    def pictures_like(self, image: np.ndarray, k: int, but: int | None = None) -> Found:
+        """The `k` pictures whose embeddings are nearest to an image's (dim,); picture number `but` is left out."""
+        if self.index:
+            return [found for found in self._through(image, k + (but is not None)) if found[1] != but][:k]
+        scores = self.images @ image
+        if but is not None:
+            scores[but] = -np.inf
+        return [found for found in _best(scores, k) if found[1] != but]
+
+    def _through(self, vector: np.ndarray, k: int) -> Found:
+        scores, places = self.index.query(vector, k)
+        return [(float(score), int(place)) for score, place in zip(scores[0], places[0]) if place >= 0]
 
     def read(self, index: int):
         """Picture `index` (H, W, 3); None where there are only features."""
@@ -107,6 +160,36 @@ class Gallery:
     def labels_of(self, text: str) -> set[int]:
         """The labels of all sentences of these very words."""
         return {int(label) for t, label in zip(self.split.texts, self.split.sentence_labels) if t == text}
+
+
+def build_index(net: VSE, images: np.ndarray, paths: Sequence, args) -> Index:
+    """Index the embeddings of pictures and keep the index in ``--index``.
+
+    Raises
+    ------
+    UserError
+        It cannot be written, or the model compares by order, which no index does.
+    """
+    if net.metadata["measure"] == "order":
+        raise UserError("--index needs a model of --measure cosine: no index compares by order")
+    names = [str(Path(path).resolve()) for path in paths]
+    index = Index.build(images, names, args.kind, metadata={"params_sha256": sha256(args.params)})
+    index.save(args.index)
+    return index
+
+
+def load_index(file, params) -> Index:
+    """The index that `build_index` kept.
+
+    Raises
+    ------
+    UserError
+        It is not there, damaged, or of another model.
+    """
+    index = Index.load(file)
+    if index.metadata.get("params_sha256") != sha256(params):
+        raise UserError(f"{file} was made by another model than {params}: make it again with --gallery FOLDER")
+    return index
 
 
 def _best(scores: np.ndarray, k: int) -> Found:

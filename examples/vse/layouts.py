@@ -207,10 +207,8 @@ def karpathy(folder: Path, splits: Sequence[str] = SPLITS) -> dict[str, Split]:
     """``dataset.json`` and ``vgg_feats.mat``; COCO's ``restval`` is trained on."""
     import scipy.io
 
-    with reading(folder / "dataset.json", "Karpathy's list of images, sentences and splits"):
-        images = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))["images"]
-        texts = [[str(sentence["raw"]) for sentence in image["sentences"]] for image in images]
-        listed = [image["split"] for image in images]
+    images = _karpathy_images(folder / "dataset.json")
+    texts, listed = [group for _, group, _ in images], [kind for _, _, kind in images]
     mat = folder / "vgg_feats.mat"
     with reading(mat, "Karpathy's features, `feats` of a column an image"):
         found = scipy.io.loadmat(mat, variable_names=["feats"])
@@ -230,11 +228,39 @@ def karpathy(folder: Path, splits: Sequence[str] = SPLITS) -> dict[str, Split]:
         if not chosen:
             raise UserError(f"{folder}/dataset.json has no image of the split {wanted[0]}")
         made[split] = _split(_floats(features[chosen], mat), [texts[i] for i in chosen])
+    _note_others(listed, folder / "dataset.json")
+    return made
+
+
+def _karpathy_images(path: Path) -> list[tuple[str, list[str], str]]:
+    """File name, sentences and split of each image of a ``dataset.json``."""
+    with reading(path, "Karpathy's list of images, sentences and splits"):
+        images = json.loads(path.read_text(encoding="utf-8"))["images"]
+        return [
+            (str(image.get("filename", "")), [str(one["raw"]) for one in image["sentences"]], str(image["split"]))
+            for image in images
+        ]
+
+
+def _note_others(listed: Sequence[str], path: Path) -> None:
     others = Counter(kind for kind in listed if not any(kind in wanted for wanted in KARPATHY.values()))
     if others:
         told = ", ".join(f"{kind!r} {count}" for kind, count in others.items())
-        print(f"{folder}/dataset.json: images of other splits are left out: {told}")
-    return made
+        print(f"{path}: images of other splits are left out: {told}")
+
+
+def _karpathy_json(path: Path) -> tuple[dict[str, list[str]], dict[str, list[str]]] | None:
+    """The texts of each picture and the names in each split, of a ``dataset_*.json``; None of another JSON file."""
+    with reading(path, "captions of COCO or of Karpathy, as JSON"):
+        content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict) or "annotations" in content:
+        return None
+    images = _karpathy_images(path)
+    if unnamed := sum(not name for name, _, _ in images):
+        raise UserError(f"{path}: {unnamed} images have no filename: give the file that the pictures came with")
+    _note_others([kind for _, _, kind in images], path)
+    lists = {split: [name for name, _, kind in images if kind in wanted] for split, wanted in KARPATHY.items()}
+    return {name: texts for name, texts, _ in images}, lists
 
 
 def _split(features, texts: list[list[str]], pictures=None) -> Split:
@@ -243,26 +269,30 @@ def _split(features, texts: list[list[str]], pictures=None) -> Split:
 
 
 def raw(captions: list[Path], images, wanted: Sequence[str] = SPLITS, on_error: str = "stop") -> dict[str, Split]:
-    """Captions with a folder of pictures: Flickr8k's token file, or COCO's JSON files.
+    """Captions with a folder of pictures: Flickr8k's token file, COCO's JSON files or Karpathy's ``dataset_*.json``.
 
-    The splits are those of the lists beside the first file (``*trainImages.txt``, ``*devImages.txt``,
-    ``*testImages.txt``). COCO's JSON needs none: of the last file's pictures (the validation ones) in the order of
-    their names, the first 5,000 are dev and the next 5,000 test (an eighth each where there are fewer than 40,000);
-    all others are trained on.
+    The splits are Karpathy's where the file has them, or those of the lists beside the first file
+    (``*trainImages.txt``, ``*devImages.txt``, ``*testImages.txt``). COCO's JSON needs none: of the last file's pictures
+    (the validation ones) in the order of their names, the first 5,000 are dev and the next 5,000 test (an eighth each
+    where there are fewer than 40,000); all others are trained on.
     """
     from common.data.imageset import ImageSet, readable
 
     if images is None:
         raise UserError("--captions needs --images, the folder of the pictures")
     coco = captions[0].suffix == ".json"
-    if not coco and len(captions) > 1:
-        raise UserError("--captions takes one token file, or several of COCO's .json")
-    files = [read_coco(file) if coco else read_tokens(file) for file in captions]
-    texts = {name: group for file in files for name, group in file.items()}
-    if len(texts) < sum(map(len, files)):
-        raise UserError(f"--captions {' '.join(map(str, captions))} have pictures in common: give each file once")
-    listed = split_lists(captions[0].parent, required=not coco)
-    lists = checked_lists(listed, texts, captions[0]) if listed else _coco_split(texts, files[-1], captions[-1])
+    listed = _karpathy_json(captions[0]) if coco else None
+    if len(captions) > 1 and (listed or not coco):
+        raise UserError("--captions takes one token file, one of Karpathy's dataset_*.json, or several of COCO's .json")
+    if listed:
+        texts, lists = listed
+    else:
+        files = [read_coco(file) if coco else read_tokens(file) for file in captions]
+        texts = {name: group for file in files for name, group in file.items()}
+        if len(texts) < sum(map(len, files)):
+            raise UserError(f"--captions {' '.join(map(str, captions))} have pictures in common: give each file once")
+        lists = split_lists(captions[0].parent, required=not coco)
+        lists = checked_lists(lists, texts, captions[0]) if lists else _coco_split(texts, files[-1], captions[-1])
     splits = {}
     for split in wanted:
         names = [name for name in lists[split] if texts.get(name)]

@@ -15,7 +15,7 @@ from common.backbones import modelfile
 from common.backbones.preprocessing import Preprocessing
 from common.files import outside
 from common.files.errors import UserError, reading
-from common.text.vocabulary import Vocabulary, tokenise
+from common.text.vocabulary import Vocabulary, tokenise, treebank
 from examples.vse import recurrent
 
 KIND = "vse"
@@ -26,7 +26,9 @@ FIELDS = {  # what a model is built from
     "vocabulary": dict,
 }  # fmt: skip
 ENCODERS = {"lstm": rnn.LSTM, "gru": rnn.GRU}
-TOKENISERS = {"words": tokenise, "split": str.split}  # the second for the models of 2014: captions already cut up
+TOKENISERS = {  # the second for the models of 2014: captions already cut up; the third for those of VSE++
+    "words": tokenise, "split": str.split, "vsepp": lambda text: ["<start>", *treebank(text)],
+}  # fmt: skip
 
 
 class Normalise(HybridBlock):
@@ -231,7 +233,7 @@ def save(net: VSE, path, **more) -> None:
 
 
 def load(path, ctx=None) -> VSE:
-    """The model that `save` wrote, or one of 2014's code (``.npz``, see `kiros2014`), ready to encode.
+    """The model that `save` wrote, or one of 2014's code (``.npz``, see `kiros2014`) or VSE++'s (``.tar``, `vsepp`).
 
     Raises
     ------
@@ -240,11 +242,15 @@ def load(path, ctx=None) -> VSE:
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"no model {path}: give the model.params of a run, or an .npz of the 2014 code")
+        raise UserError(f"no model {path}: give the model.params of a run, an .npz of 2014 or a .pth.tar of VSE++")
     if path.suffix == ".npz":
         from examples.vse import kiros2014
 
         return kiros2014.load(path, ctx)
+    if path.suffix in (".tar", ".pth"):
+        from examples.vse import vsepp
+
+        return vsepp.load(path, ctx)
     file = modelfile.load(path, KIND, FIELDS, REMEDY)
     with reading(file.described_in, REMEDY):
         vocabulary = Vocabulary(**file.metadata.pop("vocabulary"))

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from common import backbones
+from common import backbones, metrics
 from common.backbones import features
+from common.data import transforms
 from common.data.loader import Loader
 from common.data.sets import ImageSet
 from common.data.transforms import Eval, Train
@@ -22,7 +23,8 @@ class Reader:
     Parameters
     ----------
     metadata : dict
-        ``model``, ``params``, ``image_size``, ``dataset``, ``int8`` and ``engine``, as the model is saved with.
+        ``model``, ``params``, ``image_size``, ``views``, ``dataset``, ``int8`` and ``engine``, as the model is saved
+        with.
     net : model.VSE, optional
         Whose own backbone is to read, where it was trained too; what it reads is not kept.
     num_workers : int
@@ -40,17 +42,18 @@ class Reader:
         """Settle ``--engine``, for the run and for the model."""
         read = [split.pictures if split.whole is None else split.whole for split in splits.values()]
         pictures = {id(images): len(images) for images in read if images is not None}
-        net = self._backbone() if pictures else None
+        net = self.network() if pictures else None
         found = engine.choose(args, net, self.metadata.get("image_size", 0), sum(pictures.values()))
         args.engine = self.metadata["engine"] = found
 
     def settle(self, args, pictures: int) -> None:
         """Settle ``--engine`` for about so many pictures whose features are not kept."""
-        net, size = self._backbone(), self.metadata["image_size"]
+        net, size = self.network(), self.metadata["image_size"]
         read = engine.reader(args, net, size, pictures)
         self.settled = None if read is net else lambda *_: read
 
-    def _backbone(self):
+    def network(self):
+        """The backbone whose features the model takes."""
         if self.backbone is None:
             weights, size = self.metadata["params"] or "imagenet", self.metadata["image_size"]
             self.backbone = backbones.create(self.metadata["model"], weights, self.ctx, size=size)
@@ -58,7 +61,11 @@ class Reader:
 
     def __call__(self, pictures: ImageSet) -> np.ndarray:
         """(n, width) float32."""
-        backbone, on_gpu = self._backbone(), self.ctx is not None and self.ctx.device_type == "gpu"
+        found = self._read(pictures)
+        return metrics.unit(found) if self.metadata.get("unit_features") else found
+
+    def _read(self, pictures: ImageSet) -> np.ndarray:
+        backbone, on_gpu = self.network(), self.ctx is not None and self.ctx.device_type == "gpu"
         options = {"num_workers": self.num_workers, "ctx": self.ctx, "transform": eval_transform(self.metadata)}
         if self.own is not None or not self.keep:
             return features.extract(backbone, pictures, engine=self.settled, **options)
@@ -81,9 +88,10 @@ def read_features(splits: Mapping[str, Split], read: Reader) -> None:
 
 
 def eval_transform(metadata: dict) -> Eval:
-    """The middle of a photograph; the whole of an emoji or glyph, which is drawn to the edges."""
-    size = metadata["image_size"]
-    return Eval(round(size * 8 / 7), size, keep_aspect=True) if metadata["photographs"] else Eval(size, size)
+    """The middle of a photograph; the whole of an emoji or glyph, which is drawn to the edges. And the other views."""
+    size, views = metadata["image_size"], metadata.get("views", ())  # models of old have none
+    resize = round(size * 8 / 7) if metadata["photographs"] else size
+    return transforms.evaluation(resize, size, metadata["photographs"], views)
 
 
 def train_transform(metadata: dict) -> Train:

@@ -28,7 +28,7 @@ def metadata(args) -> dict:
     Raises
     ------
     UserError
-        ``--saveto`` is in no folder.
+        ``--saveto`` is in no folder, or ``--views`` finds no pictures.
     """
     if args.saveto and not Path(args.saveto).absolute().parent.is_dir():
         raise UserError(f"--saveto {args.saveto}: there is no such folder to write into")
@@ -42,7 +42,9 @@ def metadata(args) -> dict:
         kept[path] = os.path.abspath(getattr(args, path)) if getattr(args, path) else None
     kept["captions"] = [os.path.abspath(file) for file in args.captions]
     if has_pictures:
-        kept["image_size"] = args.image_size or drawn or backbones.input_size(name)
+        kept.update(image_size=args.image_size or drawn or backbones.input_size(name), views=args.views)
+    elif args.views:
+        raise UserError(f"--views needs pictures, and {args.dataset} here is features: use --captions and --images")
     return kept
 
 
@@ -143,7 +145,8 @@ def run(args, splits: dict[str, Split], net: model.VSE, sampler: PairSampler, kv
         for name, split in splits.items()
         for what, values in (("sentences", split.texts), ("pictures", split.image_labels))
     }
-    found = Run.start(args, "vse", kvstore.rank, {**counts, "workers": kvstore.num_workers})
+    stages = ["baselines", "training", "evaluation", *["pictures"] * (not args.no_plots)]
+    found = Run.start(args, "vse", kvstore.rank, {**counts, "workers": kvstore.num_workers}, stages=stages)
     skipped = [one for split in splits.values() if split.pictures is not None for one in split.pictures.skipped]
     walk.write(list(dict.fromkeys(skipped)), found.folder / "skipped.txt")
     for name, split in splits.items():
@@ -185,3 +188,32 @@ def saved(args) -> tuple[model.VSE, evaluation.EvaluationSet]:
     if net.backbone is None:
         pictures.read_features(found, pictures.Reader(metadata, num_workers=args.num_workers, ctx=ctx))
     return net, evaluation.EvaluationSet(found[args.part], args.num_workers, ctx)
+
+
+def read_by(net: model.VSE, name: str, weights: str) -> None:
+    """Have a model of features look at pictures too, through the network that its features came from.
+
+    The features of the 2014 code are of length one, as its demo makes them.
+
+    Parameters
+    ----------
+    net : model.VSE
+    name, weights : str
+        See `common.backbones.create`.
+
+    Raises
+    ------
+    UserError
+        The model has a network already, or takes features of another width.
+    """
+    if net.metadata["model"]:
+        raise UserError(f"--features-by {name}: the model looks at pictures by {net.metadata['model']}: leave it out")
+    size = backbones.input_size(name)
+    width = backbones.create(name, size=size).width
+    if width != net.metadata["dim_image"]:
+        wanted = net.metadata["dim_image"]
+        raise UserError(f"--features-by {name}: it gives {width} numbers, and the model takes {wanted}")
+    net.metadata.update(
+        model=name, params=None if weights == "imagenet" else weights, image_size=size,
+        photographs=True, int8=False, unit_features=net.metadata.get("origin") == "2014",
+    )  # fmt: skip

@@ -15,10 +15,18 @@ FLAGS = {
         flags.MODEL,
         ("--text", cli.many(cli.Kind(metavar="TEXT")), [], "sentences: their best pictures"),
         ("--image", cli.many(cli.PATH), [], "pictures, or numbers of pictures in the data: their best sentences"),
+        ("--minus", cli.many(cli.Kind(metavar="TEXT")), [], "with --image: the pictures like it, less these words"),
+        ("--plus", cli.many(cli.Kind(metavar="TEXT")), [], "with --image: the pictures like it, with these words"),
         ("--gallery", cli.many(cli.PATH), [], "search your pictures, not the data's"),
+        ("--index", cli.FILE, None, "keep the index of --gallery here; without --gallery it is read"),
+        ("--kind", cli.choice("exact", "hnsw"), "exact", "of --index: compare with all, or follow a graph"),
         ("--sentences", cli.FILE, None, "search the lines of a file, not the data's sentences"),
         *cli.ANSWERS,
         *cli.PAGE,
+    ],
+    "network": [
+        ("--features-by", cli.NAME, None, "network of your pictures, for a model of features: vgg19 for those of 2014"),
+        ("--weights", cli.WEIGHTS, "imagenet", "its parameters: imagenet, or a file"),
     ],
     **flags.USE,
     "devices": [cli.GPU, cli.ENGINE],
@@ -28,8 +36,12 @@ FLAGS = {
 def parse_args(argv=None):
     p = cli.parser(__doc__, FLAGS)
     args = p.parse_args(argv)
-    if not (args.text or args.image or args.serve):
-        p.error("say what to do: --text SENTENCE, --image PICTURE or --serve")
+    if not (args.text or args.image or args.serve or (args.gallery and args.index)):
+        p.error("say what to do: --text SENTENCE, --image PICTURE, --serve, or --gallery FOLDER --index FILE")
+    if args.kind != "exact" and not (args.gallery and args.index):
+        p.error("--kind is of the index that --gallery and --index make")
+    if (args.minus or args.plus) and not args.image:
+        p.error("--minus and --plus change what is searched for by --image PICTURE")
     return args
 
 
@@ -43,7 +55,10 @@ def main(args):
         page.serve(app(gallery, reader), args.port)
         return
     rows = [answer_text(gallery, text, args.k) for text in args.text]
-    rows += [answer_image(gallery, reader, image, args.k) for image in args.image]
+    if args.minus or args.plus:
+        rows += [answer_changed(gallery, reader, image, args) for image in args.image]
+    else:
+        rows += [answer_image(gallery, reader, image, args.k) for image in args.image]
     if args.sheet:
         print(f"wrote {plots.sheet(rows, args.sheet)}")
 
@@ -57,6 +72,8 @@ def open_gallery(args):
 
     net, searched = prepare.saved(args)
     reader, split = None, searched.split
+    if args.features_by:
+        prepare.read_by(net, args.features_by, args.weights)
     if net.metadata["model"]:
         own = net if net.backbone is not None else None
         reader = pictures.Reader(net.metadata, own, args.num_workers, net.ctx, keep=False)
@@ -64,17 +81,26 @@ def open_gallery(args):
     asked = math.inf if args.serve else len(paths) + sum(not image.isdigit() for image in args.image)
     if reader and asked:
         reader.settle(args, asked)
-    if args.gallery or args.sentences:
+    index = gallery.load_index(args.index, args.params) if args.index and not args.gallery else None
+    if args.gallery or args.sentences or index:
         features, labels, shown = split.features, split.image_labels, split.pictures
         texts, sentence_labels = split.texts, split.sentence_labels
-        if args.gallery:
-            shown = pictures.files(paths)
-            features, labels = need(reader, args.params)(shown), -2 - shown.labels
+        if args.gallery or index:
+            shown = pictures.files([pathlib.Path(name) for name in index.names] if index else paths)
+            labels = -2 - shown.labels
+            features = None if index else need(reader, args.params)(shown)
         if args.sentences:
             texts = read_sentences(args.sentences)
             sentence_labels = np.full(len(texts), -1)  # of no picture that is known
         searched.split = data.Split(features, labels, texts, sentence_labels, shown)
-    return gallery.Gallery(net, searched.split, *searched.encode(net)), reader
+    if index:
+        images, sentences = index.vectors(), net.encode_sentences(searched.split.texts)
+    else:
+        images, sentences = searched.encode(net)
+    if args.index and args.gallery:
+        index = gallery.build_index(net, images, paths, args)
+        print(f"{len(index):,} pictures are indexed in {args.index}", flush=True)
+    return gallery.Gallery(net, searched.split, images, sentences, index), reader
 
 
 def read_sentences(path):
@@ -93,7 +119,10 @@ def need(reader, params):
     from common.files.errors import UserError
 
     if reader is None:
-        raise UserError(f"{params} takes features from files: it cannot look at pictures; give numbers of the data's")
+        raise UserError(
+            f"{params} takes features from files: --features-by says which network gives them for pictures; or give"
+            " numbers of the data's"
+        )
     return reader
 
 
@@ -118,6 +147,23 @@ def answer_image(gallery, reader, image, k):
     for score, index in gallery.sentences_for(vector, k):
         print(f"  {score:.3f}  {gallery.split.texts[index]}")
         row.append((None, gallery.split.texts[index], None))
+    return row
+
+
+def answer_changed(gallery, reader, image, args):
+    """Print the pictures like an image less the words of ``--minus``, with those of ``--plus``; return a row."""
+    from common.show import plots
+
+    picture, vector = embed(gallery, reader, image)
+    changed = gallery.changed(vector, args.minus, args.plus)
+    said = " ".join([image, *(f"- {text}" for text in args.minus), *(f"+ {text}" for text in args.plus)])
+    print(said)
+    own = int(image) if image.isdigit() else None  # of the data's pictures: it is not its own answer
+    row = [(picture, said, plots.QUERY)]
+    for score, index in gallery.pictures_like(changed, args.k, own):
+        print(f"  {score:.3f}  {gallery.title(index)}")
+        found = gallery.read(index)
+        row.append((found, f"{score:.2f}" if found is not None else gallery.title(index), None))
     return row
 
 

@@ -23,6 +23,7 @@ FLAGS = {
         *cli.READING,
         ("--maxlen_w --maxlen-w", cli.whole(1, 10_000), 150, "longer sentences (in words) are left out"),
         ("--image-size", cli.pixels, None, "side of pictures; default is the network's; 128 for emoji, 64 for glyphs"),
+        cli.VIEWS,
     ],
     "network": [
         ("--model", cli.NAME, None, "reads pictures; default is vgg19, efficientnet_lite0 for emoji, glyphs, grocery"),
@@ -37,9 +38,10 @@ FLAGS = {
         ("--start", cli.FILE, None, "go on from a model that was saved, with its words and sizes"),
     ],
     "loss": [
-        ("--loss", cli.choice("sum", "max"), "sum", "all negatives, or the hardest (VSE++)"),
+        ("--loss", cli.choice("sum", "max", "clip"), "sum", "all negatives, the hardest (VSE++), or CLIP's softmax"),
         ("--margin", cli.unit_float, 0.2, "margin of the ranking loss"),
         ("--measure", cli.choice("cosine", "order"), "cosine", "score of a pair"),
+        ("--temperature", cli.positive_float, 0.07, "of --loss clip, at the start: it is learned"),
         ("--warmup", cli.non_negative_int, 1, "epochs of sum before max"),
         ("--allow-same-image", cli.switch, False, "several sentences of an image in a batch, as 2014"),
     ],
@@ -86,7 +88,7 @@ def main(args):
     from common.train import optimizer
     from common.train.session import Session
     from examples.vse import data, evaluation, linear, model, pictures, prepare
-    from examples.vse.losses import RankingLoss
+    from examples.vse.losses import RankingLoss, SoftmaxLoss
 
     contexts = devices.contexts(args.gpus, args.num_cpus)
     kvstore = devices.kvstore(args.kvstore, args.gradient_compression)
@@ -101,10 +103,14 @@ def main(args):
     net = prepare.network(args, metadata, train, contexts)
     net.hybridize(static_alloc=True)
 
-    # Loss: all negatives of the batch, or (after some epochs of these) the hardest of each picture and sentence.
+    # Loss: all negatives of the batch, or (after some epochs of these) the hardest of each picture and sentence; or the
+    # softmax over the batch, whose temperature is learned.
     losses = {kind: RankingLoss(args.margin, kind == "max", args.measure) for kind in ("sum", "max")}
+    losses["clip"] = SoftmaxLoss(args.temperature, args.measure)
+    losses["clip"].initialize(ctx=contexts)
     for loss in losses.values():
         loss.hybridize(static_alloc=True)
+    blocks = {"net": net, "loss": losses["clip"]} if args.loss == "clip" else {"net": net}
 
     # Batches of pairs whose sentences are of nearly one length, in rounds between evaluations.
     sentences = data.Sentences(train.texts, net.vocabulary)
@@ -119,12 +125,13 @@ def main(args):
     loader = data.PairLoader(train, sentences, sampler, read)
 
     # Adam for all parameters, the gradients of each device clipped together.
-    parameters = [p for p in net.collect_params().values() if p.grad_req != "null"]
+    parameters = [p for block in blocks.values() for p in block.collect_params().values() if p.grad_req != "null"]
     trainer = optimizer.trainer([(parameters, "adam", {"learning_rate": args.lrate})], kvstore)
     gradients = [[p.grad(ctx) for p in parameters] for ctx in contexts]
 
     # Evaluation: recall@k both ways; the best round is chosen on dev.
     run = prepare.run(args, splits, net, sampler, kvstore)
+    run.stage("baselines")
     dev, test = (evaluation.EvaluationSet(splits[name], args.num_workers, contexts[0]) for name in ("dev", "test"))
     rows = {"chance": evaluation.chance(splits["test"]), "before training": test.metrics(net)}
     best_file = pathlib.Path(args.saveto or run.folder / "model.params")
@@ -133,13 +140,14 @@ def main(args):
         if kvstore.rank == 0:
             model.save(net, best_file, metrics=metrics)
 
+    run.stage("training")
     session = Session(
-        run, blocks={"net": net}, trainers={"trainer": trainer}, best="rsum", patience=args.early_stop,
+        run, blocks=blocks, trainers={"trainer": trainer}, best="rsum", patience=args.early_stop,
         log_interval=args.dispFreq, seed=args.seed, rank=kvstore.rank, unit="round", rate="lrate",
     )  # fmt: skip
     for round_ in session.epochs(sampler.rounds):
         for batch in session.batches(loader, round_):
-            loss = losses["max" if args.loss == "max" and batch.epoch >= args.warmup else "sum"]
+            loss = losses["sum" if args.loss == "max" and batch.epoch < args.warmup else args.loss]
             values = []
             with autograd.record():
                 for ctx, (images, words) in zip(contexts, batch.split(len(contexts))):
@@ -151,9 +159,11 @@ def main(args):
                     model.clip_global_norm(of_device, args.grad_clip)
             trainer.update(1)
             session.add(loss=[value * (len(contexts) / batch.words.shape[1]) for value in values])
-        session.close_epoch(dev.metrics(net), save=save)
+        learned = {"temperature": losses["clip"].temperature} if args.loss == "clip" else {}
+        session.close_epoch({**dev.metrics(net), **learned}, save=save)
 
     if kvstore.rank == 0:
+        run.stage("evaluation")
         run.log("dev:  " + evaluation.line(session.metrics))
         rows.update(linear.row(splits))
         evaluation.finish(run, rows, model.load(best_file, contexts[0]), test, draw=not args.no_plots)

@@ -17,11 +17,14 @@ PROGRAMS = (
     "examples.embedding_learning.compare",
     "examples.embedding_learning.demo",
     "examples.embedding_learning.embed",
+    "examples.embedding_learning.export",
     "examples.embedding_learning.search",
     "examples.embedding_learning.train",
     "examples.im2vec.compare",
+    "examples.im2vec.export",
     "examples.im2vec.train",
     "examples.im2vec.visualize",
+    "examples.transfer.export",
     "examples.transfer.generate_embedding",
     "examples.transfer.predict",
     "examples.transfer.train",
@@ -33,7 +36,9 @@ PROGRAMS = (
     "examples.visual_semantic.split_awa2",
     "examples.visual_semantic.train",
     "examples.visual_semantic.tune",
+    "examples.visual_semantic.xian",
     "examples.vse.evaluate",
+    "examples.vse.export",
     "examples.vse.search",
     "examples.vse.train",
 )
@@ -392,15 +397,20 @@ def models() -> Iterator[Case]:
         " --dataset cifar10 --data-path {good}/cifar10",
     )
     predict = "examples.transfer.predict", f"{picture} --params {{in}}/m.params"
+    packages = {
+        name: (f"examples.{name}.export", f"--{flag} {{in}}/m.params --package {{out}}/x")
+        for name, flag in (("embedding_learning", "params"), ("vse", "params"), ("im2vec", "input"),
+                           ("transfer", "params"))  # fmt: skip
+    }
     of_embedding = {**makers.OF_NETWORK, **makers.OF_EMBEDDING}
     of_words = {**makers.OF_NETWORK, **makers.OF_WORDS}
     # Today's: broken as any file, as a file of arrays, as a model file, and in the metadata of each example.
     for programs, whole, other, metadata in (
-        ((embed, find), "embedding", "words", {**of_embedding, **makers.OF_PICTURES}),
+        ((embed, find, packages["embedding_learning"]), "embedding", "words", {**of_embedding, **makers.OF_PICTURES}),
         ((search, export, evaluate), "words", "embedding", {**of_words, **makers.OF_PICTURES}),
-        ((rank, ask, start), "vse", "im2vec", makers.OF_SENTENCES),
-        ((draw, resume), "im2vec", "vse", makers.OF_CLASSES),
-        ((predict,), "classifier", "vse", makers.OF_CLASSIFIER),
+        ((rank, ask, start, packages["vse"]), "vse", "im2vec", makers.OF_SENTENCES),
+        ((draw, resume, packages["im2vec"]), "im2vec", "vse", makers.OF_CLASSES),
+        ((predict, packages["transfer"]), "classifier", "vse", makers.OF_CLASSIFIER),
     ):
         ways = {**makers.ANY, **makers.PARAMS, **makers.MODEL}
         ways.update({name: makers.described(**values) for name, values in metadata.items()})
@@ -487,6 +497,7 @@ def pictures() -> Iterator[Case]:
         ("examples.embedding_learning.embed", "{in}/list.txt --output {out}/x.npy"),
         ("examples.visual_semantic.search", "--image {in}/list.txt"),
         ("examples.visual_semantic.export", "--pictures {in}/list.txt --output {out}/x"),
+        ("examples.embedding_learning.export", "--pictures {in}/list.txt --package {out}/x"),
     ):
         yield from _broken(program, lists, argv, "list.txt", "", says="list.txt")
 

@@ -13,7 +13,7 @@ from common import resume
 from common.data.imageset import Notes
 from common.files.errors import UserError
 from common.files.paths import REPO
-from common.run import Run, read_history
+from common.run import Run, duration, read_history
 
 
 def arguments(**more):
@@ -202,3 +202,25 @@ def test_final_figures_are_flat(tmp_path):
     run = Run(tmp_path, arguments())
     run.finish({"recall@1": np.float64(0.5), "map@r": 0.25, "ranks": np.int64(3)})
     assert json.loads((tmp_path / "metrics.json").read_text()) == {"recall@1": 0.5, "map@r": 0.25, "ranks": 3}
+
+
+def test_stages_are_counted_and_timed(tmp_path, capsys, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("common.run.time.monotonic", lambda: now[0])
+    run = Run.start(arguments(run_dir=str(tmp_path)), "vse", stages=["baselines", "training", "", "pictures"])
+    for name, seconds in (("baselines", 12.34), ("training", 3725), ("pictures", 1)):
+        run.stage(name)
+        now[0] += seconds
+    said = ["[1/3] baselines", "[2/3] training (baselines took 12 s)", "[3/3] pictures (training took 1 h 2 min)"]
+    assert capsys.readouterr().out.splitlines() == said
+    assert [line[20:] for line in (tmp_path / "log.txt").read_text().splitlines()] == said
+    with pytest.raises(ValueError, match="not in list"):
+        run.stage("evaluation")
+
+
+@pytest.mark.parametrize(("seconds", "said"), [
+    (0, "0 s"), (0.04, "0 s"), (9.94, "9.9 s"), (9.96, "10 s"), (59.4, "59 s"), (59.6, "1 min 0 s"),
+    (200, "3 min 20 s"), (3599.4, "59 min 59 s"), (3599.6, "1 h 0 min"), (7199, "2 h 0 min"), (7529, "2 h 5 min"),
+])  # fmt: skip
+def test_durations(seconds, said):
+    assert duration(seconds) == said

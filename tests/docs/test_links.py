@@ -7,7 +7,7 @@ import pytest
 from common.files.paths import REPO
 
 PAGES = sorted(
-    path for path in [*REPO.glob("*.md"), *REPO.glob("docs/*.md"), *REPO.glob("benchmarks/*.md"),
+    path for path in [*REPO.glob("*.md"), *REPO.glob("docs/**/*.md"), *REPO.glob("benchmarks/*.md"),
                       *REPO.glob("examples/*/*.md")]
 )  # fmt: skip
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from common.backbones import entries
-from common.backbones.convert import keras, pickles, torch
+from common.backbones.convert import keras, named, pickles, torch
 from common.files.errors import UserError, reading
 
 SUFFIXES = (*keras.SUFFIXES, *torch.SUFFIXES)  # files that a user may give
@@ -33,6 +33,8 @@ CONVERTERS = {
     "keras": Converter(keras.SUFFIXES, keras.load),
     "torchvision": Converter(torch.SUFFIXES, torch.load_torchvision),
     "efficientnet_lite": Converter(torch.SUFFIXES, torch.load_efficientnet_lite),
+    "convnext": Converter(torch.SUFFIXES, named.load_convnext),
+    "vit": Converter(torch.SUFFIXES, named.load_vit),
     "squeezenet": Converter(pickles.SUFFIXES, pickles.load_squeezenet),
 }
 
@@ -46,7 +48,7 @@ def layout(name: str, suffix: str) -> str:
         The network, see `common.backbones.list_backbones`.
     suffix : str
         Of the file: with the suffix of the network's own parameters it is taken for one of those, else for one of
-        torchvision's.
+        torchvision's or timm's.
     """
     weights = entries.find(name).weights
     own = weights is not None and suffix in CONVERTERS[weights.converter].suffixes
@@ -63,9 +65,9 @@ def load(net, name: str, path, classifier: bool = True) -> None:
     name : str
         Its name.
     path : path
-        Keras's ``.h5``, PyTorch's ``.pth`` or ``.safetensors``, or SqueezeNet's ``.pkl``.
+        Keras's ``.h5`` or ``.keras``, PyTorch's ``.pth`` or ``.safetensors``, or SqueezeNet's ``.pkl``.
     classifier : bool
-        False: a Keras file may have another classifier or none (``include_top=False``), which is left empty then.
+        False: the file may have another classifier or none (``include_top=False``), and the network's stays empty.
 
     Raises
     ------
@@ -80,4 +82,5 @@ def load(net, name: str, path, classifier: bool = True) -> None:
                 raise UserError(f"a Keras file fits the keras-... networks, not {name}")
             converter.load(net, path, classifier)
     except UserError as error:
-        raise (error if str(path) in str(error) else UserError(f"{path}: {error}")) from error
+        known = str(path) in str(error)
+        raise (error if known else UserError(f"{path} does not fit --model {name}: {error}")) from error

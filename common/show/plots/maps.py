@@ -11,17 +11,20 @@ from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
 from common.data.images import resize
 from common.data.imageset import ImageSet
-from common.show.plots.base import CLASSES, canvas, gif, shorten, write
+from common.show.plots.base import CLASSES, canvas, colours, gif, shorten, write
+from common.show.plots.labels import label, told_apart
 
 FEWEST = 5  # pictures that t-SNE can place
 CLASSES_SHOWN = 20
+MARKS = "osDvPX"  # the triangle is a word's
+LEGEND, COLUMN = 50, 25  # classes in a legend, and in a column of it
 FLAT = 1e-18  # the square of a smaller spread underflows in float32
 
 
 def tsne(
     embeddings: np.ndarray, image_set: ImageSet, path, max_pictures: int = 400, seed: int = 0, side: int = 28
 ) -> Path | None:
-    """The pictures where t-SNE puts their embeddings.
+    """The pictures where t-SNE puts their embeddings, and the names of their classes beside them.
 
     Parameters
     ----------
@@ -48,15 +51,29 @@ def tsne(
         return None
     coords = unit_square(neighbour_map(embeddings[chosen], seed))
     figure, axis = plt.subplots(figsize=(11, 11))
-    colours = plt.get_cmap("hsv")(np.linspace(0, 0.95, len(image_set.class_names)))
-    for xy, index in zip(coords, chosen):
+    there, labels = np.unique(image_set.labels[chosen], return_inverse=True)
+    frames, boxes = colours(len(there)), []
+    for xy, index, number in zip(coords, chosen, labels):
         picture = OffsetImage(resize(image_set.read(index), (side, side)), zoom=0.72)
-        frame = {"edgecolor": colours[image_set.labels[index]], "linewidth": 1.4}
-        axis.add_artist(AnnotationBbox(picture, xy, pad=0.08, bboxprops=frame))
-    axis.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xticks=[], yticks=[])
-    classes = len(np.unique(image_set.labels[chosen]))
-    axis.set_title(f"t-SNE of {len(chosen)} embeddings; the frame's colour is the class (of {classes})")
+        boxes.append(AnnotationBbox(picture, xy, pad=0.08, bboxprops={"edgecolor": frames[number], "linewidth": 1.4}))
+        axis.add_artist(boxes[-1])
+    axis.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xticks=[], yticks=[], aspect="equal")
+    axis.set_title(f"t-SNE of {len(chosen)} embeddings; the frame's colour is the class (of {len(there)})")
+    figure.draw_without_rendering()  # settles where the pictures are
+    extents = [box.get_window_extent().get_points() for box in boxes]
+    covered = axis.transData.inverted().transform(np.concatenate(extents)).reshape(-1, 4)
+    names = [shorten(name, 24) for name in told_apart([image_set.class_names[i] for i in there])]
+    label(axis, _middles(coords, labels, len(there)), names, avoid=covered)
     return write(figure, path)
+
+
+def _middles(coords: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """Of each class the member that is nearest to the median of all: a place where there is one, (classes, 2)."""
+    places = np.empty((classes, 2))
+    for number in range(classes):
+        own = coords[labels == number]
+        places[number] = own[((own - np.median(own, axis=0)) ** 2).sum(axis=1).argmin()]
+    return places
 
 
 def neighbour_map(vectors: np.ndarray, seed: int = 0, max_perplexity: float = 20.0) -> np.ndarray:
@@ -105,8 +122,9 @@ def unplaceable(vectors: np.ndarray, fewest: int = FEWEST) -> str:
 
 
 def unit_square(coords: np.ndarray) -> np.ndarray:
-    """Coordinates (n, 2) moved and scaled into 0..1, each axis by itself."""
-    return (coords - coords.min(axis=0)) / np.maximum(np.ptp(coords, axis=0), 1e-9)
+    """Coordinates (n, 2) moved and scaled into the middle of 0..1, both axes alike, so that distances compare."""
+    low, high = coords.min(axis=0), coords.max(axis=0)
+    return 0.5 + (coords - (low + high) / 2) / max((high - low).max(), 1e-9)
 
 
 def sample_evenly(labels: np.ndarray, max_pictures: int, seed: int) -> np.ndarray:
@@ -129,8 +147,8 @@ def sample_evenly(labels: np.ndarray, max_pictures: int, seed: int) -> np.ndarra
     classes = rng.permutation(np.unique(labels))
     each = max(1, max_pictures // min(len(classes), CLASSES_SHOWN))
     chosen: list[int] = []
-    for label in classes:
-        members = np.flatnonzero(labels == label)
+    for one in classes:
+        members = np.flatnonzero(labels == one)
         own = members if len(members) <= each else np.sort(rng.choice(members, each, replace=False))
         if len(chosen) + len(own) > max_pictures:
             break
@@ -165,7 +183,7 @@ def pca(
     anchors: np.ndarray | None = None,
     title: str = "PCA",
 ) -> Path:
-    """The two directions of largest variance, a colour a class (up to eight told apart), all vectors at length one.
+    """The two directions of largest variance, a colour and a mark a class, all vectors at length one.
 
     Parameters
     ----------
@@ -284,19 +302,47 @@ def pca_film(
 def _scatter(coords, labels, names, anchors, title, fractions, limits=None):
     """A figure of `coords` (n, 2) coloured by class, and the classes' `anchors` (classes, 2) as triangles."""
     figure, axis = plt.subplots(figsize=(7.5, 5.5), layout="constrained")
-    size = 14 if len(coords) > 100 else 45
-    for label, name in enumerate(names):
-        colour = CLASSES[label % len(CLASSES)]
-        axis.scatter(
-            *coords[labels == label].T, s=size, alpha=0.55, color=colour, linewidths=0, label=shorten(name, 24)
-        )
-        if anchors is not None:
-            axis.scatter(*anchors[label], s=150, marker="^", color=colour, edgecolors="black", zorder=3)
     first, second = 100 * fractions
     axis.set(xlabel=f"first direction ({first:.0f} %)", ylabel=f"second ({second:.0f} %)", title=title)
+    axis.set_aspect("equal", adjustable="datalim")  # distances compare in every direction
+    if anchors is not None:
+        axis.scatter(*anchors.T, s=150, marker="^", color=colours(len(names)), edgecolors="black", zorder=3)
     if limits is not None:
         (left, bottom), (right, top) = limits
         axis.set(xlim=(left, right), ylim=(bottom, top))
     axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    scatter(axis, coords, labels, names, 14 if len(coords) > 100 else 45, 0.55)
     return figure
+
+
+def scatter(axis, coords: np.ndarray, labels: np.ndarray, names: Sequence[str], size: float = 14, alpha: float = 1):
+    """Points with a colour and, from the ninth class on, a mark of their class; a legend beside them.
+
+    More than `LEGEND` classes are named among the points instead, where there is room.
+
+    Parameters
+    ----------
+    axis : matplotlib.axes.Axes
+        With a constrained layout, its other artists drawn already.
+    coords : (n, 2) array
+    labels : (n,) int array
+        Indices in `names`.
+    names : sequence of str
+    size : float
+        Of a mark, in square points.
+    alpha : float
+        0..1.
+    """
+    shown = [shorten(name, 24) for name in told_apart(names)]
+    for number, (name, colour) in enumerate(zip(shown, colours(len(names)))):
+        mark = MARKS[number // len(CLASSES) % len(MARKS)]
+        own = coords[labels == number]
+        axis.scatter(*own.T, s=size, alpha=alpha, color=[colour], marker=mark, linewidths=0, label=name)
+    if len(names) <= LEGEND:
+        look = {"fontsize": 8, "frameon": False, "ncols": -(-len(names) // COLUMN)}
+        legend = axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), **look)
+        for handle in legend.legend_handles:
+            handle.set(alpha=1, sizes=[30])
+        return
+    there, own = np.unique(labels, return_inverse=True)
+    label(axis, _middles(coords, own, len(there)), [shown[number] for number in there])

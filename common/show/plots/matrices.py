@@ -11,8 +11,10 @@ from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
 
 from common.show.plots.base import shorten, write
+from common.show.plots.labels import fitting, told_apart
 
 WRITTEN = 20  # classes up to which the numbers are written in
+HEIGHT = 0.77  # of an axis, as a share of its figure's
 
 
 def confusion(counts: np.ndarray, names: Sequence[str], path, title: str = "Confusion") -> Path:
@@ -23,7 +25,8 @@ def confusion(counts: np.ndarray, names: Sequence[str], path, title: str = "Conf
     counts : (n, n) array
         As `common.metrics.confusion` gives it.
     names : sequence of n str
-        Of the classes. Up to `WRITTEN` of them the fractions are written in; names are always shown.
+        Of the classes. Up to `WRITTEN` of them the fractions are written in. Names that would run into each other are
+        smaller, and beyond that every second one, or third, ... is shown.
     path : path
     title : str
 
@@ -33,13 +36,11 @@ def confusion(counts: np.ndarray, names: Sequence[str], path, title: str = "Conf
     """
     counts = np.asarray(counts, float)
     fractions = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    n, names = len(names), [shorten(name, 24) for name in names]
+    n, names = len(names), [shorten(name, 24) for name in told_apart(names)]
     side, size = float(np.clip(0.15 * n + 3, 4.5, 20)), 9 if n <= WRITTEN else 6
     figure, axis = plt.subplots(figsize=(side + 1, side))
     image = axis.imshow(fractions, cmap="viridis", vmin=0, vmax=1)
-    axis.set_xticks(range(n), names, rotation=90, fontsize=size)
-    axis.set_yticks(range(n), names, fontsize=size)
-    axis.tick_params(length=0)
+    _name(axis, names, side, size)
     axis.set(xlabel="taken for", ylabel="is", title=title)
     if n <= WRITTEN:
         for i, j in zip(*np.nonzero(fractions >= 0.005)):
@@ -48,6 +49,14 @@ def confusion(counts: np.ndarray, names: Sequence[str], path, title: str = "Conf
     label = "share of the row" + " (numbers: in %)" * (n <= WRITTEN)
     figure.colorbar(image, ax=axis, fraction=0.04, pad=0.02, label=label)
     return write(figure, path)
+
+
+def _name(axis, names: Sequence[str], side: float, size: float) -> None:
+    """Names at rows and columns, for a figure `side` inches high."""
+    places, shown, size = fitting(names, HEIGHT * side, size)
+    axis.set_xticks(places, shown, rotation=90, fontsize=size)
+    axis.set_yticks(places, shown, fontsize=size)
+    axis.tick_params(length=0)
 
 
 def tree(similar: np.ndarray) -> np.ndarray:
@@ -90,14 +99,13 @@ def cosines(
     """
     values = np.asarray(values)
     order = hierarchy.leaves_list(tree(values if order_by is None else order_by))
-    n, ordered = len(names), [shorten(names[i], 40) for i in order]
+    names = [shorten(name, 40) for name in told_apart(names)]
+    n, ordered = len(names), [names[i] for i in order]
     side, size = float(np.clip(0.17 * n + 2.5, 4.5, 20)), 10 if n <= WRITTEN else 8
     figure, axis = plt.subplots(figsize=(side + 1, side))
     shown = values[np.ix_(order, order)]
     image = axis.imshow(shown, cmap="RdBu_r", vmin=-1, vmax=1)
-    axis.set_xticks(range(n), ordered, rotation=90, fontsize=size)
-    axis.set_yticks(range(n), ordered, fontsize=size)
-    axis.tick_params(length=0)
+    _name(axis, ordered, side, size)
     axis.set(ylabel=axes[0], xlabel=axes[1], title=title)
     if n <= WRITTEN:
         for i, j in np.ndindex(n, n):
@@ -108,7 +116,9 @@ def cosines(
 
 
 def dendrogram(similar: np.ndarray, names: Sequence[str], path) -> Path:
-    """The `tree` of cosines; branches of one colour join below two thirds of its height.
+    """The `tree` of cosines, its leaves from top to bottom in the order of the rows of `cosines`.
+
+    Branches of one colour join below two thirds of its height.
 
     Parameters
     ----------
@@ -122,11 +132,13 @@ def dendrogram(similar: np.ndarray, names: Sequence[str], path) -> Path:
     Path
     """
     links = tree(similar)
-    figure, axis = plt.subplots(figsize=(8, np.clip(0.19 * len(names) + 1, 2.5, 40)))
+    names, height = [shorten(name, 40) for name in told_apart(names)], float(np.clip(0.19 * len(names) + 1, 2.5, 40))
+    figure, axis = plt.subplots(figsize=(8, height))
     hierarchy.dendrogram(
-        links, labels=[shorten(name, 40) for name in names], orientation="left", ax=axis,
-        color_threshold=links[:, 2].max() * 2 / 3, above_threshold_color="#888888", leaf_font_size=9,
+        links, labels=names, orientation="left", ax=axis, color_threshold=links[:, 2].max() * 2 / 3,
+        above_threshold_color="#888888", leaf_font_size=fitting(names, HEIGHT * height, 9)[2],
     )  # fmt: skip
+    axis.invert_yaxis()  # scipy draws the first leaf at the bottom, a heat map its first row at the top
     axis.set_xlabel("1 - cosine, mean over the pairs that join")
     axis.spines[["top", "left", "right"]].set_visible(False)
     return write(figure, path)

@@ -12,6 +12,7 @@ import numpy as np
 from common.data.images import resize
 from common.data.imageset import ImageSet
 from common.show.plots.base import QUERY, RIGHT, WRONG, shorten, shorten_lines, write
+from common.show.plots.labels import told_apart
 
 
 def sheet(rows: Sequence[Sequence[tuple]], path, title: str = "") -> Path:
@@ -42,7 +43,8 @@ def sheet(rows: Sequence[Sequence[tuple]], path, title: str = "") -> Path:
                 continue
             axis.imshow(resize(picture, (96, 96)) if max(picture.shape[:2]) > 96 else picture)
             if colour:
-                axis.spines[:].set(visible=True, color=colour, linewidth=3)
+                style = "--" if colour == WRONG else "-"  # red and green are one colour to some readers
+                axis.spines[:].set(visible=True, color=colour, linewidth=3, linestyle=style)
             if caption and (lines or number == 0):  # "query" is said once
                 axis.set_title(shorten_lines(caption, 40), fontsize=8, pad=4)
     _titled(figure, title)
@@ -104,7 +106,7 @@ def retrieval_sheet(
     own: np.ndarray | None = None,
     nearest: np.ndarray | None = None,
 ) -> Path:
-    """Each row a query and its `k` nearest, wrong ones framed in red.
+    """Each row a query and its `k` nearest, wrong ones framed in red, dashed.
 
     Parameters
     ----------
@@ -144,7 +146,7 @@ def retrieval_sheet(
         row = [(image_set.read(query), "query", QUERY)]
         row += [(among.read(i), "", RIGHT if among.labels[i] == label else WRONG) for i in places if i >= 0]
         rows.append(row)
-    return sheet(rows, path, "Each row: a query and its nearest pictures (green: same class, red: another)")
+    return sheet(rows, path, "Each row: a query and its nearest pictures (green: same class; red, dashed: another)")
 
 
 def mistakes(
@@ -174,6 +176,7 @@ def mistakes(
     worst = [int(i) for i in order if predictions[i] != labels[i]]
     if not worst:
         return None
+    names = told_apart(names)
     captions = [f"{names[labels[i]]}\nas {names[predictions[i]]}\n{ahead[i]:.2f} ahead" for i in worst]
     pictures = [image_set.read(i) for i in worst]
     wrong = int(np.sum(predictions != labels))

@@ -39,6 +39,26 @@ def test_hnsw_finds_nearly_all_that_exact_finds(vectors, metric):
     assert np.mean([len(set(a) & set(b)) for a, b in zip(found, exact)]) > 9.8
 
 
+@pytest.mark.parametrize("metric", ["cosine", "l2"])
+def test_hnsw_keeps_as_many_candidates_as_the_vectors_need(metric, tmp_path):
+    """Few for vectors in a line, more for scattered ones; twins are as good as each other; a saved index keeps it."""
+    rng = np.random.default_rng(0)
+    angles = np.linspace(0.1, 1.5, 3000)
+    easy = Index.build(np.stack([np.cos(angles), np.sin(angles)], axis=1), kind="hnsw", metric=metric)
+    scattered = rng.normal(size=(3000, 24))
+    hard = Index.build(scattered, kind="hnsw", metric=metric)
+    twins = Index.build(np.repeat(scattered[:600], 5, axis=0), kind="hnsw", metric=metric)
+    counts = [index.index.hnsw.efSearch for index in (easy, hard, twins)]
+    assert counts[0] < counts[1] < 512 and counts[2] < 512
+    new = rng.normal(size=(200, 24))
+    truth = Index.build(scattered, metric=metric).query(new, 10)[1]
+    found = hard.query(new, 10)[1]
+    assert np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, truth)]) > 0.99
+    hard.query(new, 400)
+    hard.save(tmp_path / "x.faiss")
+    np.testing.assert_array_equal(Index.load(tmp_path / "x.faiss").query(new, 10)[1], found)
+
+
 def test_hnsw_answers_as_many_as_are_asked(vectors):
     scores, ids = Index.build(vectors, kind="hnsw").query(vectors[:2], 400)
     assert (ids >= 0).all() and ids.shape == scores.shape == (2, 400)

@@ -2,6 +2,7 @@
 
 import warnings
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
@@ -188,3 +189,76 @@ def test_a_full_disk_leaves_the_picture_before(tmp_path, monkeypatch, write):
     with pytest.raises(UserError, match="cannot write .*a.png: No space left on device"):
         write(path)
     assert path.read_text() == "before" and [file.name for file in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_characters_that_look_alike_are_told_apart():
+    assert plots.told_apart(["l", "I", "x", "|", "lion", "\u0410", "A"]) == [
+        "l U+006C", "I U+0049", "x", "|", "lion", "\u0410 U+0410", "A U+0041",
+    ]  # fmt: skip
+    assert plots.told_apart(["I", "lion", "\n", " "]) == ["I", "lion", "\n", " "]
+
+
+def test_every_class_has_a_colour_of_its_own():
+    for count in (1, 8, 9, 100, 1000):
+        rgb = np.round([matplotlib.colors.to_rgb(colour) for colour in plots.colours(count)], 3)
+        assert len(np.unique(rgb, axis=0)) == count
+    assert plots.colours(8) == list(plots.CLASSES)
+
+
+def test_labels_lie_on_nothing(rng):
+    figure, axis = plots.base.plt.subplots(figsize=(8, 8))
+    axis.set(xlim=(0, 1), ylim=(0, 1))
+    coords = rng.uniform(0.3, 0.7, (60, 2))
+    assert plots.label(axis, coords, [f"class {i}" for i in range(60)], avoid=np.array([[0.3, 0.3, 0.4, 0.4]])) == 60
+    figure.canvas.draw()
+    boxes = np.array([matplotlib.text.Text.get_window_extent(text).extents for text in axis.texts])  # without lines
+    overlap = np.minimum(boxes[:, None, 2:], boxes[:, 2:]) - np.maximum(boxes[:, None, :2], boxes[:, :2])
+    assert ((overlap > 0).all(axis=2) == np.eye(60, dtype=bool)).all()
+    assert plots.label(axis, np.full((300, 2), 0.01), ["a long name of a class"] * 300) < 300  # no room: left out
+    plots.base.plt.close(figure)
+
+
+@pytest.mark.parametrize(
+    ("count", "inches", "size", "shown"), [(20, 10, 9, 20), (100, 10, 5.76, 100), (300, 10, 5, 100)]
+)
+def test_names_at_an_axis_have_room(count, inches, size, shown):
+    places, names, points = plots.fitting([str(i) for i in range(count)], inches, 9)
+    assert len(places) == shown and names == [str(i) for i in places] and points == pytest.approx(size)
+    assert 72 * inches / count * (places[1] - places[0]) >= 1.2 * points
+
+
+def test_distances_in_a_plane_compare_in_every_direction(tmp_path, rng, monkeypatch):
+    square = plots.unit_square(np.array([[0.0, 0], [4, 0], [4, 1]]))
+    np.testing.assert_allclose(square, [[0, 0.375], [1, 0.375], [1, 0.625]])
+    figures = []
+    monkeypatch.setattr(plots.maps, "write", lambda figure, path: figures.append(figure) or path)
+    plots.pca(rng.normal(size=(30, 6)) * [5, 1, 1, 1, 1, 1], np.arange(30) % 5, NAMES, tmp_path / "pca.png")
+    figures[0].canvas.draw()
+    origin, right, up = figures[0].axes[0].transData.transform([[0, 0], [0.1, 0], [0, 0.1]])
+    assert (right - origin)[0] == pytest.approx((up - origin)[1])
+
+
+def test_a_legend_names_few_classes_and_the_map_many(tmp_path, rng, monkeypatch):
+    figures = []
+    monkeypatch.setattr(plots.maps, "write", lambda figure, path: figures.append(figure) or path)
+    for classes in (12, 60):
+        labels, names = np.arange(240) % classes, [f"class {i}" for i in range(classes)]
+        plots.pca(rng.normal(size=(240, 6)), labels, names, tmp_path / "pca.png")
+    legend = figures[0].axes[0].get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == [f"class {i}" for i in range(12)]
+    assert figures[1].axes[0].get_legend() is None and len(figures[1].axes[0].texts) == 60
+
+
+def test_heat_map_and_tree_have_one_order_and_direction(tmp_path, rng, monkeypatch):
+    figures, names = [], [f"class {i}" for i in range(9)]
+    monkeypatch.setattr(plots.matrices, "write", lambda figure, path: figures.append(figure) or path)
+    similar = np.corrcoef(rng.normal(size=(9, 20)))
+    plots.cosines(similar, names, tmp_path / "heat.png")
+    plots.dendrogram(similar, names, tmp_path / "tree.png")
+    orders = []
+    for figure in figures:
+        axis = figure.axes[0]
+        heights = axis.transData.transform([(0, place) for place in axis.get_yticks()])[:, 1]
+        ticks = [tick.get_text() for tick in axis.get_yticklabels()]
+        orders.append([ticks[i] for i in np.argsort(-heights)])
+    assert orders[0] == orders[1] and sorted(orders[0]) == names

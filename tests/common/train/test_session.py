@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 
 import mxnet as mx
 import numpy as np
@@ -11,6 +12,7 @@ from mxnet import autograd, gluon
 from common.files.errors import UserError
 from common.run import Run
 from common.train import optimizer
+from common.train import session as session_module
 from common.train.checkpoint import Checkpoints
 from common.train.session import Session, seed_everything
 
@@ -230,3 +232,57 @@ def test_every_place_in_a_run_has_its_own_random_numbers():
     drawn = [draw(*place) for place in places]
     assert len(set(drawn)) == len(places)
     assert [draw(*place) for place in places] == drawn
+
+
+def left(folder):
+    """The seconds that each line of the log says are left; None where it says nothing."""
+    found = []
+    for line in (folder / "log.txt").read_text().splitlines():
+        said = re.search(r", (?:(\d+) min )?([\d.]+) s left", line)
+        found.append(60 * int(said[1] or 0) + float(said[2]) if said else None)
+    return found
+
+
+def test_the_time_left_is_that_of_the_batches_and_of_what_stands_between_epochs(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(session_module.time, "monotonic", lambda: now[0])
+    training = Training(tmp_path, scores=TENTHS, checkpoint_batches=2)
+    step, save = training.step, Checkpoints.save
+
+    def slow_step(batch):
+        now[0] += 10
+        return step(batch)
+
+    def slow_save(*args, **kwargs):
+        now[0] += 100 * kwargs.get("best", False)
+        return save(*args, **kwargs)
+
+    monkeypatch.setattr(Checkpoints, "save", slow_save)
+    training.step = slow_step
+    training.fit(3)
+    # Of 21 batches of 10 s 18, 15, 14 are left; then the checkpoint between two epochs is known too.
+    assert left(tmp_path) == [180, 150, 140, 110 + 200, 80 + 200, 70 + 100, 40 + 100, 10 + 100, None]
+
+
+def test_a_resumed_run_tells_the_time_of_what_is_left_for_it(tmp_path, monkeypatch):
+    with pytest.raises(Stop):
+        Training(tmp_path, stop_at=(1, 4), checkpoint_batches=2).fit(2)
+    now = [0.0]
+    monkeypatch.setattr(session_module.time, "monotonic", lambda: now[0])
+    training = Training(tmp_path, resume=True, checkpoint_batches=2)
+    step = training.step
+
+    def slow_step(batch):
+        now[0] += 100
+        return step(batch)
+
+    training.step = slow_step
+    training.fit(2)
+    assert left(tmp_path)[-2:] == [100, None]  # after batch 6 of 7
+
+
+def test_without_a_terminal_there_is_no_bar(tmp_path, capsys):
+    Training(tmp_path).fit(1)
+    said = capsys.readouterr()
+    assert said.err == "" and "\r" not in said.out
+    assert len(said.out.splitlines()) == 3  # two intervals and the epoch

@@ -1,5 +1,6 @@
 """Classifiers on features, fine-tuning, and the prediction of one's own pictures."""
 
+import argparse
 import csv
 import json
 import shutil
@@ -76,7 +77,7 @@ def test_balance_weighs_each_picture_by_the_others_of_its_class(kind):
     np.testing.assert_allclose(fitted.bias, peer.intercept_, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["logistic", "svm", "gluon"])
+@pytest.mark.parametrize("kind", ["logistic", "lda", "svm", "gluon"])
 def test_balance_names_more_of_the_small_classes(kind):
     features, labels = skewed(np.random.default_rng(0))
     new, expected = skewed(np.random.default_rng(1), (200, 200, 200))
@@ -85,6 +86,37 @@ def test_balance_names_more_of_the_small_classes(kind):
         for balance in (False, True)
     ]
     assert right[1] > right[0] + 0.1
+
+
+@pytest.mark.parametrize("balance", [False, True])
+@pytest.mark.parametrize("shrinkage", [0.0, 0.3, 1.0])
+def test_lda_is_the_densities_of_gaussians_that_share_a_covariance(shrinkage, balance):
+    features, labels = skewed(np.random.default_rng(0))
+    new, _ = skewed(np.random.default_rng(1))
+    fitted = model.fit("lda", features, labels, list("xyz"), {}, balance=balance, shrinkage=shrinkage)
+    x, at = ((values - features.mean(0)) / features.std(0) for values in (features, new))
+    means = np.stack([x[labels == label].mean(0) for label in range(3)])
+    priors = np.full(3, 1 / 3) if balance else np.bincount(labels) / len(labels)
+    within = sum(p * np.cov(x[labels == label].T, bias=True) for label, p in enumerate(priors))  # classes count so too
+    within = (1 - shrinkage) * within + shrinkage * np.trace(within) / 8 * np.eye(8)
+    inverse = np.linalg.inv(within)
+    away = at[None] - means[:, None]
+    density = priors[:, None] * np.exp(-0.5 * np.einsum("cnd,de,cne->cn", away, inverse, away))
+    np.testing.assert_allclose(fitted.probabilities(new), (density / density.sum(0)).T, atol=1e-3)
+
+
+def test_lda_shrinks_by_ledoit_and_wolf_unless_it_is_told(clusters):
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    features, labels, new, _ = clusters
+    for chosen in (labels < 3, labels < 2):  # two classes: one score decides
+        fitted = model.fit("lda", features[chosen], labels[chosen], np.unique(labels[chosen]), {})
+        peer = make_pipeline(StandardScaler(), LinearDiscriminantAnalysis("lsqr", shrinkage="auto"))
+        peer.fit(features[chosen], labels[chosen])
+        assert (fitted.predict(new) == peer.predict(new)).all()
+        assert fitted.weight.shape == (len(np.unique(labels[chosen])), features.shape[1])
 
 
 def test_balance_fine_tunes_on_all_classes_alike(tmp_path, folder):
@@ -171,7 +203,7 @@ def test_no_code_in_a_file_of_a_classifier_is_run(tmp_path):
         model.load(tmp_path / "c.npz")
 
 
-@pytest.mark.parametrize("kind", ["logistic", "svm", "gluon"])
+@pytest.mark.parametrize("kind", ["logistic", "lda", "svm", "gluon"])
 def test_fine_tuning_starts_from_the_classifier(clusters, kind):
     features, labels, new, _ = clusters
     fitted = model.fit(kind, features, labels, range(3), {})
@@ -189,6 +221,34 @@ def test_folds_hold_equal_shares_of_the_classes(clusters):
 
     found = evaluation.cross_validate(fit, features, labels, np.arange(90), 5, 0)
     assert seen == [[24, 24, 24]] * 5 and found == [1.0] * 5
+
+
+@pytest.mark.parametrize("kind", ["logistic", "knn", "svm"])
+def test_what_is_said_of_a_picture_by_the_classifier_that_did_not_see_it(clusters, tmp_path, kind):
+    features, labels, _, _ = clusters
+    fitted = []
+
+    def fit(vectors, learned):
+        fitted.append((model.fit(kind, vectors[learned], labels[learned], range(3), {}), set(learned.tolist())))
+        return fitted[-1][0]
+
+    train = np.arange(0, 90, 2)
+    loaded = data.Data(features, None, labels, np.array(["x", "y,z", "w"]), train, train + 1, train[:0])
+    run = argparse.Namespace(folder=tmp_path, args=argparse.Namespace(classifier=kind, folds=3, seed=0))
+    assert len(evaluation.out_of_sample(fit, features, loaded, run)) == 3
+    file = tmp_path / "out_of_sample.csv"
+    if kind == "svm":
+        assert not file.exists()
+        return
+    with open(file, encoding="utf-8", newline="") as lines:
+        names, *rows = csv.reader(lines)
+    assert names == ["row", "label", "x", "y,z", "w"]
+    assert [(int(row[0]), row[1]) for row in rows] == [(i, loaded.class_names[labels[i]]) for i in train]
+    for i, row in zip(train, rows):
+        (other,) = [classifier for classifier, learned in fitted if i not in learned]
+        expected = other.probabilities(features[i][None])[0]
+        np.testing.assert_allclose(np.array(row[2:], float), expected, rtol=1e-5, atol=1e-7)
+        assert abs(sum(map(float, row[2:])) - 1) < 1e-6
 
 
 def test_pictures_to_classifier_to_prediction(folder, tmp_path, capsys):
@@ -379,6 +439,7 @@ def test_data_sets_in_memory_serve_too(tmp_path):
         (["--features", "x", "--data-path", "y"], "give --features FILE, or pictures"),
         (["--features", "x", "--fine-tune"], "--fine-tune needs pictures"),
         (["--data-path", "x", "--int8", "--gpus=0"], "--int8 runs on the CPU"),
+        (["--data-path", "x", "--shrinkage", "0.1"], "--shrinkage is of --classifier lda, not of logistic"),
     ],
 )
 def test_flags_that_do_not_fit_are_one_line(flags, words, capsys):

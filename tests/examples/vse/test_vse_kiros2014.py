@@ -3,18 +3,23 @@
 import collections
 import pickle
 
+import mxnet as mx
 import numpy as np
 import pytest
+from PIL import Image
 
+from common import backbones
+from common.backbones import registry
+from common.data import transforms
 from common.files.errors import UserError
-from examples.vse import model
+from examples.vse import model, search
 
 WORDS = ["a", "dog", "runs", "dog's", "été", "rare", "rarer"]
 
 
-def write(folder, encoder="gru", words=WORDS, protocol=0, drop=()):
+def write(folder, encoder="gru", words=WORDS, protocol=0, drop=(), dim_image=9):
     rng = np.random.default_rng(0)
-    dim_word, dim, dim_image = (6, 6, 9) if encoder == "bow" else (4, 6, 9)
+    dim_word, dim = (6, 6) if encoder == "bow" else (4, 6)
     shapes = {"Wemb": (len(words), dim_word), "ff_image_W": (dim_image, dim), "ff_image_b": (dim,)}
     if encoder == "gru":
         shapes.update(
@@ -63,6 +68,42 @@ def test_encodes_as_the_2014_code(tmp_path, encoder, protocol):
     expected = images @ arrays["ff_image_W"] + arrays["ff_image_b"]
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     np.testing.assert_allclose(net.encode_images(images), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_own_pictures_through_the_network_of_the_features(tmp_path, monkeypatch, capsys):
+    """Features of length one, of the middle of the picture; the best sentences as computed here."""
+    monkeypatch.setenv("EMBEDDING_DATA", str(tmp_path / "data"))
+    mx.random.seed(1)
+    plain = registry.network("conv4")
+    plain.initialize()
+    plain(mx.nd.zeros((1, 3, 32, 32)))
+    plain.save_parameters(str(tmp_path / "conv4.params"))
+    network = backbones.create("conv4", str(tmp_path / "conv4.params"), size=backbones.input_size("conv4"))
+    path, arrays = write(tmp_path, dim_image=network.width)
+    for part in ("train", "dev", "test"):
+        np.save(tmp_path / f"f8k_{part}_ims.npy", np.eye(4, network.width))
+        (tmp_path / f"f8k_{part}_caps.txt").write_text("a dog\ndog runs\na dog runs\nruns\n")
+    pixels = np.random.default_rng(2).integers(0, 256, (40, 50, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "own.png")
+    flags = [str(path), "--data-path", str(tmp_path), "--image", str(tmp_path / "own.png"), "-k", "4"]
+    with pytest.raises(UserError, match="takes features from files: --features-by"):
+        search.main(search.parse_args(flags))
+    with pytest.raises(UserError, match="it gives 4096 numbers"):
+        search.main(search.parse_args([*flags, "--features-by", "vgg19"]))
+    flags += ["--features-by", "conv4", "--weights", str(tmp_path / "conv4.params")]
+    capsys.readouterr()
+    search.main(search.parse_args(flags))
+    lines = capsys.readouterr().out.splitlines()[1:]
+    side = backbones.input_size("conv4")
+    seen = transforms.evaluation(round(side * 8 / 7), side, True)(pixels)
+    features = network(mx.nd.array(seen[None], dtype="uint8")).asnumpy()[0]
+    image = features / np.linalg.norm(features) @ arrays["ff_image_W"] + arrays["ff_image_b"]
+    image /= np.linalg.norm(image)
+    numbers = {word: i + 2 for i, word in enumerate(WORDS) if i + 2 < len(WORDS)}
+    texts = ["a dog", "dog runs", "a dog runs", "runs"]
+    scores = {text: image @ theano(arrays, text, numbers) for text in texts}
+    assert [line.split("  ")[-1] for line in lines] == sorted(texts, key=scores.get, reverse=True)
+    assert [float(line.split()[0]) for line in lines] == pytest.approx(sorted(scores.values(), reverse=True), abs=2e-3)
 
 
 class Program:

@@ -253,9 +253,39 @@ def test_coco_json(tmp_path):
         with_numbers("coco", captions=[*files, files[1]], images=tmp_path / "coco")
 
 
+def test_karpathys_json_with_pictures(tmp_path, capsys):
+    """His splits are kept, COCO's folders of pictures found, another split is told."""
+    kinds = ["train", "restval", "val", "test", "test", "spare"]
+    folders = ["train2014", "val2014", "val2014", "val2014", "val2014", "val2014"]
+    names = [f"COCO_{folder}_{i:012d}.jpg" for i, folder in enumerate(folders)]
+    for folder, name in zip(folders, names):
+        write_pictures(tmp_path / folder, [name])
+    images = [
+        {"split": kind, "filename": name, "filepath": folder, "sentences": [{"raw": f" Number {i} "}, {"raw": "Again"}]}
+        for i, (kind, name, folder) in enumerate(zip(kinds, names, folders))
+    ]
+    file = tmp_path / "dataset_coco.json"
+    file.write_text(json.dumps({"images": images, "dataset": "coco"}))
+    parts = with_numbers("coco", captions=[file], images=tmp_path)
+    assert {name: part.features[:, 0].tolist() for name, part in parts.items()} == {
+        "train": [0, 1], "dev": [2], "test": [3, 4],
+    }  # fmt: skip
+    assert parts["test"].texts == [" Number 3 ", "Again", " Number 4 ", "Again"]
+    assert "dataset_coco.json: images of other splits are left out: 'spare' 1" in capsys.readouterr().out
+    with pytest.raises(UserError, match="one of Karpathy's dataset_"):
+        layouts.load("coco", captions=[file, file], images=tmp_path)
+    del images[1]["filename"]
+    file.write_text(json.dumps({"images": images}))
+    with pytest.raises(UserError, match="dataset_coco.json: 1 images have no filename"):
+        layouts.load("coco", captions=[file], images=tmp_path)
+    file.write_text("[]")
+    with pytest.raises(UserError, match="dataset_coco.json is not as it should be"):
+        layouts.load("coco", captions=[file], images=tmp_path)
+
+
 @pytest.mark.parametrize("flags, message", [
     ({"captions": ["a.txt"]}, "--captions needs --images"),
-    ({"captions": ["a.txt", "b.txt"], "images": "."}, "one token file, or several"),
+    ({"captions": ["a.txt", "b.txt"], "images": "."}, "one token file, one of Karpathy.s .* or several"),
     ({"captions": ["absent.txt"], "images": "."}, "absent.txt is not as it should be"),
     ({}, "--data f8k.*: no f8k_train_ims.npy.*get_data.sh f8k.*glyphs needs no download"),
 ])  # fmt: skip

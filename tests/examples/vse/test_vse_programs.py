@@ -9,7 +9,7 @@ from PIL import Image
 
 from common import backbones
 from common.files.errors import UserError
-from examples.vse import evaluate, flags, layouts, model, prepare, search, train
+from examples.vse import evaluate, flags, gallery, layouts, model, prepare, search, train
 from examples.vse.losses import RankingLoss
 
 SMALL = ["--dim", "24", "--dim_word", "12", "--batch_size", "32", "--max_epochs", "4"]
@@ -50,7 +50,7 @@ def test_training_ranks_far_above_chance(trained):
     rows = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["rsum"] > rows[0].get("rsum", 0)
     page = (trained / "report.html").read_text()
-    assert "A sentence and its best pictures" in page and "<script" not in page
+    assert "A sentence and its best pictures" in page and "<script src" not in page
     net = model.load(trained / "model.params")
     assert net.vocabulary.counts[2] > 0 and net.metadata["metrics"]["rsum"] == max(r.get("rsum", 0) for r in rows)
 
@@ -63,6 +63,65 @@ def test_evaluate_gives_the_figures_of_training(trained, tmp_path, capsys):
     found = rows["model.params"]
     expected = json.loads((trained / "metrics.json").read_text())
     assert found == pytest.approx({name: expected[name] for name in found})
+
+
+def test_embeddings_are_written_with_what_they_are_of(trained, folder, tmp_path):
+    place = tmp_path / "new" / "e"
+    evaluate.main(evaluate.parse_args([str(trained / "model.params"), "--save-embeddings", str(place)]))
+    images, sentences = (np.load(place / f"{name}.npy") for name in ("images", "sentences"))
+    rows = (place / "sentences.csv").read_text().splitlines()
+    texts = (folder / "f8k_test_caps.txt").read_text().splitlines()
+    assert rows == ["text,label", *(f"{text},{number // 5}" for number, text in enumerate(texts))]
+    rows = (place / "images.csv").read_text().splitlines()
+    assert rows == ["path,label", *(f",{i}" for i in range(30))]
+    net = model.load(trained / "model.params")
+    np.testing.assert_allclose(images, net.encode_images(np.load(folder / "f8k_test_ims.npy")), atol=1e-6)
+    np.testing.assert_allclose(sentences, net.encode_sentences(texts), atol=1e-6)
+
+
+def test_a_picture_less_a_word_with_another(trained, folder, capsys):
+    """A picture is the sum of its words: with one exchanged, the pictures nearest have the new word more often."""
+    path, words = str(trained / "model.params"), {}
+    for number, text in enumerate((folder / "f8k_test_caps.txt").read_text().splitlines()):
+        words.setdefault(number // 5, set()).update(text.split())
+    counts = {word: [n for n, own in words.items() if word in own] for own in words.values() for word in own}
+    plus, having = max(counts.items(), key=lambda pair: len(pair[1]))
+    had, have = 0, 0
+    for image in [n for n in words if n not in having][:8]:
+        minus = sorted(words[image])[0]
+        for given in ([], ["--minus", minus, "--plus", plus]):
+            search.main(search.parse_args([path, "--image", str(image), "-k", "3", "--minus", minus, *given]))
+            found = [int(line.split("picture ")[1].split()[0]) for line in capsys.readouterr().out.splitlines()[1:]]
+            assert len(found) == 3 and image not in found
+            right = sum(number in having for number in found)
+            had, have = (had, have + right) if given else (had + right, have)
+    assert have > had + 3
+
+
+@pytest.mark.parametrize(("given", "words"), [
+    (["--text", "a", "--plus", "b"], "--minus and --plus change what is searched for by --image"),
+    (["--gallery", "g"], "say what to do"),
+    (["--text", "a", "--kind", "hnsw", "--index", "f"], "--kind is of the index that --gallery and --index make"),
+])  # fmt: skip
+def test_flags_of_search_that_do_not_go_together(given, words, capsys):
+    with pytest.raises(SystemExit):
+        search.parse_args(["m.params", *given])
+    assert words in capsys.readouterr().err
+
+
+def test_words_to_add_need_words_and_differences(trained, tmp_path):
+    net = model.load(trained / "model.params")
+    for measure, minus, message in (
+        ("cosine", ["unheard"], "knows no word of 'unheard'"),
+        ("cosine", ["w1"], "takes away all that the picture is"),
+        ("order", ["w1"], "a model of --measure order has no differences"),
+    ):
+        net.metadata["measure"] = measure
+        searched = gallery.Gallery(net, None, None, None)
+        with pytest.raises(UserError, match=message):
+            searched.changed(net.encode_sentences(["w1"])[0], minus, [])
+    with pytest.raises(UserError, match="--index needs a model of --measure cosine"):
+        gallery.build_index(net, np.eye(2), ["a", "b"], None)
 
 
 def test_ties_as_published_stand_beside_ours(trained, folder, tmp_path, capsys):
@@ -126,9 +185,13 @@ def test_search_of_features(trained, folder, tmp_path, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("flags", [["--encoder", "gru"], ["--num-cpus", "2", "--encoder", "lstm", "--bidirectional"]])
+@pytest.mark.parametrize("flags", [
+    ["--encoder", "gru", "--loss", "max"],
+    ["--num-cpus", "2", "--encoder", "lstm", "--bidirectional", "--loss", "max"],
+    ["--encoder", "gru", "--loss", "clip"],
+])  # fmt: skip
 def test_a_killed_run_resumed_gives_the_same_parameters(folder, tmp_path, monkeypatch, flags):
-    flags = [*flags, "--loss", "max", "--warmup", "1", "--max_epochs", "3", "--no-plots", "--validFreq", "15"]
+    flags = [*flags, "--warmup", "1", "--max_epochs", "3", "--no-plots", "--validFreq", "15"]
     run(folder, *flags, "--run-dir", str(tmp_path / "whole"))
     figures, save = [], model.save
 
@@ -153,6 +216,18 @@ def test_a_killed_run_resumed_gives_the_same_parameters(folder, tmp_path, monkey
     assert whole.keys() == cut.keys()
     for name, array in whole.items():
         np.testing.assert_array_equal(array.asnumpy(), cut[name].asnumpy(), err_msg=name)
+
+
+def test_the_softmax_learns_its_temperature(folder, tmp_path):
+    flags = ["--loss", "clip", "--temperature", "0.2", "--num-cpus", "2", "--max_epochs", "3", "--no-plots"]
+    run(folder, *flags, "--run-dir", str(tmp_path))
+    figures = json.loads((tmp_path / "metrics.json").read_text())
+    assert figures["rsum"] > 2 * figures["chance_rsum"]
+    (loss,) = mx.nd.load(str(sorted((tmp_path / "checkpoints").glob("epoch-*"))[-1] / "loss-0.params")).values()
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    last = [row["temperature"] for row in rows if "temperature" in row][-1]
+    assert 0.01 <= last < 0.2
+    assert np.exp(-loss.asscalar()) == pytest.approx(last, rel=1e-4)
 
 
 def test_start_words_and_order(folder, trained, tmp_path):
@@ -254,6 +329,14 @@ def test_pictures_frozen_then_finetuned_then_searched(pictures, tmp_path, monkey
         search.main(search.parse_args([saved, *flags, "--engine", "onnxruntime"]))
         assert capsys.readouterr().out.splitlines() == lines[:-1]
     assert len(list((tmp_path / "data" / "weights" / "onnx").iterdir())) == 2  # a backbone each
+    for kind in ("exact", "hnsw"):  # indexed once, then read: the same pictures
+        index = ["--index", str(tmp_path / f"{kind}.faiss")]
+        search.main(search.parse_args([saved, "--gallery", str(pictures / "pictures"), *index, "--kind", kind]))
+        assert capsys.readouterr().out == f"60 pictures are indexed in {index[1]}\n"
+        search.main(search.parse_args([saved, "--text", "a green thing", "--image", some, "-k", "4", *index]))
+        assert capsys.readouterr().out.splitlines() == lines[:-1]
+    with pytest.raises(UserError, match="hnsw.faiss was made by another model"):
+        search.main(search.parse_args([str(tmp_path / "frozen" / "model.params"), "--text", "a green thing", *index]))
     (pictures / "pictures" / "bad.png").write_bytes(b"no picture")
     with pytest.raises(UserError, match="bad.png is not a picture"):
         search.main(search.parse_args([saved, *flags]))
