@@ -72,6 +72,36 @@ class Input:
         return (1, *([1 + len(self.views)] if self.views else []), self.crop, self.crop, 3)
 
 
+class OfViews(HybridBlock):
+    """A backbone that takes views (n, v, H, W, 3) of pictures and gives the mean of their features (n, width).
+
+    Parameters
+    ----------
+    backbone : HybridBlock
+        Has its `width`.
+    seen : Input
+    """
+
+    def __init__(self, backbone, seen: Input):
+        super().__init__()
+        self.backbone, self._views, self._side = backbone, 1 + len(seen.views), seen.crop
+
+    def hybrid_forward(self, F, x):
+        features = self.backbone(F.reshape(x, (-1, self._side, self._side, 3)))
+        return F.mean(F.reshape(features, (-1, self._views, self.backbone.width)), axis=1)
+
+
+def of_views(backbone, seen: Input):
+    """`OfViews` where the network takes several views of a picture, or else `backbone`.
+
+    Parameters
+    ----------
+    backbone, seen
+        See there.
+    """
+    return OfViews(backbone, seen) if seen.views else backbone
+
+
 @dataclasses.dataclass(frozen=True)
 class Words:
     """How words become vectors among those of the pictures.

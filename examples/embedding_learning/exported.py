@@ -8,6 +8,7 @@ import numpy as np
 from mxnet.gluon import HybridBlock
 
 from common import devices
+from common.export import package
 from examples.embedding_learning.model import EmbeddingNet
 
 BATCH = 32  # pictures
@@ -19,18 +20,15 @@ class OfViews(HybridBlock):
     Parameters
     ----------
     net : EmbeddingNet
-    views, side : int
-        How many views of a picture there are, and their side in pixels.
+    seen : common.export.package.Input
     """
 
-    def __init__(self, net: EmbeddingNet, views: int, side: int):
+    def __init__(self, net: EmbeddingNet, seen: package.Input):
         super().__init__()
-        self.net, self._views, self._side = net, views, side
+        self.features, self.dense = package.OfViews(net.backbone, seen), net.dense
 
     def hybrid_forward(self, F, x):
-        features = self.net.backbone(F.reshape(x, (-1, self._side, self._side, 3)))
-        means = F.mean(F.reshape(features, (-1, self._views, self.net.backbone.width)), axis=1)
-        return F.L2Normalization(self.net.dense(means))
+        return F.L2Normalization(self.dense(self.features(x)))
 
 
 def class_vectors(net: HybridBlock, pictures: Mapping[str, Sequence], read: Callable) -> np.ndarray:

@@ -6,6 +6,7 @@ import mxnet as mx
 import numpy as np
 from mxnet.gluon import HybridBlock
 
+from common.export import package
 from examples.im2vec.modelfile import Model
 
 
@@ -17,9 +18,10 @@ class Scored(HybridBlock):
     model : Model
         Its scores are those of ``model.objective.scores``: products with the class vectors and a term of each class;
         of the hierarchical softmax a log-softmax over the groups and one within each.
+    seen : common.export.package.Input
     """
 
-    def __init__(self, model: Model):
+    def __init__(self, model: Model, seen: package.Input):
         super().__init__()
         objective, dim = model.objective, model.net.dim
         self._members = None
@@ -33,13 +35,13 @@ class Scored(HybridBlock):
         else:
             values["term"] = objective.scores(mx.nd.zeros((1, dim))).asnumpy()[0]
         with self.name_scope():
-            self.net = model.net
+            self.features, self.head = package.of_views(model.net.backbone, seen), model.net.head
             for name, value in values.items():
                 setattr(self, name, self.params.get_constant(name, np.asarray(value, np.float32)))
                 getattr(self, name).initialize(ctx=mx.cpu())
 
     def hybrid_forward(self, F, x, vectors, term=None, parents=None, group=None, order=None, back=None):
-        f = self.net(x)
+        f = self.head(self.features(x))
         if self._members is None:
             return F.FullyConnected(f, vectors, term, num_hidden=self.vectors.shape[0], flatten=False), f
         of_groups = F.FullyConnected(f, parents, no_bias=True, num_hidden=self.parents.shape[0], flatten=False)

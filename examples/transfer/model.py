@@ -16,6 +16,7 @@ from common.files.errors import reading
 KIND = "transfer"
 REMEDY = "it is not a classifier of train.py"
 KINDS = ("logistic", "lda", "svm", "knn", "gluon")
+PROBABILITIES = ("logistic", "lda", "gluon")  # whose scores become some by the softmax
 ARRAYS = ("mean", "scale", "weight", "bias")
 FIELDS = {
     "classifier": lambda found: found in KINDS, "classes": outside.texts, "backbone": dict, "k": outside.whole,
@@ -93,7 +94,7 @@ class Classifier:
     def probabilities(self, features: np.ndarray) -> np.ndarray:
         """(n, c): how likely each class is; for svm, which knows no probabilities, its margins."""
         scores = self.scores(features)
-        if self.kind not in ("logistic", "lda", "gluon"):
+        if self.kind not in PROBABILITIES:
             return scores
         exponentials = np.exp(scores - scores.max(axis=1, keepdims=True))
         return exponentials / exponentials.sum(axis=1, keepdims=True)

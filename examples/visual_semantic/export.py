@@ -49,16 +49,18 @@ def write_package(args, net, paths):
     """The folder that is read without the suite."""
     import numpy as np
 
-    from common.data import images
+    from common.data import images, transforms
     from common.export import package
-    from examples.visual_semantic import data, gallery
+    from examples.visual_semantic import gallery, model
 
     metadata = net.metadata
     file = pathlib.Path(str(metadata["word_vectors"])).name
-    transform = data.eval_transform(metadata["resize"], metadata["crop"], metadata["keep_aspect"])
+    transform = transforms.saved(metadata)
+    seen = package.Input.of(transform)
+    encoder = model.AfterMean(package.OfViews(net.backbone, seen), net.encoder) if seen.views else net.encoder
     package.write(
         package.Package(
-            "visual_semantic", metadata["model"], net.encoder, package.Input.of(transform), net.dim,
+            "visual_semantic", metadata["model"], encoder, seen, net.dim,
             class_names=net.class_names, titles=list(map(gallery.plain, net.class_names)), classes=net.words,
             words=known_words(args, net), metadata=metadata, title="Pictures among words",
             about=f"Puts a picture where the words for what it shows are ({file}), so that it is named"
@@ -108,7 +110,10 @@ def write_mobile(args, net, paths):
     print(f"{path}: {size(path)}; {len(net.class_names)} words of {net.dim} numbers in {file.stem}-words.npy")
     if net.metadata.get("views"):
         shares = ", ".join(f"{share:g}" for share in net.metadata["views"])
-        print(f"it takes a picture alone; the figures of train.py are of the mean with its middles ({shares}; --views)")
+        print(
+            f"it takes a picture alone; the figures of train.py are of the mean with its middles ({shares}; --views),"
+            " as --package reads them"
+        )
     if not paths:
         print("no --pictures: INT8 is not written, and nothing was compared")
         return

@@ -37,7 +37,7 @@ def folder(tmp_path_factory):
     return root
 
 
-@pytest.mark.parametrize("kind", ["logistic", "svm", "gluon"])
+@pytest.mark.parametrize("kind", ["svm", "gluon"])
 def test_it_gives_what_predict_gives(folder, kind, tmp_path, capsys):
     export.main(export.parse_args(["--params", str(folder / f"{kind}.params"), "--package", str(tmp_path / "m")]))
     capsys.readouterr()
