@@ -72,6 +72,34 @@ class Input:
         return (1, *([1 + len(self.views)] if self.views else []), self.crop, self.crop, 3)
 
 
+class Features(HybridBlock):
+    """Pictures (n, H, W, 3), or views of each (n, v, H, W, 3), to the mean of their features, and what follows.
+
+    Parameters
+    ----------
+    backbone : HybridBlock
+        From pictures to features (n, width), with `width`.
+    seen : Input
+    head : HybridBlock, optional
+        Of the mean.
+    finish : callable (F, rows), optional
+        What is done at the end, in operators of `F`.
+    """
+
+    def __init__(self, backbone, seen: Input, head: HybridBlock | None = None, finish: Callable | None = None):
+        super().__init__()
+        self.backbone, self.head, self._seen, self._finish = backbone, head, seen, finish
+
+    def hybrid_forward(self, F, x):
+        """Pictures -> rows."""
+        side, views = self._seen.crop, 1 + len(self._seen.views)
+        rows = self.backbone(F.reshape(x, (-1, side, side, 3)) if views > 1 else x)
+        if views > 1:
+            rows = F.mean(F.reshape(rows, (-1, views, self.backbone.width)), axis=1)
+        rows = self.head(rows) if self.head is not None else rows
+        return self._finish(F, rows) if self._finish else rows
+
+
 @dataclasses.dataclass(frozen=True)
 class Words:
     """How words become vectors among those of the pictures.

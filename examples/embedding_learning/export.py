@@ -39,23 +39,24 @@ def main(args):
 
     import numpy as np
 
+    from common.data import transforms
     from common.export import package
     from common.files.errors import reading
-    from examples.embedding_learning import data, exported, model
+    from examples.embedding_learning import exported, model
 
     net, metadata = model.load(args.params)
     with reading(args.params, model.REMEDY):
-        transform = data.saved_transform(metadata)
+        transform = transforms.saved(metadata)
 
     def read(some):
         return np.stack([transform(images.read(path, transform.min_side)) for path in some])
 
-    views = metadata.get("views")
-    whole = exported.OfViews(net, 1 + len(views), metadata["crop"]) if views else net
+    seen = package.Input.of(transform)
+    whole = package.Features(net.backbone, seen, net.dense, lambda F, rows: F.L2Normalization(rows))
     names = list(pictures)
     package.write(
         package.Package(
-            "embedding_learning", metadata["model"], whole, package.Input.of(transform), net.embed_dim,
+            "embedding_learning", metadata["model"], whole, seen, net.embed_dim,
             class_names=names, titles=titles and [titles[name] for name in names],
             classes=exported.class_vectors(whole, pictures, read) if names else None,
             metadata=metadata, title="Pictures whose distance says how alike they are",

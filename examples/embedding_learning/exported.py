@@ -1,4 +1,4 @@
-"""What a package holds that the model file does not: one graph for several views, and vectors of classes."""
+"""What a package holds that the model file does not: vectors of classes."""
 
 from __future__ import annotations
 
@@ -8,29 +8,8 @@ import numpy as np
 from mxnet.gluon import HybridBlock
 
 from common import devices
-from examples.embedding_learning.model import EmbeddingNet
 
 BATCH = 32  # pictures
-
-
-class OfViews(HybridBlock):
-    """Views (n, v, H, W, 3) of pictures -> unit vectors (n, embed_dim): the head sees the mean of their features.
-
-    Parameters
-    ----------
-    net : EmbeddingNet
-    views, side : int
-        How many views of a picture there are, and their side in pixels.
-    """
-
-    def __init__(self, net: EmbeddingNet, views: int, side: int):
-        super().__init__()
-        self.net, self._views, self._side = net, views, side
-
-    def hybrid_forward(self, F, x):
-        features = self.net.backbone(F.reshape(x, (-1, self._side, self._side, 3)))
-        means = F.mean(F.reshape(features, (-1, self._views, self.net.backbone.width)), axis=1)
-        return F.L2Normalization(self.net.dense(means))
 
 
 def class_vectors(net: HybridBlock, pictures: Mapping[str, Sequence], read: Callable) -> np.ndarray:

@@ -24,16 +24,16 @@ def main(args):
 
     import numpy as np
 
-    from common.data.transforms import Eval
     from common.export import package
-    from examples.im2vec import exported, modelfile
+    from examples.im2vec import data, exported, modelfile
 
     model = modelfile.load(args.input)
-    names, size = model.metadata["classes"], model.net.size
-    transform = Eval(size, size)
+    names, transform = model.metadata["classes"], data.eval_transform(model)
+    seen = package.Input.of(transform)
+    f = package.Features(model.net.backbone, seen, model.net.head)
     package.write(
         package.Package(
-            "im2vec", model.metadata["model"], exported.Scored(model), package.Input.of(transform), len(names),
+            "im2vec", model.metadata["model"], exported.Scored(f, model), seen, len(names),
             kind="scores", unit_length=False, distance="dot", class_names=names, classes=model.vectors("class"),
             embedding_size=model.net.dim, metadata=model.metadata, title="Vectors of classes, and of pictures",
             about="One vector for each class, learned as word2vec learns those of words, and a network f(x) that gives"

@@ -10,16 +10,18 @@ from examples.im2vec.modelfile import Model
 
 
 class Scored(HybridBlock):
-    """Pictures (n, H, W, 3) -> the objective's score of each class (n, classes), and f(x) (n, dim).
+    """Pictures -> the objective's score of each class (n, classes), and f(x) (n, dim).
 
     Parameters
     ----------
+    f : common.export.package.Features
+        From pictures to f(x).
     model : Model
         Its scores are those of ``model.objective.scores``: products with the class vectors and a term of each class;
         of the hierarchical softmax a log-softmax over the groups and one within each.
     """
 
-    def __init__(self, model: Model):
+    def __init__(self, f: HybridBlock, model: Model):
         super().__init__()
         objective, dim = model.objective, model.net.dim
         self._members = None
@@ -33,13 +35,13 @@ class Scored(HybridBlock):
         else:
             values["term"] = objective.scores(mx.nd.zeros((1, dim))).asnumpy()[0]
         with self.name_scope():
-            self.net = model.net
+            self.f = f
             for name, value in values.items():
                 setattr(self, name, self.params.get_constant(name, np.asarray(value, np.float32)))
                 getattr(self, name).initialize(ctx=mx.cpu())
 
     def hybrid_forward(self, F, x, vectors, term=None, parents=None, group=None, order=None, back=None):
-        f = self.net(x)
+        f = self.f(x)
         if self._members is None:
             return F.FullyConnected(f, vectors, term, num_hidden=self.vectors.shape[0], flatten=False), f
         of_groups = F.FullyConnected(f, parents, no_bias=True, num_hidden=self.parents.shape[0], flatten=False)

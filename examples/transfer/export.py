@@ -43,18 +43,19 @@ def main(args):
     described = classifier.backbone
     size, filter = net.input_size, networks.interpolation(described["interpolation"], net)
     resize, keep_aspect = described.get("resize"), described.get("keep_aspect", False)
+    seen = package.Input(resize or size, size, keep_aspect, filter, views=tuple(described.get("views", ())))
 
     def read(some):
         source = inputs.Files(list(some), np.zeros(len(some), np.int64), list(map(str, some)))
-        source = inputs.middle(source, size, resize, keep_aspect)
+        source = inputs.middle(source, size, resize, keep_aspect, seen.views)
         return np.stack([source.read(i, size, filter) for i in range(len(some))])
 
     kind = "logistic regression" if classifier.kind == "logistic" else classifier.kind
     how = "fine-tuned" if classifier.parameters else f"weights {described['weights']}, as they were, and {kind}"
     package.write(
         package.Package(
-            "transfer", net.name_, exported.Classified(net, classifier),
-            package.Input(resize or size, size, keep_aspect, filter), len(classifier.classes),
+            "transfer", net.name_, exported.Classified(package.Features(net, seen), classifier), seen,
+            len(classifier.classes),
             kind=exported.kind(classifier), unit_length=False, class_names=classifier.classes.tolist(),
             embedding_size=net.width, title="Pictures' classes",
             about=f"Tells to which of {len(classifier.classes)} classes a picture belongs ({net.name_}, {how}); the"

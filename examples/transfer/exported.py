@@ -16,8 +16,7 @@ class Classified(HybridBlock):
 
     Parameters
     ----------
-    backbone : common.backbones.Backbone
-        With values.
+    backbone : common.export.package.Features
     classifier : Classifier
         Of a linear kind.
     """

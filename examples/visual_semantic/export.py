@@ -49,16 +49,18 @@ def write_package(args, net, paths):
     """The folder that is read without the suite."""
     import numpy as np
 
-    from common.data import images
+    from common.data import images, transforms
     from common.export import package
-    from examples.visual_semantic import data, gallery
+    from examples.visual_semantic import gallery
 
     metadata = net.metadata
     file = pathlib.Path(str(metadata["word_vectors"])).name
-    transform = data.eval_transform(metadata["resize"], metadata["crop"], metadata["keep_aspect"])
+    transform = transforms.saved(metadata)
+    seen = package.Input.of(transform)
+    encoder = package.Features(net.backbone, seen, net.encoder.head, net.encoder.unit)
     package.write(
         package.Package(
-            "visual_semantic", metadata["model"], net.encoder, package.Input.of(transform), net.dim,
+            "visual_semantic", metadata["model"], encoder, seen, net.dim,
             class_names=net.class_names, titles=list(map(gallery.plain, net.class_names)), classes=net.words,
             words=known_words(args, net), metadata=metadata, title="Pictures among words",
             about=f"Puts a picture where the words for what it shows are ({file}), so that it is named"
@@ -73,7 +75,7 @@ def write_package(args, net, paths):
 
 
 def known_words(args, net):
-    """The most frequent words and those of the classes' names, as their file has them; None for none."""
+    """The most frequent words, as their file has them; None for none."""
     from common.export import package
     from common.text.vectors import WordVectors
     from examples.visual_semantic import words
