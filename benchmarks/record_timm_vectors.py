@@ -22,8 +22,6 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 EVERY = 8  # which of the features are kept
 NETWORKS = {  # the suite's name: timm's, and the side of the pictures that are shown
     "mobilenetv2_1.0": ("mobilenetv2_100", 64),
-    "mobilenetv2_0.5": ("mobilenetv2_050", 64),
-    "resnet18_v1d": ("resnet18d", 64),
     "resnet50_v1d": ("resnet50d", 64),
     "seresnet50": ("seresnet50", 64),
     "efficientnet_lite0": ("tf_efficientnet_lite0", 75),
@@ -48,7 +46,8 @@ def weights(name: str, shape) -> np.ndarray:
     if name.endswith("running_var") or (name.endswith("weight") and len(shape) == 1):
         return u + 0.5
     if len(shape) in (2, 4):
-        return (u - 0.5) * 2 * math.sqrt(6 / max(1, math.prod(shape[1:])))
+        gain = 1 if ".se." in name else 2  # steep sigmoids would magnify what is rounded
+        return (u - 0.5) * gain * math.sqrt(6 / max(1, math.prod(shape[1:])))
     return np.asarray((u - 0.5) / 2)  # biases, tokens, positions, LayerScale
 
 
@@ -89,42 +88,54 @@ def of_timm(theirs: str, side: int):
         return shapes, net.forward_head(net.forward_features(x), pre_logits=True).numpy()
 
 
-def of_hugging_face():
-    """Names, shapes and features of transformers' networks, by the suite's name and the side."""
+def of_hugging_face(wanted):
+    """Names, shapes and features of transformers' networks that are `wanted`, by the suite's name and the side."""
+    sides = {"convnext_tiny": 64, "vit_small_patch14_dinov2": 56, "vit_small_patch14_reg4_dinov2": 56}
+    sides["vit_base_patch32_clip_quickgelu_224"] = 224
+    if not any(map(wanted, sides)):
+        return
     import torch
     import transformers as hf
 
     dinov2 = {"hidden_size": 384, "num_attention_heads": 6, "image_size": 56, "patch_size": 14}
     clip = hf.CLIPConfig(projection_dim=512)
     made = {
-        "convnext_tiny/64": hf.ConvNextForImageClassification(hf.ConvNextConfig(depths=[3, 3, 9, 3])),
-        "vit_small_patch14_dinov2/56": hf.Dinov2Model(hf.Dinov2Config(**dinov2)),
-        "vit_small_patch14_reg4_dinov2/56": hf.Dinov2WithRegistersModel(hf.Dinov2WithRegistersConfig(**dinov2)),
-        "vit_base_patch32_clip_quickgelu_224/224": hf.CLIPModel(clip),
+        "convnext_tiny": hf.ConvNextForImageClassification(hf.ConvNextConfig(depths=[3, 3, 9, 3])),
+        "vit_small_patch14_dinov2": hf.Dinov2Model(hf.Dinov2Config(**dinov2)),
+        "vit_small_patch14_reg4_dinov2": hf.Dinov2WithRegistersModel(hf.Dinov2WithRegistersConfig(**dinov2)),
+        "vit_base_patch32_clip_quickgelu_224": hf.CLIPModel(clip),
     }
-    for key, net in made.items():
-        net, x = net.eval(), torch.from_numpy(two_pictures(int(key.split("/")[1])))
+    for name, net in made.items():
+        if not wanted(name):
+            continue
+        net, x = net.eval(), torch.from_numpy(two_pictures(sides[name]))
         shapes = _fill(net)
         with torch.no_grad():
             tower = getattr(net, "convnext", getattr(net, "vision_model", net))
-            yield key, shapes, tower(x).pooler_output.numpy()
+            yield f"{name}/{sides[name]}", shapes, tower(x).pooler_output.numpy()
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("output", type=pathlib.Path, help=".npz file to write")
+    parser.add_argument("output", type=pathlib.Path, help=".npz file to write; what is in it already is kept")
+    parser.add_argument("--only", default="", help="of the networks with this in their names")
     args = parser.parse_args()
     from benchmarks.torchvision_parity import torchvision_models
 
     torchvision_models()
-    result = {}
-    recorded = ((f"{ours}/{side}", *of_timm(theirs, side)) for ours, (theirs, side) in NETWORKS.items())
-    for source, found in (("timm", recorded), ("transformers", of_hugging_face())):
+    result = dict(np.load(args.output)) if args.output.exists() else {}
+
+    def wanted(key):
+        return args.only in key
+
+    chosen = {f"{ours}/{side}": (theirs, side) for ours, (theirs, side) in NETWORKS.items() if wanted(ours)}
+    recorded = ((key, *of_timm(*what)) for key, what in chosen.items())
+    for source, found in (("timm", recorded), ("transformers", of_hugging_face(wanted))):
         for key, shapes, features in found:
             key = f"{source}/{key}"
             result[key], result[f"{key}/shapes"] = features[:, ::EVERY], np.array(json.dumps(shapes))
             print(key, features.shape, f"largest {np.abs(features).max():.4g}", flush=True)
-    np.savez_compressed(args.output, **result)
+            np.savez_compressed(args.output, **result)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Zero-shot recognition for every pair of unseen classes: visual_semantic beside ridge regression and ConSE.
+"""Zero-shot recognition for every pair of unseen classes: visual_semantic beside ridge regression, ESZSL and ConSE.
 
 "both" is the mean of the trained head's unit vector and ConSE's.
 
@@ -74,7 +74,7 @@ def compare(args, backbone, splits, vectors, space, kvstore):
     import mxnet as mx
 
     from common import metrics
-    from examples.visual_semantic import data, evaluation, model
+    from examples.visual_semantic import baselines, data, evaluation, model
     from examples.visual_semantic.stage import Stage
 
     seen, fit, valid, test = len(splits.seen), splits.train, splits.valid, splits.test
@@ -85,6 +85,8 @@ def compare(args, backbone, splits, vectors, space, kvstore):
     plain = metrics.unit(vectors)
     ridge = evaluation.ridge(fit.features, fit.labels, valid.features, valid.labels, plain, seen)
     rows = {"ridge": word_metrics(ridge(valid.features), ridge(test.features), plain)}
+    solved = baselines.fit("eszsl", fit.features, fit.labels, plain[:seen], args.seed)
+    rows["ESZSL"] = word_metrics(solved(valid.features), solved(test.features), plain)
     mx.random.seed(args.seed)
     net = model.attach(backbone, splits.seen, splits.unseen, vectors, mx.cpu(), args.hidden, args.dropout, space)
     net.hybridize(static_alloc=True, static_shape=True)

@@ -286,6 +286,18 @@ def _colours(low: int) -> Kind:
     return Kind(number.read, ("R", "G", "B"), nargs=3)
 
 
+def _share(text: str) -> float | str:
+    if text == "weights":
+        return text
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0
+    if not 0.05 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share from 0.05 to 1, nor weights")
+    return share
+
+
 def _plain_name(text: str) -> str:
     if not text.strip(". ") or any(letter in "/\\" or ord(letter) < 32 for letter in text) or len(text.encode()) > 200:
         raise argparse.ArgumentTypeError(f"{text[:60]!r} is not a plain file name: the folder goes to its own flag")
@@ -304,6 +316,7 @@ batch_size = whole(1, 100_000)
 width = whole(1, 65_536)  # numbers in a vector
 pixels = whole(8, 4096, "PIXELS")  # a picture's side; networks pool smaller ones to nothing
 _inner = _number(float, lambda x: 0 < x < 1, "a number between 0 and 1", "X")
+_share_or_weights = Kind(_share, "X")
 shares = _list(_inner, "numbers between 0 and 1 with commas between, such as 0.75,0.5")
 pixels_list = _list(pixels, "sides of 8 to 4096 pixels with commas between, such as 160,224")
 threads = whole(0, 256)
@@ -371,6 +384,13 @@ PARAMS = ("--params", FILE, None, "parameters for the network, instead of those 
 USE_PRETRAINED = ("--use-pretrained", switch, False, "start from ImageNet parameters")
 FREEZE_BATCH_NORM = ("--freeze-batch-norm", switch, False, "keep the backbone's batch norms, scales and statistics")
 IMAGE_SIZE = ("--image-size", pixels, None, "side of what the network sees; default is the network's own, such as 224")
+POOLING = choice("avg", "max", "gem", "cls")
+TAKEN_FROM = [  # what transfer takes of a network
+    IMAGE_SIZE,
+    ("--layer", _number(int, lambda n: n and abs(n) < 10**4, "a number of a layer", "N"), None,
+     "last layer of the network that is run, -1: of the end; default is all"),
+    ("--pooling", POOLING, None, "makes a vector of maps: %(choices)s; default is the network's own way"),
+]  # fmt: skip
 RESIZE = ("--resize", pixels, None, "side before the crop; default is 8/7 of --image-size (256 for 224)")
 KEEP_ASPECT = ("--keep-aspect", switch, False, "resize the shorter side; default squeezes to a square")
 VIEWS = ("--views", shares, [], "mean features of a picture and of its middles, of such shares of its sides: 0.75,0.5")
@@ -379,6 +399,7 @@ SEEN_AS = [  # how a picture becomes what a network of transfer sees
     ("--interpolation", FILTER, "nearest", "resizes pictures: %(choices)s; weights: what these were trained with"),
     ("--resize", pixels, None, "side before the middle is cut out; default is that of what the network sees"),
     KEEP_ASPECT,
+    ("--crop-share", _share_or_weights, None, "share of the shorter side seen, as timm's crop_pct; weights: theirs"),
     VIEWS,
     ("--mean", _colours(0), None, "means of 0..255 that your own weights were trained with"),
     ("--deviation", _colours(1), None, "deviations of 0..255 that your own weights were trained with"),

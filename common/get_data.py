@@ -75,9 +75,11 @@ def _make_emoji(name: str, source: Source, folder: Path, archives: list[Path]) -
 
 
 def listing() -> str:
-    """A table of all sources."""
-    rows = [("name", "size", "checksum", "licence or terms", "goes to")]
-    rows += [(name, s.size, s.checksum, s.terms, f"data/{s.folder}") for name, s in every_source().items()]
+    """A table of all sources; of parameters with the ``--model`` that they are of."""
+    rows = [("name", "--model", "size", "checksum", "licence or terms", "from", "goes to")]
+    for name, s in every_source().items():
+        network = WEIGHTS[name].name if name in WEIGHTS else "-"
+        rows.append((name, network, s.size, s.checksum, s.terms, s.host, f"data/{s.folder}"))
     widths = [max(map(len, column)) for column in zip(*rows)]
     return "\n".join("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths)).rstrip() for row in rows)
 

@@ -23,6 +23,7 @@ GLOBS = (
 PICTURES = {".png", ".gif", ".jpg", ".jpeg", ".svg"}
 LANGUAGES = {".py": "python", ".sh": "bash", ".yaml": "yaml"}
 LINK = re.compile(r"(\]\()([^)\s#]+)(#[^)\s]*)?(\))")
+IMAGE = re.compile(r'<img [^>]*src="([^":]+)"')  # as it stands on a page, relative to it
 DIAGRAM = re.compile(r"^```mermaid\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 FORMULA = re.compile(r"^\.\. math::(?P<block>.*(?:\n+ +.*)*)|:math:`(?P<inline>[^`]*)`", re.MULTILINE)
 
@@ -54,7 +55,7 @@ def on_config(config):
     sections = {name: entry for one in config.nav for name, entry in one.items()}
     sections["Reference"] += [
         {room or "programs": [{name.removeprefix("common."): reference(name)} for name in names]}
-        for room, names in modules().items()
+        for room, names in sorted(modules().items(), key=lambda item: (not item[0], item))
     ]
     named = set(re.findall(r"[\w/.]+\.md", json.dumps(config.nav)))
     for page in pages():
@@ -84,11 +85,12 @@ def on_files(files, config):
             make(f"{page}.md", _notebook(json.loads(text)))
             continue
         add(page)
-        linked |= {_target(page, found[1]) for found in LINK.findall(text) if "://" not in found[1]}
-    for path in sorted(linked - set(pages())):
+        links = [found[1] for found in LINK.findall(text) if "://" not in found[1]] + IMAGE.findall(text)
+        linked |= {_target(page, link) for link in links}
+    for path in sorted(path for path in linked - set(pages()) if (REPO / path).is_file()):
         if Path(path).suffix in PICTURES:
             add(path)
-        elif (REPO / path).is_file():
+        else:
             make(f"{path}.md", _source(path), InclusionLevel.NOT_IN_NAV)
     for name in (name for names in modules().values() for name in names):
         make(reference(name), f"# {name}\n\n::: {name}\n")

@@ -68,6 +68,8 @@ class Backbone(HybridBlock):
     preprocessing : common.backbones.preprocessing.Preprocessing
     source : str
         Where the parameters came from.
+    variant : str
+        Where features are taken, see `common.backbones.pooling.choose`; "": at the network's end.
 
     Attributes
     ----------
@@ -82,8 +84,10 @@ class Backbone(HybridBlock):
     rotated : bool
         Its layers see the pictures rotated by 180 degrees, see `Normalize`.
     preprocessing : common.backbones.preprocessing.Preprocessing
-    source : str
-        Where the parameters came from.
+    source, variant : str
+        See above.
+    taken : dict
+        The choice that `variant` names, for `common.backbones.create`.
     normalize, body, pool : HybridBlock
         From pictures to normalised (n, 3, H, W), on to feature maps (n, channels, h, w), on to vectors (n, width). Of a
         vision transformer `body` gives tokens (n, tokens, width), and `pool` takes the class token.
@@ -91,9 +95,9 @@ class Backbone(HybridBlock):
         From feature vectors (SqueezeNet: from feature maps) to logits; None when it was not asked for.
     """
 
-    def __init__(self, name: str, parts: Cut, preprocessing: Preprocessing, source: str):
+    def __init__(self, name: str, parts: Cut, preprocessing: Preprocessing, source: str, variant: str = ""):
         super().__init__()
-        self.name_, self.preprocessing, self.source = name, preprocessing, source
+        self.name_, self.preprocessing, self.source, self.variant = name, preprocessing, source, variant
         self.input_size, self.rotated, self.fixed_size = preprocessing.size, parts.rotated, parts.fixed_size
         self._on_maps, self._as_maps = parts.on_maps, parts.as_maps
         with self.name_scope():
@@ -101,7 +105,7 @@ class Backbone(HybridBlock):
             self.body = parts.body
             self.pool = parts.pool
             self.classifier = parts.classifier
-        self.width = 0
+        self.width, self.taken = 0, {}
 
     def hybrid_forward(self, F, x):
         """(n, H, W, 3) -> (n, width) float32."""

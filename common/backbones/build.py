@@ -11,6 +11,7 @@ from mxnet.gluon import HybridBlock
 
 from common.backbones import convert, entries, modelfile, pretrained
 from common.backbones.backbone import Backbone, cut
+from common.backbones.pooling import choose
 from common.backbones.preprocessing import Preprocessing
 from common.backbones.registry import network
 from common.files import outside
@@ -26,6 +27,8 @@ def create(
     preprocessing: Preprocessing | None = None,
     mean: Sequence[float] | None = None,
     deviation: Sequence[float] | None = None,
+    layer: int | None = None,
+    pooling: str | None = None,
 ) -> Backbone:
     """A feature extractor.
 
@@ -46,6 +49,8 @@ def create(
         Instead of the one that belongs to the weights.
     mean, deviation : sequence of 3 float, optional
         Instead of those that belong to the weights: see `Preprocessing.replaced`.
+    layer, pooling
+        Where features are taken: see `common.backbones.pooling.choose`.
 
     Raises
     ------
@@ -65,7 +70,9 @@ def create(
     parts = cut(net)
     if not classifier:
         parts.classifier = None
-    backbone = Backbone(name, parts, preprocessing, found.source if found else "random")
+    variant = choose(parts, layer, pooling)
+    backbone = Backbone(name, parts, preprocessing, found.source if found else "random", variant)
+    backbone.taken = {"layer": layer, "pooling": pooling}
     side = size or preprocessing.size
     try:
         backbone.infer(side)

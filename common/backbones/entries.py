@@ -156,7 +156,7 @@ def _convnext(name: str, depths: tuple, width: int, size: str) -> Entry:
 def _dinov2(letter: str, dim: int, heads: int, registers: int, size: str) -> Entry:
     """DINOv2's vision transformer on patches of 14 pixels, with or without registers."""
     name = f"vit_{letter}_patch14_{'reg4_' * bool(registers)}dinov2"
-    preprocessing = dataclasses.replace(TIMM, size=518)
+    preprocessing = dataclasses.replace(TIMM, size=518, crop_share=1.0)
     constructor = ("vit", "VisionTransformer", 14, dim, heads, 518, registers, "")
     return _hub(name, constructor, "lvd142m", size, "Apache 2.0", preprocessing, "vit", takes_size=True)
 
@@ -229,9 +229,6 @@ ENTRIES: dict[str, Entry] = {entry.name: entry for entry in (
     _torchvision("densenet169", "densenet169-b2777c0a", "57 MB"),
     _torchvision("densenet201", "densenet201-c1103571", "81 MB"),
     _timm("mobilenetv2_1.0", "mobilenetv2_100", "v0.1-weights/mobilenetv2_100_ra-b33bc2c4", "14 MB"),
-    _timm("mobilenetv2_0.5", "mobilenetv2_050", "v0.1-weights/mobilenetv2_050-3d30d450", "8 MB"),
-    _timm("resnet18_v1d", "resnet18d", "v0.1-weights/resnet18d_ra2-48a79e06", "47 MB"),
-    _timm("resnet34_v1d", "resnet34d", "v0.1-weights/resnet34d_ra2-f8dcfcaf", "87 MB"),
     _timm("resnet50_v1d", "resnet50d", "v0.1-weights/resnet50d_ra2-464e36ba", "103 MB"),
     _timm(
         "seresnet50", "seresnet50", "v0.1-weights/seresnet50_ra_224-8efdb4bb", "113 MB",

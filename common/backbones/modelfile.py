@@ -80,7 +80,7 @@ def digest(block: Block, about: str) -> str:
     str
         64 hexadecimal digits.
     """
-    total = hashlib.sha256(about.encode())
+    total = hashlib.sha256(about.encode() + getattr(block, "variant", "").encode())
     for name, array in values(block).items():
         total.update(name.encode())
         total.update(np.ascontiguousarray(array.asnumpy()))

@@ -23,6 +23,8 @@ class Preprocessing:
         Side in pixels of the pictures the parameters were trained on.
     interpolation : str
         How these were resized: one of `INTERPOLATIONS`.
+    crop_share : float
+        The share of a resized picture's shorter side that is cut out of its middle where the parameters are judged.
     """
 
     mean: tuple[float, float, float]
@@ -30,6 +32,7 @@ class Preprocessing:
     bgr: bool = False
     size: int = 224
     interpolation: str = "bilinear"
+    crop_share: float = 1.0
 
     def replaced(
         self, mean: Sequence[float] | None = None, deviation: Sequence[float] | None = None
@@ -89,16 +92,20 @@ class Preprocessing:
         interpolation = found.get("interpolation", cls.interpolation)
         if interpolation not in INTERPOLATIONS:
             raise ValueError(f"its 'interpolation' is none of {', '.join(INTERPOLATIONS)}: {interpolation}"[:90])
-        return cls(tuple(mean), tuple(scale), bgr, size, interpolation)
+        crop_share = found.get("crop_share", cls.crop_share)
+        if not outside.number(crop_share, 0.05, 1):
+            raise ValueError(f"its 'crop_share' cannot be: {crop_share}"[:90])
+        return cls(tuple(mean), tuple(scale), bgr, size, interpolation, crop_share)
 
 
 IMAGENET = Preprocessing(
     mean=(0.485 * 255, 0.456 * 255, 0.406 * 255),
     scale=(1 / (0.229 * 255), 1 / (0.224 * 255), 1 / (0.225 * 255)),
+    crop_share=0.875,
 )  # gluon's and torchvision's
 CAFFE = Preprocessing(mean=(103.939, 116.779, 123.68), scale=(1.0, 1.0, 1.0), bgr=True)
 TF = Preprocessing(mean=(127.5, 127.5, 127.5), scale=(1 / 127.5, 1 / 127.5, 1 / 127.5))
-LITE = Preprocessing(mean=(127.0, 127.0, 127.0), scale=(1 / 128, 1 / 128, 1 / 128))
+LITE = Preprocessing(mean=(127.0, 127.0, 127.0), scale=(1 / 128, 1 / 128, 1 / 128), crop_share=0.875)
 CLIP = Preprocessing(
     mean=(0.48145466 * 255, 0.4578275 * 255, 0.40821073 * 255),
     scale=(1 / (0.26862954 * 255), 1 / (0.26130258 * 255), 1 / (0.27577711 * 255)),

@@ -72,32 +72,34 @@ class Input:
         return (1, *([1 + len(self.views)] if self.views else []), self.crop, self.crop, 3)
 
 
-class Features(HybridBlock):
-    """Pictures (n, H, W, 3), or views of each (n, v, H, W, 3), to the mean of their features, and what follows.
+class OfViews(HybridBlock):
+    """A backbone that takes views (n, v, H, W, 3) of pictures and gives the mean of their features (n, width).
 
     Parameters
     ----------
     backbone : HybridBlock
-        From pictures to features (n, width), with `width`.
+        Has its `width`.
     seen : Input
-    head : HybridBlock, optional
-        Of the mean.
-    finish : callable (F, rows), optional
-        What is done at the end, in operators of `F`.
     """
 
-    def __init__(self, backbone, seen: Input, head: HybridBlock | None = None, finish: Callable | None = None):
+    def __init__(self, backbone, seen: Input):
         super().__init__()
-        self.backbone, self.head, self._seen, self._finish = backbone, head, seen, finish
+        self.backbone, self._views, self._side = backbone, 1 + len(seen.views), seen.crop
 
     def hybrid_forward(self, F, x):
-        """Pictures -> rows."""
-        side, views = self._seen.crop, 1 + len(self._seen.views)
-        rows = self.backbone(F.reshape(x, (-1, side, side, 3)) if views > 1 else x)
-        if views > 1:
-            rows = F.mean(F.reshape(rows, (-1, views, self.backbone.width)), axis=1)
-        rows = self.head(rows) if self.head is not None else rows
-        return self._finish(F, rows) if self._finish else rows
+        features = self.backbone(F.reshape(x, (-1, self._side, self._side, 3)))
+        return F.mean(F.reshape(features, (-1, self._views, self.backbone.width)), axis=1)
+
+
+def of_views(backbone, seen: Input):
+    """`OfViews` where the network takes several views of a picture, or else `backbone`.
+
+    Parameters
+    ----------
+    backbone, seen
+        See there.
+    """
+    return OfViews(backbone, seen) if seen.views else backbone
 
 
 @dataclasses.dataclass(frozen=True)

@@ -71,6 +71,13 @@ class Source:
         kinds = {algorithm for _, algorithm, _ in self.files}
         return "none published" if "" in kinds else " and ".join(sorted(kind.upper() for kind in kinds))
 
+    @property
+    def host(self) -> str:
+        """Where it comes from, for the listing: a host, or a registry and the package there."""
+        if self.npm:
+            return "npm"
+        return f"pip {self.package[0]}" if self.package else self.files[0][0].split("/")[2]
+
 
 def _url(address: str, algorithm: str = "", value: str = "") -> tuple:
     return ((address, algorithm, value),)

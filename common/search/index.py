@@ -15,7 +15,7 @@ from common.files.disk import atomic, write_json, writing
 from common.files.errors import UserError
 from common.metrics import unit
 
-KINDS = ("exact", "hnsw")
+KINDS = ("exact", "hnsw", "binary")
 METRICS = ("cosine", "l2")
 HNSW_LINKS = 32  # of each vector in the graph (M)
 HNSW_BUILD = 80  # how many candidates are kept while the graph is built (efConstruction)
@@ -28,18 +28,24 @@ class Index:
 
     Parameters
     ----------
-    index : faiss.Index
+    index : faiss.Index or faiss.IndexBinary
     names : list of str
         What each vector stands for, such as a file's path.
-    kind : {"exact", "hnsw"}
+    kind : {"exact", "hnsw", "binary"}
     metric : {"cosine", "l2"}
     metadata : dict, optional
         Anything else to keep with it, as JSON can hold it.
+    width : int, optional
+        Numbers in a vector; default is the index's own. Codes are filled up to whole bytes.
     """
 
-    def __init__(self, index, names: Sequence[str], kind: str, metric: str, metadata: dict | None = None):
+    def __init__(
+        self, index, names: Sequence[str], kind: str, metric: str, metadata: dict | None = None,
+        width: int | None = None,
+    ):  # fmt: skip
         self.index, self.names = index, list(names)
         self.kind, self.metric, self.metadata = kind, metric, dict(metadata or {})
+        self.width = width or index.d
 
     @classmethod
     def build(
@@ -57,9 +63,10 @@ class Index:
         vectors : (n, d) array
         names : sequence of n str, optional
             Default: the row numbers.
-        kind : {"exact", "hnsw"}
+        kind : {"exact", "hnsw", "binary"}
             ``exact`` compares with every vector; ``hnsw`` (Malkov and Yashunin 2018) follows a graph, for large sets,
-            with as few candidates as find 0.9995 of the ten nearest to some of `vectors`, as is measured.
+            with as few candidates as find 0.9995 of the ten nearest to some of `vectors`, as is measured; ``binary``
+            keeps the sign of each number alone, a bit, and compares with every vector.
         metric : {"cosine", "l2"}
             ``l2`` is the Euclidean distance.
         metadata : dict, optional
@@ -80,6 +87,13 @@ class Index:
         names = [str(row) for row in range(len(vectors))] if names is None else [str(name) for name in names]
         if len(vectors) != len(names):
             raise ValueError(f"{len(vectors)} vectors but {len(names)} names")
+        if kind == "binary":
+            if metric != "cosine":
+                raise ValueError("signs have cosines, and no length")
+            codes = _codes(vectors)
+            index = faiss.IndexBinaryFlat(8 * codes.shape[1])
+            index.add(codes)
+            return cls(index, names, kind, metric, metadata, vectors.shape[1])
         measure = faiss.METRIC_INNER_PRODUCT if metric == "cosine" else faiss.METRIC_L2
         if kind == "exact":
             index = faiss.IndexFlat(vectors.shape[1], measure)
@@ -107,7 +121,7 @@ class Index:
         Returns
         -------
         scores : (n, k) float32
-            Cosines (higher is nearer), or with ``l2`` distances (lower is nearer).
+            Cosines (higher is nearer), of ``binary`` those of the signs; or with ``l2`` distances (lower is nearer).
         indices : (n, k) int64
             In `names`; -1 where a graph's search found no more.
 
@@ -117,12 +131,15 @@ class Index:
             Vectors of another width, not finite, or zeros for ``cosine``; `k` below 1.
         """
         vectors = np.atleast_2d(np.asarray(vectors))
-        if vectors.shape[1] != self.index.d:
-            raise UserError(f"the index holds vectors of {self.index.d} numbers, the query has {vectors.shape[1]}")
+        if vectors.shape[1] != self.width:
+            raise UserError(f"the index holds vectors of {self.width} numbers, the query has {vectors.shape[1]}")
         if k < 1:
             raise UserError(f"{k} neighbours are none: ask for one at least")
         k = min(k, len(self))
         vectors = _searchable(vectors, self.metric, "the query")
+        if self.kind == "binary":
+            differ, indices = self.index.search(_codes(vectors), k)
+            return (1 - 2 * differ / self.width).astype(np.float32), indices.astype(np.int64)
         options = {}
         if self.kind == "hnsw":  # it finds no more than it keeps candidates
             options["params"] = faiss.SearchParametersHNSW(efSearch=max(self.index.hnsw.efSearch, 2 * k))
@@ -130,17 +147,18 @@ class Index:
         return (np.sqrt(np.maximum(scores, 0)) if self.metric == "l2" else scores), indices
 
     def vectors(self) -> np.ndarray:
-        """All vectors (n, d) float32, as they are compared: of length one for cosines."""
+        """All vectors (n, d) float32, as they are compared: of length one for cosines. A ``binary`` index has none."""
         return self.index.reconstruct_n(0, len(self))
 
     def save(self, path) -> None:
         """Write `path` and, beside it, ``<path>.json`` with the names and its SHA-256, each whole or not at all."""
         path = Path(path)
-        sidecar = {"kind": self.kind, "metric": self.metric, "size": len(self), "width": self.index.d}
+        sidecar = {"kind": self.kind, "metric": self.metric, "size": len(self), "width": self.width}
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
         with atomic(path) as tmp:
-            tmp.write_bytes(faiss.serialize_index(self.index))  # `write_index` does not see a full disk's last bytes
+            serialize = faiss.serialize_index_binary if self.kind == "binary" else faiss.serialize_index
+            tmp.write_bytes(serialize(self.index))  # `write_index` does not see a full disk's last bytes
             sidecar.update(sha256=sha256(tmp), about=self.metadata, names=self.names)  # keys of the first version
         write_json(_sidecar(path), sidecar)
 
@@ -164,12 +182,20 @@ class Index:
                 raise ValueError(f"{_sidecar(path).name} has no list of names, or no metadata")
             if sidecar["sha256"] != sha256(path):
                 raise ValueError(f"it is not the file that {_sidecar(path).name} describes")
-            index = faiss.read_index(str(path))
+            index = (faiss.read_index_binary if kind == "binary" else faiss.read_index)(str(path))
+            width = sidecar["width"] if kind == "binary" else index.d
+            if not isinstance(width, int) or not index.d - 8 < width <= index.d:
+                raise ValueError(f"{_sidecar(path).name} says {str(width)[:20]} numbers, the index has {index.d} bits")
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
             raise UserError(f"{path} is no index that can be read: build it again ({str(error)[:100]})") from error
         if index.ntotal != len(names) or kind not in KINDS or metric not in METRICS:
             raise UserError(f"{path} holds {index.ntotal} vectors and {len(names)} names: build it again")
-        return cls(index, names, kind, metric, metadata)
+        return cls(index, names, kind, metric, metadata, width)
+
+
+def _codes(vectors: np.ndarray) -> np.ndarray:
+    """The signs, (n, d / 8 rounded up) uint8: a number above 0 is a bit that is set."""
+    return np.packbits(vectors > 0, axis=1)
 
 
 def _candidates(index, vectors: np.ndarray, measure: int) -> int:

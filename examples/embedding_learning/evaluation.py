@@ -36,6 +36,8 @@ class Evaluator:
     ----------
     inputs : examples.embedding_learning.inputs.Inputs
     protocol : {"unseen", "seen"}
+    signs : bool
+        Report of the test pictures what the signs of their embeddings' numbers find too.
 
     Attributes
     ----------
@@ -43,8 +45,8 @@ class Evaluator:
         The metric that decides on the best epoch.
     """
 
-    def __init__(self, inputs, protocol: str):
-        self._inputs = inputs
+    def __init__(self, inputs, protocol: str, signs: bool = False):
+        self._inputs, self._signs = inputs, signs
         self._seen = protocol == "seen"
         self._searched = inputs.searched
         self._asked, self._prefix = ("validation", "validation_") if "validation" in inputs.pictures else ("test", "")
@@ -118,9 +120,16 @@ class Evaluator:
         embeddings = functools.cache(self._inputs.embeddings)  # of the network as it now stays
         tested = self._tested("test", embeddings)
         ours = {**figures(tested.found), **catalogue.hits(self._inputs.pictures, embeddings)}
+        if self._signs:
+            rows = {**rows, "signs of trained": self._metrics("test", lambda split: signs(embeddings(split)))}
         rows = {**rows, "trained": {**ours, "epoch": best["epoch"]}}
         finish(run, rows, best if self._prefix else {}, tested, notes, draw, seed)
         return tested
+
+
+def signs(embeddings: np.ndarray) -> np.ndarray:
+    """1 where a number is above 0, else -1: the bits of `common.search.index.Index` of kind ``binary``."""
+    return np.where(embeddings > 0, np.float32(1), np.float32(-1))
 
 
 def figures(found: metrics.Retrieval) -> dict[str, float]:

@@ -52,7 +52,7 @@ def main(args):
         return np.stack([transform(images.read(path, transform.min_side)) for path in some])
 
     seen = package.Input.of(transform)
-    whole = package.Features(net.backbone, seen, net.dense, lambda F, rows: F.L2Normalization(rows))
+    whole = exported.OfViews(net, seen) if seen.views else net
     names = list(pictures)
     package.write(
         package.Package(

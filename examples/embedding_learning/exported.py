@@ -1,4 +1,4 @@
-"""What a package holds that the model file does not: vectors of classes."""
+"""What a package holds that the model file does not: one graph for several views, and vectors of classes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,27 @@ import numpy as np
 from mxnet.gluon import HybridBlock
 
 from common import devices
+from common.export import package
+from examples.embedding_learning.model import EmbeddingNet
 
 BATCH = 32  # pictures
+
+
+class OfViews(HybridBlock):
+    """Views (n, v, H, W, 3) of pictures -> unit vectors (n, embed_dim): the head sees the mean of their features.
+
+    Parameters
+    ----------
+    net : EmbeddingNet
+    seen : common.export.package.Input
+    """
+
+    def __init__(self, net: EmbeddingNet, seen: package.Input):
+        super().__init__()
+        self.features, self.dense = package.OfViews(net.backbone, seen), net.dense
+
+    def hybrid_forward(self, F, x):
+        return F.L2Normalization(self.dense(self.features(x)))
 
 
 def class_vectors(net: HybridBlock, pictures: Mapping[str, Sequence], read: Callable) -> np.ndarray:

@@ -20,7 +20,7 @@ FLAGS = {
         cli.Alternatives(GALLERY),
         cli.DATA_PATH,
         ("--index", cli.FILE, None, "keep the gallery's index here; without a gallery it is read"),
-        ("--kind", cli.choice("exact", "hnsw"), "exact", "compare with all, or follow a graph"),
+        ("--kind", cli.choice("exact", "hnsw", "binary"), "exact", "compare with all, follow a graph, compare signs"),
         *cli.ANSWERS,
         *cli.PAGE,
         cli.ON_ERROR,

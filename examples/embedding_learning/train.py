@@ -68,6 +68,7 @@ FLAGS = {
         cli.SAVE_INTERVAL,
         ("--keep-all", cli.switch, False, "keep every epoch's checkpoint"),
         cli.NO_PLOTS,
+        ("--signs", cli.switch, False, "report what the signs of the numbers find too: search.py --kind binary"),
         ("--save-embeddings", cli.switch, False, "keep test embeddings and each query's neighbours, in embeddings/"),
     ],
     "devices": cli.DEVICES,
@@ -137,7 +138,7 @@ def main(args):
     trainer = optimizer.trainer(objective.groups(args, net, loss), kvstore)
 
     # Evaluation: recall@k and MAP@R, of raw pixels and of the untrained network first.
-    evaluator = evaluation.Evaluator(read, args.protocol)
+    evaluator = evaluation.Evaluator(read, args.protocol, args.signs)
     run.stage("baselines")
     rows = evaluator.baselines(bool(weights), args.embed_dim, run.log)
     best_file = run.folder / f"{args.save_model_prefix}.params"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -48,6 +47,6 @@ class PictureEmbedder(TransformerMixin, BaseEstimator):
         UserError
             The model or a picture cannot be read.
         """
-        args = argparse.Namespace(**{**self.get_params(), "gpus": list(self.gpus)})
+        embedder = Embedder(pictures=len(X), **self.get_params())
         pixels = isinstance(X, np.ndarray) and X.dtype == np.uint8
-        return Embedder(args, len(X))(X if pixels else [Path(path) for path in X])
+        return embedder(X if pixels else [Path(path) for path in X])

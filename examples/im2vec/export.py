@@ -30,10 +30,9 @@ def main(args):
     model = modelfile.load(args.input)
     names, transform = model.metadata["classes"], data.eval_transform(model)
     seen = package.Input.of(transform)
-    f = package.Features(model.net.backbone, seen, model.net.head)
     package.write(
         package.Package(
-            "im2vec", model.metadata["model"], exported.Scored(f, model), seen, len(names),
+            "im2vec", model.metadata["model"], exported.Scored(model, seen), seen, len(names),
             kind="scores", unit_length=False, distance="dot", class_names=names, classes=model.vectors("class"),
             embedding_size=model.net.dim, metadata=model.metadata, title="Vectors of classes, and of pictures",
             about="One vector for each class, learned as word2vec learns those of words, and a network f(x) that gives"

@@ -6,22 +6,22 @@ import mxnet as mx
 import numpy as np
 from mxnet.gluon import HybridBlock
 
+from common.export import package
 from examples.im2vec.modelfile import Model
 
 
 class Scored(HybridBlock):
-    """Pictures -> the objective's score of each class (n, classes), and f(x) (n, dim).
+    """Pictures (n, H, W, 3) -> the objective's score of each class (n, classes), and f(x) (n, dim).
 
     Parameters
     ----------
-    f : common.export.package.Features
-        From pictures to f(x).
     model : Model
         Its scores are those of ``model.objective.scores``: products with the class vectors and a term of each class;
         of the hierarchical softmax a log-softmax over the groups and one within each.
+    seen : common.export.package.Input
     """
 
-    def __init__(self, f: HybridBlock, model: Model):
+    def __init__(self, model: Model, seen: package.Input):
         super().__init__()
         objective, dim = model.objective, model.net.dim
         self._members = None
@@ -35,13 +35,13 @@ class Scored(HybridBlock):
         else:
             values["term"] = objective.scores(mx.nd.zeros((1, dim))).asnumpy()[0]
         with self.name_scope():
-            self.f = f
+            self.features, self.head = package.of_views(model.net.backbone, seen), model.net.head
             for name, value in values.items():
                 setattr(self, name, self.params.get_constant(name, np.asarray(value, np.float32)))
                 getattr(self, name).initialize(ctx=mx.cpu())
 
     def hybrid_forward(self, F, x, vectors, term=None, parents=None, group=None, order=None, back=None):
-        f = self.f(x)
+        f = self.head(self.features(x))
         if self._members is None:
             return F.FullyConnected(f, vectors, term, num_hidden=self.vectors.shape[0], flatten=False), f
         of_groups = F.FullyConnected(f, parents, no_bias=True, num_hidden=self.parents.shape[0], flatten=False)

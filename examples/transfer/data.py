@@ -128,20 +128,19 @@ def network(args, image_set: ImageSet | None, contexts):
         No such network, or its weights cannot be had; flags that do not go together.
     """
     networks.check_own(args.weights, args.mean, args.deviation)
-    if args.fine_tune and (args.resize or args.keep_aspect) and args.crop_area == 1:
-        flag = "--resize" if args.resize else "--keep-aspect"
+    if args.fine_tune and (args.resize or args.keep_aspect or args.crop_share) and args.crop_area == 1:
+        flag = "--resize" if args.resize else "--keep-aspect" if args.keep_aspect else "--crop-share"
         raise UserError(f"{flag} with --fine-tune needs --crop-area below 1: else whole pictures would be trained on")
     if image_set is None:
         args.engine = engine.choose(args, None, 0, 0)
         return None
-    of = args.image_size, args.mean, args.deviation
-    net = networks.create(args.model, args.weights, contexts, args.seed, *of)
+    net = networks.create(args.model, args.weights, contexts, args.seed, **networks.taken(args))
     args.engine = engine.choose(args, net, net.input_size, len(image_set))
     return net
 
 
 def described(args, net) -> dict:
-    """Where features come from, for `examples.transfer.model.Classifier`. Settles ``--interpolation weights``.
+    """Where features come from, for `examples.transfer.model.Classifier`. See `examples.transfer.networks.settle`.
 
     Parameters
     ----------
@@ -150,7 +149,7 @@ def described(args, net) -> dict:
     net : common.backbones.Backbone or None
         Where ``--model`` has several sources it knows the one that was found.
     """
-    args.interpolation = networks.interpolation(args.interpolation, net)
+    networks.settle(args, net)
     found = {"name": net.name_ if net else args.model, "weights": args.weights, "seed": args.seed}
     more = {"size": args.image_size, **{name: getattr(args, name) for name in model.LOOKS}}
     return {**found, "interpolation": args.interpolation, **{name: value for name, value in more.items() if value}}
@@ -197,6 +196,7 @@ def read_features(args, net, image_set: ImageSet, run, name: str) -> np.ndarray:
     if name == "features":
         keys = feature_store.keys(image_set)
         cut = f" {args.resize} {args.keep_aspect}" if args.resize or args.keep_aspect else ""
+        cut += f" crop {args.crop_share}" if args.crop_share else ""
         cut += f" views {cli.shown(args.views)}" if args.views else ""
         settings = f"PIL {args.interpolation}{cut}" + " ".join(keys if args.int8 else [])  # whose ranges are of these
         kept = features.store(
@@ -213,7 +213,7 @@ def _read(args, net, source, chosen: np.ndarray) -> Iterator[tuple[np.ndarray, n
     """The features of each batch of the pictures `chosen`, and the places of these in `chosen`."""
     size = net.input_size
     read_by = engine.named(args.engine)
-    source = inputs.middle(source, size, args.resize, args.keep_aspect, args.views)
+    source = inputs.middle(source, size, args.resize, args.keep_aspect, args.views, args.crop_share)
     net = reading.ready(net, source, args.interpolation, args.int8, read_by)
     batches = inputs.batches(
         inputs.Chosen(source, chosen), size, args.batch_size, args.interpolation, num_workers=args.num_workers
@@ -237,7 +237,7 @@ def embed(args, net, image_set: ImageSet, ctx) -> np.ndarray:
     ctx : mx.Context
     """
     source = inputs.from_dataset(image_set)
-    source = inputs.middle(source, net.input_size, args.resize, args.keep_aspect, args.views)
+    source = inputs.middle(source, net.input_size, args.resize, args.keep_aspect, args.views, args.crop_share)
     batches = inputs.batches(
         source, net.input_size, args.batch_size, args.interpolation, num_workers=args.num_workers
     )

@@ -42,19 +42,23 @@ def main(args):
     net = networks.of_classifier(classifier, args.params)
     described = classifier.backbone
     size, filter = net.input_size, networks.interpolation(described["interpolation"], net)
-    resize, keep_aspect = described.get("resize"), described.get("keep_aspect", False)
-    seen = package.Input(resize or size, size, keep_aspect, filter, views=tuple(described.get("views", ())))
+    views, share = tuple(described.get("views", ())), described.get("crop_share")
+    resize, keep_aspect = described.get("resize"), bool(described.get("keep_aspect"))
+    if share:
+        resize, keep_aspect = int(size / share), True
+    seen = package.Input(resize or size, size, keep_aspect, filter, views=views)
 
     def read(some):
         source = inputs.Files(list(some), np.zeros(len(some), np.int64), list(map(str, some)))
-        source = inputs.middle(source, size, resize, keep_aspect, seen.views)
+        source = inputs.middle(source, size, resize, keep_aspect, views)
         return np.stack([source.read(i, size, filter) for i in range(len(some))])
 
-    kind = "logistic regression" if classifier.kind == "logistic" else classifier.kind
+    names = {"logistic": "logistic regression", "lda": "linear discriminant analysis"}
+    kind = names.get(classifier.kind, classifier.kind)
     how = "fine-tuned" if classifier.parameters else f"weights {described['weights']}, as they were, and {kind}"
     package.write(
         package.Package(
-            "transfer", net.name_, exported.Classified(package.Features(net, seen), classifier), seen,
+            "transfer", net.name_, exported.Classified(package.of_views(net, seen), classifier), seen,
             len(classifier.classes),
             kind=exported.kind(classifier), unit_length=False, class_names=classifier.classes.tolist(),
             embedding_size=net.width, title="Pictures' classes",

@@ -6,7 +6,7 @@ import mxnet as mx
 import numpy as np
 from mxnet.gluon import HybridBlock, nn
 
-from examples.transfer.model import Classifier
+from examples.transfer.model import PROBABILITIES, Classifier
 
 
 class Classified(HybridBlock):
@@ -16,7 +16,8 @@ class Classified(HybridBlock):
 
     Parameters
     ----------
-    backbone : common.export.package.Features
+    backbone : common.backbones.Backbone
+        With values.
     classifier : Classifier
         Of a linear kind.
     """
@@ -41,4 +42,4 @@ class Classified(HybridBlock):
 
 def kind(classifier: Classifier) -> str:
     """What its outputs are, as `Classifier.probabilities` gives them."""
-    return "probabilities" if classifier.kind in ("logistic", "gluon") else "scores"
+    return "probabilities" if classifier.kind in PROBABILITIES else "scores"

@@ -173,7 +173,7 @@ class Average:
 
     def __init__(self, net, head: gluon.nn.Dense, decay: float):
         self.decay, ctx = decay, head.weight.list_ctx()[0]
-        self.net = networks.tuned(net.name_, net.preprocessing.to_dict(), modelfile.values(net), ctx)
+        self.net = networks.tuned(net.name_, net.preprocessing.to_dict(), modelfile.values(net), ctx, **net.taken)
         self.head = gluon.nn.Dense(head.weight.shape[0], in_units=head.weight.shape[1])
         modelfile.fill(self.head, modelfile.values(head), ctx)
         self.net.hybridize()

@@ -42,7 +42,8 @@ FLAGS = {
     ],
     "network": [
         ("-tm --trained_model", cli.NAME, "VGG16", NETWORKS),
-        ("-weights --nn_weights", cli.WEIGHTS, "imagenet", "imagenet, None or a file: .params, .h5, .keras, .pth, .safetensors"),
+        ("-weights --nn_weights", cli.WEIGHTS, "imagenet", "imagenet, None or a file: .params, .h5, .pth, ..."),
+        *cli.TAKEN_FROM,
         ("-b --batch_size", cli.batch_size, 1, "pictures a forward pass takes"),
         ("--int8", cli.switch, False, "run the network in 8 bits: several times as fast"),
         cli.ENGINE,
@@ -98,6 +99,10 @@ def settings_key(args, source, net, engine: str) -> str:
     other += [quantize.ROUNDING] if args.int8 else []
     if args.resize or args.keep_aspect:
         other.append([args.resize, args.keep_aspect])
+    if args.crop_share:
+        other.append(args.crop_share)
+    if args.image_size:
+        other.append(f"{args.image_size} pixels")
     if args.views:
         other.append({"views": args.views})
     settings = json.dumps([net.name_, {name: getattr(args, name) for name in kept}, *other])
@@ -145,10 +150,10 @@ def main(args):
     from examples.transfer import reading
 
     ctx = devices.contexts(args.gpus)[0]
-    of = {"mean": args.mean, "deviation": args.deviation}
-    net = networks.create(args.trained_model, args.nn_weights, ctx, args.seed, **of)
-    size, args.interpolation = net.input_size, networks.interpolation(args.interpolation, net)
-    pictures = inputs.middle(source, size, args.resize, args.keep_aspect, args.views)
+    net = networks.create(args.trained_model, args.nn_weights, ctx, args.seed, **networks.taken(args))
+    networks.settle(args, net)
+    size = net.input_size
+    pictures = inputs.middle(source, size, args.resize, args.keep_aspect, args.views, args.crop_share)
     print(f"{net.name_}: {net.width} numbers a picture of {size} x {size}; weights: {net.source}", flush=True)
     chosen = choose_engine(args, source, net)
     key, width, read_by = settings_key(args, source, net, chosen), net.width, engine.named(chosen)

@@ -279,21 +279,40 @@ class Middle:
     side: int
     keep_aspect: bool
     views: Sequence[float]
+    share: float | None = None
 
     def __len__(self):
         return len(self.source)
 
     def read(self, i: int, size: int, interpolation: str) -> np.ndarray:
         whole = np.asarray(self.source.whole(i))
-        cut = Eval(self.side, size, self.keep_aspect)
         found = []
         for view in (whole, *(inner(whole, share) for share in self.views)):
-            found.append(cut.middle(np.asarray(Image.fromarray(view).resize(cut.size(view), FILTERS[interpolation]))))
+            found.append(self._cut(view, size, interpolation))
         return np.stack(found) if self.views else found[0]
+
+    def _cut(self, view: np.ndarray, size: int, interpolation: str) -> np.ndarray:
+        if self.share:
+            return cropped(Image.fromarray(view), size, self.share, interpolation)
+        cut = Eval(self.side, size, self.keep_aspect)
+        return cut.middle(np.asarray(Image.fromarray(view).resize(cut.size(view), FILTERS[interpolation])))
+
+
+def cropped(picture: Image.Image, size: int, share: float, interpolation: str) -> np.ndarray:
+    """The middle of `picture` as timm and torchvision cut it out: ``Resize(int(size / share))``, ``CenterCrop(size)``.
+
+    Their rounding is theirs too: of the longer side down, of the cut's place to the nearest whole pixel.
+    """
+    short, (width, height) = int(size / share), picture.size
+    wide = width > height
+    longer = int(short * max(width, height) / min(width, height))
+    resized = np.asarray(picture.resize((longer, short) if wide else (short, longer), FILTERS[interpolation]))
+    y, x = (round((side - size) / 2) for side in resized.shape[:2])
+    return resized[y : y + size, x : x + size]
 
 
 def middle(
-    source, size: int, side: int | None, keep_aspect: bool, views: Sequence[float] = ()
+    source, size: int, side: int | None, keep_aspect: bool, views: Sequence[float] = (), share: float | None = None
 ) -> Files | Vectors | Pictures | Middle:
     """`source`, with the middle cut out of its pictures, or several views of them, where flags ask for it.
 
@@ -308,6 +327,8 @@ def middle(
         It is the shorter one; otherwise pictures become squares, whatever their shape.
     views : sequence of float
         A picture becomes (1 + views, size, size, 3): it and its middles, of such shares of its sides.
+    share : float or None
+        Of ``--crop-share``, see `cropped`; `side` and `keep_aspect` are not given then.
 
     Raises
     ------
@@ -316,7 +337,8 @@ def middle(
     """
     if side is not None and side < size:
         raise UserError(f"--resize {side}: the network sees pictures of {size} pixels, cut out of no smaller ones")
-    return Middle(source, side or size, keep_aspect, views) if side or keep_aspect or views else source
+    asked = side or keep_aspect or views or share
+    return Middle(source, side or size, keep_aspect, views, share) if asked else source
 
 
 @dataclass

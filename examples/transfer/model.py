@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common import cli
 from common.backbones.preprocessing import INTERPOLATIONS, MAX_SIDE
 from common.data.samplers import balanced
 from common.files import outside
@@ -15,6 +16,7 @@ from common.files.errors import reading
 KIND = "transfer"
 REMEDY = "it is not a classifier of train.py"
 KINDS = ("logistic", "lda", "svm", "knn", "gluon")
+PROBABILITIES = ("logistic", "lda", "gluon")  # whose scores become some by the softmax
 ARRAYS = ("mean", "scale", "weight", "bias")
 FIELDS = {
     "classifier": lambda found: found in KINDS, "classes": outside.texts, "backbone": dict, "k": outside.whole,
@@ -25,6 +27,9 @@ OF_NETWORK = {
 LOOKS = {  # how a picture became what the network saw, where flags said so
     "resize": lambda found: outside.whole(found, high=MAX_SIDE),
     "keep_aspect": bool,
+    "crop_share": lambda found: outside.number(found, 0.05, 1),
+    "layer": lambda found: isinstance(found, int) and found != 0,
+    "pooling": lambda found: found in cli.POOLING.options["choices"],
     "views": outside.shares,
     "mean": lambda found: _three(found, 0),
     "deviation": lambda found: _three(found, 1),
@@ -89,7 +94,7 @@ class Classifier:
     def probabilities(self, features: np.ndarray) -> np.ndarray:
         """(n, c): how likely each class is; for svm, which knows no probabilities, its margins."""
         scores = self.scores(features)
-        if self.kind not in ("logistic", "lda", "gluon"):
+        if self.kind not in PROBABILITIES:
             return scores
         exponentials = np.exp(scores - scores.max(axis=1, keepdims=True))
         return exponentials / exponentials.sum(axis=1, keepdims=True)

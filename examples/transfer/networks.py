@@ -36,7 +36,21 @@ def candidates(name: str) -> tuple[str, ...]:
     raise UserError(f"-tm {name}: no such network{close}")
 
 
-def tuned(name: str, preprocessing: dict, parameters: dict, ctx=None):
+TAKEN = ("size", "mean", "deviation", "layer", "pooling")  # what `create` may be told of a network
+
+
+def taken(args) -> dict:
+    """What the flags say of the network, for `create`: `TAKEN`.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        Of train.py or generate_embedding.py.
+    """
+    return {"size": args.image_size, **{name: getattr(args, name) for name in TAKEN[1:]}}
+
+
+def tuned(name: str, preprocessing: dict, parameters: dict, ctx=None, layer=None, pooling=None):
     """The backbone `name` as train.py's --fine-tune left it.
 
     Parameters
@@ -47,6 +61,8 @@ def tuned(name: str, preprocessing: dict, parameters: dict, ctx=None):
     parameters : dict of str to NDArray
         By structural name.
     ctx : mx.Context, optional
+    layer, pooling
+        See `common.backbones.pooling.choose`.
 
     Raises
     ------
@@ -62,7 +78,7 @@ def tuned(name: str, preprocessing: dict, parameters: dict, ctx=None):
     found = Preprocessing.from_dict(preprocessing)
     choice = candidates(name)[0]
     size = None if found.size == backbones.input_size(choice) else found.size
-    net = backbones.create(choice, size=size, preprocessing=found)
+    net = backbones.create(choice, size=size, preprocessing=found, layer=layer, pooling=pooling)
     modelfile.fill(net, parameters, ctx or mx.cpu())
     return net
 
@@ -101,9 +117,10 @@ def of_classifier(classifier, path):
     name = described["name"]
     if classifier.parameters:  # fine-tuned
         with reading(path, model.REMEDY):
-            net = tuned(name, classifier.preprocessing, classifier.parameters)
+            at = {key: described.get(key) for key in ("layer", "pooling")}
+            net = tuned(name, classifier.preprocessing, classifier.parameters, **at)
     else:
-        of = {key: described.get(key) for key in ("size", "mean", "deviation")}
+        of = {key: described.get(key) for key in TAKEN}
         net = create(name, described["weights"], seed=described["seed"], **of)
     if len(classifier.mean) != net.width:
         raise UserError(f"{path} takes {len(classifier.mean)} numbers, but {name} gives {net.width}")
@@ -124,6 +141,31 @@ def interpolation(asked: str, net) -> str:
     return net.preprocessing.interpolation if net and asked == "weights" else asked
 
 
+def settle(args, net) -> None:
+    """Put numbers and names in the place of ``weights`` in ``--interpolation`` and ``--crop-share``.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        Of train.py or generate_embedding.py, which is changed.
+    net : common.backbones.Backbone or None
+        None: features were made before.
+
+    Raises
+    ------
+    UserError
+        ``--crop-share`` goes with another flag, or it needs the network.
+    """
+    args.interpolation = interpolation(args.interpolation, net)
+    if args.crop_share and (args.resize or args.keep_aspect):
+        flag = "--resize" if args.resize else "--keep-aspect"
+        raise UserError(f"--crop-share {args.crop_share} resizes the shorter side by itself: leave out {flag}")
+    if args.crop_share == "weights":
+        if net is None:
+            raise UserError("--crop-share weights needs the network, and features were made before: give the number")
+        args.crop_share = net.preprocessing.crop_share
+
+
 def check_own(weights: str, mean, deviation) -> None:
     """Refuse ``--mean`` and ``--deviation`` of weights that bring theirs.
 
@@ -137,7 +179,10 @@ def check_own(weights: str, mean, deviation) -> None:
             raise UserError(f"{flag} is for a file of weights; ImageNet's bring theirs: leave it out, or give a file")
 
 
-def create(name: str, weights: str, ctx=None, seed: int = 0, size: int | None = None, mean=None, deviation=None):
+def create(
+    name: str, weights: str, ctx=None, seed: int = 0, size: int | None = None, mean=None, deviation=None, layer=None,
+    pooling=None,
+):  # fmt: skip
     """The backbone `name` with values.
 
     Parameters
@@ -149,6 +194,8 @@ def create(name: str, weights: str, ctx=None, seed: int = 0, size: int | None = 
         Side in pixels of the pictures it will see, and its ``input_size`` then; None: those it was made for.
     mean, deviation : sequence of 3 float, optional
         Of red, green and blue, 0..255, instead of those that belong to a file of weights.
+    layer, pooling
+        See `common.backbones.pooling.choose`.
 
     Raises
     ------
@@ -157,7 +204,8 @@ def create(name: str, weights: str, ctx=None, seed: int = 0, size: int | None = 
         that gets them.
     """
     check_own(weights, mean, deviation)
-    net = _create(name, weights, ctx, seed, {"size": size, "mean": mean, "deviation": deviation})
+    options = {"size": size, "mean": mean, "deviation": deviation, "layer": layer, "pooling": pooling}
+    net = _create(name, weights, ctx, seed, options)
     if size:
         net.input_size, net.preprocessing = size, dataclasses.replace(net.preprocessing, size=size)
     return net
@@ -190,7 +238,7 @@ def _create(name: str, weights: str, ctx, seed: int, options: dict):
             continue
         if choice != names[0]:
             print(f"{name}: Keras's weights cannot be had; the same network from another source: {found.source}")
-        return backbones.create(choice, "imagenet", ctx, size=options["size"])
+        return backbones.create(choice, "imagenet", ctx, **options)
     if len(names) == 1 and not names[0].startswith("keras-"):
         raise reason
     ways = [weights.name for choice in names if (weights := entries.find(choice).weights)]

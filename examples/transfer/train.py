@@ -27,8 +27,8 @@ FLAGS = {
     ],
     "network": [
         ("--model", cli.NAME, None, "network of the features; default with pictures is squeezenet1.1"),
-        ("--weights --params", cli.WEIGHTS, "imagenet", "imagenet, None (random), .params, .h5, .keras, .pth, .safetensors"),
-        cli.IMAGE_SIZE,
+        ("--weights --params", cli.WEIGHTS, "imagenet", "imagenet, None (random) or a file: .params, .h5, .pth, ..."),
+        *cli.TAKEN_FROM,
         cli.INT8,
     ],
     "classifier": [

@@ -7,7 +7,7 @@ on classes that it was not fitted to.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from scipy.linalg import solve
@@ -31,10 +31,23 @@ class Linear:
     mean, spread : (width,) array
         Of the training pictures' features.
     weights : (width, dim) array
+
+    Attributes
+    ----------
+    constants : tuple
+        What it was fitted with: ESZSL's factors, or learning rate and epochs.
     """
+
+    constants: tuple = ()
 
     def __init__(self, mean: np.ndarray, spread: np.ndarray, weights: np.ndarray):
         self.mean, self.spread, self.weights = mean, spread, weights
+
+    @classmethod
+    def of(cls, features: np.ndarray) -> Linear:
+        """One without weights yet, for these training pictures."""
+        features = np.asarray(features, np.float64)
+        return cls(features.mean(axis=0), features.std(axis=0) + 1e-6, np.empty(0))
 
     def standard(self, features: np.ndarray) -> np.ndarray:
         """What the weights are multiplied by, at length one for a typical picture."""
@@ -44,7 +57,10 @@ class Linear:
         return metrics.unit(self.standard(features) @ self.weights) if len(features) else features
 
 
-def fit(name: str, features: np.ndarray, labels: np.ndarray, words: np.ndarray, seed: int = 0) -> Linear:
+def fit(
+    name: str, features: np.ndarray, labels: np.ndarray, words: np.ndarray, seed: int = 0,
+    held: Iterable[np.ndarray] | None = None,
+) -> Linear:  # fmt: skip
     """A baseline, with what it needs chosen on classes held back from it.
 
     Parameters
@@ -56,6 +72,8 @@ def fit(name: str, features: np.ndarray, labels: np.ndarray, words: np.ndarray, 
         Unit vectors of the classes trained on.
     seed : int
         Of the classes held back, and of the order of pictures.
+    held : iterable of int arrays, optional
+        The classes held back, each time; default is `held_back`.
 
     Raises
     ------
@@ -64,20 +82,30 @@ def fit(name: str, features: np.ndarray, labels: np.ndarray, words: np.ndarray, 
     """
     if len(words) < FEWEST:
         raise UserError(f"{TITLES[name]} needs {FEWEST} seen classes to choose its constants, there are {len(words)}")
-    features, words = np.asarray(features, np.float64), np.asarray(words, np.float64)
-    found = Linear(features.mean(axis=0), features.std(axis=0) + 1e-6, np.empty(0))
-    x = found.standard(features)
-    every = np.arange(len(words))
-    solutions = eszsl if name == "eszsl" else lambda *given: ranked(name, *given, seed)
+    x, every = Linear.of(features).standard(features), np.arange(len(words))
     scores: dict[tuple, list[float]] = {}
-    for held in held_back(len(words), seed):
-        new, kept = np.isin(labels, held), np.setdiff1d(every, held)
-        for chosen, weights in solutions(x[~new], np.searchsorted(kept, labels[~new]), words[kept]):
-            right = _accuracy(x[new], np.searchsorted(held, labels[new]), words[held], weights)
-            scores.setdefault(chosen, []).append(right)
-    best = max(scores, key=lambda chosen: np.mean(scores[chosen]))
-    found.weights = next(weights for chosen, weights in solutions(x, labels, words) if chosen == best)
+    for some in held or held_back(len(words), seed):
+        new, kept = np.isin(labels, some), np.setdiff1d(every, some)
+        given = x[~new], np.searchsorted(kept, labels[~new]), words[kept]
+        for constants, weights in solutions(name, *given, seed):
+            right = _accuracy(x[new], np.searchsorted(some, labels[new]), words[some], weights)
+            scores.setdefault(constants, []).append(right)
+    best = max(scores, key=lambda constants: np.mean(scores[constants]))
+    return fit_with(name, best, features, labels, words, seed)
+
+
+def fit_with(name: str, constants: tuple, features, labels, words, seed: int = 0) -> Linear:
+    """A baseline with these constants, such as `fit` chose; for the rest see there."""
+    found = Linear.of(features)
+    every = solutions(name, found.standard(features), labels, words, seed)
+    found.weights, found.constants = next(weights for tried, weights in every if tried == constants), constants
     return found
+
+
+def solutions(name: str, x, labels, words, seed: int = 0) -> Iterator[tuple[tuple, np.ndarray]]:
+    """The weights for all constants that are tried: `eszsl` or `ranked`."""
+    words = np.asarray(words, np.float64)
+    return eszsl(x, labels, words) if name == "eszsl" else ranked(name, x, labels, words, seed)
 
 
 def held_back(classes: int, seed: int) -> Iterator[np.ndarray]:

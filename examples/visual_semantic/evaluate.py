@@ -7,7 +7,8 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repository: runs without an install
 
 from common import cli
-from examples.visual_semantic.train import DATASETS, SHIPPED, SPLIT
+from examples.visual_semantic.search import SHIPPED
+from examples.visual_semantic.train import DATASETS, SPLIT
 
 ENGINE = ("--engine", cli.ENGINES, None, "reads the network: %(choices)s; default is what its training read with")
 BASELINES = cli.many(cli.choice("ridge", "eszsl", "sje", "ale", "devise", "conse", metavar="NAME"))

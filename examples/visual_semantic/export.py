@@ -51,13 +51,13 @@ def write_package(args, net, paths):
 
     from common.data import images, transforms
     from common.export import package
-    from examples.visual_semantic import gallery
+    from examples.visual_semantic import gallery, model
 
     metadata = net.metadata
     file = pathlib.Path(str(metadata["word_vectors"])).name
     transform = transforms.saved(metadata)
     seen = package.Input.of(transform)
-    encoder = package.Features(net.backbone, seen, net.encoder.head, net.encoder.unit)
+    encoder = model.AfterMean(package.OfViews(net.backbone, seen), net.encoder) if seen.views else net.encoder
     package.write(
         package.Package(
             "visual_semantic", metadata["model"], encoder, seen, net.dim,
@@ -75,7 +75,7 @@ def write_package(args, net, paths):
 
 
 def known_words(args, net):
-    """The most frequent words, as their file has them; None for none."""
+    """The most frequent words and those of the classes' names, as their file has them; None for none."""
     from common.export import package
     from common.text.vectors import WordVectors
     from examples.visual_semantic import words
@@ -110,7 +110,10 @@ def write_mobile(args, net, paths):
     print(f"{path}: {size(path)}; {len(net.class_names)} words of {net.dim} numbers in {file.stem}-words.npy")
     if net.metadata.get("views"):
         shares = ", ".join(f"{share:g}" for share in net.metadata["views"])
-        print(f"it takes a picture alone; the figures of train.py are of the mean with its middles ({shares}; --views)")
+        print(
+            f"it takes a picture alone; the figures of train.py are of the mean with its middles ({shares}; --views),"
+            " as --package reads them"
+        )
     if not paths:
         print("no --pictures: INT8 is not written, and nothing was compared")
         return

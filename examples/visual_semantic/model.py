@@ -76,6 +76,17 @@ class Encoder(HybridBlock):
         return F.broadcast_div(rows, F.sqrt(F.sum(F.square(rows), axis=1, keepdims=True) + 1e-12))
 
 
+class AfterMean(HybridBlock):
+    """An `Encoder` that is given the mean of several views' features by another backbone, for `export.py`."""
+
+    def __init__(self, backbone, encoder: Encoder):
+        super().__init__()
+        self.backbone, self.head = backbone, encoder.head
+
+    def hybrid_forward(self, F, x):
+        return Encoder.unit(F, self.head(self.backbone(x)))
+
+
 class VisualSemanticNet(Block):
     """The encoder, the classifier that shares its backbone, and the words of the classes.
 

@@ -27,13 +27,18 @@ def build(args, splits: data.Splits, contexts: list[mx.Context]) -> tuple[model.
     Raises
     ------
     UserError
-        The backbone is frozen and random, a file cannot be used, or a class has no word vector.
+        The backbone is frozen and random, a file cannot be used, a class has no word vector, or flags exclude each
+        other.
     """
     weights = args.params or ("imagenet" if args.use_pretrained else None)
     ours = weights if weights and model.is_model(weights) else None  # a model of an earlier run
     keeps_values = is_frozen(args, args.stages[0]) or args.freeze_batch_norm
     if keeps_values and not weights and not args.resume:
         raise UserError("a frozen backbone keeps what it learned before, and it learned nothing: add --use-pretrained")
+    if args.head == "eszsl" and args.hidden:
+        raise UserError("--head eszsl is linear: leave out --hidden")
+    if args.head == "eszsl" and args.find_lr and args.stages[0] == "2a":
+        raise UserError("--head eszsl has no learning rate in stage 2a: leave out --find-lr")
     size = args.image_size or backbones.input_size(args.model)
     renamed, sentences = data.word_of(args, splits), data.described(args, splits)
     vectors = words.vectors(splits.class_names, args.word_vectors, renamed, sentences, args.prompts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import mxnet as mx
 from mxnet import gluon
 
 from common import devices
@@ -11,7 +12,7 @@ from common.data.loader import Batch, Loader
 from common.data.samplers import Shuffled
 from common.train import optimizer
 from common.train.session import seed_everything
-from examples.visual_semantic import data, evaluation
+from examples.visual_semantic import baselines, data, evaluation
 
 
 class Unrecorded:
@@ -52,6 +53,16 @@ class Unrecorded:
         self._epochs_done += 1
         if metrics and (not self.metrics or metrics["score"] > self.metrics["score"]):
             self.metrics = {**metrics, "epoch": self._epochs_done}
+
+
+class _NoBatches:
+    """The batches of an epoch without steps."""
+
+    def __len__(self) -> int:
+        return 0
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        return iter(())
 
 
 class Stage:
@@ -128,6 +139,26 @@ class Stage:
             groups.append((self.net.backbone.collect_params(), "adam", {"learning_rate": lr * factor, **options}))
         # A local kvstore can be bound to one Trainer only, so each stage has its own.
         return optimizer.trainer(groups, self.kvstore if "dist" in self.kvstore.type else args.kvstore)
+
+    def solve(self, loss: gluon.Block) -> dict:
+        """Give a linear head ESZSL's weights for the features of the training pictures; what its evaluation gives.
+
+        Parameters
+        ----------
+        loss : callable (outputs, labels) -> losses
+            For the evaluation alone.
+        """
+        head, train = self.net.encoder.head, self.reader.features(self.splits.train)
+        session = self.session(self.adam(self.args.lr_2a, head))
+        for epoch in session.epochs(1):
+            list(session.batches(_NoBatches(), epoch))
+            found = baselines.fit(
+                "eszsl", self.reader.apply(head[0], train), train.labels, self.net.words[: len(self.net.seen)],
+                self.args.seed,
+            )  # fmt: skip
+            head[-1].weight.set_data(mx.nd.array((found.weights / found.spread[:, None]).T))
+            session.close_epoch(self.evaluate(self.net.embed_features, loss), save=self.save)
+        return session.metrics
 
     def session(self, trainer: gluon.Trainer):
         """The `common.train.session.Session`, or what stands in for one, of training with `trainer`."""

@@ -10,7 +10,6 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repo
 from common import cli, resume
 from common.train.schedule import one_cycle
 
-SHIPPED = pathlib.Path(__file__).resolve().parent / "pretrained" / "emoji.params"
 DATASETS = ("awa2", "cifar10", "cifar100", "grocery", "folder", "csv")
 
 
@@ -22,7 +21,6 @@ def stage_list(text):
     return stages
 
 
-STAGES = cli.Kind(stage_list, "LIST")
 LOSSES = ("cosine", "hinge", "softmax", "symmetric")
 CLASS_TEXT = cli.choice("name", "group", "description")
 WORD_SPACE = cli.choice("raw", "centred", "whitened")
@@ -50,6 +48,7 @@ FLAGS = {
         cli.USE_PRETRAINED,
         ("--backbone-lr", cli.non_negative_float, 0.1, "factor of the rates of a pretrained backbone; 0 freezes it"),
         cli.FREEZE_BATCH_NORM,
+        ("--head", cli.choice("trained", "eszsl"), "trained", "2a: by --loss, or solved by ESZSL's closed form"),
         ("--hidden", cli.whole(0, 65_536), 0, "hidden units of the head"),
         ("--dropout", cli.unit_float, 0.0, "of the features"),
     ],
@@ -66,7 +65,7 @@ FLAGS = {
         ("--temperature", cli.positive_float, 0.1, "of --loss softmax and symmetric"),
     ],
     "optimisation": [
-        ("--stages", STAGES, ["1", "2a", "2b"], "of 1 (backbone and classifier), 2a (head onto words), 2b (both)"),
+        ("--stages", cli.Kind(stage_list, "LIST"), ["1", "2a", "2b"], "1: backbone, 2a: head, 2b: both"),
         ("--epochs-1", cli.positive_int, 5, "epochs of stage 1"),
         ("--epochs-2a", cli.positive_int, 5, "epochs of stage 2a"),
         ("--epochs-2b", cli.positive_int, 3, "epochs of stage 2b"),
@@ -127,6 +126,8 @@ def train_head(args, net, stage, schedule=one_cycle):
 
     loss = create(args.loss, net.words[: len(net.seen)], stage.contexts, args.margin, args.temperature)
     stage.standardise()
+    if args.head == "eszsl":
+        return stage.solve(loss)
     trainer = stage.adam(args.lr_2a, net.encoder.head)
     session = stage.session(trainer)
     for epoch in session.epochs(args.epochs_2a):
@@ -190,8 +191,7 @@ def main(args):
     for name in args.stages:
         stage = run.start_stage(name)  # from the best epoch of the stage before
         if args.find_lr:
-            run.suggest_lr(stage, TRAIN[name])
-            return
+            return run.suggest_lr(stage, TRAIN[name])
         run.end_stage(stage, TRAIN[name](args, net, stage))
     run.finish(name)
 

@@ -36,10 +36,10 @@ def main(args):
         raise UserError(f"{args.params} compares by --measure {metadata['measure']}: only cosine's models are exported")
     transform = pictures.eval_transform(metadata)
     seen = package.Input.of(transform)
-    backbone = net.backbone or pictures.Reader(metadata).network()
+    backbone = package.of_views(net.backbone or pictures.Reader(metadata).network(), seen)
     package.write(
         package.Package(
-            "vse", metadata["model"], package.Features(backbone, seen, net.images), seen,
+            "vse", metadata["model"], exported.Tower(backbone, net.images), seen,
             metadata["dim"], metadata=metadata, title="Pictures and sentences in one space",
             words=package.Words(
                 net.vocabulary.words, write=lambda path: exported.write_sentences(net, path),

@@ -1,13 +1,26 @@
-"""The sentence branch as an ONNX file."""
+"""Both branches for other programs: pictures to vectors as one block, sentences as an ONNX file."""
 
 from __future__ import annotations
 
 import numpy as np
+from mxnet.gluon import HybridBlock
 
 from common.files.disk import atomic
 from examples.vse.model import VSE
 
 GATES = {"gru": (1, 0, 2), "lstm": (0, 3, 1, 2)}  # ONNX has z, r, h and i, o, f, c; MXNet r, z, n and i, f, c, o
+
+
+class Tower(HybridBlock):
+    """Pictures (n, H, W, 3) -> (n, dim): the backbone, and the branch on its features."""
+
+    def __init__(self, backbone, images):
+        super().__init__()
+        with self.name_scope():
+            self.backbone, self.images = backbone, images
+
+    def hybrid_forward(self, F, x):
+        return self.images(self.backbone(x))
 
 
 def write_sentences(net: VSE, path) -> None:

@@ -38,9 +38,10 @@ FLAGS = {
         ("--start", cli.FILE, None, "go on from a model that was saved, with its words and sizes"),
     ],
     "loss": [
-        ("--loss", cli.choice("sum", "max"), "sum", "all negatives, or the hardest (VSE++)"),
+        ("--loss", cli.choice("sum", "max", "clip"), "sum", "all negatives, the hardest (VSE++), or CLIP's softmax"),
         ("--margin", cli.unit_float, 0.2, "margin of the ranking loss"),
         ("--measure", cli.choice("cosine", "order"), "cosine", "score of a pair"),
+        ("--temperature", cli.positive_float, 0.07, "of --loss clip, at the start: it is learned"),
         ("--warmup", cli.non_negative_int, 1, "epochs of sum before max"),
         ("--allow-same-image", cli.switch, False, "several sentences of an image in a batch, as 2014"),
     ],
@@ -87,7 +88,7 @@ def main(args):
     from common.train import optimizer
     from common.train.session import Session
     from examples.vse import data, evaluation, linear, model, pictures, prepare
-    from examples.vse.losses import RankingLoss
+    from examples.vse.losses import RankingLoss, SoftmaxLoss
 
     contexts = devices.contexts(args.gpus, args.num_cpus)
     kvstore = devices.kvstore(args.kvstore, args.gradient_compression)
@@ -102,10 +103,14 @@ def main(args):
     net = prepare.network(args, metadata, train, contexts)
     net.hybridize(static_alloc=True)
 
-    # Loss: all negatives of the batch, or (after some epochs of these) the hardest of each picture and sentence.
+    # Loss: all negatives of the batch, or (after some epochs of these) the hardest of each picture and sentence; or the
+    # softmax over the batch, whose temperature is learned.
     losses = {kind: RankingLoss(args.margin, kind == "max", args.measure) for kind in ("sum", "max")}
+    losses["clip"] = SoftmaxLoss(args.temperature, args.measure)
+    losses["clip"].initialize(ctx=contexts)
     for loss in losses.values():
         loss.hybridize(static_alloc=True)
+    blocks = {"net": net, "loss": losses["clip"]} if args.loss == "clip" else {"net": net}
 
     # Batches of pairs whose sentences are of nearly one length, in rounds between evaluations.
     sentences = data.Sentences(train.texts, net.vocabulary)
@@ -120,7 +125,7 @@ def main(args):
     loader = data.PairLoader(train, sentences, sampler, read)
 
     # Adam for all parameters, the gradients of each device clipped together.
-    parameters = [p for p in net.collect_params().values() if p.grad_req != "null"]
+    parameters = [p for block in blocks.values() for p in block.collect_params().values() if p.grad_req != "null"]
     trainer = optimizer.trainer([(parameters, "adam", {"learning_rate": args.lrate})], kvstore)
     gradients = [[p.grad(ctx) for p in parameters] for ctx in contexts]
 
@@ -137,12 +142,12 @@ def main(args):
 
     run.stage("training")
     session = Session(
-        run, blocks={"net": net}, trainers={"trainer": trainer}, best="rsum", patience=args.early_stop,
+        run, blocks=blocks, trainers={"trainer": trainer}, best="rsum", patience=args.early_stop,
         log_interval=args.dispFreq, seed=args.seed, rank=kvstore.rank, unit="round", rate="lrate",
     )  # fmt: skip
     for round_ in session.epochs(sampler.rounds):
         for batch in session.batches(loader, round_):
-            loss = losses["max" if args.loss == "max" and batch.epoch >= args.warmup else "sum"]
+            loss = losses["sum" if args.loss == "max" and batch.epoch < args.warmup else args.loss]
             values = []
             with autograd.record():
                 for ctx, (images, words) in zip(contexts, batch.split(len(contexts))):
@@ -154,7 +159,8 @@ def main(args):
                     model.clip_global_norm(of_device, args.grad_clip)
             trainer.update(1)
             session.add(loss=[value * (len(contexts) / batch.words.shape[1]) for value in values])
-        session.close_epoch(dev.metrics(net), save=save)
+        learned = {"temperature": losses["clip"].temperature} if args.loss == "clip" else {}
+        session.close_epoch({**dev.metrics(net), **learned}, save=save)
 
     if kvstore.rank == 0:
         run.stage("evaluation")

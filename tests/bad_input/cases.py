@@ -14,6 +14,7 @@ PROGRAMS = (
     "common.get_data",
     "common.launch",
     "common.pack",
+    "examples.embedding_learning.compare",
     "examples.embedding_learning.demo",
     "examples.embedding_learning.embed",
     "examples.embedding_learning.export",
@@ -35,6 +36,7 @@ PROGRAMS = (
     "examples.visual_semantic.split_awa2",
     "examples.visual_semantic.train",
     "examples.visual_semantic.tune",
+    "examples.visual_semantic.xian",
     "examples.vse.evaluate",
     "examples.vse.export",
     "examples.vse.search",
@@ -197,6 +199,16 @@ def conflicts() -> Iterator[Case]:
             ("no pictures named", "", "PATH"),
             ("output of another kind", "{good}/pictures --output {out}/x.txt", "--output"),
             ("output into no folder", "{good}/pictures --output {out}/none/x.npy", "--output"),
+        ],
+    )
+    yield from _each(
+        f"{e}.compare",
+        [
+            ("an unknown loss", "--losses margin,circl", "--losses"),
+            ("one seed", "--seeds 1", "--seeds"),
+            ("one seed twice", "--seeds 1,1", "--seeds"),
+            ("a network that has not learned", "--dataset folder --data-path {good}/pictures", "--use-pretrained"),
+            ("nothing to tune on", "--dataset folder --data-path {good}/pictures --params x", "--validation-share"),
         ],
     )
     run = "--dataset folder --data-path {good}/pictures --run-dir {out}/run --epochs 1"

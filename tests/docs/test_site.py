@@ -40,5 +40,5 @@ def test_others_are(tmp_path, body, wrong):
 
 def test_the_navigation_names_pages_that_there_are():
     text = (REPO / "mkdocs.yml").read_text(encoding="utf-8")
-    named = re.findall(r"[\w/.]+\.md", str(yaml.safe_load(text)["nav"]))
+    named = re.findall(r"[\w/.-]+\.md", str(yaml.safe_load(text)["nav"]))
     assert [name for name in named if not (REPO / name).is_file()] == [] and len(named) == len(set(named)) > 15

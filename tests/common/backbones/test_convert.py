@@ -156,6 +156,143 @@ def test_a_legacy_pth_that_claims_more_than_it_holds_is_one_line(tmp_path):
         one_line(torch.read_torch, tmp_path / "net.pth", content)
 
 
+def checkpoint(tensors: str) -> bytes:
+    """`torch.save` of a dict around a state dict: the pickle of `state`, with the given text in its place."""
+    return pth({"a/data.pkl": tensors, "a/data/0": np.float32([3, 4]).tobytes()})
+
+
+def wrapped(*keys: bytes) -> bytes:
+    """The pickle of `state` as the value of these keys, one in the other, beside a number."""
+    inner = state()[2:-1]
+    for key in keys:
+        inner = b"}(" + pickle.dumps("epoch", 2)[2:-3] + b"K\x07" + pickle.dumps(key, 2)[2:-3] + inner + b"u"
+    return b"\x80\x02" + inner + b"."
+
+
+@pytest.mark.parametrize("keys", [("state_dict",), ("model",), ("model_state",), ("state_dict", "model")])
+def test_a_checkpoint_around_a_state_dict_is_read(tmp_path, keys):
+    (tmp_path / "net.pth").write_bytes(checkpoint(wrapped(*keys)))
+    assert {name: a.tolist() for name, a in torch.read_torch(tmp_path / "net.pth").items()} == {"w": [3, 4]}
+
+
+def test_a_checkpoint_without_tensors_says_what_it_has(tmp_path):
+    (tmp_path / "net.pth").write_bytes(checkpoint(wrapped("weights")))
+    with pytest.raises(UserError, match="it holds epoch, weights, and neither tensors nor a dict called state_"):
+        torch.read_torch(tmp_path / "net.pth")
+
+
+def test_bfloat16_in_a_pickle_and_the_prefix_of_many_devices(tmp_path):
+    of_devices = state().replace(b"X\x01\0\0\0w", b"X\x08\0\0\0module.w")
+    of_devices = of_devices.replace(b"FloatStorage", b"BFloat16Storage")
+    (tmp_path / "net.pth").write_bytes(pth({"a/data.pkl": of_devices, "a/data/0": b"\x80\x3f\x20\xc0"}))
+    found = torch.read_torch(tmp_path / "net.pth")
+    assert list(found) == ["w"] and found["w"].dtype == np.float32 and found["w"].tolist() == [1, -2.5]
+
+
+def test_a_torchscript_archive_is_attributes_and_no_code(tmp_path):
+    """As `torch.jit.save` writes it, which OpenAI's CLIP comes in: objects of classes that the archive defines."""
+    module = b"c__torch__.Net\nModule\n)\x81}(" + pickle.dumps("visual", 2)[2:-3]
+    inner = b"c__torch__.Net\nTower\n)\x81" + state()[2:-1] + b"b"
+    (tmp_path / "net.pt").write_bytes(
+        pth({"a/data.pkl": b"\x80\x02" + module + inner + b"ub.", "a/data/0": np.float32([3, 4]).tobytes()})
+    )
+    assert {name: a.tolist() for name, a in torch.read_torch(tmp_path / "net.pt").items()} == {"visual.w": [3, 4]}
+
+
+def resnet18(**changed):
+    """torchvision's names and shapes of a ResNet-18, with values."""
+    rng, shapes = np.random.default_rng(0), {"conv1.weight": (64, 3, 7, 7), "bn1": 64}
+    for stage, width in enumerate((64, 128, 256, 512), 1):
+        for block in range(2):
+            before, place = (width if block or stage == 1 else width // 2), f"layer{stage}.{block}"
+            shapes.update({f"{place}.conv1.weight": (width, before, 3, 3), f"{place}.bn1": width})
+            shapes.update({f"{place}.conv2.weight": (width, width, 3, 3), f"{place}.bn2": width})
+            if before != width:
+                shapes.update({f"{place}.downsample.0.weight": (width, before, 1, 1), f"{place}.downsample.1": width})
+    shapes.update({"fc.weight": (1000, 512), "fc.bias": (1000,), **changed})
+    arrays = {}
+    for name, shape in shapes.items():
+        kinds = ("weight", "bias", "running_mean", "running_var") if isinstance(shape, int) else ()
+        arrays.update({f"{name}.{kind}": rng.uniform(0.5, 1, shape).astype(np.float32) for kind in kinds})
+        if shape and not kinds:
+            arrays[name] = rng.normal(0, 0.05, shape).astype(np.float32)
+    return arrays
+
+
+def test_a_pytorch_file_needs_no_classifier_or_another_one(tmp_path):
+    from safetensors.numpy import save_file
+
+    x = mx.nd.array(np.random.default_rng(1).integers(0, 256, (1, 64, 64, 3)), dtype="uint8")
+    features = []
+    for name, head in {
+        "whole": {}, "seven": {"fc.weight": (7, 512), "fc.bias": (7,)}, "none": {"fc.weight": (), "fc.bias": ()},
+        "half": {},
+    }.items():  # fmt: skip
+        arrays = resnet18(**head)
+        if name == "half":
+            arrays = {f"module.{key}": array.astype(np.float16) for key, array in arrays.items()}
+        save_file(arrays, tmp_path / f"{name}.safetensors")
+        features.append(backbones.create("resnet18_v1b", str(tmp_path / f"{name}.safetensors"))(x).asnumpy())
+    np.testing.assert_array_equal(features[1], features[0])
+    np.testing.assert_array_equal(features[2], features[0])
+    assert 0 < np.abs(features[3] - features[0]).max() < 0.02 * np.abs(features[0]).max()
+    with pytest.raises(UserError, match=r"none.safetensors does not fit --model resnet18_v1b: .* no classifier"):
+        backbones.create("resnet18_v1b", str(tmp_path / "none.safetensors"), classifier=True)
+
+
+@pytest.mark.parametrize(("changed", "line"), [
+    ({"layer2.0.conv1.weight": (128, 64, 1, 1)},
+     r"layer2.0.conv1.weight is \(128, 64, 1, 1\) in the file and \(128, 64, 3, 3\) in the network; it is of another"),
+    ({"layer4.1.bn2": (), "fc.weight": (), "fc.bias": ()}, r"and nothing for layer4.1.bn2.gamma, \(512,\)"),
+    ({"layer4.2.conv1.weight": (512, 512, 3, 3)}, r"layer4.2.conv1.weight, \(512, 512, 3, 3\), where the network ends"),
+])  # fmt: skip
+def test_what_does_not_fit_is_named_with_its_shape(changed, line):
+    with pytest.raises(UserError, match=line):
+        torch.fill_torchvision(backbones.network("resnet18_v1b"), resnet18(**changed), classifier=False)
+
+
+def keras3_file(path, layers):
+    """A file laid out as Keras 3 writes it: layers by kind and number, their names beside the arrays."""
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        for number, (name, arrays) in enumerate(layers.items()):
+            group = file.create_group(f"layers/layer_{number}/vars")
+            group.attrs["name"] = name
+            for i, array in enumerate(arrays):
+                group[str(i)] = array
+        file.create_group("optimizer/vars")["0"] = np.ones(3)
+    if path.suffix == ".keras":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("config.json", "{}")
+            archive.writestr("model.weights.h5", content.getvalue())
+    else:
+        path.write_bytes(content.getvalue())
+
+
+@pytest.mark.parametrize("name", ["net.keras", "net.weights.h5"])
+def test_keras_3_is_read_as_keras_2_is(tmp_path, name):
+    layers = mobilenet_layers(np.random.default_rng(0))
+    keras_file(tmp_path / "net.h5", layers, False)
+    keras3_file(tmp_path / name, layers)
+    old, new = keras.read_keras(tmp_path / "net.h5"), keras.read_keras(tmp_path / name)
+    assert {key for key, arrays in old.items() if arrays} == set(new)
+    for key, arrays in new.items():
+        assert all(np.array_equal(a, b) for a, b in zip(arrays, old[key], strict=True))
+    backbone = backbones.create("keras-mobilenet", str(tmp_path / name))
+    assert backbone.preprocessing.mean == (127.5, 127.5, 127.5)
+
+
+def test_a_broken_keras_3_file_is_one_line(tmp_path):
+    keras3_file(tmp_path / "net.keras", {"dense": [np.ones(3)]})
+    whole = (tmp_path / "net.keras").read_bytes()
+    for content in (b"", whole[:200], pth({"config.json": b"{}"}), pth({"model.weights.h5": bytes(200_000_000)})):
+        one_line(keras.read_keras, tmp_path / "net.keras", content)
+    with h5py.File(tmp_path / "net.weights.h5", "w") as file:
+        file["layers/dense/vars/0"] = np.ones(3)
+    with pytest.raises(UserError, match="does not say its layer's name"):
+        keras.read_keras(tmp_path / "net.weights.h5")
+
+
 def keras_file(path, layers, whole_model):
     """An .h5 file laid out as Keras writes it."""
     with h5py.File(path, "w") as file:
@@ -213,7 +350,7 @@ def test_a_file_of_another_network_is_refused(tmp_path):
     with pytest.raises(UserError, match="fits the keras-... networks, not resnet50_v2"):
         backbones.create("resnet50_v2", str(tmp_path / "net.h5"))
     (tmp_path / "text.h5").write_text("no")
-    with pytest.raises(UserError, match="text.h5 is not as it should be .*a whole Keras .h5 file"):
+    with pytest.raises(UserError, match="text.h5 is not as it should be .*a whole Keras file"):
         keras.read_keras(tmp_path / "text.h5")
 
 

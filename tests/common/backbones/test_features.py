@@ -11,6 +11,7 @@ import common  # noqa: F401
 from common import backbones
 from common.backbones import feature_store, features
 from common.data.features import FeatureSet
+from common.data.loader import Batch
 from common.data.samplers import Sequential
 from common.data.sets import ImageSet
 from common.data.transforms import Eval, Views
@@ -61,6 +62,27 @@ def test_a_network_is_run_over_rows_in_order(fill, sizes):
     found = features.encode(lambda x: asked.append(len(x)) or 2 * x, loader.epoch(), fill=fill)
     np.testing.assert_array_equal(found, 2 * rows)
     assert asked == sizes and features.encode(None, []).shape == (0, 0)
+
+
+@pytest.mark.parametrize("fill", [True, False])
+def test_a_head_sees_the_mean_of_the_views_and_its_output_is_given(fill):
+    """Also a head that gives the same array each time, as a network with static memory does."""
+    import mxnet as mx
+
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 3, 2, 2, 3)).astype(np.uint8)
+    batches = [Batch(pixels[i : i + 2], None, None, 0) for i in (0, 2, 4)]
+    kept = {}
+
+    def head(x):
+        return mx.nd.elemwise_add(x, x, out=kept.setdefault(x.shape, mx.nd.zeros(x.shape)))
+
+    def net(x):
+        return x.astype("float32").mean(axis=(1, 2))
+
+    found = features.encode(net, batches, fill=fill, head=head)
+    np.testing.assert_allclose(found, 2 * pixels.mean(axis=(1, 2, 3)), rtol=1e-5)
+    single = [Batch(batch.images[:, 0], None, None, 0) for batch in batches]
+    np.testing.assert_allclose(features.encode(net, single, fill=fill, head=head), 2 * pixels[:, 0].mean(axis=(1, 2)))
 
 
 def test_int8_features_point_the_same_way(backbone):

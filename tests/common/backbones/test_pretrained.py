@@ -40,11 +40,13 @@ def no_store(monkeypatch):
 def test_sizes_the_parameters_were_trained_on():
     names = backbones.list_backbones(pretrained=True)
     sizes = {name: entries.find(name).weights.preprocessing.size for name in names}
-    assert {name: size for name, size in sizes.items() if not entries.find(name).weights.name.startswith("torch")} == {
+    others = ("torchvision-", "timm-")
+    assert {name: size for name, size in sizes.items() if not entries.find(name).weights.name.startswith(others)} == {
         "squeezenet1.1": 224, "efficientnet_lite0": 224, "efficientnet_lite1": 240, "efficientnet_lite2": 260,
         "keras-vgg16": 224, "keras-vgg19": 224, "keras-resnet50": 224, "keras-mobilenet": 224,
         "keras-xception": 299, "keras-inceptionv3": 299, "keras-inceptionresnetv2": 299,
     }  # fmt: skip
+    assert {name for name in names if "dinov2" in name} == {name for name, size in sizes.items() if size == 518}
 
 
 def test_a_named_file(tmp_path):

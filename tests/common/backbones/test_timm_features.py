@@ -1,4 +1,4 @@
-"""Features of the networks that timm and transformers have weights of: equal to theirs, from the same random weights."""
+"""Networks that timm and transformers have weights of: the same features, from the same random weights."""
 
 import json
 from pathlib import Path
@@ -10,12 +10,14 @@ import pytest
 from benchmarks.record_timm_vectors import EVERY, state, two_pictures
 from common import backbones
 from common.backbones import convert
+from common.backbones.architectures import vit
 from common.backbones.convert import torch
 from common.export import engine
+from common.files.errors import UserError
 
 RECORDED = np.load(Path(__file__).resolve().parents[2] / "data" / "timm_features.npz")
 QUICK = {
-    "timm/mobilenetv2_0.5/64", "timm/resnet18_v1d/64", "timm/seresnet50/64", "timm/efficientnet_lite0/75",
+    "timm/mobilenetv2_1.0/64", "timm/resnet50_v1d/64", "timm/seresnet50/64", "timm/efficientnet_lite0/75",
     "timm/convnext_tiny/64", "timm/vit_small_patch14_dinov2/70", "timm/vit_small_patch14_reg4_dinov2/56",
     "timm/vit_base_patch32_clip_224/320", "transformers/convnext_tiny/64", "transformers/vit_small_patch14_dinov2/56",
     "transformers/vit_small_patch14_reg4_dinov2/56", "transformers/vit_base_patch32_clip_quickgelu_224/224",
@@ -43,6 +45,51 @@ def test_features_equal(key, monkeypatch, tmp_path):
     net, x = parts(key, monkeypatch, tmp_path)
     found = net.pool(net.body(x)).asnumpy()[:, ::EVERY]
     assert np.abs(found - RECORDED[key]).max() < 1e-4 * np.abs(RECORDED[key]).max()
+
+
+@pytest.mark.parametrize("name", ["vit_small_patch14_dinov2", "vit_small_patch14_reg4_dinov2"])
+def test_hugging_faces_files_have_older_names(name, monkeypatch, tmp_path):
+    """transformers 5 calls the parameters of DINOv2 otherwise than the files on the hub do."""
+    old = {"attention.o_proj": "attention.output.dense"}
+    old.update({f"attention.{k[0]}_proj": f"attention.attention.{k}" for k in ("query", "key", "value")})
+    key = f"transformers/{name}/56"
+    arrays = {}
+    for own, array in state(json.loads(str(RECORDED[f"{key}/shapes"]))).items():
+        found = next((new for new in old if new in own), None)
+        arrays["dinov2." + (own.replace(found, old[found]) if found else own)] = array
+    net = backbones.network(name, 56)
+    convert.named.fill_vit(net, arrays, classifier=False)
+    found = net.features(mx.nd.array(two_pictures(56))).asnumpy()[:, ::EVERY]
+    assert np.abs(found - RECORDED[key]).max() < 1e-4 * np.abs(RECORDED[key]).max()
+
+
+def test_a_vision_transformer_is_a_network_like_all_others(tmp_path, monkeypatch):
+    """Hybridized, read by onnxruntime, its patches as maps; its parameters fit another size of pictures."""
+    name = "vit_small_patch14_dinov2"
+    net = backbones.create(name, size=56)
+    net.initialize()
+    x = mx.nd.array(np.random.default_rng(0).integers(0, 256, (2, 56, 56, 3)), dtype="uint8")
+    eager = net(x).asnumpy()
+    assert eager.shape == (2, net.width) == (2, 384) and net.input_size == 56 and net.fixed_size
+    assert net.feature_maps(x).shape == (2, 384, 4, 4)
+    net.hybridize(static_alloc=True, static_shape=True)
+    np.testing.assert_allclose(net(x).asnumpy(), eager, rtol=1e-4, atol=1e-5)
+    monkeypatch.setenv("EMBEDDING_DATA", str(tmp_path))
+    np.testing.assert_allclose(engine.onnxruntime(net, 56)(x).asnumpy(), eager, rtol=1e-3, atol=1e-4)
+    whole = backbones.network(name, 56)
+    whole.initialize()
+    whole.save_parameters(str(tmp_path / "net.params"))
+    larger = backbones.create(name, str(tmp_path / "net.params"), size=70)
+    assert larger(mx.nd.zeros((1, 70, 70, 3), dtype="uint8")).shape == (1, 384)
+    with pytest.raises(UserError, match="--image-size 8 is too small: the network sees pictures in patches of 14"):
+        backbones.create(name, size=8)
+
+
+def test_positions_of_a_constant_stay_and_of_a_slope_stay_a_slope():
+    assert np.allclose(vit.resampled(np.full((1, 49, 3), 2.5), 5), 2.5)
+    slope = np.tile(np.arange(8.0), (8, 1)).reshape(1, 64, 1)
+    half = vit.resampled(slope, 4).reshape(4, 4)
+    np.testing.assert_allclose(half[:, 1:3], np.tile([2.5, 4.5], (4, 1)), atol=1e-6)
 
 
 def test_what_is_recorded_tells_pictures_apart():

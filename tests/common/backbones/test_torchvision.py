@@ -37,5 +37,5 @@ def test_logits_equal_torchvisions(name):
 
 
 def test_parameters_of_another_network_are_refused():
-    with pytest.raises(UserError, match="the file has 1 arrays"):
+    with pytest.raises(UserError, match="the file has 1 arrays, and nothing for"):
         torch.fill_torchvision(backbones.network("resnet18_v1b"), {"conv1.weight": np.zeros((64, 3, 7, 7))})

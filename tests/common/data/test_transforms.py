@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from common.data import images
-from common.data.transforms import Eval, RandomResizedCrop, Train, Views, evaluation
+from common.data.transforms import Eval, RandomResizedCrop, Train, Views, evaluation, saved
 
 RNG = np.random.default_rng(0)
 PICTURE = RNG.integers(0, 256, (90, 120, 3), np.uint8)
@@ -26,6 +26,11 @@ def test_views_are_those_of_the_picture_and_of_its_middles(keep_aspect):
     assert views.min_side == 80 and not views.one_size and views.settings != one.settings
     assert Views(8, 8, middles=[0.1])(PICTURE[:1, :2]).shape == (2, 8, 8, 3)
     assert type(evaluation(40, 32, keep_aspect)) is Eval and evaluation(40, 32, middles=[0.5]).middles == (0.5,)
+    np.testing.assert_array_equal(views.whole(PICTURE), expected[0])
+    assert [views.pictures(size) for size in (64, 5, 1)] == [21, 1, 1] and one.pictures(64) == 64
+    known = {"resize": 40, "crop": 32, "keep_aspect": keep_aspect}
+    assert saved(known).settings == one.settings  # a model of before there were views
+    assert saved({**known, "views": [0.75, 0.5]}).settings == views.settings
     with pytest.raises(ValueError, match="views 0.5, 1: shares of a picture's sides lie between 0 and 1"):
         Views(40, 32, middles=[0.5, 1])
 

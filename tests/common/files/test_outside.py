@@ -108,12 +108,14 @@ def test_json_beyond_measure_is_not_read(tmp_path):
 
 def test_fields_of_a_card():
     wanted = {"name": str, "size": outside.whole, "share": lambda value: outside.number(value, 0, 1),
-              "seen": outside.texts}  # fmt: skip
-    good = {"name": "a", "size": 3, "share": 0.5, "seen": ["a", "b"], "more": None}
+              "seen": outside.texts, "views": outside.shares}  # fmt: skip
+    good = {"name": "a", "size": 3, "share": 0.5, "seen": ["a", "b"], "views": [0.75, 0.5], "more": None}
     outside.check_fields(good, wanted)
+    outside.check_fields({**good, "views": []}, wanted)
     for key, value in (
         ("name", 3), ("size", 0), ("size", True), ("size", 3.0), ("size", 10**12), ("size", None), ("share", "1"),
         ("share", float("nan")), ("share", 2), ("seen", "ab"), ("seen", ["a", "a"]), ("seen", [1]),
+        ("views", 0.5), ("views", [1]), ("views", [0]), ("views", ["0.5"]), ("views", [True]), ("views", None),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=f"its '{key}' cannot be"):
             outside.check_fields({**good, key: value}, wanted)

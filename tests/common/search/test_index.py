@@ -64,6 +64,30 @@ def test_hnsw_answers_as_many_as_are_asked(vectors):
     assert (ids >= 0).all() and ids.shape == scores.shape == (2, 400)
 
 
+def test_binary_has_the_cosines_of_the_signs(vectors):
+    wide = np.concatenate([vectors, vectors[:, ::-1] ** 3], axis=1)[:, :27]  # 27 bits are no whole number of bytes
+    scores, ids = Index.build(wide, kind="binary").query(wide[:7] + 0.1, 10)
+    cosines = np.sign(wide[:7] + 0.1) @ np.sign(wide).T / 27
+    np.testing.assert_allclose(scores, -np.sort(-cosines, axis=1)[:, :10], atol=1e-6)
+    np.testing.assert_allclose(np.take_along_axis(cosines, ids, axis=1), scores, atol=1e-6)
+
+
+def test_binary_keeps_a_bit_a_number(tmp_path, vectors):
+    built = Index.build(vectors[:, :13], [f"{row}.png" for row in range(500)], "binary", metadata={"model": "conv4"})
+    built.save(tmp_path / "gallery.index")
+    loaded = Index.load(tmp_path / "gallery.index")
+    assert (loaded.names, loaded.kind, loaded.metadata, loaded.width) == (built.names, "binary", {"model": "conv4"}, 13)
+    for ours, theirs in zip(built.query(vectors[:5, :13], 4), loaded.query(vectors[:5, :13], 4)):
+        np.testing.assert_array_equal(ours, theirs)
+    assert (tmp_path / "gallery.index").stat().st_size < 500 * 2 + 200
+    with pytest.raises(UserError, match="13 numbers, the query has 16"):
+        loaded.query(vectors, 1)
+    about = json.loads((tmp_path / "gallery.index.json").read_text())
+    (tmp_path / "gallery.index.json").write_text(json.dumps({**about, "width": 17}))
+    with pytest.raises(UserError, match="build it again"):
+        Index.load(tmp_path / "gallery.index")
+
+
 def test_k_beyond_the_size_and_a_single_query(vectors):
     scores, ids = Index.build(vectors[:3]).query(vectors[1], 10)
     assert scores.shape == (1, 3) and ids[0, 0] == 1

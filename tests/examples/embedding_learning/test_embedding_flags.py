@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common import metrics
 from common.data.transforms import Eval
 from common.files.errors import UserError
 from examples.embedding_learning import data, embed, model, search, train
@@ -108,10 +109,22 @@ def test_keep_whole_does_not_cut_birds_out(tmp_path):
     assert shape() == (6, 10, 3) and shape("--keep-whole") == (20, 30, 3)
 
 
-@pytest.mark.parametrize(("kind", "index"), [("exact", faiss.IndexFlat), ("hnsw", faiss.IndexHNSW)])
+@pytest.mark.parametrize(("kind", "index"), [
+    ("exact", faiss.IndexFlat), ("hnsw", faiss.IndexHNSW), ("binary", faiss.IndexBinaryFlat),
+])  # fmt: skip
 def test_kind_is_how_the_gallery_is_searched(pictures, squeezed, tmp_path, kind, index, capsys):
     query, file = pictures / "c01" / "2.png", tmp_path / "gallery.faiss"
     flags = [query, "--gallery", pictures, "--index", file, "--kind", kind, "--params", squeezed, "-k", 1]
     search.main(search.parse_args([str(flag) for flag in flags]))
-    assert str(query) in capsys.readouterr().out.splitlines()[-1]
-    assert isinstance(faiss.read_index(str(file)), index)
+    nearest = capsys.readouterr().out.splitlines()[-1]
+    assert nearest.split()[0] == "1.000" and (kind == "binary" or str(query) in nearest)  # of four bits several agree
+    assert isinstance((faiss.read_index_binary if kind == "binary" else faiss.read_index)(str(file)), index)
+
+
+def test_signs_are_reported_beside_the_numbers(pictures, tmp_path):
+    run = trained(pictures, tmp_path / "run", "--signs", "--save-embeddings")
+    rows, labels = np.load(run / "embeddings" / "queries.npy"), np.genfromtxt(
+        run / "embeddings" / "queries.csv", delimiter=",", names=True, dtype=None, encoding="utf-8"
+    )["label"]  # fmt: skip
+    found = json.loads((run / "metrics.json").read_text())["signs_of_trained_recall@1"]
+    assert found == metrics.recall_at_k(np.where(rows > 0, 1.0, -1.0), labels)["recall@1"]

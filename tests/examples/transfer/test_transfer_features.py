@@ -18,7 +18,7 @@ from common.data.sets import ImageSet
 from common.export import engine
 from common.files.errors import UserError
 from common.files.paths import REPO
-from examples.transfer import generate_embedding, inputs, networks, outputs
+from examples.transfer import generate_embedding, inputs, networks, outputs, reading
 from tests.conftest import require_weights
 
 SCRIPT = Path(generate_embedding.__file__)
@@ -482,6 +482,22 @@ def test_features_end_to_end(pictures):
     with pytest.raises(UserError, match="--no-clobber"):
         run(pictures, "--no-clobber")
     assert not list(pictures.glob("*.part"))
+
+
+def test_the_call_gives_what_the_program_writes(pictures):
+    mx.random.seed(1)
+    net = backbones.network("conv4")
+    net.initialize(mx.init.Xavier())
+    net(mx.nd.zeros((1, 3, 32, 32)))
+    net.save_parameters(str(pictures / "net.params"))
+    run(pictures, "-weights", str(pictures / "net.params"))
+    source, weights = inputs.from_csv(pictures / "list.csv"), str(pictures / "net.params")
+    found = reading.embed(source, "conv4", weights, batch_size=4)
+    np.testing.assert_array_equal(found, np.load(pictures / "transferfeature_data.npy"))
+    assert len(found) == 6 and source.labels.tolist() == list("ababab")
+    (pictures / "3.png").write_bytes((pictures / "3.png").read_bytes()[:60])  # the header alone
+    with pytest.raises(UserError, match="3.png"):
+        reading.embed(source, "conv4", weights)
 
 
 def test_a_map_for_tensorboards_projector_has_what_could_be_read(pictures):

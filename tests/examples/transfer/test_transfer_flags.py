@@ -46,7 +46,8 @@ def weights(tmp_path):
     net.initialize(mx.init.Xavier())
     net(mx.nd.zeros((1, 3, SIDE, SIDE)))
     net.save_parameters(str(tmp_path / "own.params"))
-    own = Preprocessing((120.0, 110.0, 100.0), (1 / 60, 1 / 50, 1 / 40), size=SIDE, interpolation="bicubic")
+    values = (120.0, 110.0, 100.0), (1 / 60, 1 / 50, 1 / 40)
+    own = Preprocessing(*values, size=SIDE, interpolation="bicubic", crop_share=0.8)
     pretrained.save_preprocessing(tmp_path / "own.params", own)
     return tmp_path / "own.params"
 
@@ -123,9 +124,13 @@ LOOK = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("tuned", [[], ["--fine-tune", "--epochs", "1", "--crop-area", "0.5"]])
-def test_predict_sees_pictures_as_the_classifier_did(pictures, weights, tmp_path, capsys, tuned):
-    flags = ["--data-path", pictures, "--model", "conv4", "--weights", weights, "--folds", "1", *LOOK, *tuned]
+TAKEN = ["--interpolation", "weights", "--crop-share", "weights", "--layer", "-3", "--pooling", "gem"]
+TUNED = ["--fine-tune", "--epochs", "1", "--crop-area", "0.5"]
+
+
+@pytest.mark.parametrize(("look", "tuned"), [(LOOK, []), (LOOK, TUNED), (TAKEN, []), (TAKEN, TUNED)])
+def test_predict_sees_pictures_as_the_classifier_did(pictures, weights, tmp_path, capsys, look, tuned):
+    flags = ["--data-path", pictures, "--model", "conv4", "--weights", weights, "--folds", "1", *look, *tuned]
     run = tmp_path / "run"
     train.main(train.parse_args([str(flag) for flag in [*flags, "--run-dir", run]]))
     classifier = model.load(run / "model.params")
@@ -140,8 +145,47 @@ def test_predict_sees_pictures_as_the_classifier_did(pictures, weights, tmp_path
     train.main(train.parse_args(["--resume", "--run-dir", str(run)]))
     again = model.load(run / "model.params")
     np.testing.assert_array_equal(again.weight, classifier.weight)
+    if look is TAKEN:
+        assert classifier.weight.shape[1] == 128 and classifier.backbone["crop_share"] == 0.8
+        return
     with pytest.raises(UserError, match="--mean 9.0,8.0,8.0: .* begun with --mean 9.0,8.0,7.0"):
         train.parse_args(["--resume", "--run-dir", str(run), "--mean", "9", "8", "8"])
+
+
+def test_all_probabilities_of_the_pictures_of_a_folder(pictures, weights, tmp_path, capsys):
+    run, name = tmp_path / "run", ["--model", "conv4", "--weights", str(weights)]
+    train.main(train.parse_args(["--data-path", str(pictures), *name, "--folds", "1", "--run-dir", str(run)]))
+    capsys.readouterr()
+    predict.main(predict.parse_args([str(pictures), "--all", "--params", str(run / "model.params")]))
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [row["path"] for row in rows] == [str(file) for file in sorted(pictures.glob("*/*.png"))]
+    for row in rows:
+        each = {label: float(row[label]) for label in "ab"}
+        assert sum(each.values()) == pytest.approx(1, abs=2e-4) and each[row["class"]] == float(row["score"])
+
+
+@pytest.mark.parametrize(("share", "short", "longer", "y", "x"), [
+    (0.875, 256, 384, 16, 80), (0.9, 248, 372, 12, 74), (0.95, 235, 352, 6, 64), (1.0, 224, 336, 0, 56),
+])  # fmt: skip
+def test_the_crop_is_torchvisions(share, short, longer, y, x):
+    """``Resize(floor(224 / share))`` and ``CenterCrop(224)``, worked out by hand; 5.5 pixels above become 6 there."""
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (333, 500, 3)).astype(np.uint8))
+    for turned in (False, True):
+        given = picture.transpose(Image.Transpose.TRANSPOSE) if turned else picture
+        size, corner = ((short, longer), (y, x)) if turned else ((longer, short), (x, y))
+        resized = given.resize(size, Image.Resampling.BICUBIC)
+        expected = resized.crop((*corner, corner[0] + 224, corner[1] + 224))
+        np.testing.assert_array_equal(inputs.cropped(given, 224, share, "bicubic"), np.asarray(expected))
+
+
+def test_crop_share_goes_alone():
+    for flag in (["--resize", "40"], ["--keep-aspect"]):
+        args = train.parse_args(["--dataset", "glyphs", "--crop-share", "0.9", *flag])
+        with pytest.raises(UserError, match=f"--crop-share 0.9 resizes the shorter .* leave out {flag[0]}"):
+            networks.settle(args, None)
+    args = train.parse_args(["--features", "f_data.npy", "--crop-share", "weights"])
+    with pytest.raises(UserError, match="--crop-share weights needs the network"):
+        networks.settle(args, None)
 
 
 def test_features_made_before_note_how_pictures_are_seen(pictures, weights, tmp_path, capsys):

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from common.data.sets import awa2
+from common.files.errors import UserError
 from examples.visual_semantic import evaluate, lay_out_emoji, model, search, train
 from tests.examples.visual_semantic.conftest import COLOURS, SEEN, UNSEEN
 
@@ -117,6 +118,20 @@ def test_keep_aspect_sees_the_middle_of_a_wide_picture(run, pictures, tmp_path, 
 
     same, other = cosines(run("--keep-aspect")), cosines(run())
     assert same[0] == same[1] and other[0] != other[1]
+
+
+def test_a_solved_head_is_eszsl(run, pictures):
+    """What the model file gives is what the baseline gives on the same features."""
+    folder = run("--head", "eszsl")
+    file = folder / "figures.json"
+    argv = ["--params", str(folder / "model.params"), "--baselines", "eszsl", "--output", str(file)]
+    evaluate.main(evaluate.parse_args([*argv, "--data-path", str(pictures), "--unseen", *UNSEEN]))
+    found = json.loads(file.read_text())
+    for name, value in found["ESZSL"].items():
+        assert found["trained"][name] == pytest.approx(value, abs=1e-6), name
+    for wrong in (["--hidden", "4"], ["--find-lr", "--stages", "2a", "--use-pretrained"]):
+        with pytest.raises(UserError, match="--head eszsl .* leave out " + wrong[0]):
+            run("--head", "eszsl", *wrong)
 
 
 def test_a_table_of_the_same_pictures_gives_the_same_model(run, pictures, tmp_path, capsys):

@@ -20,7 +20,7 @@ from common.data.sets import awa2
 from common.files.errors import UserError
 from common.files.paths import REPO
 from common.run import Run
-from examples.visual_semantic import data, model, train
+from examples.visual_semantic import data, model, search, train
 from examples.visual_semantic.stage import Stage, Unrecorded
 from tests.conftest import require_weights
 
@@ -271,8 +271,8 @@ def test_emoji_are_laid_out_as_awa2_is(emoji_folder, coloured, tmp_path):
 def test_the_shipped_model_is_small_and_knows_animals_by_their_words():
     from examples.visual_semantic import words
 
-    assert train.SHIPPED.stat().st_size + train.SHIPPED.with_suffix(".json").stat().st_size < 3_000_000
-    net = model.load(train.SHIPPED)
+    assert search.SHIPPED.stat().st_size + search.SHIPPED.with_suffix(".json").stat().st_size < 3_000_000
+    net = model.load(search.SHIPPED)
     assert {"elephant", "water+buffalo", "cow", "dolphin"} <= set(net.seen) and len(net.unseen) == 60
     queries = np.stack([words.query(net, name) for name in ("water buffalo", "cow", "elephant", "pizza")])  # no file
     nearness = queries @ queries.T

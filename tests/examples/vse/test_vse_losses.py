@@ -6,7 +6,7 @@ import pytest
 from mxnet import autograd
 
 from examples.vse import model
-from examples.vse.losses import RankingLoss
+from examples.vse.losses import RankingLoss, SoftmaxLoss
 
 MARGIN = 0.2
 
@@ -49,6 +49,56 @@ def test_loss_and_gradients_equal_numpy(hardest, measure):
                 ends.append(reference(*moved, hardest, measure))
             expected[place] = (ends[0] - ends[1]) / 2e-6
         np.testing.assert_allclose(array.grad.asnumpy(), expected, rtol=1e-3, atol=1e-4)
+
+
+def softmax_reference(images, sentences, measure, temperature):
+    """CLIP's loss by loops over pairs."""
+    scores, total = scores_of(images, sentences, measure) / temperature, 0.0
+    for i in range(len(scores)):
+        for row in (scores[i], scores[:, i]):
+            total -= (row[i] - np.log(sum(np.exp(score) for score in row))) / 2
+    return total
+
+
+@pytest.mark.parametrize("measure", ["cosine", "order"])
+def test_softmax_loss_and_gradients_equal_numpy(measure):
+    rng = np.random.default_rng(0)
+    images, sentences = np.abs(rng.standard_normal((2, 6, 8))) * 0.4
+    both, loss = [mx.nd.array(x) for x in (images, sentences)], SoftmaxLoss(0.3, measure)
+    loss.initialize()
+    for array in both:
+        array.attach_grad()
+    with autograd.record():
+        value = loss(*both)
+    value.backward()
+    assert value.asscalar() == pytest.approx(softmax_reference(images, sentences, measure, 0.3), rel=1e-5)
+    assert loss.temperature == pytest.approx(0.3)
+
+    def slope(change):
+        return (softmax_reference(*change(1e-6)) - softmax_reference(*change(-1e-6))) / 2e-6
+
+    def warmer(step):
+        return images, sentences, measure, 0.3 * np.exp(-step)
+
+    assert loss.log_scale.grad().asscalar() == pytest.approx(slope(warmer), rel=1e-3)
+    for which, array in enumerate(both):
+        for place in np.ndindex(*images.shape):
+
+            def moved(step, which=which, place=place):
+                two = [images.copy(), sentences.copy()]
+                two[which][place] += step
+                return *two, measure, 0.3
+
+            assert array.grad.asnumpy()[place] == pytest.approx(slope(moved), rel=1e-3, abs=1e-4)
+
+
+def test_the_temperature_stops_at_a_hundredth():
+    cold, limit = SoftmaxLoss(0.001), SoftmaxLoss(0.01)
+    rows = mx.nd.array(np.random.default_rng(0).normal(size=(4, 8)) / 3)
+    for loss in (cold, limit):
+        loss.initialize()
+    assert cold(rows, rows[::-1]).asscalar() == pytest.approx(limit(rows, rows[::-1]).asscalar(), rel=1e-5)
+    assert cold.temperature == pytest.approx(0.01)
 
 
 def test_loss_is_zero_when_pairs_are_apart():

@@ -185,9 +185,13 @@ def test_search_of_features(trained, folder, tmp_path, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("flags", [["--encoder", "gru"], ["--num-cpus", "2", "--encoder", "lstm", "--bidirectional"]])
+@pytest.mark.parametrize("flags", [
+    ["--encoder", "gru", "--loss", "max"],
+    ["--num-cpus", "2", "--encoder", "lstm", "--bidirectional", "--loss", "max"],
+    ["--encoder", "gru", "--loss", "clip"],
+])  # fmt: skip
 def test_a_killed_run_resumed_gives_the_same_parameters(folder, tmp_path, monkeypatch, flags):
-    flags = [*flags, "--loss", "max", "--warmup", "1", "--max_epochs", "3", "--no-plots", "--validFreq", "15"]
+    flags = [*flags, "--warmup", "1", "--max_epochs", "3", "--no-plots", "--validFreq", "15"]
     run(folder, *flags, "--run-dir", str(tmp_path / "whole"))
     figures, save = [], model.save
 
@@ -212,6 +216,18 @@ def test_a_killed_run_resumed_gives_the_same_parameters(folder, tmp_path, monkey
     assert whole.keys() == cut.keys()
     for name, array in whole.items():
         np.testing.assert_array_equal(array.asnumpy(), cut[name].asnumpy(), err_msg=name)
+
+
+def test_the_softmax_learns_its_temperature(folder, tmp_path):
+    flags = ["--loss", "clip", "--temperature", "0.2", "--num-cpus", "2", "--max_epochs", "3", "--no-plots"]
+    run(folder, *flags, "--run-dir", str(tmp_path))
+    figures = json.loads((tmp_path / "metrics.json").read_text())
+    assert figures["rsum"] > 2 * figures["chance_rsum"]
+    (loss,) = mx.nd.load(str(sorted((tmp_path / "checkpoints").glob("epoch-*"))[-1] / "loss-0.params")).values()
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    last = [row["temperature"] for row in rows if "temperature" in row][-1]
+    assert 0.01 <= last < 0.2
+    assert np.exp(-loss.asscalar()) == pytest.approx(last, rel=1e-4)
 
 
 def test_start_words_and_order(folder, trained, tmp_path):

@@ -19,7 +19,7 @@ from pathlib import Path
 REPO = Path(__file__).resolve().parents[3]
 WEB = REPO / "runtime" / "web"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-PATIENCE = 300  # seconds
+PATIENCE = 900  # seconds, after which the browser is taken for stuck
 FRAMED = '<body style="margin:0"><iframe src="index.html" style="border:0;width:{}px;height:{}px"></iframe>'
 
 
@@ -52,7 +52,8 @@ class Trial(serve.Handler):
         if name == "trial/list.json":
             return self._answer(json.dumps(self.listed).encode(), "application/json")
         if name == "trial.html":
-            return self._answer(b'<script type="module" src="trial.mjs"></script><img src="wait">', "text/html")
+            script = b'<script type="module" src="trial.mjs"></script><img src="wait">'
+            return self._answer(b'<link rel="icon" href="data:,">' + script, "text/html")
         if name == "shot.html":
             script = '<script type="module" src="shot.mjs"></script><img src="wait" hidden>'
             return self._answer(f"{self.frame}{script}".encode(), "text/html")

@@ -50,7 +50,7 @@ def answered(model, pictures):
     if not browser.CHROMIUM or not (browser.WEB / "ort" / "ort.wasm.min.mjs").is_file():
         pytest.skip("needs chromium and runtime/web/get_onnxruntime.py")
     names = sorted(path.name for path in pictures.iterdir())
-    listed = {"pictures": names, "words": ["ocean", "a red rose", "Polar_Bear", "qqxxzz", " "]}
+    listed = {"pictures": names, "words": ["ocean", "a red rose", "Blue_Ocean", "qqxxzz", " "]}
     told, asked = browser.run("trial.html", model, pictures, listed, flags=("--dump-dom",))
     assert "error" not in told, told
     return told, asked, [pictures / name for name in names]
@@ -80,9 +80,23 @@ def test_words_are_where_the_runner_without_a_browser_puts_them(answered, model)
 
     told, _, _ = answered
     runner = image_embeddings.Model(model)
-    for text, found in zip(["ocean", "a red rose", "Polar_Bear"], told["places"]):
+    for text, found in zip(["ocean", "a red rose", "Blue_Ocean"], told["places"]):
         np.testing.assert_allclose(found, runner.words(text), atol=1e-5)
     assert "no word vector for" in told["places"][3] and "type a word" in told["places"][4]
+
+
+@pytest.mark.slow
+def test_a_user_names_searches_and_teaches(answered, model, pictures):
+    told, _, paths = answered
+    names = [path.name for path in paths[:6]]
+    listed = {"ask": names[0], "gallery": names, "words": "red rose", "learn": names[3:5]}
+    shown, _ = browser.run("shot.html", model, pictures, listed, browser.FRAMED.format(800, 900), ("--dump-dom",))
+    assert shown["names"] == [told["titles"][index] for index, _ in told["answers"][0]["best"]]
+    assert shown["near"][0] == "rose" and len(shown["near"]) == 5
+    vectors = np.array([answer["vector"] for answer in told["answers"][:6]])
+    assert shown["order"] == [names[index] for index in np.argsort(-vectors @ vectors[0], kind="stable")]
+    assert shown["learned"].startswith('"My thing" was learned from 2 pictures') and shown["renamed"][0] == "My thing"
+    assert shown["isError"] and shown["error"].startswith("list.json is no picture that this browser can read")
 
 
 @pytest.mark.slow
@@ -109,7 +123,7 @@ def test_the_server_answers_loopback_alone_and_lists_nothing(tmp_path):
         assert answer("/model/model.json")[:2] == (200, b"{}")
         assert answer("/page.mjs")[2]["Content-Type"] == "text/javascript"
         assert answer("/", "elsewhere.example")[0] == 403
-        assert [answer(path)[0] for path in ("/model/", "/docs/", "/model/../../README.md")] == [404] * 3
+        assert [answer(path)[0] for path in ("/model/", "/docs/", "/../image_embeddings.py")] == [404] * 3
     finally:
         server.shutdown()
         server.server_close()
