@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from common import backbones
+from common.data import transforms
 from common.files.errors import UserError
 from common.files.paths import REPO
 from common.text.vocabulary import Vocabulary
@@ -15,13 +16,13 @@ from examples.vse import export, model
 SENTENCES = ["A dog runs.", "the red ball", "an unknownword of the dog", "ball", ""]
 
 
-def saved(path, encoder="gru", bidirectional=False, measure="cosine", name="conv4"):
+def saved(path, encoder="gru", bidirectional=False, measure="cosine", name="conv4", views=()):
     mx.random.seed(1)
     backbone = backbones.create("conv4", size=32) if name else None
     metadata = {
         "dim": 6, "dim_word": 6 if encoder == "bow" else 5, "dim_image": backbone.width if backbone else 4,
         "encoder": encoder, "bidirectional": bidirectional, "measure": measure, "model": name, "image_size": 32,
-        "photographs": False, "dataset": "emoji", "params": None,
+        "photographs": False, "dataset": "emoji", "params": None, "views": list(views),
     }  # fmt: skip
     vocabulary = Vocabulary(["a", "dog", "the", "ball", "red", "of"], [6, 5, 4, 3, 2, 1])
     net = model.VSE(metadata, vocabulary, backbone)
@@ -37,11 +38,14 @@ def test_pictures_and_sentences(encoder, bidirectional, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(REPO / "runtime"))
     from image_embeddings import Model
 
-    net = saved(tmp_path / "model.params", encoder, bidirectional)
+    views = [0.5] if encoder == "bow" else []
+    net = saved(tmp_path / "model.params", encoder, bidirectional, views=views)
     export.main(export.parse_args(["--params", str(tmp_path / "model.params"), "--package", str(tmp_path / "m")]))
     found = Model(tmp_path / "m")
     pictures = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
-    features = net.backbone(mx.nd.array(pictures, dtype="uint8")).asnumpy()
+    shown = transforms.evaluation(32, 32, False, views)
+    seen = (mx.nd.array(shown(one).reshape(-1, 32, 32, 3), dtype="uint8") for one in pictures)
+    features = np.stack([net.backbone(one).asnumpy().mean(axis=0) for one in seen])
     np.testing.assert_allclose(found.embed(list(pictures)), net.encode_images(features), atol=1e-4)
     expected = net.encode_sentences(SENTENCES)
     for text, row in zip(SENTENCES[:-1], expected):
