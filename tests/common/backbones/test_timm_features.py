@@ -6,6 +6,7 @@ from pathlib import Path
 import mxnet as mx
 import numpy as np
 import pytest
+from PIL import Image
 
 from benchmarks.record_timm_vectors import EVERY, state, two_pictures
 from common import backbones
@@ -85,11 +86,12 @@ def test_a_vision_transformer_is_a_network_like_all_others(tmp_path, monkeypatch
         backbones.create(name, size=8)
 
 
-def test_positions_of_a_constant_stay_and_of_a_slope_stay_a_slope():
-    assert np.allclose(vit.resampled(np.full((1, 49, 3), 2.5), 5), 2.5)
-    slope = np.tile(np.arange(8.0), (8, 1)).reshape(1, 64, 1)
-    half = vit.resampled(slope, 4).reshape(4, 4)
-    np.testing.assert_allclose(half[:, 1:3], np.tile([2.5, 4.5], (4, 1)), atol=1e-6)
+@pytest.mark.parametrize(("old", "new"), [(37, 5), (37, 16), (7, 10), (16, 16)])
+def test_positions_are_interpolated_as_pillow_does_it(old, new):
+    maps = np.random.default_rng(0).normal(size=(old, old)).astype(np.float32)
+    expected = Image.fromarray(maps).resize((new, new), Image.Resampling.BICUBIC)
+    found = vit.resampled(maps.reshape(1, -1, 1), new).reshape(new, new)
+    np.testing.assert_allclose(found, np.asarray(expected), atol=1e-5)
 
 
 def test_what_is_recorded_tells_pictures_apart():
