@@ -82,10 +82,10 @@ def main(args):
     args.backbone_lr, args.head, ctx = 0.0, "margin", mx.cpu()
 
     # Data and network: the backbone is frozen, so that it reads every picture once.
-    parts = data.load(args)
+    weights, parts = model.weights(args), data.load(args)
     if parts.validation is None:
         raise UserError("nothing is held out to tune on: give --validation-share, or data of more classes")
-    size, weights = args.image_size or backbones.input_size(args.model), model.weights(args)
+    size = args.image_size or backbones.input_size(args.model)
     net = model.create(args.model, args.embed_dim, weights, ctx, size)
     model.hold_back(net.backbone, weights, 0)
     args.engine = engine.choose(args, net.backbone, size, len(parts))
