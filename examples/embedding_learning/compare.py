@@ -82,21 +82,22 @@ def main(args):
     args.backbone_lr, args.head, ctx = 0.0, "margin", mx.cpu()
 
     # Data and network: the backbone is frozen, so that it reads every picture once.
-    parts = data.load(args)
+    weights, parts = model.weights(args), data.load(args)
     if parts.validation is None:
         raise UserError("nothing is held out to tune on: give --validation-share, or data of more classes")
-    size, weights = args.image_size or backbones.input_size(args.model), model.weights(args)
+    size = args.image_size or backbones.input_size(args.model)
     net = model.create(args.model, args.embed_dim, weights, ctx, size)
     model.hold_back(net.backbone, weights, 0)
     args.engine = engine.choose(args, net.backbone, size, len(parts))
-    run = Run.start(args, PROGRAM, data=parts.counts())
+    run = Run.start(args, PROGRAM, data=parts.counts(), stages=[inputs.READING, "comparison"])
     run.rewind(0, 0)  # drops a line cut short
     data.log(run, parts, f"{args.model} ({net.backbone.source}) at {size} px")
 
     def sampler(seed):
         return ClassBalanced(parts.train.labels, args.batch_size, args.batch_k, args.epoch_batches, seed)
 
-    read = inputs.Inputs(net, parts, sampler(0), args, size, ctx)
+    read = inputs.Inputs(net, parts, sampler(0), args, size, ctx, 0, run.stage)
+    run.stage("comparison")
     evaluator = evaluation.Evaluator(read, args.protocol)
     done = {(row["loss"], row["seed"], row["trial"]): row for row in run.history()}
 
