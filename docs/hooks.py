@@ -172,4 +172,5 @@ class Formulas(griffe.Extension):
     @staticmethod
     def _drawn(found):
         ((display, formula),) = ((kind, text) for kind, text in found.groupdict().items() if text is not None)
-        return convert(" ".join(formula.split()), display=display)
+        drawn = convert(" ".join(formula.split()), display=display)
+        return f"<span>{drawn}</span>" if display == "inline" else drawn  # a line that begins with math is a block

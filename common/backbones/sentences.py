@@ -85,7 +85,7 @@ class SentenceEncoder(HybridBlock):
         try:
             fill(net.bert, arrays)
         except UserError as error:
-            raise UserError(f"{file}: {error}") from error
+            raise UserError(f"{file} is not as config.json has it ({str(error).split(';')[0]}): {REMEDY}") from error
         if ctx:
             net.collect_params().reset_ctx(ctx)
         net.hybridize(static_alloc=True)

@@ -1,6 +1,7 @@
 """Folders of a few pictures in every example that takes one: nothing but the place is given, and figures come out."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -54,7 +55,10 @@ def trained(program, root, run, *more):
     program.main(program.parse_args([str(flag) for flag in (*flags, *short.split(), *more)]))
     figures = json.loads((run / "metrics.json").read_text())
     assert 0 <= figures[figure] <= 1
-    return figures, json.loads((run / "args.json").read_text())["data"], (run / "log.txt").read_text()
+    log = (run / "log.txt").read_text()
+    stages = re.findall(r" \[(\d)/(\d)\] \w", log)  # all of them, in order
+    assert stages and stages == [(str(i), str(len(stages))) for i in range(1, len(stages) + 1)]
+    return figures, json.loads((run / "args.json").read_text())["data"], log
 
 
 @pytest.mark.parametrize("program", [*SHORT])

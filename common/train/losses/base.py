@@ -18,23 +18,23 @@ class Loss(HybridBlock):
     - `labels`, (n,) int32: the class of each, ``0 .. classes - 1``;
     - `pairs`: what a miner of `common.train.miners` gives, or None where `uses_pairs` is False;
     - `references`, (m, d), and `reference_labels`, (m,): what the embeddings are compared with, where that is more than
-      each other, see `common.train.memory`. The first n are the embeddings. `hybrid_forward` is given them always:
-      where there are none, the embeddings and labels themselves.
+      each other, see `common.train.memory`. The first n are the embeddings.
 
     The result is an array of shape (1,), the mean over what the loss counts, or (n,), a number for each embedding. A
-    subclass implements ``hybrid_forward(self, F, embeddings, labels, pairs, references, reference_labels)``, with
-    operators of `F` alone: so it can be hybridized, and no step waits for the device.
+    subclass implements ``of_pairs(self, F, embeddings, labels, pairs, references, reference_labels)``, or where it uses
+    none ``hybrid_forward(self, F, embeddings, labels)``, with operators of `F` alone: so it can be hybridized, and no
+    step waits for the device.
 
     A parameter that is learned (a boundary, a proxy for each class) is made in the constructor, within
-    ``self.name_scope()``, as ``self.NAME = self.params.get("NAME", ...)``, and `hybrid_forward` takes it as the
-    argument ``NAME``. ``loss.collect_params()`` has them all: give them a group of their own, see
+    ``self.name_scope()``, as ``self.NAME = self.params.get("NAME", ...)``, and the method takes it as the argument
+    ``NAME``. ``loss.collect_params()`` has them all: give them a group of their own, see
     `common.train.optimizer.trainer`, and hand the loss to the checkpoints beside the network.
 
     Attributes
     ----------
     uses_pairs : bool
-        False for losses that compare embeddings with something they hold, such as a vector for each class. Their
-        `hybrid_forward` takes no `pairs`; called with some, they leave them aside.
+        False for losses that compare embeddings with something they hold, such as a vector for each class. Called with
+        some pairs, they leave them aside.
     """
 
     uses_pairs = True
@@ -61,9 +61,29 @@ class Loss(HybridBlock):
             return super().forward(embeddings, labels)
         if pairs is None:
             raise ValueError(f"{type(self).__name__} needs the pairs that a miner gives")
+        among = () if references is None else (references, reference_labels)
+        return super().forward(embeddings, labels, pairs, *among)
+
+    def hybrid_forward(self, F, embeddings, labels, pairs, references=None, reference_labels=None, **learned):
+        """`of_pairs`, with the embeddings themselves in the place of references that are not given."""
         if references is None:
             references, reference_labels = embeddings, labels
-        return super().forward(embeddings, labels, pairs, references, reference_labels)
+        return self.of_pairs(F, embeddings, labels, pairs, references, reference_labels, **learned)
+
+    def of_pairs(self, F, embeddings, labels, pairs, references, reference_labels):
+        """The loss, shape (1,) or (n,), of triplets or of masks (positive, negative).
+
+        Parameters
+        ----------
+        F : module
+            `mxnet.nd` or `mxnet.sym`.
+        embeddings : (n, d)
+        labels : (n,)
+        pairs : sequence of arrays
+        references : (m, d)
+        reference_labels : (m,)
+        """
+        raise NotImplementedError
 
 
 class PairLoss(Loss):
@@ -71,7 +91,7 @@ class PairLoss(Loss):
 
     measure = staticmethod(cosines)
 
-    def hybrid_forward(self, F, embeddings, labels, pairs, references, reference_labels):
+    def of_pairs(self, F, embeddings, labels, pairs, references, reference_labels):
         """The loss, shape (1,), of `pairs`: triplets, or masks (positive, negative)."""
         positive, negative = masks(F, pairs, labels, reference_labels)
         return self.compare(F, self.measure(F, embeddings, references), positive, negative)

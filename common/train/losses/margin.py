@@ -55,7 +55,7 @@ class MarginLoss(Loss):
                 "beta", shape=(classes,), init=mx.init.Constant(beta), grad_req="write" if learn_beta else "null"
             )
 
-    def hybrid_forward(self, F, embeddings, labels, pairs, references, reference_labels, beta):
+    def of_pairs(self, F, embeddings, labels, pairs, references, reference_labels, beta):
         """The loss, shape (1,), of `pairs` (anchors, positives, negatives), (p,) rows of `embeddings` each.
 
         Or of masks (positive, negative): all triplets that they make.

@@ -66,7 +66,7 @@ class TripletLoss(Loss):
         super().__init__()
         self.margin = margin
 
-    def hybrid_forward(self, F, embeddings, labels, pairs, references, reference_labels):
+    def of_pairs(self, F, embeddings, labels, pairs, references, reference_labels):
         """The loss, shape (1,), of triplets, or of all that masks (positive, negative) make: (n, m, m) numbers."""
         squared = pairing.squared_distances(F, embeddings, references)
         if len(pairs) == 2:

@@ -67,7 +67,7 @@ class SmoothAPLoss(PairLoss):
         super().__init__()
         self.temperature = temperature
 
-    def hybrid_forward(self, F, embeddings, labels, pairs, references, reference_labels):
+    def of_pairs(self, F, embeddings, labels, pairs, references, reference_labels):
         positive, negative = pairing.masks(F, pairs, labels, reference_labels)
         some = F.max(positive, axis=1, keepdims=True)
         positive = F.broadcast_add(positive, pairing.itself(F, labels, reference_labels))

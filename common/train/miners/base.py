@@ -19,10 +19,9 @@ class Miner(HybridBlock):
     The result is triplets or masks. Triplets are three arrays of one length, (p,) int32 each: anchors (rows of
     `embeddings`), positives (of the anchor's class, another row) and negatives (of another class), rows of what the
     embeddings are compared with. Masks are two, (n, m) of 0 and 1: which pairs count as positive, which as negative.
-    Every loss of pairs takes both. A subclass implements ``hybrid_forward(self, F, embeddings, labels, references,
-    reference_labels)``, which are the embeddings and labels themselves where there are no others, with operators of `F`
-    alone, and gives the embeddings no gradient. Random numbers come from MXNet's generators, which the training seeds
-    for each batch.
+    Every loss of pairs takes both. A subclass implements ``choose(self, F, embeddings, labels, references,
+    reference_labels)``, with operators of `F` alone, and gives the embeddings no gradient. Random numbers come from
+    MXNet's generators, which the training seeds for each batch.
     """
 
     def forward(self, embeddings, labels, references=None, reference_labels=None):
@@ -37,9 +36,28 @@ class Miner(HybridBlock):
         """
         if isinstance(embeddings, NDArray):
             embeddings = embeddings.astype("float32", copy=False)
+        among = () if references is None else (references, reference_labels)
+        return super().forward(embeddings, labels, *among)
+
+    def hybrid_forward(self, F, embeddings, labels, references=None, reference_labels=None):
+        """`choose`, with the embeddings themselves in the place of references that are not given."""
         if references is None:
             references, reference_labels = embeddings, labels
-        return super().forward(embeddings, labels, references, reference_labels)
+        return self.choose(F, embeddings, labels, references, reference_labels)
+
+    def choose(self, F, embeddings, labels, references, reference_labels):
+        """The pairs, see the class.
+
+        Parameters
+        ----------
+        F : module
+            `mxnet.nd` or `mxnet.sym`.
+        embeddings : (n, d)
+        labels : (n,)
+        references : (m, d)
+        reference_labels : (m,)
+        """
+        raise NotImplementedError
 
 
 def slots(F, count_like, batch_k: int):

@@ -40,7 +40,7 @@ class DistanceWeightedMiner(Miner):
         self.embed_dim = embed_dim
         self.batch_k, self.cutoff, self.nonzero_loss_cutoff = batch_k, cutoff, nonzero_loss_cutoff
 
-    def hybrid_forward(self, F, embeddings, labels, references, reference_labels):
+    def choose(self, F, embeddings, labels, references, reference_labels):
         """Draw `batch_k` - 1 negatives for each anchor, one with each of its positives.
 
         Parameters

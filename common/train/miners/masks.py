@@ -9,7 +9,7 @@ from common.train.miners.base import Miner
 class AllPairsMiner(Miner):
     """All positive pairs and all negative pairs."""
 
-    def hybrid_forward(self, F, embeddings, labels, references, reference_labels):
+    def choose(self, F, embeddings, labels, references, reference_labels):
         """The masks, (n, m) each."""
         return pairing.relations(F, labels, reference_labels)
 
@@ -34,7 +34,7 @@ class MultiSimilarityMiner(Miner):
         super().__init__()
         self.epsilon = epsilon
 
-    def hybrid_forward(self, F, embeddings, labels, references, reference_labels):
+    def choose(self, F, embeddings, labels, references, reference_labels):
         """The masks, (n, m) each; empty in the row of an anchor that lacks one of the kinds."""
         positive, negative = pairing.relations(F, labels, reference_labels)
         cosines = F.BlockGrad(pairing.cosines(F, embeddings, references))

@@ -27,7 +27,7 @@ class SemihardMiner(Miner):
         super().__init__()
         self.batch_k = batch_k
 
-    def hybrid_forward(self, F, embeddings, labels, references, reference_labels):
+    def choose(self, F, embeddings, labels, references, reference_labels):
         """Anchors, positives and negatives, (n * (batch_k - 1),) int32 each."""
         _, negative = pairing.relations(F, labels, reference_labels)
         cosines = F.BlockGrad(pairing.cosines(F, embeddings, references))
@@ -49,7 +49,7 @@ class BatchHardMiner(Miner):
     section 2.
     """
 
-    def hybrid_forward(self, F, embeddings, labels, references, reference_labels):
+    def choose(self, F, embeddings, labels, references, reference_labels):
         """Anchors, positives and negatives, (n,) int32 each."""
         positive, negative = pairing.relations(F, labels, reference_labels)
         cosines = F.BlockGrad(pairing.cosines(F, embeddings, references))
@@ -75,7 +75,7 @@ class UniformMiner(Miner):
         super().__init__()
         self.batch_k = batch_k
 
-    def hybrid_forward(self, F, embeddings, labels, references, reference_labels):
+    def choose(self, F, embeddings, labels, references, reference_labels):
         """Anchors, positives and negatives, (n * (batch_k - 1),) int32 each."""
         _, negative = pairing.relations(F, labels, reference_labels)
         some = F.max(negative, axis=1, keepdims=True)

@@ -1,6 +1,7 @@
 """A handful of pictures and sentences, in every layout: nothing but the place is given, and figures come out."""
 
 import json
+import re
 
 import mxnet as mx
 import numpy as np
@@ -69,6 +70,7 @@ def test_a_few_pictures_are_enough(place, layout):
     log = (place / "run" / "log.txt").read_text()
     assert "train: 3 pictures, 6 captions (2 a picture)" in log
     assert log.count("batches of 3 sentences, as many as there are for them (--batch_size 128)") == 1
+    assert re.findall(r"\[\d/4\] (\w+)", log) == ["baselines", "training", "evaluation", "pictures"]
     assert (place / "run" / "report.html").is_file()
 
 
