@@ -140,7 +140,7 @@ class PatchMaps(HybridBlock):
 
 
 class VisionTransformer(HybridBlock):
-    """A vision transformer, as `features` (tokens, twelve blocks, a norm, the class token) and `output`.
+    """A vision transformer, as `features` (tokens, twelve blocks, a norm, the class token) and, of CLIP, `output`.
 
     Parameters
     ----------
@@ -155,8 +155,6 @@ class VisionTransformer(HybridBlock):
         and which of the two activations.
     size : int, optional
         Side of the pictures it will see, of which a rest less than a patch is not seen; None: `side`.
-    classes : int
-        CLIP's have one for each number of the vector that is compared with a sentence's.
 
     Raises
     ------
@@ -165,8 +163,7 @@ class VisionTransformer(HybridBlock):
     """
 
     def __init__(
-        self, patch: int, dim: int, heads: int, side: int, registers: int = 0, clip: str = "", size: int | None = None,
-        classes: int = 1000,
+        self, patch: int, dim: int, heads: int, side: int, registers: int = 0, clip: str = "", size: int | None = None
     ):  # fmt: skip
         super().__init__()
         side = size or side
@@ -180,12 +177,12 @@ class VisionTransformer(HybridBlock):
             for _ in range(12):
                 self.features.add(Block(dim, heads, tokens, epsilon, not clip, clip == "quick"))
             self.features.add(nn.LayerNorm(epsilon=epsilon, in_channels=dim), ClassToken())
-            self.output = nn.Dense(512 if clip else classes, in_units=dim)
+            self.output = nn.Dense(512, in_units=dim) if clip else None  # to what is compared with a sentence's
         object.__setattr__(self, "as_maps", PatchMaps(1 + registers, grid))
 
     def hybrid_forward(self, F, x):
-        """(n, 3, size, size) -> (n, classes)."""
-        return self.output(self.features(x))
+        """(n, 3, size, size) -> (n, 512) of CLIP, (n, dim) of others."""
+        return self.output(self.features(x)) if self.output else self.features(x)
 
     def fitted(self, arrays: dict) -> dict:
         """`arrays`, with the positions of another grid of patches interpolated to this network's.

@@ -194,6 +194,6 @@ def _fill(net, arrays: dict[str, np.ndarray], called: dict[str, str], classifier
     more = next((name for name in arrays if name not in parameters and not name.startswith("output.")), None)
     if more:
         raise UserError(f"the file has {called[more]}, {arrays[more].shape}, which the network has not; {ANOTHER}")
-    if classifier and head[0] not in arrays:
+    if classifier and head and head[0] not in arrays:
         raise UserError("the file has no classifier, only the layers before it")
     fill(net, arrays, () if classifier else head, called)
