@@ -72,13 +72,11 @@ def test_words_are_where_the_suite_has_them(emoji, word_file, searcher, pictures
 
 @pytest.mark.parametrize("int8", [False, True])
 def test_a_model_of_embeddings(glyphs, pictures, int8):
-    import argparse
 
     from examples.embedding_learning.gallery import Embedder
 
     model = Model(glyphs, int8=int8)
-    args = argparse.Namespace(params=embed.SHIPPED, gpus=[], engine="mxnet", num_workers=0)
-    expected = Embedder(args, 1)(pictures)
+    expected = Embedder(embed.SHIPPED, 1, "mxnet", num_workers=0)(pictures)
     found = model.embed(pictures)
     if int8:
         assert (found * expected).sum(axis=1).min() > 0.7

@@ -1,6 +1,5 @@
 """A model that sees several views of a picture is exported as one graph that takes them together."""
 
-import argparse
 import json
 
 import mxnet as mx
@@ -35,8 +34,7 @@ def test_views(pictures, tmp_path, monkeypatch):
         "--params", str(tmp_path / "model.params"), "--package", str(tmp_path / "m"), "--pictures",
         str(tmp_path / "pictures"), "--calibrate", "3",
     ]))  # fmt: skip
-    args = argparse.Namespace(params=tmp_path / "model.params", gpus=[], engine="mxnet", num_workers=0)
-    expected = Embedder(args, 1)(pictures)
+    expected = Embedder(tmp_path / "model.params", 1, "mxnet", num_workers=0)(pictures)
     np.testing.assert_allclose(Model(tmp_path / "m").embed(pictures), expected, atol=1e-4)
     assert (Model(tmp_path / "m", int8=True).embed(pictures) * expected).sum(axis=1).min() > 0.8
     about = json.loads((tmp_path / "m" / "model.json").read_text())
