@@ -1,6 +1,6 @@
 // Drives the page in a frame as a user would, and waits until it has answered.
 const frame = document.querySelector('iframe');
-const {ask, gallery, words, learn} = await (await fetch('trial/list.json')).json();
+const {ask, gallery, words} = await (await fetch('trial/list.json')).json();
 const inside = () => frame.contentDocument;
 
 async function until(holds) {
@@ -26,19 +26,4 @@ inside().getElementById('ask-words').requestSubmit();
 await until(() => /was looked up/.test(said()));
 await choose('picture', [ask]);
 await until(() => /read in/.test(said()));
-const texts = (selector) => [...inside().querySelectorAll(selector)].map(element => element.textContent);
-const told = {said: said(), names: texts('#names b'), near: texts('#near-words b'),
-  order: [...inside().querySelectorAll('#grid img')].map(image => image.alt)};
-if (learn) { // a class from pictures, and a file that is none
-  await choose('examples', learn);
-  inside().getElementById('class-name').value = 'My thing';
-  inside().getElementById('add').requestSubmit();
-  await until(() => /was added/.test(said()));
-  await choose('picture', [learn[0]]);
-  await until(() => /read in/.test(said()));
-  Object.assign(told, {learned: inside().getElementById('learned').textContent, renamed: texts('#names b')});
-  await choose('picture', ['list.json']);
-  await until(() => /no picture/.test(said()));
-  Object.assign(told, {error: said(), isError: inside().getElementById('said').classList.contains('error')});
-}
-await fetch('done', {method: 'POST', body: JSON.stringify(told)});
+await fetch('done', {method: 'POST', body: JSON.stringify({said: said()})});

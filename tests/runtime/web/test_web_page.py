@@ -86,20 +86,6 @@ def test_words_are_where_the_runner_without_a_browser_puts_them(answered, model)
 
 
 @pytest.mark.slow
-def test_a_user_names_searches_and_teaches(answered, model, pictures):
-    told, _, paths = answered
-    names = [path.name for path in paths[:6]]
-    listed = {"ask": names[0], "gallery": names, "words": "red rose", "learn": names[3:5]}
-    shown, _ = browser.run("shot.html", model, pictures, listed, browser.FRAMED.format(800, 900), ("--dump-dom",))
-    assert shown["names"] == [told["titles"][index] for index, _ in told["answers"][0]["best"]]
-    assert shown["near"][0] == "rose" and len(shown["near"]) == 5
-    vectors = np.array([answer["vector"] for answer in told["answers"][:6]])
-    assert shown["order"] == [names[index] for index in np.argsort(-vectors @ vectors[0], kind="stable")]
-    assert shown["learned"].startswith('"My thing" was learned from 2 pictures') and shown["renamed"][0] == "My thing"
-    assert shown["isError"] and shown["error"].startswith("list.json is no picture that this browser can read")
-
-
-@pytest.mark.slow
 def test_nothing_but_its_own_files_is_asked_for(answered):
     _, asked, _ = answered
     own = {"trial.html", "trial.mjs", "picture.mjs", "model.mjs", "wait", "favicon.ico"}
