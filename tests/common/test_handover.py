@@ -14,7 +14,9 @@ import pytest
 from common.files.paths import REPO
 
 PROGRAMS = sorted(
-    str(path.relative_to(REPO)) for path in (REPO / "examples").glob("*/*.py") if "__main__" in path.read_text()
+    str(path.relative_to(REPO))
+    for path in (REPO / "examples").glob("*/*.py")
+    if 'if __name__ == "__main__"' in path.read_text()
 )
 BARE = ["bare"]  # stands for an interpreter with nothing installed
 

@@ -68,7 +68,7 @@ def test_a_trained_network_sees_the_mean_of_the_views(pictures, tmp_path, monkey
     means = net.backbone(mx.nd.array(np.stack(views), dtype="uint8")).mean(axis=0, keepdims=True)
     np.testing.assert_allclose(net.embed(means).asnumpy()[0], kept[0], atol=1e-4)
     model.save(net, tmp_path / "odd.params", **{**metadata, "views": [2]})
-    with pytest.raises(UserError, match=r"odd.params is not as it should be \(views 2: shares of a picture's sides"):
+    with pytest.raises(UserError, match=r"odd.params is not as it should be \(its 'views' cannot be \[2\]"):
         embed.main(embed.parse_args([*files, "--params", str(tmp_path / "odd.params"), "--output", str(output)]))
 
 
