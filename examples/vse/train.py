@@ -32,7 +32,7 @@ FLAGS = {
         ("--dim", cli.width, 1024, "numbers in an embedding, and in the recurrent state"),
         ("--dim_word --dim-word", cli.width, None, "numbers in a word's vector; default is 300"),
         ("--dim_image --dim-image", cli.whole(1, 10**6), None, "numbers of an image; default is what features have"),
-        ("--encoder", cli.choice("lstm", "gru", "bow", "minilm"), "lstm", "reads sentences; minilm is pretrained, fixed"),
+        ("--encoder", cli.choice("lstm", "gru", "bow", "minilm"), "lstm", "reads sentences; minilm is not trained"),
         ("--bidirectional", cli.switch, False, "read the sentence from both ends"),
         ("--no_imgnorm --no-imgnorm", cli.switch, False, "embeddings of pictures keep their length"),
         ("--use_abs --use-abs", cli.switch, False, "absolute values of embeddings; --measure order has them anyway"),
