@@ -58,7 +58,7 @@ class Pairs:
     Attributes
     ----------
     images : (n, dim_image) float32 features, or (n, H, W, 3) uint8 pictures
-    words : (length, n) int32, negative after the end of a sentence
+    words : (length, n) int32, negative after the end of a sentence; or (width, n) float32 vectors of sentences
     epoch : int
     """
 
@@ -116,6 +116,8 @@ class PairSampler:
         Batches in a round; the last one may be shorter.
     max_words : int
         Sentences of more words are left out.
+    by_length : bool
+        False: each batch has sentences of any length, for a branch that reads vectors of whole sentences.
     same_image : bool
         Allow several sentences of one picture (or thing) in a batch, each a negative of the other, as in 2014.
     rank, num_workers : int
@@ -138,7 +140,8 @@ class PairSampler:
 
     def __init__(
         self, split: Split, lengths: np.ndarray, batch_size: int, epochs: int, seed: int, *, round_batches: int = 100,
-        max_words: int = 150, same_image: bool = False, rank: int = 0, num_workers: int = 1, devices: int = 1,
+        max_words: int = 150, by_length: bool = True, same_image: bool = False, rank: int = 0, num_workers: int = 1,
+        devices: int = 1,
     ):  # fmt: skip
         self._labels, self.seed, self.rank, self.num_workers = split.sentence_labels, seed, rank, num_workers
         self._kept = np.flatnonzero(lengths <= max_words + 1)  # one more for the end of the sentence
@@ -155,7 +158,8 @@ class PairSampler:
         if self.batch_size < devices:
             raise UserError(f"a batch of {self.batch_size} is too small for {devices} devices: name fewer of them")
         min_size = max(2, devices, self.batch_size // 8)
-        self._buckets = LengthBuckets(lengths[self._kept], self.batch_size, groups, seed, min_size)
+        sorted_by = lengths[self._kept] if by_length else np.zeros(len(self._kept))
+        self._buckets = LengthBuckets(sorted_by, self.batch_size, groups, seed, min_size)
         self._ends = np.cumsum([len(self._buckets.epoch(epoch)) // num_workers for epoch in range(epochs)])
         self.updates, self.round_batches = int(self._ends[-1]), round_batches
         self.rounds = -(-self.updates // round_batches)
@@ -196,7 +200,7 @@ class PairLoader:
     Parameters
     ----------
     split : Split
-    sentences : Sentences
+    sentences : Sentences or examples.vse.pretrained.Vectors
         Of the split.
     sampler : PairSampler
     pictures : common.data.loader.Loader, optional

@@ -30,9 +30,8 @@ def main(args):
 
     net, asked = prepare.saved(args)
     images, sentences = asked.encode(net)
-    measure = net.metadata["measure"]
     rows = {"chance": evaluation.chance(asked.split)}
-    rows.update(asked.rows(pathlib.Path(args.params).name, images, sentences, measure, args.ties))
+    rows.update(asked.rows(pathlib.Path(args.params).name, images, sentences, net.metadata, args.ties))
     print(f"{args.part}: {asked.split.summary()}")
     print(evaluation.table(rows))
     if args.output:

@@ -75,11 +75,12 @@ class EvaluationSet:
         judge = metrics.five_folds if folds else metrics.image_sentence
         return judge(images, sentences, self.split.image_labels, self.split.sentence_labels, measure, ties=ties)
 
-    def rows(self, name: str, images, sentences, measure: str, ties: str = "against") -> dict[str, dict[str, float]]:
+    def rows(self, name: str, images, sentences, about: dict, ties: str = "against") -> dict[str, dict[str, float]]:
         """All metrics of embeddings, by a title that begins with `name`: `ties` as published stand beside ours.
 
-        The first has those of the whole ranking too, where the measure is the cosine.
+        The first has those of the whole ranking too, where the score is the cosine by `about`, a model's metadata.
         """
+        measure = about["measure"]
         ways = {name: {}, f"{name}, five folds": {"folds": True}}
         if ties == "published":
             ways.update({f"{title}, ties as published": {**way, "ties": ties} for title, way in ways.items()})
@@ -89,7 +90,7 @@ class EvaluationSet:
             for title, way in ways.items()
             if folds or not way.get("folds")
         }
-        if measure == "cosine":
+        if measure == "cosine" and not about.get("no_imgnorm"):
             found[name].update(self._precisions(images, sentences))
         return found
 
@@ -146,7 +147,7 @@ def finish(run: Run, rows: dict[str, dict[str, float]], net: VSE, test: Evaluati
     from examples.vse.gallery import Gallery
 
     images, sentences = test.encode(net)
-    rows.update(test.rows("trained", images, sentences, net.metadata["measure"], run.args.ties))
+    rows.update(test.rows("trained", images, sentences, net.metadata, run.args.ties))
     run.finish(tables.flat(rows))
     run.log("\n" + table(rows))
     if not draw:

@@ -34,6 +34,10 @@ def main(args):
         raise UserError(f"{args.params} takes features from files: export a model that was trained on pictures")
     if metadata["measure"] != "cosine":
         raise UserError(f"{args.params} compares by --measure {metadata['measure']}: only cosine's models are exported")
+    if metadata["no_imgnorm"]:
+        raise UserError(f"{args.params} is of --no-imgnorm: only models whose vectors have length one are exported")
+    if net.encoder:
+        raise UserError(f"{args.params} reads sentences by {metadata['encoder']}: only lstm, gru and bow are exported")
     transform = pictures.eval_transform(metadata)
     seen = package.Input.of(transform)
     backbone = package.of_views(net.backbone or pictures.Reader(metadata).network(), seen)

@@ -54,7 +54,9 @@ def write_sentences(net: VSE, path) -> None:
     add("ReduceSum", ["squares", "axis"], "sum")
     add("Add", ["sum", "eps"], "some")
     add("Sqrt", ["some"], "norm")
-    add("Div", ["state", "norm"], "embedding")
+    add("Div", ["state", "norm"], "embedding" if not net.metadata["use_abs"] else "signed")
+    if net.metadata["use_abs"]:
+        add("Abs", ["signed"], "embedding")
     graph = helper.make_graph(
         nodes, "sentences",
         [helper.make_tensor_value_info("words", TensorProto.INT64, ["length", "n"]),

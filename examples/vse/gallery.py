@@ -37,6 +37,7 @@ class Gallery:
     ):
         self.net, self.split, self.images, self.sentences, self.index = net, split, images, sentences, index
         self.score = metrics.MEASURES[net.metadata["measure"]]
+        self.directions = metrics.unit(images) if net.metadata["no_imgnorm"] else images  # to compare pictures by
 
     def pictures_for(self, text: str, k: int) -> Found:
         """The `k` pictures that fit `text` best.
@@ -58,8 +59,9 @@ class Gallery:
             The model knows none of the words of one.
         """
         for text in texts:
-            if not any(word in self.net.vocabulary.numbers for word in self.net.tokenise(text)):
-                raise UserError(f"the model knows no word of {text!r}: it learned {len(self.net.vocabulary) - 2} words")
+            if not self.net.knows(text):
+                learned = "" if self.net.encoder else f": it learned {len(self.net.vocabulary) - 2} words"
+                raise UserError(f"the model knows no word of {text!r}{learned}")
         return self.net.encode_sentences(texts)
 
     def changed(self, image: np.ndarray, minus: Sequence[str], plus: Sequence[str]) -> np.ndarray:
@@ -78,6 +80,8 @@ class Gallery:
         """
         if self.net.metadata["measure"] == "order":
             raise UserError("--minus and --plus: a model of --measure order has no differences; take one of cosine")
+        if self.net.metadata["no_imgnorm"]:
+            image = metrics.unit(image[None])[0]
         for sign, texts in ((-1, minus), (1, plus)):
             if texts:
                 image = image + sign * self.encode(texts).sum(axis=0)
@@ -96,7 +100,7 @@ class Gallery:
         """The `k` pictures whose embeddings are nearest to an image's (dim,); picture number `but` is left out."""
         if self.index:
             return [found for found in self._through(image, k + (but is not None)) if found[1] != but][:k]
-        scores = self.images @ image
+        scores = self.directions @ image
         if but is not None:
             scores[but] = -np.inf
         return [found for found in _best(scores, k) if found[1] != but]
@@ -168,10 +172,12 @@ def build_index(net: VSE, images: np.ndarray, paths: Sequence, args) -> Index:
     Raises
     ------
     UserError
-        It cannot be written, or the model compares by order, which no index does.
+        It cannot be written, or the model compares by order or by length, which no index does.
     """
     if net.metadata["measure"] == "order":
         raise UserError("--index needs a model of --measure cosine: no index compares by order")
+    if net.metadata["no_imgnorm"]:
+        raise UserError("--index needs embeddings of length one: the model is of --no-imgnorm")
     names = [str(Path(path).resolve()) for path in paths]
     index = Index.build(images, names, args.kind, metadata={"params_sha256": sha256(args.params)})
     index.save(args.index)

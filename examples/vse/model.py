@@ -16,15 +16,17 @@ from common.backbones.preprocessing import Preprocessing
 from common.files import outside
 from common.files.errors import UserError, reading
 from common.text.vocabulary import Vocabulary, tokenise, treebank
-from examples.vse import recurrent
+from examples.vse import pretrained, recurrent
 
 KIND = "vse"
 REMEDY = "it is no model of this example: give the model.params of a run"
 FIELDS = {  # what a model is built from
-    "dim_image": outside.whole, "dim": outside.whole, "dim_word": outside.whole, "bidirectional": bool,
-    "encoder": lambda found: found in ("lstm", "gru", "bow"), "measure": lambda found: found in ("cosine", "order"),
-    "vocabulary": dict,
+    "dim_image": outside.whole, "dim": outside.whole, "bidirectional": bool,
+    "encoder": lambda found: found in ("lstm", "gru", "bow", pretrained.NAME),
+    "measure": lambda found: found in ("cosine", "order"), "vocabulary": dict,
 }  # fmt: skip
+OF_WORDS = {"dim_word": outside.whole}
+OF_VECTORS = {"dim_sentence": outside.whole, "encoder_digest": str}  # what it has instead with a pretrained encoder
 ENCODERS = {"lstm": rnn.LSTM, "gru": rnn.GRU}
 TOKENISERS = {  # the second for the models of 2014: captions already cut up; the third for those of VSE++
     "words": tokenise, "split": str.split, "vsepp": lambda text: ["<start>", *treebank(text)],
@@ -32,25 +34,33 @@ TOKENISERS = {  # the second for the models of 2014: captions already cut up; th
 
 
 class Normalise(HybridBlock):
-    """Rows to length one; for the order measure their absolute values (Vendrov et al. 2016, section 4.2)."""
+    """What becomes of a branch's rows.
 
-    def __init__(self, measure: str):
+    Parameters
+    ----------
+    use_abs : bool
+        Take their absolute values, as the order measure does (Vendrov et al. 2016, section 4.2).
+    unit : bool
+        Bring them to length one.
+    """
+
+    def __init__(self, use_abs: bool, unit: bool = True):
         super().__init__()
-        self.measure = measure
+        self.use_abs, self.unit = use_abs, unit
 
     def hybrid_forward(self, F, x):
-        x = F.L2Normalization(x, eps=1e-8)
-        return F.abs(x) if self.measure == "order" else x
+        x = F.L2Normalization(x, eps=1e-8) if self.unit else x
+        return F.abs(x) if self.use_abs else x
 
 
 class ImageBranch(HybridBlock):
     """One linear layer on image features: (n, dim_image) -> (n, dim)."""
 
-    def __init__(self, dim_image: int, dim: int, measure: str):
+    def __init__(self, dim_image: int, dim: int, use_abs: bool, unit: bool = True):
         super().__init__()
         with self.name_scope():
             self.linear = nn.Dense(dim, in_units=dim_image, weight_initializer=mx.init.Xavier())
-            self.normalise = Normalise(measure)
+            self.normalise = Normalise(use_abs, unit)
 
     def hybrid_forward(self, F, x):
         return self.normalise(self.linear(x))
@@ -66,10 +76,11 @@ class SentenceBranch(Block):
         ``bow`` sums the word vectors.
     bidirectional : bool
         The mean of the last states of both directions.
-    measure : {"cosine", "order"}
+    use_abs : bool
+        See `Normalise`.
     """
 
-    def __init__(self, vocabulary_size: int, dim_word: int, dim: int, encoder: str, bidirectional: bool, measure: str):
+    def __init__(self, vocabulary_size: int, dim_word: int, dim: int, encoder: str, bidirectional: bool, use_abs: bool):
         super().__init__()
         if encoder == "bow" and dim_word != dim:
             raise UserError(f"--encoder bow sums word vectors: --dim_word {dim_word} must equal --dim {dim}")
@@ -83,7 +94,7 @@ class SentenceBranch(Block):
                     dim, layout="TNC", input_size=dim_word, bidirectional=bidirectional,
                     i2h_weight_initializer=uniform, h2h_weight_initializer=uniform,
                 )  # fmt: skip
-            self.normalise = Normalise(measure)
+            self.normalise = Normalise(use_abs)
 
     def forward(self, words: np.ndarray, ctx):
         """Word numbers (length, n), on the host, negative after a sentence's end -> (n, dim) on `ctx`."""
@@ -132,10 +143,32 @@ class SentenceBranch(Block):
         return mx.nd.take(vectors, devices.put(indices, vectors.context, np.int32))
 
 
+class VectorBranch(Block):
+    """One linear layer on the vectors of a pretrained encoder, with the interface of `SentenceBranch`."""
+
+    def __init__(self, dim_sentence: int, dim: int, use_abs: bool):
+        super().__init__()
+        with self.name_scope():
+            self.branch = ImageBranch(dim_sentence, dim, use_abs)
+
+    def forward(self, vectors: np.ndarray, ctx):
+        """Vectors as columns (dim_sentence, n), on the host -> (n, dim) on `ctx`."""
+        return self.branch(devices.put(np.ascontiguousarray(vectors.T), ctx, np.float32))
+
+    def backward(self) -> None:
+        """Nothing: ``backward`` of the loss did it."""
+
+
 def reverse(indices: np.ndarray) -> np.ndarray:
     """Each sentence read from its end: (length, n) -> (length, n), negative after the end as before."""
     steps = (indices >= 0).sum(axis=0) - 1 - np.arange(len(indices))[:, None]
     return np.where(steps >= 0, np.take_along_axis(indices, np.maximum(steps, 0), axis=0), -1)
+
+
+def lengths(metadata: dict) -> dict[str, bool]:
+    """``use_abs`` and ``no_imgnorm`` of a model, also of one of before they were there."""
+    use_abs = metadata.get("use_abs", metadata["measure"] == "order")
+    return {"use_abs": use_abs, "no_imgnorm": metadata.get("no_imgnorm", False)}
 
 
 class VSE(Block):
@@ -144,26 +177,34 @@ class VSE(Block):
     Parameters
     ----------
     metadata : dict
-        ``dim_image``, ``dim``, ``dim_word``, ``encoder``, ``bidirectional``, ``measure``; and what `save` is to keep.
+        ``dim_image``, ``dim``, ``dim_word`` (``dim_sentence`` where the encoder is pretrained), ``encoder``,
+        ``bidirectional``, ``measure``; and what `save` is to keep. ``use_abs`` (default: for ``order``) and
+        ``no_imgnorm`` are as VSE++ has them.
     vocabulary : common.text.vocabulary.Vocabulary
     backbone : common.backbones.Backbone, optional
         Trained too: pictures go in instead of features.
+    encoder : pretrained.Encoder, optional
+        Reads the sentences; it is no part of the model.
     """
 
-    def __init__(self, metadata: dict, vocabulary: Vocabulary, backbone=None):
+    def __init__(self, metadata: dict, vocabulary: Vocabulary, backbone=None, encoder=None):
         super().__init__()
-        self.metadata, self.vocabulary = metadata, vocabulary
+        self.metadata = metadata = {**metadata, **lengths(metadata)}
+        self.vocabulary, self.encoder = vocabulary, encoder
         self.tokenise = TOKENISERS[metadata.get("tokens", "words")]
         with self.name_scope():
             self.backbone = backbone
-            self.images = ImageBranch(metadata["dim_image"], metadata["dim"], metadata["measure"])
-            self.sentences = SentenceBranch(
-                len(vocabulary), metadata["dim_word"], metadata["dim"], metadata["encoder"], metadata["bidirectional"],
-                metadata["measure"],
-            )  # fmt: skip
+            use_abs, dim = metadata["use_abs"], metadata["dim"]
+            self.images = ImageBranch(metadata["dim_image"], dim, use_abs, unit=not metadata["no_imgnorm"])
+            if encoder:
+                self.sentences = VectorBranch(metadata["dim_sentence"], dim, use_abs)
+            else:
+                self.sentences = SentenceBranch(
+                    len(vocabulary), metadata["dim_word"], dim, metadata["encoder"], metadata["bidirectional"], use_abs,
+                )  # fmt: skip
 
     def forward(self, images, words: np.ndarray):
-        """Features (n, dim_image) or pictures (n, H, W, 3), and word numbers (length, n) -> two of (n, dim)."""
+        """Features (n, dim_image) or pictures (n, H, W, 3), and columns of sentences -> two of (n, dim)."""
         features = self.backbone(images) if self.backbone is not None else images
         return self.images(features), self.sentences(words, images.context)
 
@@ -189,9 +230,15 @@ class VSE(Block):
 
     def encode_sentences(self, texts: Sequence[str], batch_size: int = 256) -> np.ndarray:
         """Sentences -> (m, dim) float32, computed in groups of equal length that begin alike."""
+        result = np.empty((len(texts), self.metadata["dim"]), np.float32)
+        if self.encoder:
+            columns = self.encoder(texts).T
+            for start in range(0, len(texts), batch_size):
+                chosen = slice(start, start + batch_size)
+                result[chosen] = self.sentences(columns[:, chosen], self.ctx).asnumpy()
+            return result
         encoded = [self.vocabulary.encode(self.tokenise(text)) for text in texts]
         lengths = np.array([len(sentence) for sentence in encoded])
-        result = np.empty((len(texts), self.metadata["dim"]), np.float32)
         for length in np.unique(lengths):
             members = np.flatnonzero(lengths == length)
             members = members[np.lexsort(np.stack([encoded[i] for i in members], axis=1)[::-1])]
@@ -200,6 +247,11 @@ class VSE(Block):
                 words = np.stack([encoded[i] for i in chosen], axis=1)
                 result[chosen] = self.sentences(words, self.ctx).asnumpy()
         return result
+
+    def knows(self, text: str) -> bool:
+        """Whether the model can tell `text` from any other: it learned one of its words, or reads whole sentences."""
+        words = self.tokenise(text)
+        return bool(words) if self.encoder else any(word in self.vocabulary.numbers for word in words)
 
 
 def clip_global_norm(gradients: list, max_norm: float) -> None:
@@ -253,6 +305,8 @@ def load(path, ctx=None) -> VSE:
         return vsepp.load(path, ctx)
     file = modelfile.load(path, KIND, FIELDS, REMEDY)
     with reading(file.described_in, REMEDY):
+        outside.check_fields(lengths(file.metadata), {"use_abs": bool, "no_imgnorm": bool})
+        outside.check_fields(file.metadata, OF_VECTORS if file.metadata["encoder"] == pretrained.NAME else OF_WORDS)
         vocabulary = Vocabulary(**file.metadata.pop("vocabulary"))
         return build(file.metadata, vocabulary, file.parameters, ctx)
 
@@ -273,13 +327,18 @@ def build(metadata: dict, vocabulary: Vocabulary, parameters: dict, ctx=None) ->
     ------
     ValueError
         They are not the network's, or have other shapes than the metadata gives.
+    UserError
+        The pretrained encoder of its sentences is not the one that is here.
     """
-    backbone = None
+    backbone = encoder = None
+    ctx = ctx or mx.cpu()
+    if metadata["encoder"] == pretrained.NAME:
+        encoder = pretrained.of_model(metadata["encoder_digest"], ctx)
     if metadata.get("preprocessing"):
         modelfile.check_network(metadata["model"])
         preprocessing = Preprocessing.from_dict(metadata["preprocessing"])
         backbone = backbones.create(metadata["model"], size=metadata["image_size"], preprocessing=preprocessing)
-    net = VSE(metadata, vocabulary, backbone)
-    modelfile.fill(net, parameters, ctx or mx.cpu())
+    net = VSE(metadata, vocabulary, backbone, encoder)
+    modelfile.fill(net, parameters, ctx)
     net.hybridize(static_alloc=True)
     return net

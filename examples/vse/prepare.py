@@ -13,10 +13,10 @@ from common.files.errors import UserError
 from common.run import Run
 from common.text.vectors import WordVectors
 from common.text.vocabulary import Vocabulary, tokenise
-from examples.vse import evaluation, layouts, model, pictures
-from examples.vse.data import PairSampler, Split
+from examples.vse import evaluation, layouts, model, pictures, pretrained
+from examples.vse.data import PairSampler, Sentences, Split
 
-SIZES = ("dim", "dim_word", "encoder", "bidirectional", "measure")
+SIZES = ("encoder", "dim", "dim_word", "bidirectional", "measure", "use_abs", "no_imgnorm")
 PHOTOGRAPHS = "vgg19"  # the default backbone of photographs
 THINGS = "efficientnet_lite0"  # and of the sets of `layouts.THINGS`: a package registry ships its parameters
 DRAWN = {"emoji": 128, "glyphs": 64}  # pixels at which they are read: twice those that they have
@@ -34,6 +34,7 @@ def metadata(args) -> dict:
         raise UserError(f"--saveto {args.saveto}: there is no such folder to write into")
     has_pictures = layouts.has_pictures(args.dataset, args.captions)
     kept = {name: getattr(args, name) for name in (*SIZES, "dataset", "seed", "int8", "on_error", "protocol")}
+    kept["use_abs"] |= args.measure == "order"
     drawn = None if args.captions else DRAWN.get(args.dataset)
     name = (args.model or (PHOTOGRAPHS if args.captions else THINGS)) if has_pictures else None
     kept.update(model=name, photographs=bool(args.captions) or args.dataset == "grocery")
@@ -77,7 +78,7 @@ def network(args, metadata: dict, train: Split, contexts) -> model.VSE:
     UserError
         Flags, data and the model to start from do not fit each other.
     """
-    backbone = None
+    backbone = encoder = None
     if args.finetune:
         backbone = backbones.create(metadata["model"], args.params or "imagenet", contexts, size=metadata["image_size"])
         backbone.freeze_batch_norm()
@@ -89,12 +90,16 @@ def network(args, metadata: dict, train: Split, contexts) -> model.VSE:
     if args.dim_image not in (None, width):
         raise UserError(f"--dim_image {args.dim_image}: the features have {width} numbers: leave the flag out")
     metadata = {**metadata, "dim_image": width}
+    if args.encoder == pretrained.NAME:
+        encoder = pretrained.encoder(contexts[0])
+        metadata.update(dim_sentence=encoder.dim, encoder_digest=encoder.digest)
     start = model.load(args.start) if args.start else None
     if start:
         _check(start, metadata, args.start)
         metadata["tokens"] = start.metadata.get("tokens", "words")
-    vocabulary = start.vocabulary if start else Vocabulary.build(map(tokenise, train.texts))
-    net = model.VSE(metadata, vocabulary, backbone)
+    learned = [] if encoder else train.texts
+    vocabulary = start.vocabulary if start else Vocabulary.build(map(tokenise, learned))
+    net = model.VSE(metadata, vocabulary, backbone, encoder)
     for branch in (net.images, net.sentences):
         branch.initialize(ctx=contexts)
     if start:
@@ -108,10 +113,13 @@ def _check(start: model.VSE, metadata: dict, path) -> None:
     width = start.metadata["dim_image"]
     if width != metadata["dim_image"]:
         raise UserError(f"--start {path} takes features of {width} numbers, these have {metadata['dim_image']}")
+    if start.metadata["measure"] == "order" and not start.metadata["use_abs"]:
+        raise UserError(f"--start {path} is of order without absolute values, which is not trained here: leave it out")
     for name in SIZES:
         if start.metadata[name] != metadata[name]:
-            flag = {"bidirectional": "--bidirectional"}.get(name, f"--{name} {start.metadata[name]}")
-            raise UserError(f"--start {path} was trained with {name} {start.metadata[name]}: say so by {flag}")
+            had = start.metadata[name]
+            remedy = f"leave out --{name}" if had is False else f"say so by --{name}{'' if had is True else f' {had}'}"
+            raise UserError(f"--start {path} was trained with {name} {had}: {remedy}")
 
 
 def _copy(start: model.VSE, net: model.VSE) -> None:
@@ -138,6 +146,15 @@ def start_words(net: model.VSE, path) -> int:
     return len(known)
 
 
+def sentences(net: model.VSE, splits: dict[str, Split]) -> Sentences | pretrained.Vectors:
+    """Those of ``train`` as `net` reads them; the vectors of a pretrained encoder are kept, of all splits."""
+    texts = splits["train"].texts
+    if net.encoder is None:
+        return Sentences(texts, net.vocabulary)
+    net.encoder.keep([text for split in splits.values() for text in split.texts])
+    return pretrained.Vectors(texts, net.encoder)
+
+
 def run(args, splits: dict[str, Split], net: model.VSE, sampler: PairSampler, kvstore) -> Run:
     """The run's folder: what it is trained on stands in its log, with the pictures that were left out."""
     counts = {
@@ -145,6 +162,8 @@ def run(args, splits: dict[str, Split], net: model.VSE, sampler: PairSampler, kv
         for name, split in splits.items()
         for what, values in (("sentences", split.texts), ("pictures", split.image_labels))
     }
+    if net.encoder:
+        counts["sentence encoder"] = net.encoder.digest[:12]
     stages = ["baselines", "training", "evaluation", *["pictures"] * (not args.no_plots)]
     found = Run.start(args, "vse", kvstore.rank, {**counts, "workers": kvstore.num_workers}, stages=stages)
     skipped = [one for split in splits.values() if split.pictures is not None for one in split.pictures.skipped]
@@ -154,7 +173,8 @@ def run(args, splits: dict[str, Split], net: model.VSE, sampler: PairSampler, kv
     size = sampler.batch_size
     if size < args.batch_size:
         found.log(f"batches of {size} sentences, as many as there are for them (--batch_size {args.batch_size})")
-    found.log(f"{len(net.vocabulary)} words; {sampler.updates} updates in {args.max_epochs} epochs")
+    read = f"sentences by {args.encoder}" if net.encoder else f"{len(net.vocabulary)} words"
+    found.log(f"{read}; {sampler.updates} updates in {args.max_epochs} epochs")
     return found
 
 
@@ -187,6 +207,8 @@ def saved(args) -> tuple[model.VSE, evaluation.EvaluationSet]:
     found = layouts.load(name, path, seed, captions, images, [args.part], each, args.on_error, protocol)
     if net.backbone is None:
         pictures.read_features(found, pictures.Reader(metadata, num_workers=args.num_workers, ctx=ctx))
+    if net.encoder:
+        net.encoder.keep(found[args.part].texts)
     return net, evaluation.EvaluationSet(found[args.part], args.num_workers, ctx)
 
 

@@ -30,10 +30,12 @@ FLAGS = {
         cli.PARAMS,
         cli.INT8,
         ("--dim", cli.width, 1024, "numbers in an embedding, and in the recurrent state"),
-        ("--dim_word --dim-word", cli.width, 300, "numbers in a word's vector"),
+        ("--dim_word --dim-word", cli.width, None, "numbers in a word's vector; default is 300"),
         ("--dim_image --dim-image", cli.whole(1, 10**6), None, "numbers of an image; default is what features have"),
-        ("--encoder", cli.choice("lstm", "gru", "bow"), "lstm", "what reads the sentence"),
+        ("--encoder", cli.choice("lstm", "gru", "bow", "minilm"), "lstm", "reads sentences; minilm is not trained"),
         ("--bidirectional", cli.switch, False, "read the sentence from both ends"),
+        ("--no_imgnorm --no-imgnorm", cli.switch, False, "embeddings of pictures keep their length"),
+        ("--use_abs --use-abs", cli.switch, False, "absolute values of embeddings; --measure order has them anyway"),
         ("--word-vectors", cli.FILE, None, "start the words from GloVe, fastText or word2vec"),
         ("--start", cli.FILE, None, "go on from a model that was saved, with its words and sizes"),
     ],
@@ -50,6 +52,7 @@ FLAGS = {
         ("--max_epochs --max-epochs", cli.positive_int, 15, "epochs"),
         ("--batch_size --batch-size", cli.batch_size, 128, "sentences in a batch, over all devices"),
         ("--lrate", cli.rate, 2e-4, "learning rate of Adam"),
+        ("--lr_update --lr-update", cli.positive_int, None, "epochs after which --lrate is divided by ten, each time"),
         ("--grad_clip --grad-clip", cli.non_negative_float, 2.0, "largest norm of all gradients together; 0: any"),
         ("--finetune", cli.switch, False, "train the backbone too, its batch norms as they are"),
         ("--backbone-lr", cli.positive_float, 0.1, "factor of --lrate for --finetune"),
@@ -72,7 +75,13 @@ def parse_args(argv=None):
     first, _ = p.parse_known_args(argv)
     if first.preset:
         p.set_defaults(**PRESETS[first.preset])
+    if first.encoder == "minilm":
+        p.set_defaults(dim_word=None)
     args = resume.parse_args(p, argv, "vse")
+    if args.encoder != "minilm":
+        args.dim_word = args.dim_word or 300
+    elif args.dim_word or args.bidirectional or args.word_vectors:
+        p.error("--encoder minilm reads whole sentences: leave out --dim_word, --bidirectional and --word-vectors")
     if args.finetune and args.int8:
         p.error("--int8 is for features that are only read: leave it out with --finetune")
     if args.kvstore == "dist_async":
@@ -98,7 +107,7 @@ def main(args):
     splits = prepare.splits(args, metadata, contexts[0])
     train = splits["train"]
 
-    # Network: a linear layer on the features, a recurrent network on the words.
+    # Network: a linear layer on the features, a recurrent network on the words (or another layer on MiniLM's vectors).
     mx.random.seed(args.seed)
     net = prepare.network(args, metadata, train, contexts)
     net.hybridize(static_alloc=True)
@@ -112,12 +121,12 @@ def main(args):
         loss.hybridize(static_alloc=True)
     blocks = {"net": net, "loss": losses["clip"]} if args.loss == "clip" else {"net": net}
 
-    # Batches of pairs whose sentences are of nearly one length, in rounds between evaluations.
-    sentences = data.Sentences(train.texts, net.vocabulary)
+    # Batches of pairs (of sentences of nearly one length, but for MiniLM's vectors), in rounds between evaluations.
+    sentences = prepare.sentences(net, splits)
     sampler = data.PairSampler(
         train, sentences.lengths, args.batch_size, args.max_epochs, args.seed, round_batches=args.validFreq,
-        max_words=args.maxlen_w, same_image=args.allow_same_image, rank=kvstore.rank, num_workers=kvstore.num_workers,
-        devices=len(contexts),
+        max_words=args.maxlen_w, by_length=net.encoder is None, same_image=args.allow_same_image, rank=kvstore.rank,
+        num_workers=kvstore.num_workers, devices=len(contexts),
     )  # fmt: skip
     read = None
     if args.finetune:
@@ -147,6 +156,8 @@ def main(args):
     )  # fmt: skip
     for round_ in session.epochs(sampler.rounds):
         for batch in session.batches(loader, round_):
+            if args.lr_update:
+                trainer.optimizer.scale_rates(0.1 ** (batch.epoch // args.lr_update))
             loss = losses["sum" if args.loss == "max" and batch.epoch < args.warmup else args.loss]
             values = []
             with autograd.record():
@@ -158,7 +169,7 @@ def main(args):
                 for of_device in gradients:
                     model.clip_global_norm(of_device, args.grad_clip)
             trainer.update(1)
-            session.add(loss=[value * (len(contexts) / batch.words.shape[1]) for value in values])
+            session.add(loss=[value * (len(contexts) / len(batch.images)) for value in values])
         learned = {"temperature": losses["clip"].temperature} if args.loss == "clip" else {}
         session.close_epoch({**dev.metrics(net), **learned}, save=save)
 

@@ -354,6 +354,7 @@ def conflicts() -> Iterator[Case]:
         [
             ("--int8 with --finetune", "--int8 --finetune", "--int8"),
             ("dist_async", "--kvstore dist_async", "--kvstore"),
+            ("flags of words with minilm", "--encoder minilm --bidirectional", "--bidirectional"),
             ("captions without pictures", "--captions {good}/list.csv --run-dir {out}/r", "--images"),
             ("an unknown data set", "--data nothing --run-dir {out}/r", "--data"),
         ],

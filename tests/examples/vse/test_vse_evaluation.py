@@ -40,7 +40,7 @@ def test_all_right_answers_count_where_the_measure_is_the_cosine():
     images = metrics.unit(rng.normal(size=(40, 6)))
     sentences = metrics.unit(images[part.sentence_labels] + 0.5 * rng.normal(size=(200, 6)))
     examined = evaluation.EvaluationSet(part)
-    found = examined.rows("ours", images, sentences, "cosine")["ours"]
+    found = examined.rows("ours", images, sentences, {"measure": "cosine"})["ours"]
     assert found | examined.judge(images, sentences, "cosine") == found
     right = part.sentence_labels == part.image_labels[:, None]
     for way, scores, good in (("i2t", images @ sentences.T, right), ("t2i", sentences @ images.T, right.T)):
@@ -52,7 +52,7 @@ def test_all_right_answers_count_where_the_measure_is_the_cosine():
         assert found[f"{way}_precision@10"] == pytest.approx(hits[:, :10].mean())
         precision = np.cumsum(hits, axis=1)[:, :r] / np.arange(1, r + 1)
         assert found[f"{way}_map@r"] == pytest.approx(np.mean(precision * hits[:, :r]))
-    assert "i2t_map" not in examined.rows("ours", images, sentences, "order")["ours"]
+    assert "i2t_map" not in examined.rows("ours", images, sentences, {"measure": "order"})["ours"]
 
 
 def test_tables_have_both_directions_in_percent():

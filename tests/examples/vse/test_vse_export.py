@@ -16,13 +16,13 @@ from examples.vse import export, model
 SENTENCES = ["A dog runs.", "the red ball", "an unknownword of the dog", "ball", ""]
 
 
-def saved(path, encoder="gru", bidirectional=False, measure="cosine", name="conv4", views=()):
+def saved(path, encoder="gru", bidirectional=False, measure="cosine", name="conv4", views=(), **more):
     mx.random.seed(1)
     backbone = backbones.create("conv4", size=32) if name else None
     metadata = {
         "dim": 6, "dim_word": 6 if encoder == "bow" else 5, "dim_image": backbone.width if backbone else 4,
         "encoder": encoder, "bidirectional": bidirectional, "measure": measure, "model": name, "image_size": 32,
-        "photographs": False, "dataset": "emoji", "params": None, "views": list(views),
+        "photographs": False, "dataset": "emoji", "params": None, "views": list(views), **more,
     }  # fmt: skip
     vocabulary = Vocabulary(["a", "dog", "the", "ball", "red", "of"], [6, 5, 4, 3, 2, 1])
     net = model.VSE(metadata, vocabulary, backbone)
@@ -39,7 +39,7 @@ def test_pictures_and_sentences(encoder, bidirectional, tmp_path, monkeypatch):
     from image_embeddings import Model
 
     views = [0.5] if encoder == "bow" else []
-    net = saved(tmp_path / "model.params", encoder, bidirectional, views=views)
+    net = saved(tmp_path / "model.params", encoder, bidirectional, views=views, use_abs=encoder == "lstm")
     export.main(export.parse_args(["--params", str(tmp_path / "model.params"), "--package", str(tmp_path / "m")]))
     found = Model(tmp_path / "m")
     pictures = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
@@ -72,7 +72,11 @@ def test_sentences_of_several_lengths_at_once(tmp_path):
 def test_what_cannot_be_exported_is_told(tmp_path):
     saved(tmp_path / "features.params", name=None)
     saved(tmp_path / "order.params", measure="order")
-    for name, says in (("features", "takes features from files"), ("order", "compares by --measure order")):
+    saved(tmp_path / "long.params", no_imgnorm=True)
+    for name, says in (
+        ("features", "takes features from files"), ("order", "compares by --measure order"),
+        ("long", "is of --no-imgnorm: only models whose vectors have length one"),
+    ):  # fmt: skip
         with pytest.raises(UserError, match=says):
             export.main(export.parse_args([
                 "--params", str(tmp_path / f"{name}.params"), "--package", str(tmp_path / "m"),

@@ -206,4 +206,4 @@ def test_what_is_no_model_is_said(tmp_path):
 
 def test_bow_needs_one_size():
     with pytest.raises(UserError, match="--dim_word 4 must equal --dim 6"):
-        model.SentenceBranch(5, 4, 6, "bow", False, "cosine")
+        model.SentenceBranch(5, 4, 6, "bow", False, use_abs=False)

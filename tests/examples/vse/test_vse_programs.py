@@ -124,6 +124,49 @@ def test_words_to_add_need_words_and_differences(trained, tmp_path):
         gallery.build_index(net, np.eye(2), ["a", "b"], None)
 
 
+def test_lengths_and_signs_as_vsepp_has_them(trained, folder, tmp_path, capsys):
+    """The model says them, and figures, search and a run that goes on keep to them."""
+    flags = ["--no_imgnorm", "--use-abs", "--max_epochs", "2", "--no-plots"]
+    run(folder, *flags, "--run-dir", str(tmp_path / "run"))
+    path = tmp_path / "run" / "model.params"
+    net = model.load(path)
+    linear, features = net.images.linear, np.load(folder / "f8k_test_ims.npy")
+    images = np.abs(features @ linear.weight.data().asnumpy().T + linear.bias.data().asnumpy())
+    np.testing.assert_allclose(net.encode_images(features), images, rtol=1e-4, atol=1e-5)
+    texts = (folder / "f8k_test_caps.txt").read_text().splitlines()
+    sentences = net.encode_sentences(texts)
+    assert (sentences >= 0).all()
+    np.testing.assert_allclose(np.linalg.norm(sentences, axis=1), 1, rtol=1e-4)
+    figures = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    scores = images @ sentences.T
+    ranks = (scores > scores[np.arange(150) // 5, np.arange(150)]).sum(axis=0)
+    assert figures["t2i_mean_rank"] == pytest.approx(np.mean(ranks) + 1) and "t2i_map" not in figures
+    capsys.readouterr()
+    search.main(search.parse_args([str(path), "--text", texts[0], "-k", "1"]))
+    best = (images @ sentences[0]).argmax()
+    assert f"  {images[best] @ sentences[0]:.3f}  picture {best} " in capsys.readouterr().out
+    directions = images / np.linalg.norm(images, axis=1, keepdims=True)
+    scores = directions @ (directions[3] - sentences[0] + sentences[9])
+    scores[3] = -np.inf
+    search.main(search.parse_args([str(path), "--image", "3", "--minus", texts[0], "--plus", texts[9], "-k", "1"]))
+    assert f"picture {scores.argmax()} " in capsys.readouterr().out
+    with pytest.raises(UserError, match="--index needs embeddings of length one"):
+        gallery.build_index(net, images, ["a"], None)
+    run(folder, *flags, "--max_epochs", "1", "--start", str(path), "--run-dir", str(tmp_path / "on"))
+    on = json.loads((tmp_path / "on" / "metrics.json").read_text())
+    assert on["before_training_rsum"] == pytest.approx(figures["rsum"])
+    for start, given, message in (
+        (path, ["--use-abs"], "trained with no_imgnorm True: say so by --no_imgnorm"),
+        (trained / "model.params", ["--use-abs"], "trained with use_abs False: leave out --use_abs"),
+    ):
+        with pytest.raises(UserError, match=message):
+            run(folder, "--start", str(start), *given, "--run-dir", str(tmp_path / "other"))
+    net.metadata.update(measure="order", use_abs=False)
+    model.save(net, tmp_path / "signed.params")
+    with pytest.raises(UserError, match="is of order without absolute values, which is not trained here"):
+        run(folder, "--start", str(tmp_path / "signed.params"), "--measure", "order", "--run-dir", str(tmp_path / "o"))
+
+
 def test_ties_as_published_stand_beside_ours(trained, folder, tmp_path, capsys):
     flags = [str(trained / "model.params"), "--ties", "published", "--output", str(tmp_path / "f.json")]
     evaluate.main(evaluate.parse_args(flags))

@@ -110,23 +110,27 @@ def torch_gru(sentences, tokens):
     return state / np.linalg.norm(state)
 
 
-@pytest.mark.parametrize("measure", ["cosine", "order"])
+@pytest.mark.parametrize(("measure", "use_abs", "no_imgnorm"), [
+    ("cosine", False, False), ("order", True, False), ("order", False, False), ("cosine", True, True),
+    ("cosine", False, True),
+])  # fmt: skip
 @pytest.mark.parametrize("protocol", [0, 2, 4])
-def test_encodes_as_vsepp(tmp_path, torch_names, protocol, measure):
-    path, images, sentences = write(tmp_path, protocol=protocol, measure=measure, use_abs=measure == "order")
+def test_encodes_as_vsepp(tmp_path, torch_names, protocol, measure, use_abs, no_imgnorm):
+    options = {"measure": measure, "use_abs": use_abs, "no_imgnorm": no_imgnorm}
+    path, images, sentences = write(tmp_path, protocol=protocol, **options)
     net = model.load(path)
-    sign = np.abs if measure == "order" else np.asarray
+    sign = np.abs if use_abs else np.asarray
     texts = {"A dog's ball .": [1, 4, 5, 6, 7, 8, 2], "a cat": [1, 4, 3, 2]}
     expected = [sign(torch_gru(sentences, tokens)) for tokens in texts.values()]
     np.testing.assert_allclose(net.encode_sentences(list(texts)), expected, rtol=1e-4, atol=1e-6)
     x = np.random.default_rng(1).normal(size=(3, DIM_IMAGE)).astype(np.float32)
     expected = x @ images["fc.weight"].T + images["fc.bias"]
-    expected = sign(expected / np.linalg.norm(expected, axis=1, keepdims=True))
+    expected = sign(expected / (1 if no_imgnorm else np.linalg.norm(expected, axis=1, keepdims=True)))
     np.testing.assert_allclose(net.encode_images(x), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_the_programs_take_it(tmp_path, torch_names, capsys):
-    path, _, _ = write(tmp_path)
+    path, _, _ = write(tmp_path, no_imgnorm=True, use_abs=True)
     data = tmp_path / "f8k_precomp"
     data.mkdir()
     for part in ("train", "dev", "test"):
@@ -157,8 +161,7 @@ def test_a_pickled_program_is_refused(tmp_path, torch_names, capsys):
     ({"words": WORDS[1:] + ["x"]}, "with <pad>, <start>, <end>, <unk> among them"),
     ({"place": "elsewhere"}, "the vocabulary belongs beside the model, or in vocab/"),
     ({"data_name": "../f8k"}, "'../f8k', which is no name"),
-    ({"use_abs": True}, "measure cosine, use_abs True, no_imgnorm False"),
-    ({"no_imgnorm": True}, "no_imgnorm True"),
+    ({"measure": "euclidean"}, "it was trained with measure euclidean: here are cosine and order"),
     ({"finetune": True}, "network of pictures was trained too"),
     ({"more": ["rnn.weight_ih_l1"]}, "several layers"),
 ])  # fmt: skip

