@@ -416,14 +416,12 @@ def test_pictures_of_characters_are_not_mirrored():
     assert found.train.class_names == ["b", "d", "l", "1"]
     assert len(found.train) == 4 * (len(glyphs.FACES) - 3)
 
-    class Net:
-        size = 32
-
+    model = SimpleNamespace(net=SimpleNamespace(size=32), metadata={})
     args = train.parse_args(["--dataset", "glyphs"])
-    _, loader, _ = data.moving(Net, found.train, found.test, None, args)
+    _, loader, _ = data.moving(model, found.train, found.test, None, args)
     assert not loader.transform.mirror
     args = train.parse_args(["--dataset", "cifar10"])
-    assert data.moving(Net, found.train, found.test, None, args)[1].transform.mirror
+    assert data.moving(model, found.train, found.test, None, args)[1].transform.mirror
 
 
 def test_emoji_are_called_by_name_and_grouped_by_subcategory(emoji_folder):
@@ -443,7 +441,7 @@ def test_frozen_features_are_read_once_whatever_the_split(cifar_folder, tmp_path
     require_weights("squeezenet1.1")
     monkeypatch.setattr(data, "data_root", lambda: tmp_path)
     backbone = backbones.create("squeezenet1.1", "imagenet", size=64)
-    net = SimpleNamespace(backbone=backbone, head=None, size=64)
+    model = SimpleNamespace(net=SimpleNamespace(backbone=backbone, head=None, size=64), metadata={})
     args = SimpleNamespace(int8=False, num_workers=1, engine="mxnet")
     small = tmp_path / "pictures"
     for name in ("cat", "ship"):
@@ -452,7 +450,7 @@ def test_frozen_features_are_read_once_whatever_the_split(cifar_folder, tmp_path
             (small / name / path.name).write_bytes(path.read_bytes())
     for seed in (1, 2):
         found = data.load("folder", small, None, seed)
-        _, _, still = data.frozen(net, found.train, found.test, None, args)
+        _, _, still = data.frozen(model, found.train, found.test, None, args)
         for part, rows in zip((found.train, found.test), still):
             assert rows.labels.tolist() == part.labels.tolist()
             one = np.concatenate([backbone(mx.nd.array(p[None], dtype="uint8")).asnumpy() for p in part.array(64)])

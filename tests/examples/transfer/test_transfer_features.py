@@ -396,7 +396,7 @@ def test_imagenet_weights_come_from_the_next_source_and_say_so(monkeypatch, caps
         return pretrained.Found(Path(f"{name}.params"), IMAGENET, "ImageNet, Gluon model store")
 
     monkeypatch.setattr(pretrained, "find", find)
-    monkeypatch.setattr(backbones, "create", lambda name, which, ctx, size: name)
+    monkeypatch.setattr(backbones, "create", lambda name, which, ctx, **options: name)
     assert networks.create("MobileNet", "imagenet") == "mobilenet1.0"
     assert "Keras's weights cannot be had" in capsys.readouterr().out
     assert networks.create("VGG16", "imagenet") == "keras-vgg16" and not capsys.readouterr().out
