@@ -44,6 +44,7 @@ FLAGS = {
         ("--loss-options", cli.many(cli.Kind(metavar="NAME=VALUE")), [], "of other losses than margin: margin=0.5 ..."),
         ("--miner", cli.choice(*objective.MINERS, metavar="NAME"), None, "pairs it sees: %(choices)s; default by loss"),
         ("--memory", cli.whole(0, 10**6), 0, "embeddings of earlier batches, of each device, to compare with too"),
+        ("--matryoshka", cli.int_list, [], "learn so that these first numbers serve alone too: 16,32,64,128"),
         ("--lr-classes", cli.rate, 0.01, "learning rate of class weights, proxies and centres, by --optimizer"),
         ("--class-start", cli.choice("means", "random"), "means", "those vectors start where classes lie, or random"),
         ("--margin", cli.positive_float, 0.2, "margin of the margin loss"),
@@ -138,7 +139,7 @@ def main(args):
     trainer = optimizer.trainer(objective.groups(args, net, loss), kvstore)
 
     # Evaluation: recall@k and MAP@R, of raw pixels and of the untrained network first.
-    evaluator = evaluation.Evaluator(read, args.protocol, args.signs)
+    evaluator = evaluation.Evaluator(read, args.protocol, args.signs, args.matryoshka[:-1])
     run.stage("baselines")
     rows = evaluator.baselines(bool(weights), args.embed_dim, run.log)
     best_file = run.folder / f"{args.save_model_prefix}.params"
