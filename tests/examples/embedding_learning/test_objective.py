@@ -4,15 +4,17 @@ import csv
 import inspect
 import json
 import shutil
+import types
 
 import numpy as np
 import pytest
 
 from common import metrics  # first: MXNet needs the numpy alias that common sets
+from common.data.sets import Dataset, ImageSet
 from common.files.errors import UserError
 from common.files.paths import REPO
 from common.train import losses, miners
-from examples.embedding_learning import embed, model, objective, train
+from examples.embedding_learning import data, embed, model, objective, train
 
 import mxnet as mx  # isort: skip
 
@@ -72,6 +74,42 @@ def test_a_run_killed_between_two_batches_resumes_to_the_same_bits(pictures, tmp
     history = [(run / "metrics.jsonl").read_text().splitlines() for run in (whole, killed)]
     rows = [[{k: v for k, v in json.loads(row).items() if k != "seconds"} for row in lines] for lines in history]
     assert rows[0] == rows[1]
+
+
+def test_sampler_near_resumes_to_the_same_bits_though_the_backbone_moved(pictures, tmp_path):
+    start = trained(pictures, tmp_path / "start") / "margin_loss_model.params"
+    flags = ["--sampler", "near", "--params", start, "--backbone-lr", 1, "--lr", 0.01]
+    whole = trained(pictures, tmp_path / "whole", *flags)
+    killed = shutil.copytree(whole, tmp_path / "killed")
+    for checkpoint in sorted((killed / "checkpoints").iterdir())[2:]:
+        shutil.rmtree(checkpoint)
+    (killed / "margin_loss_model.params").unlink()
+    train.main(train.parse_args(["--run-dir", str(killed), "--resume", "--no-plots"]))
+    for name, value in kept(whole, "net").items():
+        np.testing.assert_array_equal(kept(killed, "net")[name], value)
+    plain = kept(trained(pictures, tmp_path / "plain", *flags[2:]), "net")
+    assert any(np.abs(plain[name] - value).max() > 0 for name, value in kept(whole, "net").items())
+
+
+def test_samplers_say_what_they_need(pictures, tmp_path):
+    with pytest.raises(UserError, match=r"--sampler near needs a network that has learned: add --use-pretrained"):
+        trained(pictures, tmp_path / "near", "--sampler", "near")
+    with pytest.raises(UserError, match=r"--sampler groups: not all classes of --dataset folder have a group"):
+        trained(pictures, tmp_path / "groups", "--sampler", "groups")
+    assert not list(tmp_path.iterdir())
+
+
+def test_sampler_groups_takes_the_superclasses(tmp_path):
+    """Of a table with categories."""
+    args = train.parse_args(["--sampler", "groups", "--batch-size", "4", "--batch-k", "2"])
+    names = ["apple", "pear", "milk", "juice"]
+    pictures = ImageSet(np.zeros((16, 8, 8, 3), np.uint8), np.arange(16) % 4, names)
+    groups = {"apple": "fruit", "juice": "drink", "milk": "drink", "pear": "fruit"}
+    parts = data.Parts(Dataset("csv", pictures, pictures, groups), pictures, None, pictures, [])
+    kvstore = types.SimpleNamespace(rank=0, num_workers=1)
+    args.epoch_batches = 8
+    for batch in data.sampler(args, parts, None, 1, kvstore).epoch(0):
+        assert len({groups[names[pictures.labels[index]]] for index in batch}) == 1
 
 
 def test_matryoshka_mines_each_width_by_its_own_distances():
