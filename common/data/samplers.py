@@ -275,15 +275,84 @@ class ClassBalanced:
         return self._sequence[start : start + count]
 
     def _grow(self) -> None:
-        """Append one shuffled round; a slice that straddles two rounds must not name a class twice."""
-        order = np.random.default_rng([self.seed, self._rounds]).permutation(len(self.members))
+        """Append one round; a slice that straddles two rounds must not name a class twice."""
+        rng = np.random.default_rng([self.seed, self._rounds])
         begun = len(self._sequence) % self.per_device
-        if begun:
-            taken = np.isin(order, self._sequence[len(self._sequence) - begun :])
-            free = np.flatnonzero(~taken)[: self.per_device - begun]
-            order = np.concatenate([order[free], np.delete(order, free)])
+        order = self._round(rng, self._sequence[len(self._sequence) - begun :])
         self._sequence = np.concatenate([self._sequence, order])
         self._rounds += 1
+
+    def _round(self, rng: np.random.Generator, begun: np.ndarray) -> np.ndarray:
+        """Every class once, those first that complete the slice which holds `begun`."""
+        order = self._order(rng)
+        free = np.flatnonzero(~np.isin(order, begun))[: -len(begun) % self.per_device]
+        return np.concatenate([order[free], np.delete(order, free)])
+
+    def _order(self, rng: np.random.Generator) -> np.ndarray:
+        return rng.permutation(len(self.members))
+
+
+class GroupedClasses(ClassBalanced):
+    """`ClassBalanced` whose batches hold the classes of few groups, which are harder to tell apart than any classes.
+
+    Each round takes the groups one after another, in random order, and the classes of each in random order: a slice
+    has one group or the end of one and the beginning of the next, or whole groups where they are small. All classes
+    still come equally often.
+
+    Parameters
+    ----------
+    groups : (classes,) array
+        The group of each class, in the order of the labels that there are.
+    *args, **kwargs
+        As of `ClassBalanced`.
+    """
+
+    def __init__(self, groups: Sequence, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.groups = np.unique(groups, return_inverse=True)[1]
+
+    def _order(self, rng: np.random.Generator) -> np.ndarray:
+        order = super()._order(rng)
+        return order[np.argsort(rng.permutation(self.groups.max() + 1)[self.groups[order]], kind="stable")]
+
+
+class NearClasses(ClassBalanced):
+    """`ClassBalanced` whose batches hold classes that lie near each other: one by chance, and the nearest to it.
+
+    Each slice begins with a class drawn from those that the round has not named yet, and takes of these the ones whose
+    means are nearest to its own. All classes still come equally often; the last slices of a round have what is left.
+
+    Parameters
+    ----------
+    *args, **kwargs
+        As of `ClassBalanced`.
+
+    Attributes
+    ----------
+    means : (classes, d) array
+        Where the classes lie, in the order of the labels that there are: to be set before the first batch is asked for.
+
+    References
+    ----------
+    W. Ge, W. Huang, D. Dong, M. R. Scott: Deep Metric Learning with Hierarchical Triplet Loss. ECCV 2018, section 4.1:
+    anchor classes by chance, and the nearest classes of each.
+    """
+
+    means: np.ndarray
+
+    def _round(self, rng: np.random.Generator, begun: np.ndarray) -> np.ndarray:
+        left, order = np.ones(len(self.members), bool), []
+        while left.any():
+            free = np.flatnonzero(left)
+            if len(order) or not len(begun):
+                first, wanted = rng.choice(free), self.per_device
+            else:  # the rest of the slice that the round before began
+                first, wanted, free = begun[0], self.per_device - len(begun), np.setdiff1d(free, begun)
+            far = np.sum((self.means[free] - self.means[first]) ** 2, axis=1)
+            chosen = free[np.argsort(far, kind="stable")[:wanted]]
+            left[chosen] = False
+            order.extend(chosen)
+        return np.array(order)
 
 
 class LengthBuckets:

@@ -11,7 +11,7 @@ from common.data import sets, transforms, walk
 from common.data.features import FeatureSet
 from common.data.imageset import readable
 from common.data.loader import Loader
-from common.data.samplers import PUBLISHED, Sequential, balanced_shape
+from common.data.samplers import PUBLISHED, ClassBalanced, GroupedClasses, NearClasses, Sequential, balanced_shape
 from common.data.sets import Dataset, ImageSet
 from common.data.splits import hold_out_classes, hold_out_pictures
 from common.data.transforms import Eval, Train
@@ -243,6 +243,31 @@ def _choice(args, validation: ImageSet | None) -> str:
         f"{_chosen(args)} is the best on {count} {held} held out of training (--validation-share"
         f" {args.validation_share:g}); the test {held} are asked once, at the end"
     )
+
+
+def sampler(args, parts: Parts, weights: str | None, devices: int, kvstore) -> ClassBalanced:
+    """The batches of ``--sampler``; of ``near`` the `means` are still to be set.
+
+    Raises
+    ------
+    UserError
+        The classes have no groups, or the network has not learned what is near.
+    """
+    train, groups = parts.train, parts.dataset.superclasses
+    settings = (
+        train.labels, args.batch_size, args.batch_k, args.epoch_batches, args.seed, devices, kvstore.rank,
+        kvstore.num_workers,
+    )  # fmt: skip
+    if args.sampler == "groups":
+        there = [train.class_names[label] for label in np.unique(train.labels)]
+        if not groups or not all(groups.get(name) for name in there):
+            raise UserError(f"--sampler groups: not all classes of --dataset {args.dataset} have a group: leave it out")
+        return GroupedClasses([groups[name] for name in there], *settings)
+    if args.sampler == "near":
+        if not weights:
+            raise UserError("--sampler near needs a network that has learned: add --use-pretrained or --params")
+        return NearClasses(*settings)
+    return ClassBalanced(*settings)
 
 
 def eval_transform(args, size: int) -> Eval:

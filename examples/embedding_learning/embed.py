@@ -14,6 +14,7 @@ FLAGS = {
     "pictures": [
         ("pictures", cli.many(cli.PATH), cli.REQUIRED, "pictures, folders of them, or .txt lists of paths"),
         ("--output", cli.FILE, cli.REQUIRED, "FILE.npy (paths go to FILE.txt), .csv (path, e0, ...), .tab or .parquet"),
+        ("--width", cli.width, None, "the first N numbers alone, unit vectors again: train.py --matryoshka"),
         ("--projector", cli.switch, False, "write the folder FILE_projector too, for TensorBoard's projector"),
         cli.ON_ERROR,
         cli.NUM_WORKERS,
@@ -35,12 +36,18 @@ def main(args):
     if not output.resolve().parent.is_dir():
         raise UserError(f"--output {output}: its folder does not exist")
 
+    from common import metrics
     from common.data import images
     from examples.embedding_learning import gallery
 
     paths = images.readable(images.find(args.pictures), args.on_error, args.num_workers)
     gallery.check_lines(output, paths)
-    vectors = gallery.Embedder(args.params, len(paths), args.engine, args.gpus, args.num_workers)(paths)
+    embedder = gallery.Embedder(args.params, len(paths), args.engine, args.gpus, args.num_workers)
+    if args.width and args.width > embedder.metadata["embed_dim"]:
+        raise UserError(f"--width {args.width}: {args.params} gives {embedder.metadata['embed_dim']} numbers, no more")
+    vectors = embedder(paths)
+    if args.width:
+        vectors = metrics.unit(vectors[:, : args.width])
     gallery.write(output, paths, vectors)
     if args.projector:
         gallery.write_projector(output.with_name(f"{output.stem}_projector"), paths, vectors)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -38,6 +39,8 @@ class Evaluator:
     protocol : {"unseen", "seen"}
     signs : bool
         Report of the test pictures what the signs of their embeddings' numbers find too.
+    widths : sequence of int
+        And what so many of their first numbers find.
 
     Attributes
     ----------
@@ -45,8 +48,8 @@ class Evaluator:
         The metric that decides on the best epoch.
     """
 
-    def __init__(self, inputs, protocol: str, signs: bool = False):
-        self._inputs, self._signs = inputs, signs
+    def __init__(self, inputs, protocol: str, signs: bool = False, widths: Sequence[int] = ()):
+        self._inputs, self._signs, self._widths = inputs, signs, widths
         self._seen = protocol == "seen"
         self._searched = inputs.searched
         self._asked, self._prefix = ("validation", "validation_") if "validation" in inputs.pictures else ("test", "")
@@ -122,6 +125,9 @@ class Evaluator:
         ours = {**figures(tested.found), **catalogue.hits(self._inputs.pictures, embeddings)}
         if self._signs:
             rows = {**rows, "signs of trained": self._metrics("test", lambda split: signs(embeddings(split)))}
+        for width in self._widths:
+            of_width = self._reported(lambda split, width=width: metrics.unit(embeddings(split)[:, :width]))
+            rows = {**rows, f"first {width} of trained": of_width}
         rows = {**rows, "trained": {**ours, "epoch": best["epoch"]}}
         finish(run, rows, best if self._prefix else {}, tested, notes, draw, seed)
         return tested

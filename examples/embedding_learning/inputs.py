@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from common import metrics
 from common.backbones.features import encode
 from common.data.loader import Loader
 from examples.embedding_learning import data, model
@@ -81,6 +82,11 @@ class Inputs:
         """Of all pictures of a split by the backbone: (n, width) float32."""
         frozen = self._sets is not self.pictures
         return (self._sets[name] if frozen else self._features(name)).features
+
+    def class_means(self) -> np.ndarray:
+        """Of the training pictures' features at unit length: (classes, width), the classes that there are, in order."""
+        rows, labels = metrics.unit(self.features("train")), self.pictures["train"].labels
+        return np.stack([rows[labels == label].mean(axis=0) for label in np.unique(labels)])
 
     def pixels(self, name: str, gallery: str | None = None) -> np.ndarray:
         """Of all pictures of a split, less the mean of those of `gallery`: see `data.pixels`."""

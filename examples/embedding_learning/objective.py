@@ -45,7 +45,7 @@ MAY_BE_0 = ("base", "margin", "pos_margin", "tau")
 
 
 def check(args, defaults) -> None:
-    """Refuse flags that do nothing for the loss.
+    """Refuse flags that do nothing for the loss, and widths that are none of its embeddings.
 
     Parameters
     ----------
@@ -68,6 +68,12 @@ def check(args, defaults) -> None:
             raise UserError(f"{flag} has no effect on {loss}, which learns no class vectors: leave it out")
         if name in ("miner", "memory") and args.loss not in PAIR_LOSSES:
             raise UserError(f"{flag} has no effect on {loss}, which needs no pairs: leave it out")
+    widths = args.matryoshka
+    if widths and (widths != sorted(set(widths)) or widths[0] < 2 or widths[-1] != args.embed_dim):
+        raise UserError(
+            f"--matryoshka {','.join(map(str, widths))}: give rising widths from 2 on, of which the last is --embed-dim"
+            f" {args.embed_dim}"
+        )
 
 
 def options(args) -> dict:
@@ -110,7 +116,7 @@ def create(args, options: dict, classes: int, ctx) -> tuple:
         Number of training classes.
     ctx : mx.Context or list
     """
-    from common.train import losses, miners
+    from common.train import losses, matryoshka, miners
     from common.train.memory import CrossBatchMemory
 
     kind, miner, memory = getattr(losses, LOSSES[args.loss]), None, None
@@ -119,13 +125,19 @@ def create(args, options: dict, classes: int, ctx) -> tuple:
     else:
         loss = kind(classes, args.embed_dim, **options) if args.loss in CLASS_LOSSES else kind(**options)
     if args.loss in PAIR_LOSSES:
-        miner = getattr(miners, MINERS[args.miner or USUAL_MINER.get(args.loss, "all")])
-        takes = inspect.signature(miner).parameters
-        miner = miner(**{name: getattr(args, name) for name in ("embed_dim", "batch_k") if name in takes})
+        kind = getattr(miners, MINERS[args.miner or USUAL_MINER.get(args.loss, "all")])
+        takes = inspect.signature(kind).parameters
+        of_width = [
+            kind(**{k: v for k, v in (("embed_dim", width), ("batch_k", args.batch_k)) if k in takes})
+            for width in args.matryoshka or [args.embed_dim]
+        ]
+        miner = matryoshka.MatryoshkaMiner(of_width, args.matryoshka) if args.matryoshka else of_width[0]
         miner.hybridize(static_alloc=True, static_shape=True)
     if args.memory:
         memory = CrossBatchMemory(args.memory, args.embed_dim)
         memory.initialize(ctx=ctx)
+    if args.matryoshka:
+        loss = matryoshka.MatryoshkaLoss(loss, args.matryoshka)
     loss.initialize(ctx=ctx)
     loss.hybridize(static_alloc=True, static_shape=True)
     return loss, miner, memory
@@ -153,7 +165,7 @@ def place_classes(args, loss, read, ctx) -> None:
 
     with autograd.train_mode():
         found = [(read.embed(devices.put(b.images, ctx)).asnumpy(), b.labels) for b in read.loader.epoch(0)]
-    loss.start_at(*map(np.concatenate, zip(*found)))
+    (loss.loss if args.matryoshka else loss).start_at(*map(np.concatenate, zip(*found)))
 
 
 def groups(args, net, loss) -> list[tuple]:
@@ -168,4 +180,6 @@ def groups(args, net, loss) -> list[tuple]:
 
 def class_vectors(args, loss) -> dict:
     """What a model file keeps of the loss: ``loss.weight``, the vectors of the classes, where there are such."""
-    return {"loss.weight": loss.weight.list_data()[0]} if args.loss in CLASS_LOSSES else {}
+    if args.loss not in CLASS_LOSSES:
+        return {}
+    return {"loss.weight": (loss.loss if args.matryoshka else loss).weight.list_data()[0]}

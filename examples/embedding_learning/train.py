@@ -40,10 +40,12 @@ FLAGS = {
     "loss": [
         ("--batch-size", cli.batch_size, None, "images per device in a batch; default is 70, fewer for fewer pictures"),
         ("--batch-k", cli.batch_size, None, "images per class in a batch; default is 5, more of few classes"),
+        ("--sampler", cli.choice("balanced", "groups", "near"), "balanced", "classes of a batch: any, or those alike"),
         ("--loss", cli.choice(*objective.LOSSES, metavar="NAME"), "margin", "what is learned: %(choices)s"),
         ("--loss-options", cli.many(cli.Kind(metavar="NAME=VALUE")), [], "of other losses than margin: margin=0.5 ..."),
         ("--miner", cli.choice(*objective.MINERS, metavar="NAME"), None, "pairs it sees: %(choices)s; default by loss"),
         ("--memory", cli.whole(0, 10**6), 0, "embeddings of earlier batches, of each device, to compare with too"),
+        ("--matryoshka", cli.int_list, [], "learn so that these first numbers serve alone too: 16,32,64,128"),
         ("--lr-classes", cli.rate, 0.01, "learning rate of class weights, proxies and centres, by --optimizer"),
         ("--class-start", cli.choice("means", "random"), "means", "those vectors start where classes lie, or random"),
         ("--margin", cli.positive_float, 0.2, "margin of the margin loss"),
@@ -93,7 +95,6 @@ def main(args):
     from mxnet import autograd
 
     from common import backbones, devices
-    from common.data.samplers import ClassBalanced
     from common.export import engine
     from common.run import Run
     from common.train import checkpoint, optimizer, schedule
@@ -119,10 +120,7 @@ def main(args):
     net.backbone.speed_up_training()
 
     # Batches of batch_size / batch_k classes with batch_k images each.
-    sampler = ClassBalanced(
-        parts.train.labels, args.batch_size, args.batch_k, args.epoch_batches, args.seed, len(contexts), kvstore.rank,
-        kvstore.num_workers,
-    )  # fmt: skip
+    sampler = data.sampler(args, parts, weights, len(contexts), kvstore)
     # Loss: which pairs it sees, and how far apart they should be.
     loss, miner, memory = objective.create(args, loss_options, len(parts.train.class_names), contexts)
 
@@ -131,6 +129,8 @@ def main(args):
     run = Run.start(args, "embedding_learning", kvstore.rank, counts, stages=inputs.stages(args))
     data.log(run, parts, f"{args.model} ({net.backbone.source}) at {size} px")
     read = inputs.Inputs(net, parts, sampler, args, size, contexts[0], kvstore.rank, run.stage)
+    if args.sampler == "near":
+        sampler.means = read.class_means()
 
     objective.place_classes(args, loss, read, contexts[0])
 
@@ -138,7 +138,7 @@ def main(args):
     trainer = optimizer.trainer(objective.groups(args, net, loss), kvstore)
 
     # Evaluation: recall@k and MAP@R, of raw pixels and of the untrained network first.
-    evaluator = evaluation.Evaluator(read, args.protocol, args.signs)
+    evaluator = evaluation.Evaluator(read, args.protocol, args.signs, args.matryoshka[:-1])
     run.stage("baselines")
     rows = evaluator.baselines(bool(weights), args.embed_dim, run.log)
     best_file = run.folder / f"{args.save_model_prefix}.params"

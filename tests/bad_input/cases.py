@@ -199,6 +199,7 @@ def conflicts() -> Iterator[Case]:
             ("no pictures named", "", "PATH"),
             ("output of another kind", "{good}/pictures --output {out}/x.txt", "--output"),
             ("output into no folder", "{good}/pictures --output {out}/none/x.npy", "--output"),
+            ("more numbers than the model has", "{good}/pictures --output {out}/x.npy --width 129", "--width"),
         ],
     )
     yield from _each(
@@ -247,6 +248,11 @@ def conflicts() -> Iterator[Case]:
             ("--class-start without class vectors", f"{run} --class-start random", "--class-start"),
             ("--miner of class vectors", f"{run} --loss arcface --miner all", "--miner"),
             ("--memory of class vectors", f"{run} --loss arcface --memory 10", "--memory"),
+            ("--sampler groups without groups", f"{run} --model conv4 --sampler groups", "--sampler"),
+            ("--sampler near of nothing learned", f"{run} --model conv4 --sampler near", "--sampler"),
+            ("--matryoshka that falls", f"{run} --matryoshka 64,16,128", "--matryoshka"),
+            ("--matryoshka of a part alone", f"{run} --matryoshka 16,32", "--embed-dim"),
+            ("--head lda with --matryoshka", f"{lda} --use-pretrained --matryoshka 16,128", "--matryoshka"),
         ],
     )
     yield from _each(

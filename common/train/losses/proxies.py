@@ -29,7 +29,8 @@ class ClassLoss(Loss):
     Attributes
     ----------
     weight : gluon.Parameter
-        (classes * each, embed_dim); those of a class are one after another.
+        (classes * each, embed_dim); those of a class are one after another. Narrower embeddings are compared with
+        as many of its first numbers, see `common.train.matryoshka`.
     """
 
     uses_pairs = False
@@ -68,7 +69,7 @@ class ClassLoss(Loss):
 
     def hybrid_forward(self, F, embeddings, labels, weight):
         """The loss, shape (1,)."""
-        unit = F.L2Normalization(weight)
+        unit = F.L2Normalization(F.slice_like(weight, embeddings, axes=(1,)))
         cosines = F.FullyConnected(embeddings, unit, no_bias=True, num_hidden=self.classes * self.each)
         if self.each > 1:
             cosines = cosines.reshape((-1, self.classes, self.each))
@@ -236,6 +237,7 @@ class SoftTripleLoss(ClassLoss):
         loss = super().hybrid_forward(F, embeddings, labels, weight)
         if self.each == 1 or not self.tau:
             return loss
+        weight = F.slice_like(weight, embeddings, axes=(1,))
         centres = F.L2Normalization(weight).reshape((self.classes, self.each, -1))
         inner = F.batch_dot(centres, centres, transpose_b=True)
         number = F.arange(self.each)

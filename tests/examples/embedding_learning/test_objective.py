@@ -1,15 +1,20 @@
 """``--loss``, ``--miner`` and ``--memory``: what they train with, what is kept of it, and a run that was killed."""
 
+import csv
 import inspect
 import json
 import shutil
+import types
 
 import numpy as np
 import pytest
 
-from common.files.paths import REPO  # first: MXNet needs the numpy alias that common sets
+from common import metrics  # first: MXNet needs the numpy alias that common sets
+from common.data.sets import Dataset, ImageSet
+from common.files.errors import UserError
+from common.files.paths import REPO
 from common.train import losses, miners
-from examples.embedding_learning import model, objective, train
+from examples.embedding_learning import data, embed, model, objective, train
 
 import mxnet as mx  # isort: skip
 
@@ -49,6 +54,8 @@ def test_every_loss_and_miner_has_a_name():
     (["--loss", "proxy-anchor", "--lr-classes", 0.1, "--loss-options", "margin=0.2", "alpha=16"], ["net", "loss"]),
     (["--loss", "triplet", "--memory", 10], ["net", "memory"]),
     (["--memory", 10], ["net", "loss", "memory"]),
+    (["--matryoshka", "2,4", "--memory", 10], ["net", "loss", "memory"]),
+    (["--matryoshka", "2,4", "--loss", "proxy-anchor"], ["net", "loss"]),
 ])  # fmt: skip
 def test_a_run_killed_between_two_batches_resumes_to_the_same_bits(pictures, tmp_path, flags, blocks):
     whole = trained(pictures, tmp_path / "whole", *flags)
@@ -67,6 +74,79 @@ def test_a_run_killed_between_two_batches_resumes_to_the_same_bits(pictures, tmp
     history = [(run / "metrics.jsonl").read_text().splitlines() for run in (whole, killed)]
     rows = [[{k: v for k, v in json.loads(row).items() if k != "seconds"} for row in lines] for lines in history]
     assert rows[0] == rows[1]
+
+
+def test_sampler_near_resumes_to_the_same_bits_though_the_backbone_moved(pictures, tmp_path):
+    start = trained(pictures, tmp_path / "start") / "margin_loss_model.params"
+    flags = ["--sampler", "near", "--params", start, "--backbone-lr", 1, "--lr", 0.01]
+    whole = trained(pictures, tmp_path / "whole", *flags)
+    killed = shutil.copytree(whole, tmp_path / "killed")
+    for checkpoint in sorted((killed / "checkpoints").iterdir())[2:]:
+        shutil.rmtree(checkpoint)
+    (killed / "margin_loss_model.params").unlink()
+    train.main(train.parse_args(["--run-dir", str(killed), "--resume", "--no-plots"]))
+    for name, value in kept(whole, "net").items():
+        np.testing.assert_array_equal(kept(killed, "net")[name], value)
+    plain = kept(trained(pictures, tmp_path / "plain", *flags[2:]), "net")
+    assert any(np.abs(plain[name] - value).max() > 0 for name, value in kept(whole, "net").items())
+
+
+def test_samplers_say_what_they_need(pictures, tmp_path):
+    with pytest.raises(UserError, match=r"--sampler near needs a network that has learned: add --use-pretrained"):
+        trained(pictures, tmp_path / "near", "--sampler", "near")
+    with pytest.raises(UserError, match=r"--sampler groups: not all classes of --dataset folder have a group"):
+        trained(pictures, tmp_path / "groups", "--sampler", "groups")
+    assert not list(tmp_path.iterdir())
+
+
+def test_sampler_groups_takes_the_superclasses(tmp_path):
+    """Of a table with categories."""
+    args = train.parse_args(["--sampler", "groups", "--batch-size", "4", "--batch-k", "2"])
+    names = ["apple", "pear", "milk", "juice"]
+    pictures = ImageSet(np.zeros((16, 8, 8, 3), np.uint8), np.arange(16) % 4, names)
+    groups = {"apple": "fruit", "juice": "drink", "milk": "drink", "pear": "fruit"}
+    parts = data.Parts(Dataset("csv", pictures, pictures, groups), pictures, None, pictures, [])
+    kvstore = types.SimpleNamespace(rank=0, num_workers=1)
+    args.epoch_batches = 8
+    for batch in data.sampler(args, parts, None, 1, kvstore).epoch(0):
+        assert len({groups[names[pictures.labels[index]]] for index in batch}) == 1
+
+
+def test_matryoshka_mines_each_width_by_its_own_distances():
+    args = train.parse_args(["--matryoshka", "2,8", "--embed-dim", "8", "--batch-k", "2"])
+    loss, miner, _ = objective.create(args, objective.options(args), 3, mx.cpu())
+    assert loss.widths == miner.widths == (2, 8)
+    assert [one.embed_dim for one in miner._children.values()] == [2, 8]
+
+
+@pytest.mark.parametrize("widths", ["2,3", "4", "3,2,4", "2,2,4", "1,4", "2,8"])
+def test_matryoshka_wants_rising_widths_up_to_all_numbers(widths):
+    flags = ["--embed-dim", "4", "--matryoshka", widths]
+    if widths == "4":
+        assert train.parse_args(flags).matryoshka == [4]
+        return
+    with pytest.raises(UserError, match=f"--matryoshka {widths}: .* the last is --embed-dim 4"):
+        train.parse_args(flags)
+
+
+def test_every_width_is_tested_and_embedded(pictures, tmp_path):
+    run = trained(pictures, tmp_path / "run", "--matryoshka", "2,3,4", "--save-embeddings", "--loss", "softmax")
+    rows = np.load(run / "embeddings" / "queries.npy")
+    table = list(csv.DictReader((run / "embeddings" / "queries.csv").open(encoding="utf-8")))
+    found = json.loads((run / "metrics.json").read_text())
+    for width in (2, 3):
+        cut = rows[:, :width] / np.linalg.norm(rows[:, :width], axis=1, keepdims=True)
+        expected = metrics.search(cut, np.array([int(row["label"]) for row in table])).mean()
+        assert {name: found[f"first_{width}_of_trained_{name}"] for name in expected} == pytest.approx(expected)
+    files, params = [row["path"] for row in table], run / "margin_loss_model.params"
+    flags = [*files, "--params", str(params), "--output", str(tmp_path / "e.npy"), "--width"]
+    embed.main(embed.parse_args([*flags, "3"]))
+    np.testing.assert_allclose(np.load(tmp_path / "e.npy"), cut, atol=1e-4)
+    assert mx.nd.load(str(params))["array:loss.weight"].shape[1] == 4
+    (tmp_path / "e.npy").unlink()
+    with pytest.raises(UserError, match=r"--width 5: .*margin_loss_model.params gives 4 numbers, no more"):
+        embed.main(embed.parse_args([*flags, "5"]))
+    assert not (tmp_path / "e.npy").exists()
 
 
 def test_class_vectors_are_in_the_model_file(pictures, tmp_path):
