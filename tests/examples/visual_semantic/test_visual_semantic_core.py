@@ -225,8 +225,9 @@ def test_a_model_of_before_is_read_and_saved_in_one_file(net, tmp_path):
     model.save(read, tmp_path / "new.params")
     again = model.load(tmp_path / "new.params")
 
-    def noted(metadata):  # before, how pictures are resized was not
-        of_pictures = {name: value for name, value in metadata["preprocessing"].items() if name != "interpolation"}
+    def noted(metadata):  # before, how pictures are resized and cut was not
+        later = ("interpolation", "crop_share")
+        of_pictures = {name: value for name, value in metadata["preprocessing"].items() if name not in later}
         return {**metadata, "preprocessing": of_pictures}
 
     assert noted(again.metadata) == noted(read.metadata) and not (tmp_path / "new.json").exists()
