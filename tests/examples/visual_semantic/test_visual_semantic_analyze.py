@@ -73,7 +73,7 @@ def test_the_report_of_a_run(run_folder, tmp_path, monkeypatch, capsys):
                     "Stage 2: unseen classes among themselves", "Stage 2a through its epochs"):  # fmt: skip
         assert f">{heading}</h2>" in page
     assert "0.750" in page and page.count("data:image/gif") == 2
-    assert not re.search('(src|href)="(?!data:)', page)
+    assert not re.search('(src|href)="(?!data:|#)', page)
     assert "report.html" in capsys.readouterr().out
 
 
