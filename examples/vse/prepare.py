@@ -230,8 +230,7 @@ def read_by(net: model.VSE, name: str, weights: str) -> None:
     """
     if net.metadata["model"]:
         raise UserError(f"--features-by {name}: the model looks at pictures by {net.metadata['model']}: leave it out")
-    size = backbones.input_size(name)
-    width = backbones.create(name, size=size).width
+    width, size = backbones.info(name)
     if width != net.metadata["dim_image"]:
         wanted = net.metadata["dim_image"]
         raise UserError(f"--features-by {name}: it gives {width} numbers, and the model takes {wanted}")
