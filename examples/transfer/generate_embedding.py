@@ -13,6 +13,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repo
 
 from common import cli
 from common.files.errors import UserError
+from examples.transfer import flags
 
 NETWORKS = (
     "VGG16, VGG19, ResNet50, MobileNet, Xception, InceptionV3, InceptionResNetV2, or any name of common.backbones, such"
@@ -36,14 +37,14 @@ FLAGS = {
         ("-he --image_height", PIXELS, 90, "height of -data's pictures"),
         ("-w --image_width", PIXELS, 160, "width of -data's pictures"),
         ("-c --image_channels", cli.width, 3, "channels of -data's pictures"),
-        *cli.SEEN_AS,
+        *flags.SEEN_AS,
         cli.on_error("skip it, listed in NAME_failed.csv"),
         cli.NUM_WORKERS,
     ],
     "network": [
         ("-tm --trained_model", cli.NAME, "VGG16", NETWORKS),
         ("-weights --nn_weights", cli.WEIGHTS, "imagenet", "imagenet, None or a file: .params, .h5, .pth, ..."),
-        *cli.TAKEN_FROM,
+        *flags.TAKEN_FROM,
         ("-b --batch_size", cli.batch_size, 1, "pictures a forward pass takes"),
         ("--int8", cli.switch, False, "run the network in 8 bits: several times as fast"),
         cli.ENGINE,
