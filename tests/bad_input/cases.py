@@ -191,6 +191,7 @@ def conflicts() -> Iterator[Case]:
             ("a gallery and a data set", "{good}/pictures/a/0.png --gallery x --dataset grocery", "--gallery"),
             ("--data-path without a data set", "{good}/pictures/a/0.png --gallery x --data-path y", "--data-path"),
             ("a data set that is not there", "--dataset grocery --data-path {in}/none --serve", "none is not there"),
+            ("more numbers than the model has", "--gallery {good}/pictures --index {out}/x --width 129", "--width"),
         ],
     )
     yield from _each(
