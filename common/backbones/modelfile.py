@@ -143,6 +143,8 @@ def load(path, kind: str, fields: Mapping, remedy: str) -> ModelFile:
         The file is missing, damaged, of another kind or of a newer version, or its metadata lacks a field.
     """
     path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no model there; train.py writes one")
     found = outside.arrays(path, remedy)
     read = _read if METADATA in found else _read_inline if OLD_METADATA in found else _read_sidecar
     with reading(path, remedy):

@@ -11,7 +11,7 @@ import numpy as np
 
 from common.files import finite, outside
 from common.files.checksum import sha256
-from common.files.disk import atomic, write_json, writing
+from common.files.disk import atomic, with_folder, write_json
 from common.files.errors import UserError
 from common.metrics import unit
 
@@ -158,10 +158,8 @@ class Index:
 
     def save(self, path) -> None:
         """Write `path` and, beside it, ``<path>.json`` with the names and its SHA-256, each whole or not at all."""
-        path = Path(path)
+        path = with_folder(path)
         sidecar = {"kind": self.kind, "metric": self.metric, "size": len(self), "width": self.width}
-        with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
         with atomic(path) as tmp:
             serialize = faiss.serialize_index_binary if self.kind == "binary" else faiss.serialize_index
             tmp.write_bytes(serialize(self.index))  # `write_index` does not see a full disk's last bytes

@@ -483,7 +483,7 @@ def test_features_end_to_end(pictures):
     assert (pictures / "transferfeature.csv").read_text().startswith("Class,n0,n1,")
     run(pictures, "--parquet")
     run(pictures, "--orange", "-n", "orange")
-    assert (pictures / "orange.csv").read_text().startswith("cD#Class,C#n0,C#n1,")
+    assert (pictures / "orange.csv").read_text().startswith("cD#Class,mS#path,C#n0,C#n1,")
     for name in ("transferfeature.csv", "transferfeature.parquet", "orange.csv"):
         np.testing.assert_array_equal(outputs.load(pictures / name)[0], data)
     with pytest.raises(UserError, match="--no-clobber"):
