@@ -213,7 +213,7 @@ def fill(block: Block, parameters: Mapping, ctx=None) -> None:
         if shape != parameter.shape:
             raise ValueError(f"{name} is {shape} in the file and {parameter.shape} by its metadata")
     for name, parameter in wanted.items():
-        if ctx is not None:
+        if ctx is not None and parameter._data is None:
             parameter.initialize(mx.init.Zero(), ctx=ctx)
         parameter.set_data(parameters[name].astype(parameter.dtype))
 

@@ -362,6 +362,7 @@ def conflicts() -> Iterator[Case]:
             ("--int8 with --finetune", "--int8 --finetune", "--int8"),
             ("dist_async", "--kvstore dist_async", "--kvstore"),
             ("flags of words with minilm", "--encoder minilm --bidirectional", "--bidirectional"),
+            ("--finetune-text of an encoder that is trained anyway", "--finetune-text", "--finetune-text"),
             ("captions without pictures", "--captions {good}/list.csv --run-dir {out}/r", "--images"),
             ("an unknown data set", "--data nothing --run-dir {out}/r", "--data"),
         ],
