@@ -73,7 +73,8 @@ def read(folder, refits: bool = False, rank: int | None = None) -> Examined:
     folder = Path(folder)
     with reading(folder, REMEDY):
         flags = outside.read_json(folder / "args.json", REMEDY)["args"]
-        wanted = ("cifar10_dir", "cifar100_dir", "dataset", "data_path", "seed")
+        wanted = ["cifar10_dir", "cifar100_dir", "dataset", "data_path", "seed"]
+        wanted += ["balance", "batch_size", "epochs", "lr", "momentum", "weight_decay"] * bool(refits)
         outside.check_fields(flags, dict.fromkeys(wanted, object))
         accuracy = outside.read_json(folder / "metrics.json", REMEDY)["accuracy"]
         counts = outside.load_npy(folder / "confusion.npy", mmap_mode=None)
