@@ -216,6 +216,20 @@ def test_the_search_holds_back_the_classes_of_val_loc(run, files, tmp_path):
     assert set(some.test.labels) == set(HELD) and set(some.train.labels) == set(some.valid.labels) == set(range(10))
 
 
+def test_the_search_for_2b_starts_from_a_2a_without_the_held_back_classes(run, monkeypatch):
+    seen = []
+    for name, stage in list(train.TRAIN.items()):
+
+        def noted(args, net, of, name=name, stage=stage):
+            seen.append((name, len(net.seen)))
+            return stage(args, net, of)
+
+        monkeypatch.setitem(train.TRAIN, name, noted)
+    folder = run(tune, "--lrs", "0.001,0.01", "--wds", "0", "--stage", "2b", "--epochs", "1")
+    assert seen == [("2a", 10), ("2b", 10), ("2b", 10)]
+    assert set(json.loads((folder / "best.json").read_text())["flags"]) >= {"--lr-2b", "--epochs-2b"}
+
+
 @pytest.mark.parametrize(("flags", "said"), [
     (["--unseen", "kind+1"], "leave out --unseen"),
     (["--word-space", "whitened"], "no --word-space"),
