@@ -66,9 +66,9 @@ def main(args):
         name = "+".join(splits.unseen)
         results[name] = compare(args, backbone, splits, vectors[order], space, kvstore)
         print(f"{name:<22}" + "".join(f"{m} {f['zero_shot']:.3f}  " for m, f in results[name].items()), flush=True)
+        if args.output:  # after each pair: what is stopped half-way has told something
+            write_json(pathlib.Path(args.output), results)
     print(summary(results))
-    if args.output:
-        write_json(pathlib.Path(args.output), results)
 
 
 def compare(args, backbone, splits, vectors, space, kvstore):
