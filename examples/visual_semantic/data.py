@@ -189,30 +189,23 @@ def without_some_classes(splits: Splits, held: Sequence[str], seed: int) -> Spli
     held : sequence of str
         These classes.
     seed : int
-        Of the held-back pictures of the others, where those of `splits` are to be tested with: a fifth.
+        Of the others' held-back pictures, a fifth, where those of `splits` are to be tested with or are not of these.
 
     Returns
     -------
     Splits
         Without a picture of `splits.test`, nor of `splits.valid` if that is to be tested with.
     """
-    kept, held = [name for name in splits.seen if name not in held], list(held)
-    parts = [splits.train] if splits.is_tested else [splits.train, splits.valid]
-    of_kept, of_held = ([part.subset(np.isin(part.labels, numbers)) for part in parts] for numbers in (
-        [splits.seen.index(name) for name in names] for names in (kept, held)
-    ))  # fmt: skip
-    number = np.full(len(splits.class_names), -1)
-    number[[splits.class_names.index(name) for name in (*kept, *held)]] = np.arange(len(splits.seen))
-
-    def renumbered(part):
-        return dataclasses.replace(part, labels=number[part.labels], class_names=kept + held)
-
-    known, new = [renumbered(part) for part in of_kept], renumbered(ImageSet.concat(of_held))
-    if splits.is_tested:
+    kept = [name for name in splits.seen if name not in held]
+    names, parts = [*kept, *held], [splits.train] if splits.is_tested else [splits.train, splits.valid]
+    known = [dataclasses.replace(part.select(kept), class_names=names) for part in parts]
+    new = ImageSet.concat([part.select(held) for part in parts])
+    new = dataclasses.replace(new, labels=new.labels + len(kept), class_names=names)
+    if splits.is_tested or not len(known[1]):
         chosen = held_back(known[0].labels, protocol.VALID_SHARE, seed)
         known = [known[0].subset(~chosen), known[0].subset(chosen)]
-    vectors = None if splits.vectors is None else splits.vectors[[splits.class_names.index(n) for n in kept + held]]
-    return Splits(*known, new, kept, held, splits.groups, splits.captions, vectors=vectors)
+    vectors = None if splits.vectors is None else splits.vectors[[splits.class_names.index(name) for name in names]]
+    return Splits(*known, new, kept, list(held), splits.groups, splits.captions, vectors=vectors)
 
 
 def _held_out(args, known: ImageSet, test: ImageSet, seen: list[str], unseen: list[str], say: Notes) -> Splits:

@@ -120,7 +120,8 @@ def tried(args, splits, contexts, kvstore, every):
         net.metadata = dict(metadata)
         for name, parameter in net._collect_params_with_prefix().items():
             parameter.set_data(start[name])
-        reader.forget()
+        if not reader.is_frozen:
+            reader.forget()
         run_stage(args.stage)
         yield trial, judged(args.stage, net, splits, reader)
 
