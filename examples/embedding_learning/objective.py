@@ -78,6 +78,9 @@ def check(args, defaults) -> None:
         flag = "--gradient-compression" if args.gradient_compression else "--kvstore dist_async"
         why = "embeddings arrive as they are" if args.gradient_compression else "workers wait for each other"
         raise UserError(f"--gather needs that {why}, with {flag} they do not: leave one of the two out")
+    widths = args.whiten
+    if widths and (widths != sorted(set(widths)) or widths[0] < 2 or widths[-1] > args.embed_dim):
+        raise UserError(f"--whiten {','.join(map(str, widths))}: give rising widths from 2 to --embed-dim {args.embed_dim}")
     widths = args.matryoshka
     if widths and (widths != sorted(set(widths)) or widths[0] < 2 or widths[-1] != args.embed_dim):
         raise UserError(

@@ -72,6 +72,8 @@ FLAGS = {
         ("--keep-all", cli.switch, False, "keep every epoch's checkpoint"),
         cli.NO_PLOTS,
         ("--signs", cli.switch, False, "report what the signs of the numbers find too: search.py --kind binary"),
+        ("--whiten", cli.int_list, [], "so many numbers, PCA whitened, too: 16,32,64; writes that model"),
+        ("--rerank", cli.switch, False, "report re-ranking by neighbours of neighbours too"),
         ("--save-embeddings", cli.switch, False, "keep test embeddings and each query's neighbours, in embeddings/"),
     ],
     "devices": cli.DEVICES,
@@ -100,7 +102,7 @@ def main(args):
     from common.run import Run
     from common.train import checkpoint, optimizer, schedule
     from common.train.session import Session
-    from examples.embedding_learning import data, evaluation, inputs, linear, model, neighbours
+    from examples.embedding_learning import afterwards, data, evaluation, inputs, linear, model, neighbours
 
     loss_options = objective.options(args)
 
@@ -151,6 +153,7 @@ def main(args):
 
     def finish(best):
         if kvstore.rank == 0:
+            rows.update(afterwards.rows(args, net, read, evaluator, best_file, run.log))
             tested = evaluator.finish(run, rows, best, parts.notes, draw=not args.no_plots, seed=args.seed)
             if args.save_embeddings:
                 neighbours.write(run.folder / "embeddings", tested, run.log)

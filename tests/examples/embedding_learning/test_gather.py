@@ -114,8 +114,9 @@ def run(coloured, tmp_path_factory):
     model.save(net, root / "start.params", crop=16, resize=16, keep_aspect=False, dataset="folder", classes=12)
     shared = [
         "--dataset", "folder", "--data-path", str(root / "pictures"), "--model", "conv4", "--image-size", "16",
-        "--params", str(root / "start.params"), "--backbone-lr", "0", "--embed-dim", "8",
-        "--batch-k", "2", "--lr", "0.01", "--epochs", "1", "--epoch-batches", "4", "--no-plots", "--validation-share", "0", "--beta", "0.6",
+        "--params", str(root / "start.params"), "--backbone-lr", "0", "--embed-dim", "8", "--batch-k", "2",
+        "--lr", "0.01", "--epochs", "1", "--epoch-batches", "4", "--no-plots", "--validation-share", "0",
+        "--beta", "0.6",
     ]  # fmt: skip
 
     def done(name, workers, *flags):
