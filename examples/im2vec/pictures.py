@@ -6,8 +6,6 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -38,7 +36,7 @@ def class_map(coords: np.ndarray, examples: np.ndarray, names: Sequence[str], pa
         [[1.2 * em * (label.count("\n") + 1), 0.6 * em * max(map(len, label.split("\n")))] for label in labels]
     )
     canvas, corners = _canvas(coords, examples, SIDE, thumb, room if len(names) <= LABELLED else None)
-    figure, axis = plt.subplots(figsize=(inches, inches))
+    figure, axis = plots.base.plt.subplots(figsize=(inches, inches))
     axis.imshow(canvas)
     for (y, x), label in zip(corners, labels if len(names) <= LABELLED else ()):
         axis.text(x + thumb / 2, y + thumb + 3, label, ha="center", va="top", fontsize=points, linespacing=1.1)
@@ -97,6 +95,8 @@ def film(frames: Sequence[np.ndarray], examples: np.ndarray, names: Sequence[str
     names : sequence of n str
     path : path
     """
+    import matplotlib
+
     thumb, called = int(np.clip(FILM_SIDE / (2.2 * np.sqrt(len(names))), 9, 40)), plots.told_apart(names)
     font = ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"), 11)
 
