@@ -15,6 +15,7 @@ from common.files import outside
 from common.files.errors import UserError, reading
 
 KIND = "visual_semantic"
+GIVEN = "features"  # the network of a model that was trained on given features
 REMEDY = "give another --params, a model that train.py wrote"
 FIELDS = {
     "model": str, "preprocessing": dict, "crop": outside.whole, "seen": outside.texts, "unseen": outside.texts,
@@ -32,6 +33,24 @@ class Dense(nn.Dense):
 
     def hybrid_forward(self, F, x, weight, bias=None):
         return super().hybrid_forward(F, F.Dropout(x, p=self._dropped) if self._dropped else x, weight, bias)
+
+
+class GivenFeatures(HybridBlock):
+    """Stands in for a backbone where features are given: it gives the rows that it is called with.
+
+    Parameters
+    ----------
+    width : int
+        Numbers in a row.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.width, self.name_, self.source = width, GIVEN, "given"
+        self.preprocessing = Preprocessing((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), size=1)  # of no picture
+
+    def hybrid_forward(self, F, x):
+        return F.identity(x)
 
 
 class Encoder(HybridBlock):
@@ -296,6 +315,14 @@ def _read(path) -> modelfile.ModelFile:
     return file
 
 
+def _width(parameters) -> int:
+    """How many numbers the classifier of a model's parameters takes."""
+    weight = parameters.get("classifier.0.weight")
+    if weight is None or weight.ndim != 2:
+        raise ValueError("it has no classifier.0.weight")
+    return weight.shape[1]
+
+
 def restore(net: VisualSemanticNet, path) -> None:
     """Put the values that `save` wrote into `net`, on all its devices, and its metadata.
 
@@ -335,8 +362,15 @@ def check_classes(net: VisualSemanticNet, splits, path) -> None:
             raise UserError(f"{path}: the {kind} classes come in another order there than in the data")
 
 
-def load(path, ctx=None) -> VisualSemanticNet:
+def load(path, ctx=None, of_pictures: bool = True) -> VisualSemanticNet:
     """The network that `save` wrote, hybridized; its metadata is `net.metadata`.
+
+    Parameters
+    ----------
+    path : path
+    ctx : mx.Context, optional
+    of_pictures : bool
+        Refuse one that was trained on given features, and reads no pictures.
 
     Raises
     ------
@@ -345,10 +379,15 @@ def load(path, ctx=None) -> VisualSemanticNet:
     """
     file = _read(path)
     metadata = file.metadata
+    if metadata["model"] == GIVEN and of_pictures:
+        raise UserError(f"{path} was trained on given features and reads no pictures: evaluate.py alone takes it")
     with reading(file.described_in, REMEDY):
-        modelfile.check_network(metadata["model"])
-        preprocessing = Preprocessing.from_dict(metadata["preprocessing"])
-        backbone = backbones.create(metadata["model"], size=metadata["crop"], preprocessing=preprocessing)
+        if metadata["model"] == GIVEN:
+            backbone = GivenFeatures(_width(file.parameters))
+        else:
+            modelfile.check_network(metadata["model"])
+            preprocessing = Preprocessing.from_dict(metadata["preprocessing"])
+            backbone = backbones.create(metadata["model"], size=metadata["crop"], preprocessing=preprocessing)
         blank = np.zeros(file.parameters["word_vectors"].shape, np.float32)
         net = VisualSemanticNet(
             backbone, metadata["seen"], metadata["unseen"], blank, metadata["hidden"], metadata["dropout"]

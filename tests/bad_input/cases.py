@@ -353,6 +353,16 @@ def conflicts() -> Iterator[Case]:
                 "--words ox --dataset awa2 --data-path {good}/awa2 --word-vectors {good}/words.txt --run-dir {out}/r",
                 "--words",
             ),
+            ("features without a folder", "--dataset xian --run-dir {out}/r", "--data-path"),
+            ("features of a folder without", "--dataset xian --data-path {good} --run-dir {out}/r", "res101.mat"),
+            ("--unseen of features", "--dataset xian --data-path {good} --unseen a --run-dir {out}/r", "--unseen"),
+        ],
+    )
+    yield from _each(
+        f"{v}.tune",
+        [
+            ("no class to hold back", f"{of_folder} --unseen a", "seen classes"),
+            ("a model that knows the classes", f"{of_folder} --params {{good}}/emoji.params", "--params"),
         ],
     )
     yield from _each("examples.vse.search", [("nothing to do", "x", "--text")])
