@@ -80,8 +80,8 @@ def check(args, defaults) -> None:
         raise UserError(f"--gather needs that {why}, with {flag} they do not: leave one of the two out")
     widths = args.whiten
     if widths and (widths != sorted(set(widths)) or widths[0] < 2 or widths[-1] > args.embed_dim):
-        wanted = f"give rising widths from 2 to --embed-dim {args.embed_dim}"
-        raise UserError(f"--whiten {','.join(map(str, widths))}: {wanted}")
+        given = ",".join(map(str, widths))
+        raise UserError(f"--whiten {given}: give rising widths from 2 to --embed-dim {args.embed_dim}")
     widths = args.matryoshka
     if widths and (widths != sorted(set(widths)) or widths[0] < 2 or widths[-1] != args.embed_dim):
         raise UserError(
