@@ -101,7 +101,7 @@ class Loader:
         """How many batches an epoch has."""
         return len(self.sampler)
 
-    def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
+    def epoch(self, epoch: int = 0, start: int = 0, stop: int | None = None) -> Iterator[Batch]:
         """The batches of an epoch.
 
         Parameters
@@ -109,6 +109,8 @@ class Loader:
         epoch : int
         start : int
             Number of the first batch that is wanted.
+        stop : int, optional
+            Number of the first that no longer is.
 
         Yields
         ------
@@ -119,7 +121,7 @@ class Loader:
         UserError
             A picture cannot be read: names the file.
         """
-        plan = list(enumerate(self.sampler.epoch(epoch)))[start:]
+        plan = list(enumerate(self.sampler.epoch(epoch)))[start:stop]
         if self.keep and self._kept is None:
             self._kept = self.image_set.array(self.transform.resize, self.num_workers)
         yield from ahead(lambda item: self._batch(epoch, *item), plan, self.num_workers, 2 * self.num_workers)

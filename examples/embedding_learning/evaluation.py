@@ -118,7 +118,11 @@ class Evaluator:
         return self._metrics("test", self._inputs.embeddings)
 
     def finish(self, run: Run, rows: dict, best: dict[str, float], notes: list[str], draw: bool, seed: int) -> Tested:
-        """Ask the test pictures, and report; see `finish`. `best` are the metrics of the chosen epoch."""
+        """Ask the test pictures, and report; see `finish`. `best` are the metrics of the chosen epoch.
+
+        Of several workers one does it.
+        """
+        self._inputs.shared.end()
         run.stage("evaluation")
         embeddings = functools.cache(self._inputs.embeddings)  # of the network as it now stays
         tested = self._tested("test", embeddings)

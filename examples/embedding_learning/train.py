@@ -85,6 +85,8 @@ def parse_args(argv=None):
                 raise UserError(f"{flag} has no effect on --head {args.head}, which trains nothing: leave it out")
         if args.backbone_lr not in (0, 0.01):
             raise UserError(f"--backbone-lr has no effect on --head {args.head}, whose network is frozen: leave it out")
+    if args.amp and (args.backbone_lr == 0 or args.head != "margin"):
+        raise UserError("--amp is for a backbone that is trained, and this one is frozen: leave it out")
     if not args.resume:
         objective.check(args, {flag[2:].replace("-", "_"): default for flag, _, default, _ in FLAGS["loss"]})
     return args
@@ -97,15 +99,15 @@ def main(args):
     from common import backbones, devices
     from common.export import engine
     from common.run import Run
-    from common.train import checkpoint, optimizer, schedule
+    from common.train import checkpoint, mixed, optimizer, schedule
     from common.train.session import Session
     from examples.embedding_learning import data, evaluation, inputs, linear, model, neighbours
 
     loss_options = objective.options(args)
 
     # Devices and workers.
-    contexts = devices.contexts(args.gpus, args.num_cpus)
-    kvstore = devices.kvstore(args.kvstore, args.gradient_compression)
+    contexts = devices.contexts(args.gpus, args.num_cpus, args.amp)
+    kvstore = devices.kvstore(args.kvstore, args.gradient_compression, args.amp)
 
     # Data: pictures to train on, to choose the best epoch on, and to test on.
     parts = data.load(args)
@@ -128,7 +130,7 @@ def main(args):
     counts = {**parts.counts(), "workers": kvstore.num_workers}
     run = Run.start(args, "embedding_learning", kvstore.rank, counts, stages=inputs.stages(args))
     data.log(run, parts, f"{args.model} ({net.backbone.source}) at {size} px")
-    read = inputs.Inputs(net, parts, sampler, args, size, contexts[0], kvstore.rank, run.stage)
+    read = inputs.Inputs(net, parts, sampler, args, size, contexts[0], kvstore, run.stage)
     if args.sampler == "near":
         sampler.means = read.class_means()
 
@@ -160,6 +162,8 @@ def main(args):
         return finish({**metrics, "epoch": 0})
 
     run.stage("training")
+    if args.amp:
+        mixed.start(trainer, net, net.backbone)
     blocks = {"net": net, "loss": loss, **({"memory": memory} if memory else {})}
     session = Session(
         run, blocks=blocks, trainers={"trainer": trainer}, best=evaluator.best,
@@ -177,7 +181,7 @@ def main(args):
                         among = memory(embeddings, y) if memory else ()
                         pairs = miner(embeddings, y, *among) if miner else None
                     losses.append(loss(embeddings, y, pairs, *among))
-            autograd.backward(losses)
+            trainer.backward(losses)
             trainer.step(len(batch.labels) * kvstore.num_workers)
             session.add(loss=losses)
         session.close_epoch(evaluator.choose(), save=save)

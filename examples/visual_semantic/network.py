@@ -35,6 +35,8 @@ def build(args, splits: data.Splits, contexts: list[mx.Context]) -> tuple[model.
     keeps_values = is_frozen(args, args.stages[0]) or args.freeze_batch_norm
     if keeps_values and not weights and not args.resume:
         raise UserError("a frozen backbone keeps what it learned before, and it learned nothing: add --use-pretrained")
+    if args.amp and all(is_frozen(args, name) for name in args.stages):
+        raise UserError("--amp is for a backbone that is trained, and this one is frozen: leave it out")
     if args.head == "eszsl" and args.hidden:
         raise UserError("--head eszsl is linear: leave out --hidden")
     if args.head == "eszsl" and args.find_lr and args.stages[0] == "2a":
