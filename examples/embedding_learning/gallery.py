@@ -223,7 +223,7 @@ class Reranked:
 
     def __init__(self, index: Index, k1: float, k2: float, lambda_: float):
         if index.kind == "binary":
-            raise UserError("--rerank looks for neighbours by all numbers, and --kind binary keeps signs: take one")
+            raise UserError("--rerank compares by all numbers, and --kind binary keeps signs: leave one out")
         self.names, self.metadata = index.names, index.metadata
         self._order = rerank.KReciprocal(index.vectors(), int(k1), int(k2), lambda_)
 

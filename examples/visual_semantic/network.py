@@ -38,6 +38,8 @@ def build(args, splits: data.Splits, contexts: list[mx.Context]) -> tuple[model.
     if keeps_values and not weights and not args.resume:
         raise UserError("a frozen backbone keeps what it learned before, and it learned nothing: add --use-pretrained")
     _check_head(args)
+    if args.amp and all(is_frozen(args, name) for name in args.stages):
+        raise UserError("--amp is for a backbone that is trained, and this one is frozen: leave it out")
     size = args.image_size or backbones.input_size(args.model)
     renamed, sentences = data.word_of(args, splits), data.described(args, splits)
     vectors = words.vectors(splits.class_names, args.word_vectors, renamed, sentences, args.prompts)
