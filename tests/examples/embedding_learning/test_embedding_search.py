@@ -53,7 +53,7 @@ def test_an_index_keeps_names_and_descriptions(kept):
 def test_an_answer_is_ranked_by_neighbours(kept, groceries, capsys):
     query = photograph(groceries)
     search.main(arguments(query, "--index", kept, "-k", 10, "--rerank", "2,1,0.5"))
-    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("  0.")]
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.endswith("_Iconic.jpg")]
     index, embedder = search.open_index(arguments("--index", kept, query))
     scores, places = rerank.KReciprocal(index.vectors(), 2, 1, 0.5).search(embedder([query]), 10)
     assert [line[-1] for line in lines] == [index.names[place] for place in places[0]]
