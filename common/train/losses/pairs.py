@@ -13,8 +13,9 @@ class ContrastiveLoss(PairLoss):
 
     .. math:: \ell = \overline{[D_{ap} - m_p]_+^q} + \overline{[m_n - D_{an}]_+^q}.
 
-    The paper has :math:`q = 2`, no margin of the positives, and the half of both; pytorch-metric-learning has
-    :math:`q = 1`.
+    The paper has :math:`q = 2`, no margin of the positives, and the half of both. The default is :math:`q = 1`, as of
+    pytorch-metric-learning: on unit vectors, where at first nearly all distances lie between the half of the margin and
+    the margin, squares draw positives together harder than they push negatives apart, and all embeddings with them.
 
     Parameters
     ----------
@@ -32,7 +33,7 @@ class ContrastiveLoss(PairLoss):
 
     measure = staticmethod(pairing.distances)
 
-    def __init__(self, margin: float = 1.0, pos_margin: float = 0.0, power: int = 2):
+    def __init__(self, margin: float = 1.0, pos_margin: float = 0.0, power: int = 1):
         super().__init__()
         self.margin, self.pos_margin, self.power = margin, pos_margin, power
 
