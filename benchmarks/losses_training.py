@@ -32,7 +32,7 @@ from benchmarks import turns
 FEATURES = "--model efficientnet_lite0 --use-pretrained --backbone-lr 0"
 DATA = {
     "emoji": f"--dataset emoji {FEATURES} --image-size 128 --resize 128",
-    "grocery": f"--dataset grocery {FEATURES} --resize 224 --views 0.75,0.5",
+    "grocery": f"--dataset grocery {FEATURES} --resize 224",
     "glyphs": "--dataset glyphs --model conv4 --image-size 16",
 }
 RATES = "--lr 1e-3 --validation-share 0 --epoch-batches 60 --epochs 4 --steps 3"

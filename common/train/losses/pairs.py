@@ -211,15 +211,18 @@ class CircleLoss(PairLoss):
 class LiftedStructureLoss(PairLoss):
     r"""All positives against all negatives of an anchor (Hermans et al. 2017, section 2; first Song et al. 2016).
 
-    The generalised form. With the Euclidean distances `D`, the mean over the anchors that have a positive and a
-    negative of
+    The generalised form. With the Euclidean distances `D`, times `s`, the mean over the anchors that have a positive
+    and a negative of
 
-    .. math:: \ell = \Big[\log \sum_p e^{D_{ap}} + \log \sum_n e^{m - D_{an}}\Big]_+.
+    .. math:: \ell = \Big[\log \sum_p e^{s D_{ap}} + \log \sum_n e^{m - s D_{an}}\Big]_+.
 
     Parameters
     ----------
     margin : float
         `m`, a distance.
+    scale : float
+        `s`. The paper's embeddings are not of unit length; ours are vectors of the length `s`. With 1, as of
+        pytorch-metric-learning, the exponentials of distances of at most 2 hardly tell hard pairs from easy ones.
 
     References
     ----------
@@ -231,11 +234,12 @@ class LiftedStructureLoss(PairLoss):
 
     measure = staticmethod(pairing.distances)
 
-    def __init__(self, margin: float = 1.0):
+    def __init__(self, margin: float = 1.0, scale: float = 16.0):
         super().__init__()
-        self.margin = margin
+        self.margin, self.scale = margin, scale
 
     def compare(self, F, measured, positive, negative):
+        measured = self.scale * measured
         terms = F.relu(logsumexp(F, measured, positive) + logsumexp(F, self.margin - measured, negative))
         return mean_of(F, terms, both(F, positive, negative))
 
