@@ -24,7 +24,7 @@ FLAGS = {
     ],
     "evaluation": [
         cli.model_file(SHIPPED),
-        ("--handicap", cli.number, 0.0, "off the model's cosines of seen classes: calibrated_harmonic"),
+        ("--handicap", cli.any_float, 0.0, "off the model's cosines of seen classes: calibrated_harmonic"),
         ("--baselines", BASELINES, ["ridge", "conse"], "what to compare with: %(choices)s"),
         ("--no-baselines", cli.switch, False, "leave them out: they read all pictures"),
         ("--classifier", cli.FILE, None, "the model of stage 1, for ConSE; default is beside --params"),

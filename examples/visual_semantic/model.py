@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import mxnet as mx
 import numpy as np
@@ -304,14 +303,11 @@ def is_model(path) -> bool:
 
 
 def _read(path) -> modelfile.ModelFile:
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no model there; train.py writes one")
     file = modelfile.load(path, KIND, FIELDS, REMEDY)
     metadata = file.metadata
     with reading(file.described_in, REMEDY):
         if "word_vectors" not in file.parameters:
-            raise ValueError(f"{path.name} has no 'word_vectors'")
+            raise ValueError("its model has no 'word_vectors'")
         shape = (len(metadata["seen"]) + len(metadata["unseen"]), metadata["dim"])
         found = file.parameters["word_vectors"].shape
         if found != shape:  # before anything of that size is made

@@ -191,6 +191,7 @@ def conflicts() -> Iterator[Case]:
             ("a gallery and a data set", "{good}/pictures/a/0.png --gallery x --dataset grocery", "--gallery"),
             ("--data-path without a data set", "{good}/pictures/a/0.png --gallery x --data-path y", "--data-path"),
             ("a data set that is not there", "--dataset grocery --data-path {in}/none --serve", "none is not there"),
+            ("more numbers than the model has", "--gallery {good}/pictures --index {out}/x --width 129", "--width"),
         ],
     )
     yield from _each(
@@ -371,6 +372,7 @@ def conflicts() -> Iterator[Case]:
             ("--int8 with --finetune", "--int8 --finetune", "--int8"),
             ("dist_async", "--kvstore dist_async", "--kvstore"),
             ("flags of words with minilm", "--encoder minilm --bidirectional", "--bidirectional"),
+            ("--finetune-text of an encoder that is trained anyway", "--finetune-text", "--finetune-text"),
             ("captions without pictures", "--captions {good}/list.csv --run-dir {out}/r", "--images"),
             ("an unknown data set", "--data nothing --run-dir {out}/r", "--data"),
         ],
