@@ -96,7 +96,7 @@ def test_one_worker_decides_alone():
 class Store(mx.kv.KVStore):
     """A distributed store as Trainers see it before the first step."""
 
-    type, num_workers = "dist_sync", 2
+    type, num_workers, rank = "dist_sync", 2, 0
 
     def __init__(self):
         self.handle = None
