@@ -85,7 +85,7 @@ class Stage:
     save : callable (metrics), optional
         Writes the model after the best epoch so far.
     evaluates : bool
-        Whether an epoch ends with an evaluation on the held-back pictures.
+        Whether an epoch ends with an evaluation on the held-back pictures, if these are not to be tested with.
 
     Attributes
     ----------
@@ -104,7 +104,7 @@ class Stage:
     ):  # fmt: skip
         self.name, self.args, self.net, self.splits, self.reader = name, args, net, splits, reader
         self.contexts, self.kvstore, self.num_workers = contexts, kvstore, kvstore.num_workers
-        self.save, self.evaluates = save, evaluates
+        self.save, self.evaluates = save, evaluates and not splits.is_tested
         self.open_session = open_session or (lambda stage, trainer: Unrecorded())
         self.shared = SharedEvaluation(kvstore, net)
         self.is_frozen = is_frozen(args, name)
@@ -142,8 +142,7 @@ class Stage:
             groups.append((self.net.backbone.collect_params(), "adam", {"learning_rate": lr * factor, **options}))
         # A local kvstore can be bound to one Trainer only, so each stage has its own.
         trainer = optimizer.trainer(groups, self.kvstore if "dist" in self.kvstore.type else args.kvstore)
-        if args.amp and not self.is_frozen:
-            mixed.start(trainer, self.net, self.net.backbone)
+        mixed.start(args.amp and not self.is_frozen, trainer, self.net, self.net.backbone)
         return trainer
 
     def solve(self, loss: gluon.Block) -> dict:

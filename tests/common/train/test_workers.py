@@ -130,7 +130,7 @@ def test_parts_of_an_evaluation_are_what_one_worker_reads(count, monkeypatch):
             sent.append(mine)
             return sent[0] if mine.ndim == 1 else mine  # the first worker's statistics; the rows of this one alone
 
-        monkeypatch.setattr(shared, "_sum", total)
+        monkeypatch.setattr(shared, "total", total)
         monkeypatch.setattr(shared, "rows", lambda read, *of, asked=asked, encoded=encoded: encoded(
             lambda *part: asked.append(part) or read(*part), *of))  # fmt: skip
         found.append(shared.encode(net, loader))
