@@ -74,8 +74,8 @@ def reranked(evaluator: evaluation.Evaluator, embeddings: Callable, say: Callabl
 def rows(args, net, read, evaluator: evaluation.Evaluator, best_file: Path, say) -> dict[str, dict[str, float]]:
     """What ``--whiten`` and ``--rerank`` add to the table of a run; the network is left as it was.
 
-    Of several workers one asks for it, which from now on reads by itself. The widest whitened model is written beside
-    the best one, as ``NAME_whitened.params``; with ``--signs`` that of as many bits as ``NAME_bits.params``.
+    The widest whitened model is written beside the best one, as ``NAME_whitened.params``; with ``--signs`` that of as
+    many bits as ``NAME_bits.params``.
 
     Parameters
     ----------
@@ -88,7 +88,6 @@ def rows(args, net, read, evaluator: evaluation.Evaluator, best_file: Path, say)
         The best model's.
     say : callable (str)
     """
-    read.shared.end()
     found = reranked(evaluator, functools.cache(read.embeddings), say) if args.rerank else {}
     if not args.whiten:
         return found

@@ -46,19 +46,25 @@ MAY_BE_0 = ("base", "margin", "pos_margin", "tau")
 
 
 def check(args, defaults) -> None:
-    """Refuse flags that do nothing for the loss or the network, and widths that are none of its embeddings.
+    """Refuse flags that do nothing for the head or the loss, and widths that are none of its embeddings.
 
     Parameters
     ----------
     args : argparse.Namespace
     defaults : dict of str to value
-        What the flags are where they are not given.
+        What the flags of loss and optimisation are where they are not given.
 
     Raises
     ------
     UserError
         Names the flag.
     """
+    if args.head != "margin":
+        for name in (name for name, default in defaults.items() if getattr(args, name) != default):
+            flag = f"--{name.replace('_', '-')}"
+            raise UserError(f"{flag} has no effect on --head {args.head}, which trains nothing: leave it out")
+        if args.backbone_lr not in (0, 0.01):
+            raise UserError(f"--backbone-lr has no effect on --head {args.head}, whose network is frozen: leave it out")
     if args.amp and (args.backbone_lr == 0 or args.head != "margin"):
         raise UserError("--amp is for a backbone that is trained, and this one is frozen: leave it out")
     names = (*OF_MARGIN, *OF_CLASSES, "miner", "memory")

@@ -7,7 +7,6 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repository: runs without an install
 
 from common import cli, resume
-from common.files.errors import UserError
 from examples.embedding_learning import objective
 
 DATASETS = (
@@ -82,14 +81,9 @@ FLAGS = {
 
 def parse_args(argv=None):
     args = resume.parse_args(cli.parser(__doc__, FLAGS), argv, "embedding_learning")
-    if args.head != "margin" and not args.resume:
-        for flag, _, default, _ in [*FLAGS["loss"], *FLAGS["optimisation"]]:
-            if getattr(args, flag[2:].replace("-", "_")) != default:
-                raise UserError(f"{flag} has no effect on --head {args.head}, which trains nothing: leave it out")
-        if args.backbone_lr not in (0, 0.01):
-            raise UserError(f"--backbone-lr has no effect on --head {args.head}, whose network is frozen: leave it out")
     if not args.resume:
-        objective.check(args, {flag[2:].replace("-", "_"): default for flag, _, default, _ in FLAGS["loss"]})
+        flags = [*FLAGS["loss"], *FLAGS["optimisation"]]
+        objective.check(args, {flag[2:].replace("-", "_"): default for flag, _, default, _ in flags})
     return args
 
 
@@ -152,6 +146,7 @@ def main(args):
 
     def finish(best):
         if kvstore.rank == 0:
+            read.shared.end()
             rows.update(afterwards.rows(args, net, read, evaluator, best_file, run.log))
             tested = evaluator.finish(run, rows, best, parts.notes, draw=not args.no_plots, seed=args.seed)
             if args.save_embeddings:
