@@ -138,8 +138,9 @@ def _halved(model):
         value = numpy_helper.to_array(tensor)
         if tensor.name not in names or value.dtype != np.float32 or np.abs(value).max(initial=0) >= HALF_MAX:
             continue
-        casts.append(onnx.helper.make_node("Cast", [f"{tensor.name}_half"], [tensor.name], f"{tensor.name}_cast", to=1))
-        tensor.CopyFrom(numpy_helper.from_array(value.astype(np.float16), f"{tensor.name}_half"))
+        stored = f"{tensor.name}_16bit"
+        casts.append(onnx.helper.make_node("Cast", [stored], [tensor.name], f"{tensor.name}_widened", to=1))
+        tensor.CopyFrom(numpy_helper.from_array(value.astype(np.float16), stored))
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
