@@ -396,6 +396,7 @@ DEVICES = [
     ("--num-cpus", whole(1, 64), 1, "CPU contexts that stand for devices when --gpus is empty"),
     ("--kvstore", choice(*KVSTORES, metavar="NAME"), "device", "sums gradients: %(choices)s"),
     ("--gradient-compression", positive_float, None, "dist kvstores: send -X, 0 or X in 2 bits, the rest later"),
+    ("--amp", switch, False, "train networks in 16 bits: float16 on GPUs, bfloat16 on processors with AVX512-BF16"),
     ENGINE,
 ]
 ANSWERS = [  # of a search

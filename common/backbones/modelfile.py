@@ -23,7 +23,7 @@ import mxnet as mx
 import numpy as np
 from mxnet.gluon import Block
 
-from common.backbones.registry import list_backbones
+from common.backbones import registry
 from common.files import outside
 from common.files.disk import atomic, plain, save_arrays
 from common.files.errors import UserError, reading
@@ -185,7 +185,7 @@ def check_network(name) -> None:
     ValueError
         It is not.
     """
-    if name not in list_backbones():
+    if not registry.has(name):
         raise ValueError(f"no network is called {str(name)[:40]!r}")
 
 

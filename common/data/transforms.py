@@ -29,6 +29,7 @@ class Eval:
     """
 
     count = 1  # of views
+    random = False  # whether a picture comes out otherwise each time
 
     def __init__(self, resize: int = 256, crop: int = 224, keep_aspect: bool = False):
         self.resize, self.crop, self.keep_aspect = max(resize, crop), crop, keep_aspect
@@ -179,6 +180,8 @@ class Train(Eval):
     lighting : float
         Change brightness and contrast by up to this fraction either way.
     """
+
+    random = True
 
     def __init__(
         self, resize: int = 256, crop: int = 224, keep_aspect: bool = False, mirror: bool = True,

@@ -21,7 +21,7 @@ from common.export import engine as engines
 from common.files import outside
 from common.files.disk import atomic, write_array, write_table, write_text
 from common.files.errors import UserError, reading
-from common.metrics import unit
+from common.metrics import rerank, unit
 from common.search.index import Index
 from common.search.page import Hit, create_app
 from common.show import projector
@@ -207,6 +207,34 @@ def load_index(file, params, width: int | None = None) -> Index:
     return index
 
 
+class Reranked:
+    """An index whose answers are ranked by `common.metrics.rerank.KReciprocal`.
+
+    Parameters
+    ----------
+    index : common.search.index.Index
+    k1, k2, lambda_ : float
+
+    Raises
+    ------
+    UserError
+        The index keeps signs alone.
+    """
+
+    def __init__(self, index: Index, k1: float, k2: float, lambda_: float):
+        if index.kind == "binary":
+            raise UserError("--rerank compares by all numbers, and --kind binary keeps signs: leave one out")
+        self.names, self.metadata = index.names, index.metadata
+        self._order = rerank.KReciprocal(index.vectors(), int(k1), int(k2), lambda_)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def query(self, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """As of an `Index`; the scores are one less the distance that ranks."""
+        return self._order.search(vectors, k)
+
+
 @dataclasses.dataclass(frozen=True)
 class Find:
     """One picture found: its cosine, its index and file, and its title and description, empty where unknown."""
@@ -218,7 +246,7 @@ class Find:
     description: str
 
 
-def nearest(index: Index, vectors: np.ndarray, k: int) -> list[list[Find]]:
+def nearest(index: Index | Reranked, vectors: np.ndarray, k: int) -> list[list[Find]]:
     """The `k` nearest pictures of an index for each of `vectors` (n, embed_dim), best first."""
     titles, descriptions = (index.metadata.get(key) or [""] * len(index) for key in TOLD)
     return [
@@ -237,7 +265,7 @@ def _below(root: str, path: Path) -> Path:
     return inner if len(inner.parts) > 1 else Path(path.parent.name, path.name)
 
 
-def app(index: Index, embedder: Embedder):
+def app(index: Index | Reranked, embedder: Embedder):
     """The search page, a Flask application: a picture in, the gallery's nearest out.
 
     Raises

@@ -10,7 +10,6 @@ import dataclasses
 import faiss
 import numpy as np
 from scipy.linalg import eigh
-from sklearn.preprocessing import StandardScaler
 
 from common.files import finite
 from common.files.errors import UserError
@@ -168,6 +167,8 @@ def _covariance(groups: list[np.ndarray], shrinkage: float | None) -> np.ndarray
 
     With a number :math:`T = \mathrm{tr}(S) / p \, I`; with None, in each group, the same of its standardised columns.
     """
+    from sklearn.preprocessing import StandardScaler
+
     n, width = sum(map(len, groups)), groups[0].shape[1]
     rows, target = [], np.zeros(width)
     for group in groups:

@@ -46,19 +46,27 @@ MAY_BE_0 = ("base", "margin", "pos_margin", "tau")
 
 
 def check(args, defaults) -> None:
-    """Refuse flags that do nothing for the loss, and widths that are none of its embeddings.
+    """Refuse flags that do nothing for the head or the loss, and widths that are none of its embeddings.
 
     Parameters
     ----------
     args : argparse.Namespace
     defaults : dict of str to value
-        What the flags are where they are not given.
+        What the flags of loss and optimisation are where they are not given.
 
     Raises
     ------
     UserError
         Names the flag.
     """
+    if args.head != "margin":
+        for name in (name for name, default in defaults.items() if getattr(args, name) != default):
+            flag = f"--{name.replace('_', '-')}"
+            raise UserError(f"{flag} has no effect on --head {args.head}, which trains nothing: leave it out")
+        if args.backbone_lr not in (0, 0.01):
+            raise UserError(f"--backbone-lr has no effect on --head {args.head}, whose network is frozen: leave it out")
+    if args.amp and (args.backbone_lr == 0 or args.head != "margin"):
+        raise UserError("--amp is for a backbone that is trained, and this one is frozen: leave it out")
     names = (*OF_MARGIN, *OF_CLASSES, "miner", "memory")
     given = [name for name in names if getattr(args, name) != defaults[name]]
     for name in given:
@@ -80,7 +88,8 @@ def check(args, defaults) -> None:
         raise UserError(f"--gather needs that {why}, with {flag} they do not: leave one of the two out")
     widths = args.whiten
     if widths and (widths != sorted(set(widths)) or widths[0] < 2 or widths[-1] > args.embed_dim):
-        raise UserError(f"--whiten {','.join(map(str, widths))}: give rising widths from 2 to --embed-dim {args.embed_dim}")
+        given = ",".join(map(str, widths))
+        raise UserError(f"--whiten {given}: give rising widths from 2 to --embed-dim {args.embed_dim}")
     widths = args.matryoshka
     if widths and (widths != sorted(set(widths)) or widths[0] < 2 or widths[-1] != args.embed_dim):
         raise UserError(

@@ -22,6 +22,7 @@ FLAGS = {
         ("--index", cli.FILE, None, "keep the gallery's index here; without a gallery it is read"),
         ("--kind", cli.choice("exact", "hnsw", "binary"), "exact", "compare with all, follow a graph, compare signs"),
         WIDTH,
+        ("--rerank", cli.float_list, [], "K1,K2,LAMBDA: rank by k-reciprocal neighbours; the paper's are 20,6,0.3"),
         *cli.ANSWERS,
         *cli.PAGE,
         cli.ON_ERROR,
@@ -44,6 +45,10 @@ def parse_args(argv=None):
         )
     if args.data_path and not args.dataset:
         p.error("--data-path is the folder of a --dataset: name one, or give the folder to --gallery")
+    if args.rerank and (len(args.rerank) != 3 or min(args.rerank[:2]) < 1 or not 0 <= args.rerank[2] <= 1):
+        p.error("--rerank takes three numbers, of which two are 1 or more and the last is 0 to 1: 20,6,0.3")
+    if args.rerank and not (args.queries or args.serve):
+        p.error("--rerank ranks what is found for a query, and none is given: leave it out")
     return args
 
 
@@ -52,6 +57,10 @@ def main(args):
 
     queries = images.find(args.queries) if args.queries else []  # wrong paths are said before the model is read
     index, embedder = open_index(args)
+    if args.rerank:
+        from examples.embedding_learning.gallery import Reranked
+
+        index = Reranked(index, *args.rerank)
     if args.serve:
         from common.search import page
         from examples.embedding_learning import gallery

@@ -7,7 +7,6 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repository: runs without an install
 
 from common import cli, resume
-from common.files.errors import UserError
 from examples.embedding_learning import objective
 
 DATASETS = (
@@ -82,14 +81,9 @@ FLAGS = {
 
 def parse_args(argv=None):
     args = resume.parse_args(cli.parser(__doc__, FLAGS), argv, "embedding_learning")
-    if args.head != "margin" and not args.resume:
-        for flag, _, default, _ in [*FLAGS["loss"], *FLAGS["optimisation"]]:
-            if getattr(args, flag[2:].replace("-", "_")) != default:
-                raise UserError(f"{flag} has no effect on --head {args.head}, which trains nothing: leave it out")
-        if args.backbone_lr not in (0, 0.01):
-            raise UserError(f"--backbone-lr has no effect on --head {args.head}, whose network is frozen: leave it out")
     if not args.resume:
-        objective.check(args, {flag[2:].replace("-", "_"): default for flag, _, default, _ in FLAGS["loss"]})
+        flags = [*FLAGS["loss"], *FLAGS["optimisation"]]
+        objective.check(args, {flag[2:].replace("-", "_"): default for flag, _, default, _ in flags})
     return args
 
 
@@ -100,15 +94,14 @@ def main(args):
     from common import backbones, devices
     from common.export import engine
     from common.run import Run
-    from common.train import checkpoint, optimizer, schedule
+    from common.train import checkpoint, mixed, optimizer, schedule
     from common.train.session import Session
     from examples.embedding_learning import afterwards, data, evaluation, inputs, linear, model, neighbours
 
     loss_options = objective.options(args)
-
     # Devices and workers.
-    contexts = devices.contexts(args.gpus, args.num_cpus)
-    kvstore = devices.kvstore(args.kvstore, args.gradient_compression)
+    contexts = devices.contexts(args.gpus, args.num_cpus, args.amp)
+    kvstore = devices.kvstore(args.kvstore, args.gradient_compression, args.amp)
 
     # Data: pictures to train on, to choose the best epoch on, and to test on.
     parts = data.load(args)
@@ -132,7 +125,7 @@ def main(args):
     counts = {**parts.counts(), "workers": kvstore.num_workers}
     run = Run.start(args, "embedding_learning", kvstore.rank, counts, stages=inputs.stages(args))
     data.log(run, parts, f"{args.model} ({net.backbone.source}) at {size} px")
-    read = inputs.Inputs(net, parts, sampler, args, size, contexts[0], kvstore.rank, run.stage)
+    read = inputs.Inputs(net, parts, sampler, args, size, contexts[0], kvstore, run.stage)
     if args.sampler == "near":
         sampler.means = read.class_means()
 
@@ -153,6 +146,7 @@ def main(args):
 
     def finish(best):
         if kvstore.rank == 0:
+            read.shared.end()
             rows.update(afterwards.rows(args, net, read, evaluator, best_file, run.log))
             tested = evaluator.finish(run, rows, best, parts.notes, draw=not args.no_plots, seed=args.seed)
             if args.save_embeddings:
@@ -165,6 +159,7 @@ def main(args):
         return finish({**metrics, "epoch": 0})
 
     run.stage("training")
+    mixed.start(args.amp, trainer, net, net.backbone)
     blocks = {"net": net, "loss": loss, **({"memory": memory} if memory else {})}
     session = Session(
         run, blocks=blocks, trainers={"trainer": trainer}, best=evaluator.best,
@@ -183,7 +178,7 @@ def main(args):
                         among = memory(embeddings, y) if memory else ()
                         pairs = miner(embeddings, y, *among) if miner else None
                     losses.append(loss(embeddings, y, pairs, *among))
-            autograd.backward(losses)
+            trainer.backward(losses)
             if gather:
                 gather.backward(loss)
             trainer.step(len(batch.labels) * kvstore.num_workers)

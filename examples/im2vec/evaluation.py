@@ -19,19 +19,22 @@ from common.files.errors import UserError, near
 from common.metrics import accuracy_at_k, unit
 from common.text.vectors import WordVectors
 from common.text.vocabulary import tokenise
+from common.train.workers import SharedEvaluation
 
 BLOCK = 8192  # pictures summed at once
 EXAMPLE_SIDE = 32  # pixels of a picture that is compared as it is, and the least of the example of a class
 
 
-def encode(network, loader) -> np.ndarray:
+def encode(network, loader, shared: SharedEvaluation | None = None) -> np.ndarray:
     """What `network` gives for every picture of `loader`, in order: (n, d) float32.
 
-    Of pictures of several views its head sees the mean of their features.
+    Of pictures of several views its head sees the mean of their features. With `shared` each worker reads a part.
     """
     head = None
     if isinstance(loader, Loader) and loader.transform.count > 1:
         network, head = network.backbone, network.head
+    if shared:
+        return shared.encode(network, loader, fill=False, head=head)
     return features.encode(network, loader.epoch(), fill=False, head=head)
 
 

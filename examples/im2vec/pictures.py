@@ -6,8 +6,6 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -38,7 +36,7 @@ def class_map(coords: np.ndarray, examples: np.ndarray, names: Sequence[str], pa
         [[1.2 * em * (label.count("\n") + 1), 0.6 * em * max(map(len, label.split("\n")))] for label in labels]
     )
     canvas, corners = _canvas(coords, examples, SIDE, thumb, room if len(names) <= LABELLED else None)
-    figure, axis = plt.subplots(figsize=(inches, inches))
+    figure, axis = plots.base.plt.subplots(figsize=(inches, inches))
     axis.imshow(canvas)
     for (y, x), label in zip(corners, labels if len(names) <= LABELLED else ()):
         axis.text(x + thumb / 2, y + thumb + 3, label, ha="center", va="top", fontsize=points, linespacing=1.1)
@@ -97,6 +95,8 @@ def film(frames: Sequence[np.ndarray], examples: np.ndarray, names: Sequence[str
     names : sequence of n str
     path : path
     """
+    import matplotlib
+
     thumb, called = int(np.clip(FILM_SIDE / (2.2 * np.sqrt(len(names))), 9, 40)), plots.told_apart(names)
     font = ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"), 11)
 
@@ -132,7 +132,7 @@ def nearest_chart(found: Sequence, path, title: str) -> Path:
     names = every[:CHARTED]
     ranks = max(one.rank for one in found)
     shares = np.full((len(names), ranks), np.nan)
-    figure, axis = plt.subplots(figsize=(1.5 + 1.5 * ranks, 1.2 + 0.27 * len(names)))
+    figure, axis = plots.base.plt.subplots(figsize=(1.5 + 1.5 * ranks, 1.2 + 0.27 * len(names)))
     for one in found:
         if one.name in names:
             row, column, share = names.index(one.name), one.rank - 1, one.share or 0.0

@@ -63,6 +63,8 @@ def check(parser: argparse.ArgumentParser, args: argparse.Namespace, fine_tuning
     for name in ("fine_tune", "image_size", "views", "columns", "class_depth", "min_per_class"):
         if args.features and getattr(args, name):
             parser.error(f"{_flag(name)} needs pictures, not --features")
+    if args.amp and not args.fine_tune:
+        parser.error("--amp goes with --fine-tune: leave it out")
     for name, default in fine_tuning.items():
         if not args.fine_tune and getattr(args, name) != default:
             parser.error(f"{_flag(name)} goes with --fine-tune")

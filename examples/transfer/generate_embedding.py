@@ -91,6 +91,24 @@ def check_output(args, targets):
         raise UserError(f"{', '.join(there)}: exists already, and --no-clobber keeps it; give another -n")
 
 
+def open_source(args):
+    """The pictures and labels that the flags name."""
+    from examples.transfer import inputs
+
+    if args.csv_file:
+        return inputs.from_csv(args.csv_file)
+    if args.folder:
+        return inputs.from_folder(args.folder, args.class_depth)
+    shape = (args.image_height, args.image_width, args.image_channels)
+    return inputs.from_npy(args.npy_data, args.npy_labels, *shape, args.stretch)
+
+
+def stop_at(source, failed: dict[int, str], more: str = ""):
+    """Raise why the first of the rows that failed cannot be read."""
+    first = min(failed)
+    raise UserError(f"{source.rows[first]}: {failed[first]}{more}; --on-error skip leaves such rows out")
+
+
 def settings_key(args, source, net, engine: str) -> str:
     """Names all that decides the vectors, so that --resume never mixes two runs."""
     from common.backbones import modelfile, quantize
@@ -130,18 +148,11 @@ def main(args):
     targets = outputs.paths(args.save_folder_path, args.save_name, format, True, args.with_path)
     check_output(args, [*targets, map_folder] if args.projector else targets)
     networks.candidates(args.trained_model)
-    if args.csv_file:
-        source = inputs.from_csv(args.csv_file)
-    elif args.folder:
-        source = inputs.from_folder(args.folder, args.class_depth)
-    else:
-        shape = (args.image_height, args.image_width, args.image_channels)
-        source = inputs.from_npy(args.npy_data, args.npy_labels, *shape, args.stretch)
+    source = open_source(args)
     failed = source.check()
     if failed and args.on_error == "stop":
-        first = min(failed)
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
-        raise UserError(f"{source.rows[first]}: {failed[first]}{more}; --on-error skip leaves such rows out")
+        stop_at(source, failed, more)
 
     from tqdm import tqdm
 
@@ -168,8 +179,7 @@ def main(args):
         for vectors, batch in features.stream(batches, net, ctx, filled):
             if batch.failed and args.on_error == "stop":
                 output.save()
-                first = min(batch.failed)
-                raise UserError(f"{source.rows[first]}: {batch.failed[first]}; --on-error skip leaves such rows out")
+                stop_at(source, batch.failed)
             output.add(vectors, batch.failed)
             bar.update(len(vectors))
     skipped = len(output.failed)

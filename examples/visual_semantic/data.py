@@ -20,6 +20,7 @@ from common.data.transforms import Eval, Train
 from common.files.errors import UserError
 from common.files.paths import data_dir, data_root
 from common.text.vocabulary import split_name
+from common.train.workers import SharedEvaluation
 from examples.visual_semantic import protocol, split_awa2, words
 
 XIAN = "xian"  # features and attributes in the files of Xian et al. (2019)
@@ -335,11 +336,16 @@ def train_transform(args, sizes: Eval) -> Train:
 
 def read(
     forward: Callable, image_set: ImageSet, transform: Eval, ctx=None, num_workers: int = 2,
-    head: Callable | None = None,
+    head: Callable | None = None, shared: SharedEvaluation | None = None,
 ) -> np.ndarray:  # fmt: skip
-    """What `forward`, then `head` (see `model.VisualSemanticNet.halves`), give for every picture: (n, d) float32."""
+    """What `forward`, then `head` (see `model.VisualSemanticNet.halves`), give for every picture: (n, d) float32.
+
+    With `shared` each worker reads a part of them.
+    """
     size = min(transform.pictures(READ_BATCH), max(len(image_set), 1))
     loader = Loader(image_set, transform, Sequential(len(image_set), size), num_workers, keep=False)
+    if shared:
+        return shared.encode(forward, loader, ctx, head=head)
     return features.encode(forward, loader.epoch(), ctx, head=head)
 
 
@@ -397,8 +403,14 @@ class Reader:
         """The backbone has changed."""
         self._kept.clear()
 
-    def apply(self, forward: Callable, pictures: ImageSet | FeatureSet, head: Callable | None = None) -> np.ndarray:
-        """What `forward`, then `head`, give for every picture or row of features, in order: (n, d) float32."""
+    def apply(
+        self, forward: Callable, pictures: ImageSet | FeatureSet, head: Callable | None = None,
+        shared: SharedEvaluation | None = None,
+    ) -> np.ndarray:  # fmt: skip
+        """What `forward`, then `head`, give for every picture or row of features, in order: (n, d) float32.
+
+        With `shared` each worker reads a part of the pictures.
+        """
         if not isinstance(pictures, FeatureSet):
-            return read(forward, pictures, self.transform, self.ctx, self.num_workers, head)
+            return read(forward, pictures, self.transform, self.ctx, self.num_workers, head, shared)
         return features.encode(forward, pictures.epoch(), self.ctx, fill=False, head=head)

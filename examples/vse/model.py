@@ -227,9 +227,9 @@ class VSE(Block):
         features = self.backbone(images) if self.backbone is not None else images
         return self.images(features), self.sentences(words, images.context)
 
-    def backward(self, losses: list) -> None:
-        """The gradients of all parameters from losses recorded on one or several devices."""
-        autograd.backward(losses)
+    def backward(self, losses: list, trainer) -> None:
+        """The gradients of all parameters of `trainer` from losses recorded on one or several devices."""
+        trainer.backward(losses)
         self.sentences.backward()
 
     @property

@@ -187,6 +187,9 @@ def conflicts() -> Iterator[Case]:
         [
             ("nowhere to search", "{good}/pictures/a/0.png", "--gallery"),
             ("nothing to search for", "--gallery {good}/pictures", "--serve"),
+            ("--rerank of two numbers", "{good}/pictures/a/0.png --gallery {good}/pictures --rerank 20,6", "--rerank"),
+            ("--rerank by signs", "{good}/pictures/a/0.png --gallery {good}/pictures --kind binary --rerank 5,2,0.3",
+             "--kind"),
             ("a query and --serve", "{good}/pictures/a/0.png --gallery {good}/pictures --serve", "--serve"),
             ("a gallery and a data set", "{good}/pictures/a/0.png --gallery x --dataset grocery", "--gallery"),
             ("--data-path without a data set", "{good}/pictures/a/0.png --gallery x --data-path y", "--data-path"),
@@ -253,6 +256,12 @@ def conflicts() -> Iterator[Case]:
             ("--sampler near of nothing learned", f"{run} --model conv4 --sampler near", "--sampler"),
             ("--matryoshka that falls", f"{run} --matryoshka 64,16,128", "--matryoshka"),
             ("--matryoshka of a part alone", f"{run} --matryoshka 16,32", "--embed-dim"),
+            ("--gather on one device", f"{run} --model conv4 --gather", "--gather"),
+            ("--gather of class vectors", f"{run} --loss arcface --gather", "--gather"),
+            ("--gather without waiting", f"{run} --gather --kvstore dist_async", "--kvstore"),
+            ("--gather compressed", f"{run} --gather --kvstore dist_sync --gradient-compression 1", "--gradient"),
+            ("--whiten that falls", f"{run} --whiten 64,16", "--whiten"),
+            ("--whiten beyond --embed-dim", f"{run} --whiten 16,256", "--embed-dim"),
             ("--head lda with --matryoshka", f"{lda} --use-pretrained --matryoshka 16,128", "--matryoshka"),
         ],
     )

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from common.files.errors import UserError
+from common.metrics import rerank
 from common.search import page
 from examples.embedding_learning import gallery, search
 from examples.embedding_learning.embed import SHIPPED
@@ -47,6 +48,16 @@ def test_an_index_keeps_names_and_descriptions(kept):
     assert metadata["titles"][:3] == ["Royal Gala", "Pink Lady", "Lemon"]
     assert metadata["descriptions"][0] == "Royal Gala is a kind of apple, number 0."
     assert len(metadata["titles"]) == len(metadata["descriptions"]) == 10
+
+
+def test_an_answer_is_ranked_by_neighbours(kept, groceries, capsys):
+    query = photograph(groceries)
+    search.main(arguments(query, "--index", kept, "-k", 10, "--rerank", "2,1,0.5"))
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.endswith("_Iconic.jpg")]
+    index, embedder = search.open_index(arguments("--index", kept, query))
+    scores, places = rerank.KReciprocal(index.vectors(), 2, 1, 0.5).search(embedder([query]), 10)
+    assert [line[-1] for line in lines] == [index.names[place] for place in places[0]]
+    assert [float(line[0]) for line in lines] == pytest.approx(scores[0], abs=6e-4)
 
 
 def test_a_query_is_answered_with_names_and_descriptions(kept, groceries, tmp_path, capsys):

@@ -134,6 +134,8 @@ def run(coloured, tmp_path_factory):
         files = [file for folder in folders for file in sorted(folder.glob("checkpoints/epoch-0001*/*.params"))]
         return [(file.name, {name: x.asnumpy() for name, x in mx.nd.load(str(file)).items()}) for file in files]
 
+    return done
+
 
 
 @pytest.mark.slow
