@@ -32,6 +32,7 @@ def in_browser(folder: pathlib.Path, paths: list, kinds: list[str]) -> dict:
     """What the page answers: for each kind of network its answers and seconds."""
     from tests.runtime.web import browser
 
+    browser.PATIENCE = 3600  # seconds: thousands of pictures take longer than a test may
     with tempfile.TemporaryDirectory() as place:
         names = []
         for number, path in enumerate(paths):

@@ -78,6 +78,8 @@ def test_a_model_of_embeddings(glyphs, pictures, int8):
     expected = Embedder(embed.SHIPPED, engine="mxnet", num_workers=0)(pictures)
     found = model.embed(pictures)
     if int8:
+        made = model.manifest["int8"]
+        assert made["pictures"] == made["same_top1"] == 6 and 0 <= made["in_float32"] <= made["convolutions"] == 4
         assert (found * expected).sum(axis=1).min() > 0.7
         return
     np.testing.assert_allclose(found, expected, atol=1e-4)

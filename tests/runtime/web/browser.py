@@ -19,7 +19,7 @@ from pathlib import Path
 REPO = Path(__file__).resolve().parents[3]
 WEB = REPO / "runtime" / "web"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-PATIENCE = 3600  # seconds, after which the browser is taken for stuck
+PATIENCE = 900  # seconds, after which the browser is taken for stuck
 PAGES = ("trial.html", "shot.html", "forms.html")
 SCRIPTS = ("trial.mjs", "shot.mjs", "forms.mjs", "frame.mjs")
 FRAMED = '<body style="margin:0"><iframe src="index.html" style="border:0;width:{}px;height:{}px"></iframe>'
