@@ -36,7 +36,7 @@ PAIRS = {
     "nt-xent": ("NTXentLoss", {}, "NTXentLoss", {"temperature": 0.1}),
     "supcon": ("SupConLoss", {}, "SupConLoss", {}),
     "circle": ("CircleLoss", {}, "CircleLoss", {}),
-    "lifted structure": ("LiftedStructureLoss", {}, "GeneralizedLiftedStructureLoss", {}),
+    "lifted structure": ("LiftedStructureLoss", {"scale": 1.0}, "GeneralizedLiftedStructureLoss", {}),
     "n-pair": ("NPairLoss", {"scale": 1.0}, "NPairsLoss", {}),
     "fast-ap": ("FastAPLoss", {}, "FastAPLoss", {}),
     "smooth-ap": ("SmoothAPLoss", {}, "SmoothAPLoss", {}),

@@ -43,8 +43,7 @@ def seconds(name: str, steps: int, lowered: bool) -> float:
     if name != "resnet20":
         net.speed_up_training()
     trainer = optimizer.trainer([(net.collect_params(), "sgd", {"learning_rate": 1e-4})])
-    if lowered:
-        mixed.start(trainer, net, net)
+    mixed.start(lowered, trainer, net, net)
     pictures = mx.nd.array(np.random.default_rng(0).integers(0, 256, (batch, side, side, 3)), dtype="uint8")
     found = []
     for _ in range(2 + steps):

@@ -54,7 +54,7 @@ def half(contexts: Sequence[mx.Context]) -> str:
     """
     if all(ctx.device_type == "gpu" for ctx in contexts):
         return "float16"
-    if not _has_bfloat16():
+    if not has_bfloat16():
         raise UserError(
             "--amp: this processor has no bfloat16 arithmetic (AVX512-BF16), and would be slower by it: leave it out,"
             " or give --gpus"
@@ -62,7 +62,8 @@ def half(contexts: Sequence[mx.Context]) -> str:
     return "bfloat16"
 
 
-def _has_bfloat16() -> bool:
+def has_bfloat16() -> bool:
+    """Whether the processor computes with bfloat16, and this MXNet by it."""
     try:
         text = CPUINFO.read_text()
     except OSError:

@@ -53,11 +53,13 @@ class LossScale:
             self.value, self.since = min(2 * self.value, self.LARGEST), 0
 
 
-def start(trainer: Trainer, net: Block, backbone: HybridBlock) -> None:
-    """From now on `backbone` computes in 16 bits, and the losses of `trainer` are scaled.
+def start(wanted: bool, trainer: Trainer, net: Block, backbone: HybridBlock) -> None:
+    """For ``--amp``: from now on `backbone` computes in 16 bits, and the losses of `trainer` are scaled.
 
     Parameters
     ----------
+    wanted : bool
+        Otherwise all stays as it is.
     trainer : gluon.Trainer
         Of `common.train.optimizer`.
     net : gluon.Block
@@ -66,8 +68,10 @@ def start(trainer: Trainer, net: Block, backbone: HybridBlock) -> None:
         Takes one array, and gives one in float32 as before.
     """
     stop(net)
+    if not wanted:
+        return
     contexts = next(iter(backbone.collect_params().values())).list_ctx()
-    _lower(backbone, devices.half(contexts), contexts[0].device_type == "cpu")
+    lower(backbone, devices.half(contexts), contexts[0].device_type == "cpu")
     _forget_graphs(net)
     trainer.loss_scale = LossScale()
 
@@ -85,7 +89,17 @@ def stop(net: Block) -> None:
         _forget_graphs(net)
 
 
-def _lower(block: HybridBlock, dtype: str, on_cpu: bool) -> None:
+def lower(block: HybridBlock, dtype: str, on_cpu: bool) -> None:
+    """Trace the graph of `block` with 16 bits in it.
+
+    Parameters
+    ----------
+    block : gluon.HybridBlock
+        Hybridized.
+    dtype : {"float16", "bfloat16"}
+    on_cpu : bool
+        Keep convolutions in groups, depthwise ones above all, in float32: oneDNN's bfloat16 ones are slow.
+    """
     if not block._active:
         raise ValueError("a network is lowered as a graph: hybridize it before")
     original = block.hybrid_forward
@@ -100,7 +114,7 @@ def _lower(block: HybridBlock, dtype: str, on_cpu: bool) -> None:
 
 
 def _depthwise(symbol: mx.sym.Symbol) -> list[str]:
-    """The convolutions in groups, which oneDNN does in bfloat16 by a slow way."""
+    """The names of the convolutions in groups."""
     nodes = json.loads(symbol.tojson())["nodes"]
     return [node["name"] for node in nodes if int(node.get("attrs", {}).get("num_group", 1)) > 1]
 

@@ -182,7 +182,7 @@ class SharedEvaluation:
             part = read(start, stop)
         whole = np.zeros((count, *part.shape[1:]), np.float32)
         whole[start:stop] = part
-        return self._sum(whole)
+        return self.total(whole)
 
     @contextlib.contextmanager
     def _statistics_of_first(self) -> Iterator[None]:
@@ -192,15 +192,21 @@ class SharedEvaluation:
             yield
             return
         mine = np.concatenate(own) * (self._store.rank == 0)
-        parts = np.split(self._sum(mine), np.cumsum([len(values) for values in own])[:-1])
+        parts = np.split(self.total(mine), np.cumsum([len(values) for values in own])[:-1])
         for values in (parts, own):
             for parameter, value in zip(parameters, values):
                 parameter.list_data()[0][:] = devices.put(value)
             if values is parts:
                 yield
 
-    def _sum(self, mine: np.ndarray) -> np.ndarray:
-        """Of all workers' arrays; of what only one has, and the others have noughts, it is that."""
+    def total(self, mine: np.ndarray) -> np.ndarray:
+        """The sum of all workers' arrays; of what only one has, and the others have noughts, it is that.
+
+        Parameters
+        ----------
+        mine : float32 array
+            Of one shape in all workers.
+        """
         sent = devices.put(mine)
         if mine.shape not in self._keys:
             self._keys[mine.shape] = reserve(self._store)

@@ -15,7 +15,7 @@ SHOWN = ("recall@1", "map@r")
 REFERENCE = "margin"  # what the others are compared with
 LEVEL = 0.95
 NETWORK = "--model", "--params", "--use-pretrained", "--embed-dim"
-RATES = (1e-4, 1e-2), (1e-4, 3e-2)  # between which --lr, and --lr-classes or --lr-beta, are drawn
+RATES = (1e-4, 1e-2), (1e-3, 1e-1)  # between which --lr, and --lr-classes or --lr-beta, are drawn
 
 
 def names(text):
@@ -131,11 +131,16 @@ def main(args):
 
 
 def rates(args):
-    """The settings every loss is tuned over: --lr, and --lr-classes or --lr-beta where the loss learns something."""
+    """The settings every loss is tuned over: --lr, and --lr-classes or --lr-beta where the loss learns something.
+
+    A Latin hypercube: of N settings each N-th part of a range, by its logarithm, has one, so that few cover it too.
+    """
     import numpy as np
+    from scipy.stats import qmc
 
     low, high = np.log10(np.array(RATES)).T
-    return 10 ** np.random.default_rng([args.seed, 7]).uniform(low, high, (args.trials, 2))
+    drawn = qmc.LatinHypercube(2, rng=np.random.default_rng([args.seed, 7])).random(args.trials)
+    return 10 ** qmc.scale(drawn, low, high)
 
 
 def baselines(evaluator, args, run, done):
@@ -161,7 +166,7 @@ def train_head(args, loss_name, pair, seed, net, read, evaluator, ask):
     ctx = mx.cpu()
     own = argparse.Namespace(**{**vars(args), "loss": loss_name, "lr": pair[0], "lr_classes": pair[1]})
     own.lr_beta = pair[1]
-    seed_everything(seed, 0, 0, 0)
+    seed_everything(seed, 0, 0, 0)  # once: a training that was interrupted is done again from its start
     net.dense.initialize(mx.init.Xavier(magnitude=2), ctx=ctx, force_reinit=True)
     loss, miner, _ = objective.create(own, {}, len(read.pictures["train"].class_names), ctx)
     objective.place_classes(own, loss, read, ctx)
@@ -170,7 +175,6 @@ def train_head(args, loss_name, pair, seed, net, read, evaluator, ask):
     for epoch in range(args.epochs):
         trainer.optimizer.scale_rates(schedule.step_factor(epoch, args.steps, args.factor))
         for batch in read.loader.epoch(epoch):
-            seed_everything(seed, epoch, batch.number, 1)
             x, y = devices.put(batch.images, ctx), devices.put(batch.labels, ctx)
             with autograd.record():
                 embeddings = read.embed(x)

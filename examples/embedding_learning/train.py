@@ -99,7 +99,6 @@ def main(args):
     from examples.embedding_learning import afterwards, data, evaluation, inputs, linear, model, neighbours
 
     loss_options = objective.options(args)
-
     # Devices and workers.
     contexts = devices.contexts(args.gpus, args.num_cpus, args.amp)
     kvstore = devices.kvstore(args.kvstore, args.gradient_compression, args.amp)
@@ -160,8 +159,7 @@ def main(args):
         return finish({**metrics, "epoch": 0})
 
     run.stage("training")
-    if args.amp:
-        mixed.start(trainer, net, net.backbone)
+    mixed.start(args.amp, trainer, net, net.backbone)
     blocks = {"net": net, "loss": loss, **({"memory": memory} if memory else {})}
     session = Session(
         run, blocks=blocks, trainers={"trainer": trainer}, best=evaluator.best,

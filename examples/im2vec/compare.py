@@ -22,7 +22,7 @@ FLAGS = {
     "confidence": [
         ("--nearest", cli.whole(1, 10**9, "K"), 5, "nearest classes listed for each, and compared between runs"),
         ("--resamples", cli.whole(0, 100_000), 100, "times the pictures of each run are drawn again; 0: not"),
-        ("--refits", cli.whole(0, 100_000), 0, "trainings of class vectors on pictures drawn again, of each run"),
+        ("--refits", cli.whole(0, 100_000), 0, "trainings on pictures drawn again, of each run on a frozen network"),
     ],
     "files": [
         ("--output", cli.FILE, None, "write the figures as JSON too"),

@@ -17,7 +17,7 @@ from common.data.loader import Loader
 from common.data.samplers import Sequential
 from common.export import engine
 from common.files import outside
-from common.files.errors import reading
+from common.files.errors import UserError, reading
 from examples.im2vec import baselines, confidence, data, evaluation, modelfile, sgd, stability
 
 LEARNED = "class vectors"
@@ -61,14 +61,14 @@ def read(folder, refits: bool = False, rank: int | None = None) -> Examined:
     ----------
     folder : path
     refits : bool
-        Learned vectors can be made again too, by a training.
+        Learned vectors can be made again too, by a training of head and vectors on frozen features.
     rank : int, optional
         Of the factorised confusions, see `baselines.factors`.
 
     Raises
     ------
     UserError
-        It is not the folder of a finished run.
+        It is not the folder of a finished run; its network learned, and `refits` are asked for.
     """
     folder = Path(folder)
     with reading(folder, REMEDY):
@@ -85,6 +85,8 @@ def read(folder, refits: bool = False, rank: int | None = None) -> Examined:
     )
     train, test, classes = dataset.train, dataset.test, len(dataset.train.class_names)
     is_frozen = model.metadata["pretrained"] and flags.get("backbone_lr") == 0
+    if refits and not is_frozen:  # vectors alone, of an f(x) that is done, are others than those learned beside it
+        raise UserError(f"--refits: the network of {folder} learned too; leave it out, and give runs of more seeds")
     ways: dict[str, Callable] = {}  # name: callable (how often each picture counts, or None for once) -> vectors
     if is_frozen:
         read_by = engine.named(flags.get("engine", "mxnet"))
@@ -112,7 +114,7 @@ def read(folder, refits: bool = False, rank: int | None = None) -> Examined:
     of_held_back = dict.fromkeys(OF_CONFUSIONS, test.labels)
     again = {name: _resampled(way, of_held_back.get(name, train.labels)) for name, way in ways.items()}
     if refits:
-        again[LEARNED] = _learned_again(model, args, features[0] if is_frozen else seen, train.labels, is_frozen)
+        again[LEARNED] = _learned_again(model, args, features[0], train.labels)
     vectors = {LEARNED: model.objective.class_vectors(), **{name: way(None) for name, way in ways.items()}}
     return Examined(model.metadata, accuracy, counts / counts.sum(axis=1, keepdims=True), vectors, again)
 
@@ -136,17 +138,17 @@ def _resampled(way: Callable, labels: np.ndarray) -> Again:
     return lambda rng: way(confidence.drawn_again(labels, rng))
 
 
-def _learned_again(model: modelfile.Model, args, rows: np.ndarray, labels: np.ndarray, is_frozen: bool) -> Again:
-    """The class vectors of a training on pictures drawn again: of head and vectors, or of vectors alone."""
+def _learned_again(model: modelfile.Model, args, features: np.ndarray, labels: np.ndarray) -> Again:
+    """The class vectors of a training of head and vectors on frozen features of pictures drawn again."""
     metadata = model.metadata
-    setting = len(metadata["classes"]), metadata["objective"], is_frozen
+    setting = len(metadata["classes"]), metadata["objective"], True
     agreement = metadata.get("stability") or {}
     decay = agreement.get("decay", sgd.decays(args.weight_decay, *setting)[0])
     options = sgd.options(args, *setting, decay)
 
     def again(rng):
         chosen = np.repeat(np.arange(len(labels)), confidence.drawn_again(labels, rng))
-        training = stability.Training(metadata, np.arange(setting[0]), options, is_frozen, args)
-        return training(rows[chosen], labels[chosen], int(rng.integers(1 << 16)))[1].class_vectors()
+        training = stability.Training(metadata, np.arange(setting[0]), options, True, args)
+        return training(features[chosen], labels[chosen], int(rng.integers(1 << 16)))[1].class_vectors()
 
     return again

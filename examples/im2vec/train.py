@@ -132,8 +132,7 @@ def main(args):
         net.backbone.collect_params().setattr("lr_mult", args.backbone_lr)
     groups = [(block.collect_params(), "sgd", own) for block, own in zip((learned, objective), options)]
     trainer = optimizer.trainer(groups, kvstore)
-    if args.amp:
-        mixed.start(trainer, net, net.backbone)
+    mixed.start(args.amp, trainer, net, net.backbone)
 
     run.stage("training")
     session = Session(

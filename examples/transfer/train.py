@@ -163,8 +163,7 @@ def fine_tune(net, classifier, loaded, args, run, contexts, kvstore):
     net.hybridize()
     net.speed_up_training()
     head.hybridize()
-    if args.amp:
-        mixed.start(trainer, net, net)
+    mixed.start(args.amp, trainer, net, net)
     tuning = finetune.Tuning(net, head, loaded, args, run, classifier.backbone, kvstore)
 
     session = Session(

@@ -37,9 +37,7 @@ def build(args, splits: data.Splits, contexts: list[mx.Context]) -> tuple[model.
     keeps_values = is_frozen(args, args.stages[0]) or args.freeze_batch_norm
     if keeps_values and not weights and not args.resume:
         raise UserError("a frozen backbone keeps what it learned before, and it learned nothing: add --use-pretrained")
-    _check_head(args)
-    if args.amp and all(is_frozen(args, name) for name in args.stages):
-        raise UserError("--amp is for a backbone that is trained, and this one is frozen: leave it out")
+    _check(args)
     size = args.image_size or backbones.input_size(args.model)
     renamed, sentences = data.word_of(args, splits), data.described(args, splits)
     vectors = words.vectors(splits.class_names, args.word_vectors, renamed, sentences, args.prompts)
@@ -68,8 +66,8 @@ def _given(args, splits, contexts):
     wrong = next((flag for flag, value in odd.items() if value), None)
     if wrong:
         raise UserError(f"--dataset {args.dataset} has features and attributes, not pictures and words: no {wrong}")
-    _check_head(args)
     args.model, args.word_vectors, args.backbone_lr = model.GIVEN, "attributes", 0.0
+    _check(args)
     backbone = model.GivenFeatures(splits.train.images.shape[1])
     mx.random.seed(args.seed)
     net = model.attach(backbone, splits.seen, splits.unseen, splits.vectors, contexts, args.hidden, args.dropout)
@@ -77,7 +75,9 @@ def _given(args, splits, contexts):
     return net, transforms.evaluation(1, 1)
 
 
-def _check_head(args):
+def _check(args):
+    if args.amp and all(is_frozen(args, name) for name in args.stages):
+        raise UserError("--amp is for a backbone that is trained, and this one is frozen: leave it out")
     if args.head == "eszsl" and args.hidden:
         raise UserError("--head eszsl is linear: leave out --hidden")
     if args.head == "eszsl" and args.find_lr and args.stages[0] == "2a":

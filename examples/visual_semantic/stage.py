@@ -142,8 +142,7 @@ class Stage:
             groups.append((self.net.backbone.collect_params(), "adam", {"learning_rate": lr * factor, **options}))
         # A local kvstore can be bound to one Trainer only, so each stage has its own.
         trainer = optimizer.trainer(groups, self.kvstore if "dist" in self.kvstore.type else args.kvstore)
-        if args.amp and not self.is_frozen:
-            mixed.start(trainer, self.net, self.net.backbone)
+        mixed.start(args.amp and not self.is_frozen, trainer, self.net, self.net.backbone)
         return trainer
 
     def solve(self, loss: gluon.Block) -> dict:

@@ -142,8 +142,6 @@ def main(args):
     # Adam for all parameters, the gradients of each device clipped together.
     parameters = [p for block in blocks.values() for p in block.collect_params().values() if p.grad_req != "null"]
     trainer = optimizer.trainer([(parameters, "adam", {"learning_rate": args.lrate})], kvstore)
-    if args.amp:
-        mixed.start(trainer, net, net.backbone)
     gradients = [[p.grad(ctx) for p in parameters] for ctx in contexts]
 
     # Evaluation: recall@k both ways; the best round is chosen on dev.
@@ -159,6 +157,7 @@ def main(args):
             model.save(net, best_file, metrics=metrics)
 
     run.stage("training")
+    mixed.start(args.amp, trainer, net, net.backbone)
     session = Session(
         run, blocks=blocks, trainers={"trainer": trainer}, best="rsum", patience=args.early_stop,
         log_interval=args.dispFreq, seed=args.seed, rank=kvstore.rank, unit="round", rate="lrate",

@@ -44,7 +44,7 @@ def files(tmp_path_factory):
     return {"weights": place / "conv4.params", "words": place / "words.vec"}
 
 
-@pytest.mark.skipif(not devices._has_bfloat16(), reason="a processor without AVX512-BF16")
+@pytest.mark.skipif(not devices.has_bfloat16(), reason="a processor without AVX512-BF16")
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.__name__.split(".")[1])
 def test_a_training_in_16_bits_leaves_a_model_in_32(program, groceries, files, tmp_path, monkeypatch):
     monkeypatch.setenv("EMBEDDING_DATA", str(tmp_path / "data"))

@@ -156,10 +156,10 @@ def logsumexp(F, x, mask, plus_one: bool = False):
         0, without a gradient, where a row marks nothing.
     """
     some = F.max(mask, axis=1, keepdims=True)
-    top = F.max(F.where(mask, x, -1e30 * F.ones_like(x)), axis=1, keepdims=True) * some
+    marked = F.where(mask, x, -1e30 * F.ones_like(x))  # the exponential of the others is 0, and so is its gradient
+    top = F.max(marked, axis=1, keepdims=True) * some
     top = F.BlockGrad(F.relu(top) if plus_one else top)
-    shifted = F.where(mask, F.broadcast_sub(x, top), F.zeros_like(x))  # so that nothing unmarked overflows
-    total = F.sum(F.exp(shifted) * mask, axis=1, keepdims=True)
+    total = F.sum(F.exp(F.broadcast_sub(marked, top)), axis=1, keepdims=True)
     return F.log(total + (F.exp(-top) if plus_one else 1 - some)) + top
 
 

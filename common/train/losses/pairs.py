@@ -13,8 +13,9 @@ class ContrastiveLoss(PairLoss):
 
     .. math:: \ell = \overline{[D_{ap} - m_p]_+^q} + \overline{[m_n - D_{an}]_+^q}.
 
-    The paper has :math:`q = 2`, no margin of the positives, and the half of both; pytorch-metric-learning has
-    :math:`q = 1`.
+    The paper has :math:`q = 2`, no margin of the positives, and the half of both. The default is :math:`q = 1`, as of
+    pytorch-metric-learning: on unit vectors, where at first nearly all distances lie between the half of the margin and
+    the margin, squares draw positives together harder than they push negatives apart, and all embeddings with them.
 
     Parameters
     ----------
@@ -32,7 +33,7 @@ class ContrastiveLoss(PairLoss):
 
     measure = staticmethod(pairing.distances)
 
-    def __init__(self, margin: float = 1.0, pos_margin: float = 0.0, power: int = 2):
+    def __init__(self, margin: float = 1.0, pos_margin: float = 0.0, power: int = 1):
         super().__init__()
         self.margin, self.pos_margin, self.power = margin, pos_margin, power
 
@@ -210,15 +211,18 @@ class CircleLoss(PairLoss):
 class LiftedStructureLoss(PairLoss):
     r"""All positives against all negatives of an anchor (Hermans et al. 2017, section 2; first Song et al. 2016).
 
-    The generalised form. With the Euclidean distances `D`, the mean over the anchors that have a positive and a
-    negative of
+    The generalised form. With the Euclidean distances `D`, times `s`, the mean over the anchors that have a positive
+    and a negative of
 
-    .. math:: \ell = \Big[\log \sum_p e^{D_{ap}} + \log \sum_n e^{m - D_{an}}\Big]_+.
+    .. math:: \ell = \Big[\log \sum_p e^{s D_{ap}} + \log \sum_n e^{m - s D_{an}}\Big]_+.
 
     Parameters
     ----------
     margin : float
         `m`, a distance.
+    scale : float
+        `s`. The paper's embeddings are not of unit length; ours are vectors of the length `s`. With 1, as of
+        pytorch-metric-learning, the exponentials of distances of at most 2 hardly tell hard pairs from easy ones.
 
     References
     ----------
@@ -230,11 +234,12 @@ class LiftedStructureLoss(PairLoss):
 
     measure = staticmethod(pairing.distances)
 
-    def __init__(self, margin: float = 1.0):
+    def __init__(self, margin: float = 1.0, scale: float = 16.0):
         super().__init__()
-        self.margin = margin
+        self.margin, self.scale = margin, scale
 
     def compare(self, F, measured, positive, negative):
+        measured = self.scale * measured
         terms = F.relu(logsumexp(F, measured, positive) + logsumexp(F, self.margin - measured, negative))
         return mean_of(F, terms, both(F, positive, negative))
 

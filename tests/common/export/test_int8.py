@@ -108,15 +108,17 @@ def test_layers_are_left_in_float32_as_they_were_until_the_answers_are_those_wan
     assert same[0] < same[3] == 60
     assert quantiser.choose(answers, wanted=0) == ([], same[0])
     kept, reached = quantiser.choose(answers, wanted=(same[0] + 1) / 60)
-    assert 0 < len(kept) and same[0] < reached
+    assert len(kept) > 0 and same[0] < reached
     alone = {layer: error(*(other for other in (a, b, c) if other != layer)) for layer in (a, b, c)}
     assert kept == sorted(alone, key=alone.get, reverse=True)[: len(kept)]
-    np.testing.assert_allclose(int8.run(quantiser.quantised([a, b, c]), pictures), expected, rtol=1e-4, atol=1e-4)
+    found = int8.run(quantiser.quantised([a, b, c]), pictures)
+    np.testing.assert_allclose(found, expected, atol=2e-3 * np.abs(expected).max())
     assert error() > error(a, b) > 0
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in quantiser.quantised([a, b]).graph.initializer}
     for tensor in quantiser.model.graph.initializer:
         if tensor.name in ("a", "b"):
-            np.testing.assert_array_equal(weights[tensor.name], numpy_helper.to_array(tensor))
+            exact = numpy_helper.to_array(tensor)
+            np.testing.assert_array_equal(weights[f"{tensor.name}_16bit"], exact.astype(np.float16))
 
 
 def test_what_no_convolution_of_8_bits_reads_stays_in_float32():

@@ -159,7 +159,8 @@ def smooth_ap(e, labels):
 
 
 @pytest.mark.parametrize(("loss", "slow"), [
-    (losses.ContrastiveLoss(), squared_contrastive), (losses.NPairLoss(), n_pair), (losses.SmoothAPLoss(), smooth_ap),
+    (losses.ContrastiveLoss(power=2), squared_contrastive), (losses.NPairLoss(), n_pair),
+    (losses.SmoothAPLoss(), smooth_ap),
 ])  # fmt: skip
 def test_what_the_peer_lacks_equals_numpy(loss, slow):
     rng = np.random.default_rng(5)

@@ -13,7 +13,7 @@ from common.files.errors import UserError
 from common.train import mixed, optimizer
 from common.train.checkpoint import Checkpoints
 
-needs_bfloat16 = pytest.mark.skipif(not devices._has_bfloat16(), reason="a processor without AVX512-BF16")
+needs_bfloat16 = pytest.mark.skipif(not devices.has_bfloat16(), reason="a processor without AVX512-BF16")
 
 
 def network():
@@ -52,7 +52,7 @@ def values(net):
 def test_training_in_16_bits_follows_that_in_32():
     whole, lowered = network(), network()
     trainers = sgd(whole), sgd(lowered)
-    mixed.start(trainers[1], lowered, lowered)
+    mixed.start(True, trainers[1], lowered, lowered)
     losses = np.array([[step(*one, i) for one in zip((whole, lowered), trainers)] for i in range(8)])
     assert (losses[:, 0] != losses[:, 1]).any()
     np.testing.assert_allclose(losses[:, 1], losses[:, 0], rtol=0.01)
@@ -65,7 +65,7 @@ def test_training_in_16_bits_follows_that_in_32():
 def test_what_was_lowered_computes_in_32_again_after_stop():
     net, x = network(), mx.nd.random.normal(shape=(4, 3, 16, 16))
     before = net(x).asnumpy()
-    mixed.start(sgd(net), net, net)
+    mixed.start(True, sgd(net), net, net)
     lowered = net(x)
     assert lowered.dtype == np.float32
     assert 0 < np.abs(lowered.asnumpy() - before).max() < 0.02
@@ -76,7 +76,7 @@ def test_what_was_lowered_computes_in_32_again_after_stop():
 @pytest.mark.parametrize(("dtype", "on_cpu"), [("bfloat16", True), ("float16", False)])
 def test_convolutions_are_lowered_and_parameters_are_not(dtype, on_cpu):
     net = network()
-    mixed._lower(net, dtype, on_cpu)
+    mixed.lower(net, dtype, on_cpu)
     symbol = net(mx.sym.var("data"))
     _, (given,), _ = symbol.infer_type(data=np.float32)
     arguments, _, states = symbol.infer_type(data=np.float32)
@@ -93,7 +93,7 @@ def test_convolutions_are_lowered_and_parameters_are_not(dtype, on_cpu):
 def test_a_step_that_overflows_is_left_out_and_halves_the_scale():
     net = network()
     updater = sgd(net)
-    mixed.start(updater, net, net)
+    mixed.start(True, updater, net, net)
     step(net, updater, 0)
     before, states = values(net), copy.deepcopy(updater.loss_scale)
     assert vars(states) == {"value": 65536.0, "since": 1, "skipped": 0}
@@ -139,7 +139,7 @@ def test_a_checkpoint_keeps_the_scale(tmp_path):
     for _ in range(2):
         net = network()
         updater = sgd(net)
-        mixed.start(updater, net, net)
+        mixed.start(True, updater, net, net)
         runs.append((net, updater, Checkpoints(tmp_path, {"net": net}, {"trainer": updater})))
     net, updater, checkpoints = runs[0]
     step(net, updater, 0, poison=1e35)
@@ -156,7 +156,7 @@ def test_a_checkpoint_keeps_the_scale(tmp_path):
 
 def test_a_network_that_is_no_graph_is_not_lowered():
     with pytest.raises(ValueError, match="hybridize"):
-        mixed._lower(nn.Dense(3, in_units=2), "float16", on_cpu=False)
+        mixed.lower(nn.Dense(3, in_units=2), "float16", on_cpu=False)
 
 
 def test_a_processor_without_bfloat16_is_one_line(tmp_path, monkeypatch):

@@ -96,7 +96,7 @@ def test_one_worker_decides_alone():
 class Store(mx.kv.KVStore):
     """A distributed store as Trainers see it before the first step."""
 
-    type, num_workers = "dist_sync", 2
+    type, num_workers, rank = "dist_sync", 2, 0
 
     def __init__(self):
         self.handle = None
@@ -130,7 +130,7 @@ def test_parts_of_an_evaluation_are_what_one_worker_reads(count, monkeypatch):
             sent.append(mine)
             return sent[0] if mine.ndim == 1 else mine  # the first worker's statistics; the rows of this one alone
 
-        monkeypatch.setattr(shared, "_sum", total)
+        monkeypatch.setattr(shared, "total", total)
         monkeypatch.setattr(shared, "rows", lambda read, *of, asked=asked, encoded=encoded: encoded(
             lambda *part: asked.append(part) or read(*part), *of))  # fmt: skip
         found.append(shared.encode(net, loader))

@@ -1,5 +1,6 @@
 """The comparison of losses: what each is given, what is asked when, and the statistics of it."""
 
+import argparse
 import csv
 import json
 
@@ -62,6 +63,13 @@ def test_each_loss_has_one_budget_and_the_test_is_asked_once_a_seed(pictures, tm
     asked.clear()
     compared("--resume", "--run-dir", run, "--seeds", "4,5,6", "--losses", "margin,softmax,triplet,supcon")
     assert len(asked) == 3 + 3 and rows(run)[: len(found)] == found
+
+
+def test_few_settings_cover_the_ranges_of_the_rates_too():
+    for trials in (1, 3, 8):
+        drawn = compare.rates(argparse.Namespace(seed=3, trials=trials))
+        for (low, high), column in zip(np.log10(compare.RATES), np.log10(drawn).T):
+            assert sorted(np.floor((column - low) / (high - low) * trials)) == list(range(trials))
 
 
 def test_the_interval_and_the_difference_are_those_of_scipy():

@@ -158,14 +158,15 @@ def test_two_workers_end_with_the_same_parameters(pictures, tmp_path):
     assert (tmp_path / "margin_loss_model.params").is_file()
     shared, other = (json.loads((tmp_path / worker / "metrics.jsonl").read_text().splitlines()[-1])
                      for worker in ("", "worker-1"))  # fmt: skip
-    figures = [name for name in shared if name.startswith("validation_")]
-    assert figures and all(shared[name] == other[name] for name in figures)
     alone = model.load(tmp_path / "margin_loss_model.params")[0]
     args = train.parse_args(flags(pictures, tmp_path))
-    held = data.load(args).validation
+    parts = data.load(args)
+    held, prefix = (parts.validation, "validation_") if parts.validation else (parts.test, "")
     rows = encode(alone, data.in_order(held, data.eval_transform(args, SIZE), 0).epoch())
     expected = evaluation.figures(evaluation.Tested(held, rows).search("r"))
-    assert {name: shared[name] for name in figures} == {name: expected[name[len("validation_") :]] for name in figures}
+    assert "recall@1" in expected
+    for name, value in expected.items():  # as one worker finds them by the first one's network, whoever read what
+        assert shared[prefix + name] == other[prefix + name] == value, name
     assert "recall@1" in json.loads((tmp_path / "metrics.json").read_text())
     assert not list((tmp_path / "worker-1").glob("*.params"))  # one worker keeps the best
 

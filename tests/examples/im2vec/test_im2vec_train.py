@@ -483,7 +483,7 @@ def test_compare_runs(cifar100, first, tmp_path, capsys):
     (tmp_path / "w.vec").write_text("lion 1 0 0\ntiger 1 1 0\nwolf 0 1 1\n")
     files = ["--words", str(tmp_path / "w.vec"), "--output", str(tmp_path / "f"), "--resamples", "3"]
     flags = [str(first / "run"), str(first / "run"), *files]
-    compare.main(compare.parse_args([*flags, "--refits", "2", "--nearest", "1", "--report", str(tmp_path / "page")]))
+    compare.main(compare.parse_args([*flags, "--nearest", "1", "--report", str(tmp_path / "page")]))
     figures = json.loads((tmp_path / "f").read_text())
     assert figures["class vectors"]["stability"] == [pytest.approx(1)]
     assert set(figures["raw pixels"]) >= {"own confusions", "others' confusions", "word vectors", "purity"}
@@ -494,7 +494,7 @@ def test_compare_runs(cifar100, first, tmp_path, capsys):
     assert "class vectors" in capsys.readouterr().out
     with open(tmp_path / "page" / "nearest.csv", encoding="utf-8", newline="") as file:
         nearest = list(csv.DictReader(file))
-    assert {row["samples"] for row in nearest} == {"4", "6"} and all(0 <= float(row["share"]) <= 1 for row in nearest)
+    assert {row["samples"] for row in nearest} == {"2", "6"} and all(0 <= float(row["share"]) <= 1 for row in nearest)
     names = {row["vectors"] for row in nearest}
     assert names == {"class vectors", "means of f(x)", "canonical variates", "SVD of confusions", "SVD of posteriors",
                      "raw pixels"}  # fmt: skip
@@ -506,6 +506,8 @@ def test_compare_runs(cifar100, first, tmp_path, capsys):
     assert figures["class vectors"]["purity large_"] == figures["chance"]["purity large_"] * 2 == [1, 1]
     with pytest.raises(UserError, match="--groups large_carnivors: no group is called so .did you mean large_carnivor"):
         compare.main(compare.parse_args([*flags, "--groups", "large_carnivors"]))
+    with pytest.raises(UserError, match="--refits: the network of .* learned too"):
+        compare.main(compare.parse_args([*flags, "--refits", "1"]))
     with pytest.raises(UserError, match="nowhere.vec"):
         compare.main(compare.parse_args([str(first / "run"), "--words", str(tmp_path / "nowhere.vec")]))
     with pytest.raises(UserError, match="is not the folder of a finished run"):
