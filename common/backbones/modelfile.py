@@ -143,6 +143,8 @@ def load(path, kind: str, fields: Mapping, remedy: str) -> ModelFile:
         The file is missing, damaged, of another kind or of a newer version, or its metadata lacks a field.
     """
     path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no model there; train.py writes one")
     found = outside.arrays(path, remedy)
     read = _read if METADATA in found else _read_inline if OLD_METADATA in found else _read_sidecar
     with reading(path, remedy):
@@ -211,7 +213,7 @@ def fill(block: Block, parameters: Mapping, ctx=None) -> None:
         if shape != parameter.shape:
             raise ValueError(f"{name} is {shape} in the file and {parameter.shape} by its metadata")
     for name, parameter in wanted.items():
-        if ctx is not None:
+        if ctx is not None and parameter._data is None:
             parameter.initialize(mx.init.Zero(), ctx=ctx)
         parameter.set_data(parameters[name].astype(parameter.dtype))
 

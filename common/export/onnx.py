@@ -16,7 +16,7 @@ from mxnet.gluon import HybridBlock
 
 from common import compat
 from common.export import int8
-from common.files.disk import atomic, writing
+from common.files.disk import atomic, with_folder
 from common.files.quiet import quiet
 
 
@@ -39,9 +39,7 @@ def write(net: HybridBlock | Callable, path, shape: tuple[int, ...], dtype: str 
     UserError
         The file cannot be written; an older one of that name is kept.
     """
-    path = Path(path)
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    path = with_folder(path)
     compat.onnx_mapping()
     _teach()
     block = getattr(net, "__self__", net)

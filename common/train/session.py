@@ -183,7 +183,7 @@ class Session:
         metrics : mapping of str to float, optional
             What the evaluation after the epoch gave. Of several workers the first one's count, so that all go on alike.
         save : callable (metrics), optional
-            Runs where the epoch is the best so far.
+            Runs where the epoch is the best so far; without `best`, after each.
         """
         metrics, losses, state = workers.of_first(self._store, metrics or {}), self._losses, self._state
         train, epoch = losses.of_epoch(), losses.epoch + 1
@@ -192,8 +192,8 @@ class Session:
         state.update(epoch=epoch, batch=0, figures=metrics, since_best=0 if improved else state["since_best"] + 1)
         if improved:
             state.update(best=value, best_figures=dict(metrics, epoch=epoch))
-            if save:
-                save(metrics)
+        if save and (improved or not self.monitor):
+            save(metrics)
         seconds = {"seconds": round(self._seconds, 3), "batches": self._pace.total}
         self.run.metrics(epoch=epoch, batch=0, **seconds, **train, **metrics)
         star, left = " *" if improved else "", self._pace.close()

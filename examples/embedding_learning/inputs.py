@@ -83,6 +83,12 @@ class Inputs:
         frozen = self._sets is not self.pictures
         return (self._sets[name] if frozen else self._features(name)).features
 
+    def backbone_now(self, name: str) -> np.ndarray:
+        """Of all pictures of a split by the backbone as it is now, trained or not: (n, width) float32."""
+        if self._sets is not self.pictures:
+            return self._sets[name].features
+        return encode(self._net.backbone, self._in_order[name].epoch(), self._ctx)
+
     def class_means(self) -> np.ndarray:
         """Of the training pictures' features at unit length: (classes, width), the classes that there are, in order."""
         rows, labels = metrics.unit(self.features("train")), self.pictures["train"].labels

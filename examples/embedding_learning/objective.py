@@ -40,6 +40,7 @@ MINERS = {
 }
 USUAL_MINER = {"margin": "distance-weighted", "triplet": "semihard", "multi-similarity": "multi-similarity"}  # else all
 OF_MARGIN = ("margin", "beta", "nu", "lr_beta")  # flags of the margin loss alone
+OF_BATCH = (*PAIR_LOSSES, "n-pair", "proxy-anchor")  # losses in which one picture's value depends on the others
 OF_CLASSES = ("lr_classes", "class_start")  # of losses that learn class vectors
 MAY_BE_0 = ("base", "margin", "pos_margin", "tau")
 
@@ -68,6 +69,18 @@ def check(args, defaults) -> None:
             raise UserError(f"{flag} has no effect on {loss}, which learns no class vectors: leave it out")
         if name in ("miner", "memory") and args.loss not in PAIR_LOSSES:
             raise UserError(f"{flag} has no effect on {loss}, which needs no pairs: leave it out")
+    if args.gather and args.loss not in OF_BATCH:
+        raise UserError(
+            f"--gather has no effect on --loss {args.loss}, which compares pictures with classes and not with each"
+            " other: leave it out"
+        )
+    if args.gather and (args.kvstore == "dist_async" or args.gradient_compression):
+        flag = "--gradient-compression" if args.gradient_compression else "--kvstore dist_async"
+        why = "embeddings arrive as they are" if args.gradient_compression else "workers wait for each other"
+        raise UserError(f"--gather needs that {why}, with {flag} they do not: leave one of the two out")
+    widths = args.whiten
+    if widths and (widths != sorted(set(widths)) or widths[0] < 2 or widths[-1] > args.embed_dim):
+        raise UserError(f"--whiten {','.join(map(str, widths))}: give rising widths from 2 to --embed-dim {args.embed_dim}")
     widths = args.matryoshka
     if widths and (widths != sorted(set(widths)) or widths[0] < 2 or widths[-1] != args.embed_dim):
         raise UserError(
@@ -141,6 +154,32 @@ def create(args, options: dict, classes: int, ctx) -> tuple:
     loss.initialize(ctx=ctx)
     loss.hybridize(static_alloc=True, static_shape=True)
     return loss, miner, memory
+
+
+def gather(args, contexts, kvstore):
+    """What makes one batch of all devices' and workers' embeddings; None without ``--gather``.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+    contexts : list of mx.Context
+    kvstore : mx.kv.KVStore
+
+    Raises
+    ------
+    UserError
+        There is one device of one worker.
+    """
+    if not args.gather:
+        return None
+    if len(contexts) * kvstore.num_workers == 1:
+        raise UserError(
+            "--gather has no effect on one device of one worker, whose batch is one already: leave it out, or give"
+            " several --gpus, --num-cpus or workers (--kvstore dist_sync)"
+        )
+    from common.train.gather import Gather
+
+    return Gather(contexts, kvstore, len(contexts) * args.batch_size, args.embed_dim)
 
 
 def place_classes(args, loss, read, ctx) -> None:

@@ -8,7 +8,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repository: runs without an install
 
 from common import cli
-from examples.embedding_learning.embed import SHIPPED
+from examples.embedding_learning.embed import SHIPPED, WIDTH
 
 GALLERY = [
     ("--gallery", cli.many(cli.PATH), None, "pictures, folders of them, or .txt lists of paths"),
@@ -21,6 +21,7 @@ FLAGS = {
         cli.DATA_PATH,
         ("--index", cli.FILE, None, "keep the gallery's index here; without a gallery it is read"),
         ("--kind", cli.choice("exact", "hnsw", "binary"), "exact", "compare with all, follow a graph, compare signs"),
+        WIDTH,
         *cli.ANSWERS,
         *cli.PAGE,
         cli.ON_ERROR,
@@ -63,19 +64,22 @@ def main(args):
 def open_index(args):
     """What is searched, and what embeds a query."""
     from common.data import images
+    from common.search.index import Index
     from examples.embedding_learning import gallery
 
-    told, asked = {}, math.inf if args.serve else len(args.queries)
+    told, width, asked = {}, args.width, math.inf if args.serve else len(args.queries)
     if args.dataset:
         paths, told = gallery.catalogue(args.dataset, args.data_path, args.on_error)
     elif args.gallery:
-        paths = images.readable(images.find(args.gallery), args.on_error, args.num_workers)
+        paths = images.named(args.gallery, args.on_error, args.num_workers)
     else:
-        paths, index = [], gallery.load_index(args.index, args.params)
-    embedder = gallery.Embedder(args.params, len(paths) + asked, args.engine, args.gpus, args.num_workers)
+        paths, index = [], gallery.load_index(args.index, args.params, args.width)
+        width = index.metadata.get("width")
+    embedder = gallery.Embedder(args.params, len(paths) + asked, args.engine, args.gpus, args.num_workers, width)
     if not paths:
         return index, embedder
-    index = gallery.build_index(paths, embedder(paths), args.kind, args.params, told)
+    metadata = {**told, **({"width": width} if width else {})}
+    index = Index.build(embedder(paths), list(map(str, paths)), args.kind, metadata=metadata, params=args.params)
     if args.index:
         index.save(args.index)
         print(f"{len(index):,} pictures are indexed in {args.index}", flush=True)

@@ -13,6 +13,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repo
 
 from common import cli
 from common.files.errors import UserError
+from examples.transfer import flags
 
 NETWORKS = (
     "VGG16, VGG19, ResNet50, MobileNet, Xception, InceptionV3, InceptionResNetV2, or any name of common.backbones, such"
@@ -36,14 +37,14 @@ FLAGS = {
         ("-he --image_height", PIXELS, 90, "height of -data's pictures"),
         ("-w --image_width", PIXELS, 160, "width of -data's pictures"),
         ("-c --image_channels", cli.width, 3, "channels of -data's pictures"),
-        *cli.SEEN_AS,
+        *flags.SEEN_AS,
         cli.on_error("skip it, listed in NAME_failed.csv"),
         cli.NUM_WORKERS,
     ],
     "network": [
         ("-tm --trained_model", cli.NAME, "VGG16", NETWORKS),
         ("-weights --nn_weights", cli.WEIGHTS, "imagenet", "imagenet, None or a file: .params, .h5, .pth, ..."),
-        *cli.TAKEN_FROM,
+        *flags.TAKEN_FROM,
         ("-b --batch_size", cli.batch_size, 1, "pictures a forward pass takes"),
         ("--int8", cli.switch, False, "run the network in 8 bits: several times as fast"),
         cli.ENGINE,
@@ -54,7 +55,7 @@ FLAGS = {
         ("-dir --save_folder_path", cli.DIR, ".", "folder to write to"),
         ("-n --save_name", SAVE_NAME, "transferfeature", "name of the new csv, parquet or npy file(s)"),
         cli.Alternatives(FORMATS),
-        ("--with-path", cli.switch, False, "save paths too: a column path, or NAME_paths.npy; Parquet always has it"),
+        ("--with-path", cli.switch, False, "-to-csv: paths in a column path, instead of in NAME_paths.csv"),
         ("--projector", cli.switch, False, "write the folder NAME_projector too, for TensorBoard's projector"),
         ("--resume", cli.switch, False, "continue a run that was killed; the same file comes out"),
         ("--no-clobber", cli.switch, False, "refuse to replace files that exist"),
@@ -126,7 +127,7 @@ def main(args):
     from examples.transfer import inputs, networks, outputs
 
     map_folder = pathlib.Path(args.save_folder_path) / f"{args.save_name}_projector"
-    targets = outputs.paths(args.save_folder_path, args.save_name, format, args.with_path)
+    targets = outputs.paths(args.save_folder_path, args.save_name, format, True, args.with_path)
     check_output(args, [*targets, map_folder] if args.projector else targets)
     networks.candidates(args.trained_model)
     if args.csv_file:
@@ -172,7 +173,7 @@ def main(args):
             output.add(vectors, batch.failed)
             bar.update(len(vectors))
     skipped = len(output.failed)
-    written = output.finish(source.labels, source.rows, source.names() if args.with_path or args.parquet else None)
+    written = output.finish(source.labels, source.rows, source.names(), args.with_path)
     if args.projector:
         outputs.write_projector(map_folder, written[0], source, output.failed)
     note = f"; {skipped} pictures left out, see {args.save_name}_failed.csv" if skipped else ""

@@ -22,13 +22,13 @@ FLAGS = {
         ("--dataset", DATASET, None, "pictures instead of --features: %(choices)s; default with --data-path is folder"),
         *cli.PICTURES,
         *cli.READING,
-        *cli.SEEN_AS,
+        *flags.SEEN_AS,
         ("--test-share", cli.unit_float, 0.2, "share of each class held back, where the data has no split of its own"),
     ],
     "network": [
         ("--model", cli.NAME, None, "network of the features; default with pictures is squeezenet1.1"),
         ("--weights --params", cli.WEIGHTS, "imagenet", "imagenet, None (random) or a file: .params, .h5, .pth, ..."),
-        *cli.TAKEN_FROM,
+        *flags.TAKEN_FROM,
         cli.INT8,
     ],
     "classifier": [

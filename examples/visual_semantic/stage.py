@@ -84,7 +84,7 @@ class Stage:
     save : callable (metrics), optional
         Writes the model after the best epoch so far.
     evaluates : bool
-        Whether an epoch ends with an evaluation on the held-back pictures.
+        Whether an epoch ends with an evaluation on the held-back pictures, if these are not to be tested with.
 
     Attributes
     ----------
@@ -102,7 +102,7 @@ class Stage:
     ):  # fmt: skip
         self.name, self.args, self.net, self.splits, self.reader = name, args, net, splits, reader
         self.contexts, self.kvstore, self.num_workers = contexts, kvstore, kvstore.num_workers
-        self.save, self.evaluates = save, evaluates
+        self.save, self.evaluates = save, evaluates and not splits.is_tested
         self.open_session = open_session or (lambda stage, trainer: Unrecorded())
         self.is_frozen = is_frozen(args, name)
         train_set, self.valid_set = splits.train, splits.valid

@@ -10,7 +10,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repo
 from common import cli, resume
 from common.train.schedule import one_cycle
 
-DATASETS = ("awa2", "cifar10", "cifar100", "grocery", "folder", "csv")
+DATASETS = ("awa2", "cifar10", "cifar100", "grocery", "folder", "csv", "xian")
 
 
 def stage_list(text):

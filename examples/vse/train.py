@@ -32,7 +32,7 @@ FLAGS = {
         ("--dim", cli.width, 1024, "numbers in an embedding, and in the recurrent state"),
         ("--dim_word --dim-word", cli.width, None, "numbers in a word's vector; default is 300"),
         ("--dim_image --dim-image", cli.whole(1, 10**6), None, "numbers of an image; default is what features have"),
-        ("--encoder", cli.choice("lstm", "gru", "bow", "minilm"), "lstm", "reads sentences; minilm is not trained"),
+        ("--encoder", cli.choice("lstm", "gru", "bow", "minilm"), "lstm", "reads sentences; minilm is pretrained"),
         ("--bidirectional", cli.switch, False, "read the sentence from both ends"),
         ("--no_imgnorm --no-imgnorm", cli.switch, False, "embeddings of pictures keep their length"),
         ("--use_abs --use-abs", cli.switch, False, "absolute values of embeddings; --measure order has them anyway"),
@@ -56,6 +56,8 @@ FLAGS = {
         ("--grad_clip --grad-clip", cli.non_negative_float, 2.0, "largest norm of all gradients together; 0: any"),
         ("--finetune", cli.switch, False, "train the backbone too, its batch norms as they are"),
         ("--backbone-lr", cli.positive_float, 0.1, "factor of --lrate for --finetune"),
+        ("--finetune-text", cli.switch, False, "train --encoder minilm too"),
+        ("--text-lr", cli.rate, 2e-5, "learning rate of --finetune-text"),
         ("--early_stop --early-stop", cli.non_negative_int, 20, "evaluations without a better one that end it; 0: no"),
     ],
     "run": [
@@ -82,6 +84,8 @@ def parse_args(argv=None):
         args.dim_word = args.dim_word or 300
     elif args.dim_word or args.bidirectional or args.word_vectors:
         p.error("--encoder minilm reads whole sentences: leave out --dim_word, --bidirectional and --word-vectors")
+    if args.finetune_text and args.encoder != "minilm":
+        p.error(f"--finetune-text trains --encoder minilm, and {args.encoder} is trained anyway: leave it out")
     if args.finetune and args.int8:
         p.error("--int8 is for features that are only read: leave it out with --finetune")
     if args.kvstore == "dist_async":

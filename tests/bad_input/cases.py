@@ -191,6 +191,7 @@ def conflicts() -> Iterator[Case]:
             ("a gallery and a data set", "{good}/pictures/a/0.png --gallery x --dataset grocery", "--gallery"),
             ("--data-path without a data set", "{good}/pictures/a/0.png --gallery x --data-path y", "--data-path"),
             ("a data set that is not there", "--dataset grocery --data-path {in}/none --serve", "none is not there"),
+            ("more numbers than the model has", "--gallery {good}/pictures --index {out}/x --width 129", "--width"),
         ],
     )
     yield from _each(
@@ -352,6 +353,16 @@ def conflicts() -> Iterator[Case]:
                 "--words ox --dataset awa2 --data-path {good}/awa2 --word-vectors {good}/words.txt --run-dir {out}/r",
                 "--words",
             ),
+            ("features without a folder", "--dataset xian --run-dir {out}/r", "--data-path"),
+            ("features of a folder without", "--dataset xian --data-path {good} --run-dir {out}/r", "res101.mat"),
+            ("--unseen of features", "--dataset xian --data-path {good} --unseen a --run-dir {out}/r", "--unseen"),
+        ],
+    )
+    yield from _each(
+        f"{v}.tune",
+        [
+            ("no class to hold back", f"{of_folder} --unseen a", "seen classes"),
+            ("a model that knows the classes", f"{of_folder} --params {{good}}/emoji.params", "--params"),
         ],
     )
     yield from _each("examples.vse.search", [("nothing to do", "x", "--text")])
@@ -361,6 +372,7 @@ def conflicts() -> Iterator[Case]:
             ("--int8 with --finetune", "--int8 --finetune", "--int8"),
             ("dist_async", "--kvstore dist_async", "--kvstore"),
             ("flags of words with minilm", "--encoder minilm --bidirectional", "--bidirectional"),
+            ("--finetune-text of an encoder that is trained anyway", "--finetune-text", "--finetune-text"),
             ("captions without pictures", "--captions {good}/list.csv --run-dir {out}/r", "--images"),
             ("an unknown data set", "--data nothing --run-dir {out}/r", "--data"),
         ],

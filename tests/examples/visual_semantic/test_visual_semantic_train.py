@@ -246,12 +246,18 @@ def test_a_stage_trains_without_a_run_folder(coloured):
 
 def test_the_search_for_settings_saves_the_best(flags, tmp_path):
     done = run(
-        "tune.py", *flags, "--lrs", "1e-6,3e-2", "--wds", "1e-4", "--epochs-2a", "5", "--run-dir", tmp_path / "t"
-    )
+        "tune.py", *flags, "--lrs", "1e-6,3e-2", "--wds", "1e-4", "--epochs-2a", "5", "--draws", "1",
+        "--run-dir", tmp_path / "t",
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    rows = list(map(json.loads, (tmp_path / "t" / "metrics.jsonl").read_text().splitlines()))
+    rows = [row for row in rows if "lr" in row]
     best = json.loads((tmp_path / "t" / "best.json").read_text())
-    assert best["flags"]["--lr-2a"] == 3e-2 and "--rotation" not in best["flags"]
-    assert "--lr-2a 0.03 --wd 0.0001" in done.stdout
+    first = max(rows, key=lambda row: (row["zero_shot"], row["accuracy"]))
+    assert best["flags"] == {"--lr-2a": first["lr"], "--wd": 1e-4, "--epochs-2a": 5}
+    assert [row["lr"] for row in rows] == [1e-6, 3e-2] and rows[1]["accuracy"] > rows[0]["accuracy"]
+    held = next(line for line in done.stdout.splitlines() if "to choose by: " in line).split(": ")[-1].split(", ")
+    assert len(held) == 2 and set(held) < {"blue", "green", "red", "yellow"}  # never orange or deep+sky
 
 
 def test_emoji_are_laid_out_as_awa2_is(emoji_folder, coloured, tmp_path):
