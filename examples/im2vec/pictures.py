@@ -132,7 +132,7 @@ def nearest_chart(found: Sequence, path, title: str) -> Path:
     names = every[:CHARTED]
     ranks = max(one.rank for one in found)
     shares = np.full((len(names), ranks), np.nan)
-    figure, axis = plt.subplots(figsize=(1.5 + 1.5 * ranks, 1.2 + 0.27 * len(names)))
+    figure, axis = plots.base.plt.subplots(figsize=(1.5 + 1.5 * ranks, 1.2 + 0.27 * len(names)))
     for one in found:
         if one.name in names:
             row, column, share = names.index(one.name), one.rank - 1, one.share or 0.0
