@@ -108,7 +108,7 @@ def test_layers_are_left_in_float32_as_they_were_until_the_answers_are_those_wan
     assert same[0] < same[3] == 60
     assert quantiser.choose(answers, wanted=0) == ([], same[0])
     kept, reached = quantiser.choose(answers, wanted=(same[0] + 1) / 60)
-    assert 0 < len(kept) and same[0] < reached
+    assert len(kept) > 0 and same[0] < reached
     alone = {layer: error(*(other for other in (a, b, c) if other != layer)) for layer in (a, b, c)}
     assert kept == sorted(alone, key=alone.get, reverse=True)[: len(kept)]
     np.testing.assert_allclose(int8.run(quantiser.quantised([a, b, c]), pictures), expected, rtol=1e-4, atol=1e-4)
