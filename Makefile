@@ -11,6 +11,9 @@ PIP := $(RUN) -m pip --disable-pip-version-check
 PLATFORM := $(shell uname -sm)
 SIZE := $(if $(GPU),2.0 GB,1.3 GB)
 
+# Tests on all cores, but no more than four workers: each holds the fixtures, in its own memory. One thread is what a worker has.
+PYTEST := OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 4 --dist worksteal
+
 PAGE := runs/page
 PAGE_MODEL := $(PAGE)/margin_loss_model.params
 
@@ -58,10 +61,10 @@ page: setup  ## photograph in, catalogue products out: data, model, and the page
 
 quick: setup  ## run the linter and the tests that take two minutes together
 	$(RUN) -m ruff check .
-	$(RUN) -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test: lint  ## run the linter and all tests
-	$(RUN) -m pytest
+	$(PYTEST)
 
 faults: setup  ## kill each program 20 times (FAULTS=20), damage what it wrote, watch its memory
 	FAULTS=$(or $(FAULTS),20) $(RUN) -m pytest tests/faults

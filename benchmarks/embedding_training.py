@@ -15,7 +15,6 @@ import argparse
 import json
 import pathlib
 import sys
-import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
@@ -78,7 +77,7 @@ def mxnet_speed(name: str, steps: int | None = None) -> dict[str, float]:
         value.backward()
         updater.step(BATCH)
 
-    return {"MXNet": best(step, mx.nd.waitall, steps or STEPS[name])}
+    return {"MXNet": BATCH * turns.steps_a_second(step, mx.nd.waitall, steps or STEPS[name])}
 
 
 def torch_speed(name: str, steps: int | None = None, layouts=turns.LAYOUTS) -> dict[str, float]:
@@ -108,7 +107,7 @@ def torch_speed(name: str, steps: int | None = None, layouts=turns.LAYOUTS) -> d
             adam.step()
             sgd.step()
 
-        speeds[f"PyTorch {variant}"] = best(step, lambda: None, steps or STEPS[name])
+        speeds[f"PyTorch {variant}"] = BATCH * turns.steps_a_second(step, lambda: None, steps or STEPS[name])
     return speeds
 
 
@@ -125,21 +124,6 @@ def torch_network(name: str):
         layers += [nn.Conv2d(before, channels, 3, padding=1), nn.BatchNorm2d(channels), nn.ReLU(True), nn.MaxPool2d(2)]
         before = channels
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(128 * 2 * 2, DIM))
-
-
-def best(step, wait, steps: int) -> float:
-    """Pictures a second of the fastest of three rounds of `steps`, after two steps to warm up."""
-    for _ in range(2):
-        step()
-    wait()
-    fastest = float("inf")
-    for _ in range(3):
-        began = time.perf_counter()
-        for _ in range(steps):
-            step()
-        wait()
-        fastest = min(fastest, time.perf_counter() - began)
-    return BATCH * steps / fastest
 
 
 def main():

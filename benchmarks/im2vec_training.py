@@ -14,7 +14,6 @@ import argparse
 import json
 import pathlib
 import sys
-import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
@@ -63,7 +62,7 @@ def mxnet_speed(batch: int, threads: int) -> dict[str, float]:
     def wait():
         mx.nd.waitall()
 
-    return {"MXNet": best(step, wait, batch)}
+    return {"MXNet": batch * turns.steps_a_second(step, wait, STEPS)}
 
 
 def torch_speed(batch: int, threads: int, layouts=turns.LAYOUTS) -> dict[str, float]:
@@ -105,23 +104,8 @@ def torch_speed(batch: int, threads: int, layouts=turns.LAYOUTS) -> dict[str, fl
             nn.functional.cross_entropy(net(x), y).backward()
             optimiser.step()
 
-        speeds[f"PyTorch {layout}"] = best(step, lambda: None, batch)
+        speeds[f"PyTorch {layout}"] = batch * turns.steps_a_second(step, lambda: None, STEPS)
     return speeds
-
-
-def best(step, wait, batch: int) -> float:
-    """Pictures a second of the fastest of three times `STEPS` steps, after two to warm up."""
-    for _ in range(2):
-        step()
-    wait()
-    fastest = float("inf")
-    for _ in range(3):
-        began = time.perf_counter()
-        for _ in range(STEPS):
-            step()
-        wait()
-        fastest = min(fastest, time.perf_counter() - began)
-    return batch * STEPS / fastest
 
 
 def main():

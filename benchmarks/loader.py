@@ -64,7 +64,7 @@ def ours(folder: str):
     from common.data.sets.folder import load
     from common.data.transforms import Train
 
-    pictures = load(folder)
+    pictures = load(folder).images
     transform = Train(RESIZE, CROP, keep_aspect=True)
     loader = Loader(pictures, transform, Shuffled(len(pictures), BATCH, 0), WORKERS, keep=False)
     return lambda epoch: (batch.images for batch in loader.epoch(epoch))

@@ -25,6 +25,7 @@ NETWORKS = {  # the suite's name: timm's, and the side of the pictures that are 
     "resnet50_v1d": ("resnet50d", 64),
     "seresnet50": ("seresnet50", 64),
     "efficientnet_lite0": ("tf_efficientnet_lite0", 75),
+    "timm-efficientnet_lite0": ("efficientnet_lite0", 64),
     "convnext_tiny": ("convnext_tiny", 64),
     "convnext_small": ("convnext_small", 64),
     "convnext_base": ("convnext_base", 64),

@@ -216,7 +216,8 @@ the model leaves out. Arrays of less than `MXNET_KVSTORE_BIGARRAY_BOUND` numbers
 whole, so that a network of few large arrays fills few servers. `--gradient-compression` makes what is sent 1/16 of
 it, and leaves what comes back.
 
-Evaluation is not shared out: its seconds are the same for any number of workers, each of which computes all of it.
+Every worker computes the metrics of all embeddings. Reading the pictures, which takes most of an evaluation, is shared
+out ([many machines](cluster.md)) and not part of these seconds.
 """
 
 

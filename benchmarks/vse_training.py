@@ -189,7 +189,7 @@ def suite(args, train, test, vocabulary):
         with autograd.record():
             hardest = args.loss == "max" and batch.epoch >= args.warmup
             loss = losses[hardest](*net(devices.put(batch.images), batch.words))
-        net.backward([loss])
+        net.backward([loss], updater)
         model.clip_global_norm(gradients, 2.0)
         updater.step(1)
         if clock.count(int((batch.words >= 0).sum()), mx.nd.waitall) == args.updates:

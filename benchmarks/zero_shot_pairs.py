@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Zero-shot recognition for every pair of unseen classes: visual_semantic beside ridge regression, ESZSL and ConSE.
+"""Zero-shot recognition for every pair of unseen classes: visual_semantic beside the field's linear ways and ConSE.
 
 "both" is the mean of the trained head's unit vector and ConSE's.
 
@@ -42,14 +42,16 @@ def main(args):
     from common.data.features import FeatureSet
     from common.data.sets import folder
     from common.data.splits import held_back
+    from common.export import engine
     from common.files.disk import write_json
     from common.files.paths import data_root
     from examples.visual_semantic import data, words
 
-    whole = folder.load(args.data_path)
+    whole = folder.load(args.data_path).images
     size = args.image_size or backbones.input_size(args.model)
     backbone = backbones.create(args.model, "imagenet", size=size)
-    rows = features.cached(data_root() / "features", backbone, whole, size, num_workers=args.num_workers)
+    reads = engine.named(engine.choose(args, backbone, size, len(whole)))
+    rows = features.cached(data_root() / "features", backbone, whole, size, num_workers=args.num_workers, engine=reads)
     vectors = words.vectors(
         whole.class_names, args.word_vectors, words.pairs(args.words), prompts=args.prompts
     )  # fmt: skip
@@ -64,9 +66,9 @@ def main(args):
         name = "+".join(splits.unseen)
         results[name] = compare(args, backbone, splits, vectors[order], space, kvstore)
         print(f"{name:<22}" + "".join(f"{m} {f['zero_shot']:.3f}  " for m, f in results[name].items()), flush=True)
+        if args.output:  # after each pair: what is stopped half-way has told something
+            write_json(pathlib.Path(args.output), results)
     print(summary(results))
-    if args.output:
-        write_json(pathlib.Path(args.output), results)
 
 
 def compare(args, backbone, splits, vectors, space, kvstore):
@@ -83,10 +85,11 @@ def compare(args, backbone, splits, vectors, space, kvstore):
         return evaluation.word_metrics(of_valid, valid.labels, of_test, test.labels, words, seen)
 
     plain = metrics.unit(vectors)
-    ridge = evaluation.ridge(fit.features, fit.labels, valid.features, valid.labels, plain, seen)
+    ridge = evaluation.ridge(fit.features, fit.labels, plain[:seen], baselines.held_back(seen, args.seed))
     rows = {"ridge": word_metrics(ridge(valid.features), ridge(test.features), plain)}
-    solved = baselines.fit("eszsl", fit.features, fit.labels, plain[:seen], args.seed)
-    rows["ESZSL"] = word_metrics(solved(valid.features), solved(test.features), plain)
+    for kind, title in baselines.TITLES.items():
+        found = baselines.fit(kind, fit.features, fit.labels, plain[:seen], args.seed)
+        rows[title] = word_metrics(found(valid.features), found(test.features), plain)
     mx.random.seed(args.seed)
     net = model.attach(backbone, splits.seen, splits.unseen, vectors, mx.cpu(), args.hidden, args.dropout, space)
     net.hybridize(static_alloc=True, static_shape=True)

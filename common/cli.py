@@ -247,7 +247,20 @@ def _list(kind, wanted: str) -> Kind:
     return Kind(convert, "LIST")
 
 
-def _number(kind, test, wanted: str, metavar: str) -> Kind:
+def number(kind: Callable, test: Callable, wanted: str, metavar: str) -> Kind:
+    """The type of a flag that takes numbers.
+
+    Parameters
+    ----------
+    kind : callable (str) -> number
+    test : callable (number) -> bool
+        Whether the flag takes it.
+    wanted : str
+        What is said of any other: "is not `wanted`".
+    metavar : str
+        What ``--help`` calls the number.
+    """
+
     def convert(text):
         try:
             value = kind(text)
@@ -269,33 +282,15 @@ def whole(low: int, high: int, metavar: str = "N") -> Kind:
     metavar : str
         What ``--help`` calls the number.
     """
-    return _number(int, lambda n: low <= n <= high, f"a whole number from {low} to {high}", metavar)
+    return number(int, lambda n: low <= n <= high, f"a whole number from {low} to {high}", metavar)
 
 
 def _above_0(metavar: str) -> Kind:
-    return _number(float, lambda x: 0 < x <= LARGEST, f"a number above 0, at most {LARGEST:g}", metavar)
+    return number(float, lambda x: 0 < x <= LARGEST, f"a number above 0, at most {LARGEST:g}", metavar)
 
 
 def _from_0(metavar: str) -> Kind:
-    return _number(float, lambda x: 0 <= x <= LARGEST, f"a number from 0 to {LARGEST:g}", metavar)
-
-
-def _colours(low: int) -> Kind:
-    """The type of a flag that takes a number of `low` to 255 for each of red, green and blue."""
-    number = _number(float, lambda x: low <= x <= 255, f"a number from {low} to 255", "X")
-    return Kind(number.read, ("R", "G", "B"), nargs=3)
-
-
-def _share(text: str) -> float | str:
-    if text == "weights":
-        return text
-    try:
-        share = float(text)
-    except ValueError:
-        share = 0
-    if not 0.05 <= share <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a share from 0.05 to 1, nor weights")
-    return share
+    return number(float, lambda x: 0 <= x <= LARGEST, f"a number from 0 to {LARGEST:g}", metavar)
 
 
 def _plain_name(text: str) -> str:
@@ -308,15 +303,15 @@ positive_int = whole(1, 10**9)
 non_negative_int = whole(0, 10**9)
 positive_float, rate = _above_0("X"), _above_0("RATE")
 non_negative_float, rate_or_0, degrees = _from_0("X"), _from_0("RATE"), _from_0("DEGREES")
-unit_float = _number(float, lambda x: 0 <= x <= 1, "a number from 0 to 1", "X")
+any_float = number(float, lambda x: abs(x) <= LARGEST, f"a number from -{LARGEST:g} to {LARGEST:g}", "X")
+unit_float = number(float, lambda x: 0 <= x <= 1, "a number from 0 to 1", "X")
 int_list = _list(whole(0, 10**9), "whole numbers with commas between, such as 0,2,5")
 float_list = _list(bounded, "numbers with commas between, such as 12,14.5")
 # What costs memory by its size: beyond these the machine gives up before the program can say why.
 batch_size = whole(1, 100_000)
 width = whole(1, 65_536)  # numbers in a vector
 pixels = whole(8, 4096, "PIXELS")  # a picture's side; networks pool smaller ones to nothing
-_inner = _number(float, lambda x: 0 < x < 1, "a number between 0 and 1", "X")
-_share_or_weights = Kind(_share, "X")
+_inner = number(float, lambda x: 0 < x < 1, "a number between 0 and 1", "X")
 shares = _list(_inner, "numbers between 0 and 1 with commas between, such as 0.75,0.5")
 pixels_list = _list(pixels, "sides of 8 to 4096 pixels with commas between, such as 160,224")
 threads = whole(0, 256)
@@ -384,26 +379,9 @@ PARAMS = ("--params", FILE, None, "parameters for the network, instead of those 
 USE_PRETRAINED = ("--use-pretrained", switch, False, "start from ImageNet parameters")
 FREEZE_BATCH_NORM = ("--freeze-batch-norm", switch, False, "keep the backbone's batch norms, scales and statistics")
 IMAGE_SIZE = ("--image-size", pixels, None, "side of what the network sees; default is the network's own, such as 224")
-POOLING = choice("avg", "max", "gem", "cls")
-TAKEN_FROM = [  # what transfer takes of a network
-    IMAGE_SIZE,
-    ("--layer", _number(int, lambda n: n and abs(n) < 10**4, "a number of a layer", "N"), None,
-     "last layer of the network that is run, -1: of the end; default is all"),
-    ("--pooling", POOLING, None, "makes a vector of maps: %(choices)s; default is the network's own way"),
-]  # fmt: skip
 RESIZE = ("--resize", pixels, None, "side before the crop; default is 8/7 of --image-size (256 for 224)")
 KEEP_ASPECT = ("--keep-aspect", switch, False, "resize the shorter side; default squeezes to a square")
 VIEWS = ("--views", shares, [], "mean features of a picture and of its middles, of such shares of its sides: 0.75,0.5")
-FILTER = choice("nearest", "bilinear", "bicubic", "weights", metavar="NAME")
-SEEN_AS = [  # how a picture becomes what a network of transfer sees
-    ("--interpolation", FILTER, "nearest", "resizes pictures: %(choices)s; weights: what these were trained with"),
-    ("--resize", pixels, None, "side before the middle is cut out; default is that of what the network sees"),
-    KEEP_ASPECT,
-    ("--crop-share", _share_or_weights, None, "share of the shorter side seen, as timm's crop_pct; weights: theirs"),
-    VIEWS,
-    ("--mean", _colours(0), None, "means of 0..255 that your own weights were trained with"),
-    ("--deviation", _colours(1), None, "deviations of 0..255 that your own weights were trained with"),
-]
 INT8 = ("--int8", switch, False, "read features with the network quantised to 8 bits")
 RESUME = ("--resume", switch, False, "continue the run in --run-dir (or the newest) from its last checkpoint")
 TENSORBOARD = ("--tensorboard", switch, False, "metrics.jsonl also as events that TensorBoard reads, where it is there")
@@ -418,6 +396,7 @@ DEVICES = [
     ("--num-cpus", whole(1, 64), 1, "CPU contexts that stand for devices when --gpus is empty"),
     ("--kvstore", choice(*KVSTORES, metavar="NAME"), "device", "sums gradients: %(choices)s"),
     ("--gradient-compression", positive_float, None, "dist kvstores: send -X, 0 or X in 2 bits, the rest later"),
+    ("--amp", switch, False, "train networks in 16 bits: float16 on GPUs, bfloat16 on processors with AVX512-BF16"),
     ENGINE,
 ]
 ANSWERS = [  # of a search

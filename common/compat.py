@@ -8,6 +8,8 @@ exists means. Which release removed what:
 - numpy 2.0: the other names of `_numpy`.
 - numpy 1.20 and before: financial functions that ``mxnet.numpy.fallback`` only hands on.
 - onnx after 1.18: the module ``onnx.mapping``, whose tables ``onnx.helper`` has as functions.
+
+And MXNet is imported without two packages that it does not need, half of the time of its import: see `Without`.
 """
 
 from __future__ import annotations
@@ -72,4 +74,35 @@ def onnx_mapping() -> None:
     onnx.mapping = sys.modules["onnx.mapping"] = module
 
 
+class Without:
+    """A finder that hides scikit-learn and scipy.stats from MXNet while it is imported, and from nobody else.
+
+    MXNet derives the retired ``mx.model.FeedForward`` from scikit-learn's class if it finds that, and takes scipy.stats
+    for tests of its random numbers and for the calibration mode "entropy" of ``mx.contrib.quantization``. It does
+    without what is not there. Programs that want the packages import them afterwards, or have done so before.
+    """
+
+    NAMES = frozenset({"sklearn", "scipy.stats"})
+
+    def find_spec(self, name: str, path=None, target=None) -> None:
+        """Leave every module to the other finders, see `importlib.abc.MetaPathFinder.find_spec`.
+
+        Parameters
+        ----------
+        name : str
+            Of the module.
+        path, target
+            Not read.
+
+        Raises
+        ------
+        ModuleNotFoundError
+            It is one of `NAMES`, and MXNet is being imported.
+        """
+        mxnet = sys.modules.get("mxnet")
+        if name in self.NAMES and mxnet and not hasattr(mxnet, "kv"):  # which it has when it is nearly done
+            raise ModuleNotFoundError(f"{name} is not imported with MXNet", name=name)
+
+
 _numpy()
+sys.meta_path.insert(0, Without())

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Sequence
+from pathlib import Path
 
 import mxnet as mx
 import numpy as np
 
 from common.files.errors import UserError
 
+CPUINFO = Path("/proc/cpuinfo")  # Linux alone: elsewhere a processor's instructions are not asked for
 _thresholds: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # of the stores that compress
 
 
-def contexts(gpus: Sequence[int], num_cpus: int = 1) -> list[mx.Context]:
+def contexts(gpus: Sequence[int], num_cpus: int = 1, amp: bool = False) -> list[mx.Context]:
     """The contexts for ``--gpus`` and ``--num-cpus``.
 
     Parameters
@@ -24,14 +26,52 @@ def contexts(gpus: Sequence[int], num_cpus: int = 1) -> list[mx.Context]:
     num_cpus : int
         CPU contexts that stand for devices when `gpus` is empty. They share the cores: this is how code for
         several devices runs without a GPU.
+    amp : bool
+        They are to compute in 16 bits too, see `half`.
 
     Raises
     ------
     UserError
-        A GPU that is not there, or named twice.
+        A GPU that is not there, or named twice; a processor without numbers of 16 bits.
     """
-    if not gpus:
-        return [mx.cpu(i) for i in range(num_cpus)]
+    found = _present(gpus) if gpus else [mx.cpu(i) for i in range(num_cpus)]
+    if amp:
+        half(found)
+    return found
+
+
+def half(contexts: Sequence[mx.Context]) -> str:
+    """The numbers of 16 bits that devices compute with: ``float16`` on GPUs, ``bfloat16`` on processors.
+
+    Parameters
+    ----------
+    contexts : sequence of mx.Context
+
+    Raises
+    ------
+    UserError
+        The processor has none. Then oneDNN imitates them, at under half the speed of float32, or refuses.
+    """
+    if all(ctx.device_type == "gpu" for ctx in contexts):
+        return "float16"
+    if not has_bfloat16():
+        raise UserError(
+            "--amp: this processor has no bfloat16 arithmetic (AVX512-BF16), and would be slower by it: leave it out,"
+            " or give --gpus"
+        )
+    return "bfloat16"
+
+
+def has_bfloat16() -> bool:
+    """Whether the processor computes with bfloat16, and this MXNet by it."""
+    try:
+        text = CPUINFO.read_text()
+    except OSError:
+        return False
+    return "avx512_bf16" in text and mx.runtime.Features().is_enabled("MKLDNN")
+
+
+def _present(gpus: Sequence[int]) -> list[mx.Context]:
     if len(set(gpus)) < len(gpus):
         raise UserError(f"--gpus={','.join(map(str, gpus))} names a GPU twice")
     try:
@@ -49,7 +89,7 @@ def contexts(gpus: Sequence[int], num_cpus: int = 1) -> list[mx.Context]:
     return [mx.gpu(i) for i in gpus]
 
 
-def kvstore(name: str, compression: float | None = None) -> mx.kv.KVStore:
+def kvstore(name: str, compression: float | None = None, amp: bool = False) -> mx.kv.KVStore:
     """The store that sums gradients, for ``--kvstore`` and ``--gradient-compression``.
 
     Parameters
@@ -59,16 +99,22 @@ def kvstore(name: str, compression: float | None = None) -> mx.kv.KVStore:
     compression : float, optional
         A threshold :math:`t`. Of each number of a gradient and what was left of it in earlier steps, -t, 0 or t is sent
         in two bits, and the rest is left for later ones. Only between machines.
+    amp : bool
+        The gradients are those of mixed precision: scaled, and now and then infinite.
 
     Raises
     ------
     UserError
+        With `amp` they are compressed, or the servers update by themselves.
         It is one between machines, and no launcher started this process; or NCCL, and no GPU or a build without it.
     """
     if name.startswith("dist") and "DMLC_ROLE" not in os.environ:  # MXNet would wait for a scheduler, or abort
         raise UserError(
             f"--kvstore {name} is for processes that a launcher starts: python3 -m common.launch -n 2 -- python3 ..."
         )
+    if amp and (compression or name == "dist_async"):
+        flag = "--gradient-compression" if compression else f"--kvstore {name}"
+        raise UserError(f"--amp scales gradients, and leaves a step out where one is infinite: leave out {flag}")
     if compression and not name.startswith("dist"):
         raise UserError(
             f"--gradient-compression is for gradients that are sent to other machines, and --kvstore {name} sends none:"

@@ -6,6 +6,8 @@ And a small disk, where one can be mounted.
 from __future__ import annotations
 
 import contextlib
+import importlib
+import io
 import os
 import signal
 import subprocess
@@ -18,6 +20,7 @@ import pytest
 from PIL import Image
 
 import common  # noqa: F401  (first: MXNet needs the numpy alias it sets)
+from common import cli
 from common.files.errors import UserError
 from common.files.paths import data_dir
 
@@ -51,6 +54,16 @@ def cifar_folder(shared_data, tmp_path_factory) -> Path:
 def omniglot_folder(shared_data, tmp_path_factory) -> Path:
     """Five alphabets of Omniglot."""
     return _unpacked(shared_data / "omniglot_background_small1.zip", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def glyph_folder(tmp_path_factory) -> Path:
+    """The drawn characters, for --data-path: drawing them takes seconds."""
+    from common.data.sets import glyphs
+
+    folder = tmp_path_factory.mktemp("glyphs")
+    glyphs.load(folder)
+    return folder
 
 
 GROCERIES = {  # product: group
@@ -157,6 +170,18 @@ def remount(place: Path, how: str) -> None:
     """Make a disk read-only (``ro``) or writable (``rw``)."""
     if system("mount", "-o", f"remount,{how}", str(place)):
         pytest.skip("it cannot be made read-only")
+
+
+def in_process(program: str, *arguments) -> subprocess.CompletedProcess:
+    """What an example's program, as ``vse/train.py``, ends with and says, without the seconds of a start."""
+    module = importlib.import_module(f"examples.{program.removesuffix('.py').replace('/', '.')}")
+    status, said, errors = 0, io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(errors):
+        try:
+            cli.launch(module.main, lambda: module.parse_args([*map(str, arguments)]))
+        except SystemExit as ended:
+            status = ended.code
+    return subprocess.CompletedProcess([program, *arguments], status, said.getvalue(), errors.getvalue())
 
 
 def system(*command: str) -> int:

@@ -67,6 +67,9 @@ class Entry:
         None: only the Gluon model store may have them.
     takes_size : bool
         The constructor's last argument is the side in pixels of the pictures that the network will see.
+    converter : str
+        A key of `common.backbones.convert.CONVERTERS`: how PyTorch's files of a network without `weights` are laid
+        out; empty for torchvision's layout.
     """
 
     name: str
@@ -74,6 +77,7 @@ class Entry:
     input_size: int = INPUT_SIZE
     weights: Weights | None = None
     takes_size: bool = False
+    converter: str = ""
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -125,13 +129,15 @@ def _efficientnet_lite(number: int, width: float, depth: float, side: int, sha25
     return Entry(name, ("efficientnet_lite", "EfficientNetLite", width, depth), side, weights)
 
 
-def _timm(name: str, key: str, file: str, size: str, constructor: tuple = ()) -> Entry:
+def _timm(
+    name: str, key: str, file: str, size: str, constructor: tuple = (), converter: str = "torchvision"
+) -> Entry:
     """A network with timm's file of it, whose name ends with the first digits of its SHA-256."""
     release, file = file.split("/")
     address = f"https://github.com/rwightman/pytorch-image-models/releases/download/{release}/{file}.pth"
     files = ((address, "sha256", file.rsplit("-", 1)[1]),)
     weights = Weights(
-        f"timm-{key}", files, size, "Apache 2.0; ImageNet's terms", TIMM, "torchvision", on_demand=bool(constructor)
+        f"timm-{key}", files, size, "Apache 2.0; ImageNet's terms", TIMM, converter, on_demand=bool(constructor)
     )
     return Entry(name, constructor, weights=weights)
 
@@ -233,6 +239,18 @@ ENTRIES: dict[str, Entry] = {entry.name: entry for entry in (
     _timm(
         "seresnet50", "seresnet50", "v0.1-weights/seresnet50_ra_224-8efdb4bb", "113 MB",
         ("seresnet", "SEResNet", (3, 4, 6, 3)),
+    ),
+    _timm(
+        "timm-efficientnet_lite0", "efficientnet_lite0", "v0.1-weights/efficientnet_lite0_ra-37913777", "19 MB",
+        ("efficientnet_lite", "EfficientNetLite", 1.0, 1.0, False), "efficientnet_lite",
+    ),
+    Entry(
+        "timm-efficientnet_lite1", ("efficientnet_lite", "EfficientNetLite", 1.0, 1.1, False), 240,
+        converter="efficientnet_lite",
+    ),
+    Entry(
+        "timm-efficientnet_lite2", ("efficientnet_lite", "EfficientNetLite", 1.1, 1.2, False), 260,
+        converter="efficientnet_lite",
     ),
     _convnext("tiny", (3, 3, 9, 3), 96, "114 MB"),
     _convnext("small", (3, 3, 27, 3), 96, "201 MB"),

@@ -23,7 +23,7 @@ import mxnet as mx
 import numpy as np
 from mxnet.gluon import Block
 
-from common.backbones.registry import list_backbones
+from common.backbones import registry
 from common.files import outside
 from common.files.disk import atomic, plain, save_arrays
 from common.files.errors import UserError, reading
@@ -143,6 +143,8 @@ def load(path, kind: str, fields: Mapping, remedy: str) -> ModelFile:
         The file is missing, damaged, of another kind or of a newer version, or its metadata lacks a field.
     """
     path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no model there; train.py writes one")
     found = outside.arrays(path, remedy)
     read = _read if METADATA in found else _read_inline if OLD_METADATA in found else _read_sidecar
     with reading(path, remedy):
@@ -183,7 +185,7 @@ def check_network(name) -> None:
     ValueError
         It is not.
     """
-    if name not in list_backbones():
+    if not registry.has(name):
         raise ValueError(f"no network is called {str(name)[:40]!r}")
 
 
@@ -211,7 +213,7 @@ def fill(block: Block, parameters: Mapping, ctx=None) -> None:
         if shape != parameter.shape:
             raise ValueError(f"{name} is {shape} in the file and {parameter.shape} by its metadata")
     for name, parameter in wanted.items():
-        if ctx is not None:
+        if ctx is not None and parameter._data is None:
             parameter.initialize(mx.init.Zero(), ctx=ctx)
         parameter.set_data(parameters[name].astype(parameter.dtype))
 

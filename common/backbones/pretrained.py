@@ -136,12 +136,13 @@ def _own(name: str, suffix: str) -> Preprocessing:
 
     A file laid out as torchvision's is taken for one trained there, also where the network's own parameters were not.
     """
-    weights = entries.find(name).weights
+    entry = entries.find(name)
+    weights = entry.weights
     if suffix in convert.SUFFIXES:
-        own = weights and convert.layout(name, suffix) == weights.converter
+        own = convert.layout(name, suffix) == (weights or entry).converter
     else:
         own = weights and weights.on_demand  # a network of the stores, if not
-    return weights.preprocessing if own else IMAGENET
+    return entry.preprocessing if own else IMAGENET
 
 
 def _from_store(name: str) -> Path:

@@ -49,8 +49,13 @@ def list_backbones(pretrained: bool = False) -> list[str]:
     return sorted({*entries.ENTRIES, *ZOO, *_gluoncv_names()})
 
 
+def has(name: str) -> bool:
+    """Whether `name` is one of `list_backbones`; gluoncv is asked last, since its import takes a while."""
+    return name in [*entries.ENTRIES, *ZOO] or name in _gluoncv_names()
+
+
 def _check(name: str) -> None:
-    if name not in ZOO and name not in list_backbones():
+    if not has(name):
         raise UserError(f"--model {name}: no such network{near(name, list_backbones())}")
 
 

@@ -107,8 +107,7 @@ class SentenceEncoder(HybridBlock):
             Their pieces beyond the 256th, or as many as the network has positions for, are left out.
         ctx : mx.Context, optional
         """
-        longest = min(LONGEST, self.bert.position_embedding.weight.shape[0])
-        numbers = [self.tokens.encode(text, longest) for text in texts]
+        numbers = self.numbers(texts)
         result = np.empty((len(texts), self.dim), np.float32)
         for length in sorted({len(of_one) for of_one in numbers}):
             same = [index for index, of_one in enumerate(numbers) if len(of_one) == length]
@@ -117,6 +116,11 @@ class SentenceEncoder(HybridBlock):
                 pieces = mx.nd.array([numbers[index] for index in chosen], ctx=ctx, dtype="int32")
                 result[chosen] = self(pieces, mx.nd.full(len(chosen), length, ctx=ctx)).asnumpy()
         return result
+
+    def numbers(self, texts: Sequence[str]) -> list[list[int]]:
+        """The numbers of each text's pieces, as many as the network reads; see `encode`."""
+        longest = min(LONGEST, self.bert.position_embedding.weight.shape[0])
+        return [self.tokens.encode(text, longest) for text in texts]
 
     @property
     def dim(self) -> int:

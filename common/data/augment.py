@@ -11,6 +11,8 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
+from common.data.transforms import random_window
+
 GREY = 128  # where nothing of the picture is left
 
 
@@ -92,7 +94,7 @@ class RandomErasing:
     Z. Zhong et al.: Random Erasing Data Augmentation. AAAI 2020, algorithm 1; aspect ratios of 0.3 to 3.3.
     """
 
-    AREA, RATIO, DRAWS = (0.02, 0.33), 3.3, 10
+    AREA, RATIO = (0.02, 0.33), 3.3
 
     def __init__(self, probability: float):
         self.probability = probability
@@ -100,16 +102,11 @@ class RandomErasing:
     def __call__(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if rng.random() >= self.probability:
             return picture
-        height, width = picture.shape[:2]
-        for _ in range(self.DRAWS):
-            area = rng.uniform(*self.AREA) * height * width
-            ratio = np.exp(rng.uniform(-np.log(self.RATIO), np.log(self.RATIO)))
-            high, wide = round(np.sqrt(area / ratio)), round(np.sqrt(area * ratio))
-            if high < height and wide < width:
-                y, x = rng.integers(height - high + 1), rng.integers(width - wide + 1)
-                picture = picture.copy()
-                picture[y : y + high, x : x + wide] = GREY
-                break
+        window = random_window(*picture.shape[:2], self.AREA, self.RATIO, rng, rest=1)
+        if window:
+            y, x, high, wide = window
+            picture = picture.copy()
+            picture[y : y + high, x : x + wide] = GREY
         return picture
 
 

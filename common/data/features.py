@@ -37,7 +37,7 @@ class FeatureSet:
         """How many batches an epoch has."""
         return len(self._sampler())
 
-    def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
+    def epoch(self, epoch: int = 0, start: int = 0, stop: int | None = None) -> Iterator[Batch]:
         """The batches of an epoch, whose ``images`` are rows of features.
 
         Parameters
@@ -45,12 +45,14 @@ class FeatureSet:
         epoch : int
         start : int
             Number of the first batch that is wanted.
+        stop : int, optional
+            Number of the first that no longer is.
 
         Yields
         ------
         Batch
         """
-        for number, indices in list(enumerate(self._sampler().epoch(epoch)))[start:]:
+        for number, indices in list(enumerate(self._sampler().epoch(epoch)))[start:stop]:
             yield Batch(self.features[indices], self.labels[indices], indices, number)
 
     def sampled(self, sampler) -> FeatureSet:

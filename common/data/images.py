@@ -346,3 +346,18 @@ def readable(paths: Sequence[Path], on_error: str, threads: int = 2) -> list[Pat
     if len(bad) == len(paths):
         raise UserError(f"none of {len(paths)} pictures can be read: give others")
     return [path for index, path in enumerate(paths) if index not in bad]
+
+
+def named(arguments: Sequence[str], on_error: str, threads: int = 2) -> list[Path]:
+    """The pictures of a program's flag, none where it is not given: what `find` finds, as far as `readable`.
+
+    Programs call it before they read a model, so that a wrong path is said at once.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        See `find`.
+    on_error, threads
+        See `readable`.
+    """
+    return readable(find(arguments), on_error, threads) if arguments else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -101,7 +102,7 @@ class Loader:
         """How many batches an epoch has."""
         return len(self.sampler)
 
-    def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
+    def epoch(self, epoch: int = 0, start: int = 0, stop: int | None = None) -> Iterator[Batch]:
         """The batches of an epoch.
 
         Parameters
@@ -109,6 +110,8 @@ class Loader:
         epoch : int
         start : int
             Number of the first batch that is wanted.
+        stop : int, optional
+            Number of the first that no longer is.
 
         Yields
         ------
@@ -119,16 +122,25 @@ class Loader:
         UserError
             A picture cannot be read: names the file.
         """
-        plan = list(enumerate(self.sampler.epoch(epoch)))[start:]
+        plan = list(enumerate(self.sampler.epoch(epoch)))[start:stop]
         if self.keep and self._kept is None:
             self._kept = self.image_set.array(self.transform.resize, self.num_workers)
-        yield from ahead(lambda item: self._batch(epoch, *item), plan, self.num_workers, 2 * self.num_workers)
+        # All threads share a batch where nothing is random: with few batches some would have nothing to do.
+        parts = 1 if self._kept is not None or self.transform.random else max(self.num_workers, 1)
+        pieces = [np.array_split(indices, min(parts, len(indices))) for _, indices in plan]
+        items = [(epoch, number, part) for (number, _), of in zip(plan, pieces) for part in of]
+        with contextlib.closing(
+            ahead(lambda item: self._pictures(*item), items, self.num_workers, 2 * self.num_workers * parts)
+        ) as found:
+            for (number, indices), of in zip(plan, pieces):
+                pictures = [next(found) for _ in of]
+                images = pictures[0] if len(pictures) == 1 else np.concatenate(pictures)
+                yield Batch(images, self.image_set.labels[indices], indices, number)
 
-    def _batch(self, epoch: int, number: int, indices: np.ndarray) -> Batch:
+    def _pictures(self, epoch: int, number: int, indices: np.ndarray) -> np.ndarray:
+        """A batch, or a part of it."""
         rng = np.random.default_rng([self.seed, epoch, number, self.rank])
         if self._kept is not None:
-            pictures = self.transform.batch(self._kept[indices], rng)
-        else:
-            min_side = self.transform.min_side
-            pictures = np.stack([self.transform(self.image_set.read(i, min_side), rng) for i in indices])
-        return Batch(pictures, self.image_set.labels[indices], indices, number)
+            return self.transform.batch(self._kept[indices], rng)
+        min_side = self.transform.min_side
+        return np.stack([self.transform(self.image_set.read(i, min_side), rng) for i in indices])

@@ -215,6 +215,9 @@ class ClassBalanced:
         Devices of this worker: a batch is that many slices, one after another, each balanced in itself.
     rank, num_workers : int
         This worker's number and how many there are: the slices of one sequence are dealt out in turn.
+    gathered : bool
+        One slice goes over all devices of all workers, each of which takes its part of it: a batch is then the same
+        whatever they are, and names no class twice.
 
     Raises
     ------
@@ -232,7 +235,12 @@ class ClassBalanced:
         devices: int = 1,
         rank: int = 0,
         num_workers: int = 1,
+        gathered: bool = False,
     ):
+        self._parts, self._part = 1, 0  # of a batch, of which this worker reads one
+        if gathered:
+            self._parts, self._part = num_workers, rank
+            batch_size, devices, rank, num_workers = batch_size * devices * num_workers, 1, 0, 1
         labels = np.asarray(labels)
         order = np.argsort(labels, kind="stable")
         classes, starts = np.unique(labels[order], return_index=True)
@@ -262,7 +270,7 @@ class ClassBalanced:
         rng = np.random.default_rng([self.seed, epoch, number, self.rank])
         first_slice = ((epoch * self.batches + number) * self.num_workers + self.rank) * self.devices
         classes = self._classes(first_slice * self.per_device, self.devices * self.per_device)
-        return np.concatenate([self._images(c, rng) for c in classes])
+        return np.split(np.concatenate([self._images(c, rng) for c in classes]), self._parts)[self._part]
 
     def _images(self, label: int, rng: np.random.Generator) -> np.ndarray:
         members = self.members[label]

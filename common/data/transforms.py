@@ -13,6 +13,7 @@ import numpy as np
 
 from common.data import images
 
+DRAWS = 10  # of a random window, until one fits
 
 class Eval:
     """Resize, then cut the middle: one view of a picture.
@@ -28,6 +29,7 @@ class Eval:
     """
 
     count = 1  # of views
+    random = False  # whether a picture comes out otherwise each time
 
     def __init__(self, resize: int = 256, crop: int = 224, keep_aspect: bool = False):
         self.resize, self.crop, self.keep_aspect = max(resize, crop), crop, keep_aspect
@@ -179,6 +181,8 @@ class Train(Eval):
         Change brightness and contrast by up to this fraction either way.
     """
 
+    random = True
+
     def __init__(
         self, resize: int = 256, crop: int = 224, keep_aspect: bool = False, mirror: bool = True,
         rotation: float = 0.0, zoom: float = 0.0, lighting: float = 0.0,
@@ -261,7 +265,7 @@ class RandomResizedCrop:
     aspect ratios of 3/4 to 4/3.
     """
 
-    RATIO, DRAWS = 4 / 3, 10
+    RATIO = 4 / 3
 
     def __init__(
         self, size: int, min_area: float = 0.08, mirror: bool = True, lighting: float = 0.0,
@@ -279,13 +283,10 @@ class RandomResizedCrop:
             Of the picture, in pixels.
         rng : numpy.random.Generator
         """
-        for _ in range(self.DRAWS if self.min_area < 1 else 0):
-            area = rng.uniform(self.min_area, 1) * height * width
-            ratio = np.exp(rng.uniform(-np.log(self.RATIO), np.log(self.RATIO)))
-            high, wide = (max(1, round(np.sqrt(side))) for side in (area / ratio, area * ratio))
-            if high <= height and wide <= width:
-                return int(rng.integers(height - high + 1)), int(rng.integers(width - wide + 1)), high, wide
-        return 0, 0, height, width
+        whole = 0, 0, height, width
+        if self.min_area >= 1:
+            return whole
+        return random_window(height, width, (self.min_area, 1), self.RATIO, rng) or whole
 
     def __call__(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         y, x, height, width = self.window(*picture.shape[:2], rng)
@@ -294,6 +295,37 @@ class RandomResizedCrop:
         for change in self.changes:
             cropped = change(cropped, rng)
         return cropped
+
+
+def random_window(
+    height: int, width: int, areas: tuple[float, float], ratio: float, rng: np.random.Generator, rest: int = 0
+) -> tuple[int, int, int, int] | None:
+    """A window of a picture, of random area, shape and place; after ten draws of windows that do not fit, none.
+
+    Parameters
+    ----------
+    height, width : int
+        Of the picture, in pixels.
+    areas : (low, high)
+        Share of the picture's area, drawn evenly, 0..1.
+    ratio : float
+        The largest of width and height to each other, above 1; its logarithm is drawn evenly.
+    rng : numpy.random.Generator
+    rest : int
+        Pixels that the window leaves of each side of the picture at least.
+
+    Returns
+    -------
+    y, x, high, wide : int
+        Its upper edge, its left one, its height and its width in pixels; or None.
+    """
+    for _ in range(DRAWS):
+        area = rng.uniform(*areas) * height * width
+        shape = np.exp(rng.uniform(-np.log(ratio), np.log(ratio)))
+        high, wide = (max(1, round(np.sqrt(side))) for side in (area / shape, area * shape))
+        if high <= height - rest and wide <= width - rest:
+            return int(rng.integers(height - high + 1)), int(rng.integers(width - wide + 1)), high, wide
+    return None
 
 
 def _mirrored_and_lit(picture: np.ndarray, mirror: bool, lighting: float, rng: np.random.Generator) -> np.ndarray:

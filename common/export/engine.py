@@ -18,7 +18,7 @@ import common
 from common import devices
 from common.backbones import modelfile
 from common.export import onnx
-from common.files.disk import atomic, writing
+from common.files.disk import atomic, with_folder
 from common.files.errors import UserError
 from common.files.paths import weights_dir
 
@@ -181,9 +181,7 @@ def _agree(found: Callable, net: Block | Callable, side: int) -> bool:
 
 def _keep(file: Path, target: Path) -> None:
     try:
-        with writing(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-        with atomic(target) as beside:
+        with atomic(with_folder(target)) as beside:
             shutil.copyfile(file, beside)
     except UserError as error:  # it serves all the same, this time
         print(f"note: {error}", file=sys.stderr)

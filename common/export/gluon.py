@@ -9,7 +9,7 @@ from pathlib import Path
 import mxnet as mx
 from mxnet.gluon import HybridBlock
 
-from common.files.disk import flush, writing
+from common.files.disk import flush, with_folder, writing
 
 
 def write(net: HybridBlock, path, shape: tuple[int, ...], dtype: str = "uint8") -> tuple[Path, Path]:
@@ -39,8 +39,7 @@ def write(net: HybridBlock, path, shape: tuple[int, ...], dtype: str = "uint8") 
     net.hybridize()
     net(mx.nd.zeros(shape, dtype=dtype, ctx=_context(net)))
     written = path.with_name(f"{path.name}-symbol.json"), path.with_name(f"{path.name}-0000.params")
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(with_folder(path)):
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
             made = [Path(folder) / file.name for file in written]
             net.export(str(Path(folder) / path.name))

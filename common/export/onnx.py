@@ -16,7 +16,7 @@ from mxnet.gluon import HybridBlock
 
 from common import compat
 from common.export import int8
-from common.files.disk import atomic, writing
+from common.files.disk import atomic, with_folder
 from common.files.quiet import quiet
 
 
@@ -39,9 +39,7 @@ def write(net: HybridBlock | Callable, path, shape: tuple[int, ...], dtype: str 
     UserError
         The file cannot be written; an older one of that name is kept.
     """
-    path = Path(path)
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    path = with_folder(path)
     compat.onnx_mapping()
     _teach()
     block = getattr(net, "__self__", net)
@@ -176,12 +174,8 @@ def _teach() -> None:
     known["slice"], known["L2Normalization"] = convert_slice, convert_unit
 
 
-def write_int8(path, target, pictures: np.ndarray) -> Path:
-    """Quantise the ONNX file `path` to `target`: INT8 weights with a step for each channel, UINT8 activations.
-
-    The ranges of the activations are the smallest and largest values met in calibration; weights are prepared by
-    `common.export.int8`. Operators after the last convolution stay in float32: they are cheap, and errors there count
-    most.
+def write_int8(path, target, pictures: np.ndarray, answers: Callable | None = None) -> dict:
+    """Quantise the ONNX file `path` to `target`, see `common.export.int8`.
 
     Parameters
     ----------
@@ -191,27 +185,29 @@ def write_int8(path, target, pictures: np.ndarray) -> Path:
         Of the file to write; its folder is there.
     pictures : (n, H, W, 3) array
         Some dozens or hundreds of typical inputs.
+    answers : callable, optional
+        From outputs (n, d) to n classes: convolutions are left in float32 until these are mostly the same. Default is
+        to leave none.
+
+    Returns
+    -------
+    dict
+        How many ``convolutions`` there are and are ``in_float32``, and ``same_top1`` of how many ``pictures``, None
+        without `answers`.
 
     Raises
     ------
     UserError
         The file cannot be written; an older one of that name is kept.
     """
+    import onnx as package
     from onnxruntime import quantization
-
-    class Reader(quantization.CalibrationDataReader):
-        def __init__(self):
-            self.batches = iter([{"data": picture[None]} for picture in pictures])
-
-        def get_next(self):
-            return next(self.batches, None)
 
     with tempfile.TemporaryDirectory() as folder, atomic(target) as tmp, quiet():
         simple = Path(folder) / "simple.onnx"  # constants folded, batch norms fused
         quantization.quant_pre_process(str(path), str(simple), skip_symbolic_shape=True)
-        after = int8.prepare(simple, pictures)
-        quantization.quantize_static(
-            str(simple), str(tmp), Reader(), per_channel=True, nodes_to_exclude=after,
-            activation_type=quantization.QuantType.QUInt8,  # several times as fast as INT8 on x86, as fast on ARM
-        )  # fmt: skip
-    return Path(target)
+        quantiser = int8.Quantiser(package.load(str(simple)), pictures)
+        kept, same = quantiser.choose(answers) if answers else ([], None)
+        package.save(quantiser.quantised(kept), str(tmp))
+    layers = len(quantiser.layers)
+    return {"convolutions": layers, "in_float32": len(kept), "pictures": len(pictures), "same_top1": same}

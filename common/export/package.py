@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import shutil
@@ -239,19 +240,19 @@ def write(package: Package, args, paths: Sequence = (), read: Callable | None = 
         if package.embedding_size:
             names["embedding"] = "embedding"
         _name_outputs(folder / FLOAT32, list(names.values()))
-        figures = {}
+        figures, small = {}, None
         if len(paths):
             order = np.random.default_rng(args.seed).permutation(len(paths))
             some = min(args.calibrate, (len(paths) + 1) // 2)
             ranges = read([paths[i] for i in order[:some]])
-            onnx.write_int8(folder / FLOAT32, folder / INT8, ranges)
+            small = onnx.write_int8(folder / FLOAT32, folder / INT8, ranges, functools.partial(_answers, package))
             figures = compare(package, folder, [paths[i] for i in np.sort(order[some : some + args.check])], read)
         written = [name for name in (FLOAT32, INT8) if (folder / name).is_file()]
         if args.resize_in_graph:
             seen = package.input
             for name in written:
                 resize.put_in_front(folder / name, seen.resize, seen.crop, seen.keep_aspect, seen.interpolation)
-        manifest = _manifest(package, args, names, figures)
+        manifest = {**_manifest(package, args, names, figures), "int8": small}
         manifest["classes"]["file"] = _array(folder, "classes.npy", package.classes)
         manifest["words"] = _words(folder, package.words)
         manifest["files"] = {key: _file(folder / name) for key, name in zip(("float32", "int8"), written)}
@@ -501,8 +502,18 @@ def _said(manifest: Mapping, folder: Path) -> Iterator[str]:
                 f" {seen['pictures']} pictures, cosine to its outputs {seen['cosine']:.4f}"
             )
         yield line
-    if "int8" not in manifest["files"]:
+    if manifest["int8"]:
+        yield f"INT8: {_left(manifest['int8'])}"
+    else:
         yield "no --pictures: INT8 is not written, and nothing was compared"
+
+
+def _left(small: Mapping) -> str:
+    """What `common.export.onnx.write_int8` tells, in words."""
+    return (
+        f"{small['in_float32']} of {small['convolutions']} convolutions stay in float32, so that it gives float32's"
+        f" answer for {small['same_top1']} of the {small['pictures']} pictures that it was made by"
+    )
 
 
 def card(manifest: Mapping) -> str:
@@ -539,6 +550,8 @@ def card(manifest: Mapping) -> str:
         ]
         header = "size", "pictures", "same answer", "cosine", "largest difference", "ms a picture, one core"
         sections.append(_table(("compared with MXNet", *header), rows))
+    if manifest["int8"]:
+        sections.append(f"In INT8 {_left(manifest['int8'])}.")
     sections += [
         "## Limits",
         manifest["limits"],

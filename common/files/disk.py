@@ -83,6 +83,24 @@ def writing(path, remedy: str = "free some space or give another place") -> Iter
         raise UserError(f"cannot write {path}: {reason}; {remedy}") from error
 
 
+def with_folder(path) -> Path:
+    """The path of a file to be written, whose folder is there from now on.
+
+    Parameters
+    ----------
+    path : path
+
+    Raises
+    ------
+    UserError
+        The folder cannot be made: names `path`.
+    """
+    path = Path(path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
 def write_text(path, text: str) -> None:
     """Write a small UTF-8 file whole or not at all.
 

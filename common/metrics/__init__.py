@@ -17,7 +17,7 @@ from common.metrics.recognition import (
     zero_shot,
 )
 from common.metrics.retrieval import KS, TIE, Retrieval, map_at_r, recall_at_k, search
-from common.metrics.structure import nmi, purity, spearman
+from common.metrics.structure import nearest_is_same, nmi, procrustes, purity, spearman
 
 __all__ = [
     "KS",
@@ -33,9 +33,11 @@ __all__ = [
     "harmonic_mean",
     "image_sentence",
     "map_at_r",
+    "nearest_is_same",
     "neighbours",
     "nmi",
     "per_class_accuracy",
+    "procrustes",
     "purity",
     "ranks",
     "ranks_both",

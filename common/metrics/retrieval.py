@@ -71,6 +71,7 @@ def search(
     ks: Sequence[int] = KS,
     depth: str = "all",
     keep: int = 0,
+    order=None,
 ) -> Retrieval:
     """Look for the pictures of each query's class, once for all metrics.
 
@@ -96,6 +97,8 @@ def search(
         ``map``; to its end.
     keep : int
         So many of each query's nearest are kept, cut to the number that a query can find.
+    order : common.metrics.rerank.KReciprocal, optional
+        Of the gallery: ranks by it instead of by cosines. Not with the depth ``all``.
 
     Returns
     -------
@@ -106,12 +109,12 @@ def search(
     UserError
         Embeddings that are not finite.
     """
-    work = _Search(Gallery(embeddings, gallery, own), labels, gallery_labels, ks, depth, keep)
-    order = np.argsort(work.r, kind="stable")  # a block looks as far as the largest of its classes needs
-    n = len(order)
+    work = _Search(Gallery(embeddings, gallery, own), labels, gallery_labels, ks, depth, keep, order)
+    by_r = np.argsort(work.r, kind="stable")  # a block looks as far as the largest of its classes needs
+    n = len(by_r)
     similarity, indices = np.empty((n, work.keep), np.float32), np.empty((n, work.keep), np.int64)
     found = Retrieval(work.labels, work.names, np.empty((n, len(work.names))), similarity, indices)
-    for rows, *parts in in_threads(work.block, blocks(order, CELLS // work.furthest)):
+    for rows, *parts in in_threads(work.block, blocks(by_r, CELLS // work.furthest)):
         for whole, part in zip((found.values, similarity, indices), parts):
             whole[rows] = part
     return found
@@ -186,8 +189,8 @@ def _means(values: np.ndarray, starts: Sequence[int]) -> np.ndarray:
 class _Search:
     """What `search` asks of a block of queries."""
 
-    def __init__(self, searched: Gallery, labels, gallery_labels, ks: Sequence[int], depth: str, keep: int):
-        self.searched, self.ks, self.depth = searched, tuple(ks), depth
+    def __init__(self, searched: Gallery, labels, gallery_labels, ks: Sequence[int], depth: str, keep: int, order):
+        self.searched, self.ks, self.depth, self.order = searched, tuple(ks), depth, order
         self.labels = np.asarray(labels)
         self.base_labels = self.labels if searched.base is searched.queries else np.asarray(gallery_labels)
         self.names = (
@@ -212,7 +215,11 @@ class _Search:
         needed = self._needed(self.r[rows])
         k = int(max(needed.max() + SLACK, self.keep))
         nearest = Nearest(len(rows), self.keep) if self.keep else None
-        if self.depth == "all" or k * SHARE > len(self.base_labels):
+        if self.order:
+            similarity, indices = self.order.search(self.searched.queries[rows], k, self.searched.own[rows])
+            places = self._places(rows, similarity, indices, needed)
+            similarity, indices = similarity[:, : self.keep], indices[:, : self.keep]
+        elif self.depth == "all" or k * SHARE > len(self.base_labels):
             places = self._all_places(rows, nearest)
             similarity, indices = nearest.sorted() if nearest else (0, 0)  # of which nothing is kept
         else:
@@ -247,6 +254,7 @@ class _Search:
         places = _places_of(np.take_along_axis(right, order, axis=1))
         last = np.take_along_axis(order, np.minimum(needed, order.shape[1])[:, None] - 1, axis=1)
         open_end = np.take_along_axis(lowered, last, axis=1)[:, 0] <= similarity[:, -1]
+        open_end &= self.order is None  # who ties by cosines is another question
         unclear = np.flatnonzero(open_end & (similarity.shape[1] < self.searched.findable(rows)) & (self.r[rows] > 0))
         if len(unclear):
             size = max(1, CELLS // self._counts[rows].max())

@@ -43,8 +43,8 @@ def nmi(embeddings: np.ndarray, labels: np.ndarray, seed: int = 0, tries: int = 
     return float(normalized_mutual_info_score(labels, cluster[:, 0]))
 
 
-def purity(similar: np.ndarray, groups: Sequence[int], keep: Sequence[int] | None = None) -> tuple[float, float]:
-    """The fraction of things whose nearest other thing is of the same group, and what chance would give.
+def nearest_is_same(similar: np.ndarray, groups: Sequence[int]) -> np.ndarray:
+    """Whether the nearest other thing is of the same group: (n,) bool.
 
     A thing of another group that is as near counts before it.
 
@@ -53,6 +53,27 @@ def purity(similar: np.ndarray, groups: Sequence[int], keep: Sequence[int] | Non
     similar : (n, n) array
         Similarities; the diagonal is not read.
     groups : (n,) int
+
+    Raises
+    ------
+    UserError
+        Similarities that are not finite.
+    """
+    groups, others = np.asarray(groups), np.array(similar, np.float64)
+    np.fill_diagonal(others, 0)
+    finite.check(others, "the similarities", finite.NO_FIGURE)
+    np.fill_diagonal(others, -np.inf)
+    same = groups[:, None] == groups
+    return np.where(same, others, -np.inf).max(axis=1) > np.where(same, -np.inf, others).max(axis=1)
+
+
+def purity(similar: np.ndarray, groups: Sequence[int], keep: Sequence[int] | None = None) -> tuple[float, float]:
+    """The fraction of things whose nearest other thing is of the same group, and what chance would give.
+
+    Parameters
+    ----------
+    similar, groups
+        As in `nearest_is_same`.
     keep : indices, optional
         Only these are asked; the nearest is still looked for among all.
 
@@ -68,14 +89,37 @@ def purity(similar: np.ndarray, groups: Sequence[int], keep: Sequence[int] | Non
     """
     _, groups = np.unique(groups, return_inverse=True)
     keep = np.arange(len(groups)) if keep is None else np.asarray(keep)
-    others = np.array(similar, np.float64)
-    np.fill_diagonal(others, 0)
-    finite.check(others, "the similarities", finite.NO_FIGURE)
-    np.fill_diagonal(others, -np.inf)
-    same = groups[:, None] == groups
-    right = np.where(same, others, -np.inf).max(axis=1) > np.where(same, -np.inf, others).max(axis=1)
     chance = (np.bincount(groups)[groups] - 1) / (len(groups) - 1)
-    return float(right[keep].mean()), float(chance[keep].mean())
+    return float(nearest_is_same(similar, groups)[keep].mean()), float(chance[keep].mean())
+
+
+def procrustes(a: np.ndarray, b: np.ndarray) -> float:
+    r"""What of `b` no shift, rotation, reflection and scaling makes `a`: the disparity of Procrustes analysis.
+
+    Both are centred and brought to a Frobenius norm of 1; the least sum of squared differences is then
+    :math:`1 - (\sum_i \sigma_i(A'B))^2`. scipy's `procrustes` gives the same, of as many columns.
+
+    Parameters
+    ----------
+    a, b : (n, d) and (n, e) arrays
+        The same things in the same order; the narrower counts as padded with zeros.
+
+    Returns
+    -------
+    float
+        0..1; 1 where one of them has all things in one place.
+
+    References
+    ----------
+    J. C. Gower: Generalized Procrustes Analysis. Psychometrika 40, 1975.
+    """
+    tables = [finite.check(np.asarray(table, np.float64), "the vectors", finite.NO_FIGURE) for table in (a, b)]
+    tables = [table - table.mean(axis=0) for table in tables]
+    norms = [np.linalg.norm(table) for table in tables]
+    if not all(norms):
+        return 1.0
+    a, b = (np.linalg.qr(table.T, mode="r").T / norm for table, norm in zip(tables, norms))  # as wide as n at the most
+    return float(max(0, 1 - np.linalg.svd(a.T @ b, compute_uv=False).sum() ** 2))
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float | None:

@@ -11,12 +11,13 @@ import numpy as np
 
 from common.files import finite, outside
 from common.files.checksum import sha256
-from common.files.disk import atomic, write_json, writing
+from common.files.disk import atomic, with_folder, write_json
 from common.files.errors import UserError
 from common.metrics import unit
 
 KINDS = ("exact", "hnsw", "binary")
 METRICS = ("cosine", "l2")
+MADE_BY = "params_sha256"  # in the metadata: of the model's file
 HNSW_LINKS = 32  # of each vector in the graph (M)
 HNSW_BUILD = 80  # how many candidates are kept while the graph is built (efConstruction)
 HNSW_SEARCH = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)  # and searched (efSearch): the first that finds ENOUGH
@@ -55,6 +56,7 @@ class Index:
         kind: str = "exact",
         metric: str = "cosine",
         metadata: dict | None = None,
+        params=None,
     ) -> Index:
         """Index vectors.
 
@@ -71,6 +73,8 @@ class Index:
             ``l2`` is the Euclidean distance.
         metadata : dict, optional
             Kept with the index.
+        params : path, optional
+            File of the model that gave the vectors: its SHA-256 is kept, so that `load` can tell another one.
 
         Returns
         -------
@@ -83,6 +87,8 @@ class Index:
         """
         if kind not in KINDS or metric not in METRICS:
             raise ValueError(f"{kind!r}, {metric!r}: kind is one of {KINDS}, metric one of {METRICS}")
+        if params:
+            metadata = {MADE_BY: sha256(params), **(metadata or {})}
         vectors = _searchable(vectors, metric, "the vectors to index")
         names = [str(row) for row in range(len(vectors))] if names is None else [str(name) for name in names]
         if len(vectors) != len(names):
@@ -152,10 +158,8 @@ class Index:
 
     def save(self, path) -> None:
         """Write `path` and, beside it, ``<path>.json`` with the names and its SHA-256, each whole or not at all."""
-        path = Path(path)
+        path = with_folder(path)
         sidecar = {"kind": self.kind, "metric": self.metric, "size": len(self), "width": self.width}
-        with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
         with atomic(path) as tmp:
             serialize = faiss.serialize_index_binary if self.kind == "binary" else faiss.serialize_index
             tmp.write_bytes(serialize(self.index))  # `write_index` does not see a full disk's last bytes
@@ -163,13 +167,19 @@ class Index:
         write_json(_sidecar(path), sidecar)
 
     @classmethod
-    def load(cls, path) -> Index:
+    def load(cls, path, params=None) -> Index:
         """Read what `save` wrote. Nothing is unpickled.
+
+        Parameters
+        ----------
+        path : path
+        params : path, optional
+            File of the model that queries come from.
 
         Raises
         ------
         UserError
-            A file is missing or damaged, or the two do not belong together.
+            A file is missing or damaged, the two do not belong together, or another model than `params` made them.
         """
         path = Path(path)
         for file in (path, _sidecar(path)):
@@ -190,7 +200,19 @@ class Index:
             raise UserError(f"{path} is no index that can be read: build it again ({str(error)[:100]})") from error
         if index.ntotal != len(names) or kind not in KINDS or metric not in METRICS:
             raise UserError(f"{path} holds {index.ntotal} vectors and {len(names)} names: build it again")
-        return cls(index, names, kind, metric, metadata, width)
+        found = cls(index, names, kind, metric, metadata, width)
+        if params:
+            found._check(path, params)
+        return found
+
+    def _check(self, path: Path, params) -> None:
+        """Refuse vectors that another model gave; an index that does not say which one is taken on trust."""
+        made_by = self.metadata.get(MADE_BY, self.metadata.get("model"))  # its name in visual_semantic's first indexes
+        if made_by not in (None, sha256(params)):
+            raise UserError(
+                f"{path} was made by another model ({str(made_by)[:12]}...) than {params}: give that one, or index the"
+                " pictures again by --gallery"
+            )
 
 
 def _codes(vectors: np.ndarray) -> np.ndarray:

@@ -93,6 +93,7 @@ def create_app(
     app.config["MAX_CONTENT_LENGTH"] = max_bytes
     # Networks are not made to be run from two threads at once, and MXNet keeps 5 MB for each thread that ever ran one.
     one_thread = ThreadPoolExecutor(1)
+    _guard(app)
 
     def page(status: int = 200, **values):
         shown = {"title": title, "hint": hint, "examples": examples, "count": _count(request.args), "counts": COUNTS}
@@ -112,24 +113,6 @@ def create_app(
             hits = (hit for found in groups.values() for hit in found if hit.picture == like and hit.caption)
             asked = next((hit.caption for hit in hits), asked)
         return page(groups=groups, asked=asked, **values)
-
-    @app.before_request
-    def only_from_here():
-        # A page elsewhere may point its own name at 127.0.0.1 (DNS rebinding): answer to loopback's names alone.
-        if request.host.rsplit(":", 1)[0] not in LOCAL_NAMES:
-            abort(403)
-        # It may also send its visitors' browsers here with a form: browsers say where a form is from.
-        if request.method == "POST" and request.headers.get("Origin", request.host_url[:-1]) != request.host_url[:-1]:
-            abort(403)
-
-    @app.after_request
-    def nothing_from_elsewhere(response):
-        response.headers["Content-Security-Policy"] = (
-            "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none';"
-            " frame-ancestors 'none'"
-        )
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        return response
 
     @app.get("/")
     def home():
@@ -176,6 +159,29 @@ def create_app(
         return page(413, error=f"That file is too large: the limit is {max_bytes / (1 << 20):.3g} MB.")
 
     return app
+
+
+def _guard(app) -> None:
+    """Answer only to what comes from this machine's own pages, and let pages load nothing from elsewhere."""
+    from flask import abort, request
+
+    @app.before_request
+    def only_from_here():
+        # A page elsewhere may point its own name at 127.0.0.1 (DNS rebinding): answer to loopback's names alone.
+        if request.host.rsplit(":", 1)[0] not in LOCAL_NAMES:
+            abort(403)
+        # It may also send its visitors' browsers here with a form: browsers say where a form is from.
+        if request.method == "POST" and request.headers.get("Origin", request.host_url[:-1]) != request.host_url[:-1]:
+            abort(403)
+
+    @app.after_request
+    def nothing_from_elsewhere(response):
+        response.headers["Content-Security-Policy"] = (
+            "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none';"
+            " frame-ancestors 'none'"
+        )
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
 
 
 def serve(app, port: int = 8000) -> None:

@@ -322,7 +322,8 @@ def _trainer_state(trainer: gluon.Trainer) -> tuple[dict, dict]:
         }
         for optimizer in _optimizers(trainer)
     ]
-    return arrays, {"states": shapes, "optimizers": counts}
+    scale = getattr(trainer, "loss_scale", None)
+    return arrays, {"states": shapes, "optimizers": counts, "loss_scale": vars(scale) if scale else None}
 
 
 def _flatten(state, name: str, arrays: dict):
@@ -336,6 +337,8 @@ def _flatten(state, name: str, arrays: dict):
 
 
 def _restore_trainer(trainer: gluon.Trainer, arrays: dict, layout: dict) -> None:
+    if layout.get("loss_scale"):
+        vars(trainer.loss_scale).update(layout["loss_scale"])
     if layout["states"] and not trainer._kv_initialized:
         trainer._init_kvstore()
     for updater, ctx, shapes in zip(trainer._updaters or [], trainer._contexts, layout["states"]):

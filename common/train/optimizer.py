@@ -5,18 +5,58 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import mxnet as mx
-from mxnet import gluon
+from mxnet import autograd, gluon
 
 from common import devices
 from common.train import adamw, workers  # noqa: F401  (the first registers itself)
 from common.train.grouped import Grouped
+from common.train.mixed import LossScale
 
 
 class _Trainer(gluon.Trainer):
     """Between machines: has keys of its own, so that one kvstore serves several Trainers; sends compressed gradients.
 
     And orders the broadcast of the initial weights before the first push.
+
+    Attributes
+    ----------
+    loss_scale : common.train.mixed.LossScale or None
+        Of mixed precision, which `common.train.mixed.start` begins.
     """
+
+    loss_scale: LossScale | None = None
+
+    @property
+    def scale(self) -> float:
+        """The factor of all gradients until the update, which takes it off."""
+        return self.loss_scale.value if self.loss_scale else 1.0
+
+    def backward(self, losses: Sequence[mx.nd.NDArray]) -> None:
+        """The gradients of all parameters from recorded losses, times `scale`.
+
+        Parameters
+        ----------
+        losses : sequence of NDArray
+            One a device.
+        """
+        scaled = [mx.nd.ones_like(loss) * self.scale for loss in losses] if self.loss_scale else None
+        self._scale = 1 / self.scale
+        autograd.backward(losses, scaled)
+
+    def _update(self, ignore_stale_grad=False):
+        """As in MXNet; in mixed precision a step whose gradients are not finite is left out."""
+        if self.loss_scale:
+            finite = self._is_finite()
+            self.loss_scale.update(finite)
+            if not finite:
+                return
+        super()._update(ignore_stale_grad)
+
+    def _is_finite(self) -> bool:
+        """Whether the gradients are; they are the same sums on every device and every worker."""
+        gradients = [p.list_grad()[0] for p in self._params if p.grad_req != "null"]
+        # Nought, or not a number. MXNet's `multi_all_finite` does not take arrays that oneDNN keeps in its own order.
+        return mx.nd.add_n(*((gradient - gradient).sum() for gradient in gradients)).asscalar() == 0
 
     def __init__(self, *args, kvstore, **options):
         super().__init__(*args, kvstore=kvstore, **options)

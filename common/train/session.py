@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from common.files.errors import UserError
 from common.run import Run, duration
-from common.train import workers
+from common.train import mixed, workers
 from common.train.checkpoint import Checkpoints, agreed
 
 AHEAD = 4  # batches that the host may be ahead of the devices: each of them holds memory
@@ -89,7 +89,7 @@ class Session:
         return self._state["best_figures"] if self.monitor else self._state["figures"]
 
     def epochs(self, count: int) -> Iterator[int]:
-        """The numbers, from 0 on, of the epochs that are still to be done.
+        """The numbers, from 0 on, of the epochs that are still to be done; after them no block computes in 16 bits.
 
         Parameters
         ----------
@@ -112,6 +112,8 @@ class Session:
                 self.run.log(f"stopped early: {self.monitor} did not improve in {self.patience} evaluations")
                 break
             yield epoch
+        for block in self.blocks.values():
+            mixed.stop(block)
         if self.monitor and self._state["best"] is None and self.monitor in self._state["figures"]:
             raise UserError(
                 f"{self.monitor} was a number after no {self.unit}: there is no best model: mend the data or the flags"
@@ -183,22 +185,27 @@ class Session:
         metrics : mapping of str to float, optional
             What the evaluation after the epoch gave. Of several workers the first one's count, so that all go on alike.
         save : callable (metrics), optional
-            Runs where the epoch is the best so far.
+            Runs where the epoch is the best so far; without `best`, after each.
         """
         metrics, losses, state = workers.of_first(self._store, metrics or {}), self._losses, self._state
-        train, epoch = losses.of_epoch(), losses.epoch + 1
+        train, epoch = {**losses.of_epoch(), **self._scales()}, losses.epoch + 1
         value = metrics.get(self.monitor)
         improved = value is not None and math.isfinite(value) and (state["best"] is None or value > state["best"])
         state.update(epoch=epoch, batch=0, figures=metrics, since_best=0 if improved else state["since_best"] + 1)
         if improved:
             state.update(best=value, best_figures=dict(metrics, epoch=epoch))
-            if save:
-                save(metrics)
+        if save and (improved or not self.monitor):
+            save(metrics)
         seconds = {"seconds": round(self._seconds, 3), "batches": self._pace.total}
         self.run.metrics(epoch=epoch, batch=0, **seconds, **train, **metrics)
         star, left = " *" if improved else "", self._pace.close()
         self.run.log(f"{self.unit} {epoch}: {_line({**train, **metrics})}, {self._seconds:.1f} s{left}{star}")
         self._checkpoints.save(state, best=improved)
+
+    def _scales(self) -> dict:
+        """Of mixed precision: the factor of the loss, and the steps that were left out so far."""
+        scales = [getattr(trainer, "loss_scale", None) for trainer in self.trainers.values()]
+        return {"loss_scale": scales[0].value, "skipped_steps": scales[0].skipped} if any(scales) else {}
 
     def _check(self, epoch: int, batch: int) -> None:
         """End the run if a parameter on any device is not finite: a loss shows that only a step later."""

@@ -96,7 +96,7 @@ def main(args):
     def sampler(seed):
         return ClassBalanced(parts.train.labels, args.batch_size, args.batch_k, args.epoch_batches, seed)
 
-    read = inputs.Inputs(net, parts, sampler(0), args, size, ctx, 0, run.stage)
+    read = inputs.Inputs(net, parts, sampler(0), args, size, ctx, mx.kv.create("local"), run.stage)
     run.stage("comparison")
     evaluator = evaluation.Evaluator(read, args.protocol)
     done = {(row["loss"], row["seed"], row["trial"]): row for row in run.history()}

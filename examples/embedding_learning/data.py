@@ -256,7 +256,7 @@ def sampler(args, parts: Parts, weights: str | None, devices: int, kvstore) -> C
     train, groups = parts.train, parts.dataset.superclasses
     settings = (
         train.labels, args.batch_size, args.batch_k, args.epoch_batches, args.seed, devices, kvstore.rank,
-        kvstore.num_workers,
+        kvstore.num_workers, args.gather,
     )  # fmt: skip
     if args.sampler == "groups":
         there = [train.class_names[label] for label in np.unique(train.labels)]

@@ -10,11 +10,12 @@ from common import cli
 
 SHIPPED = pathlib.Path(__file__).resolve().parent / "pretrained" / "glyphs_conv4.params"
 FORMATS = (".npy", ".csv", ".tab", ".parquet")
+WIDTH = ("--width", cli.width, None, "the first N numbers alone, unit vectors again: train.py --matryoshka")
 FLAGS = {
     "pictures": [
         ("pictures", cli.many(cli.PATH), cli.REQUIRED, "pictures, folders of them, or .txt lists of paths"),
         ("--output", cli.FILE, cli.REQUIRED, "FILE.npy (paths go to FILE.txt), .csv (path, e0, ...), .tab or .parquet"),
-        ("--width", cli.width, None, "the first N numbers alone, unit vectors again: train.py --matryoshka"),
+        WIDTH,
         ("--projector", cli.switch, False, "write the folder FILE_projector too, for TensorBoard's projector"),
         cli.ON_ERROR,
         cli.NUM_WORKERS,
@@ -36,18 +37,12 @@ def main(args):
     if not output.resolve().parent.is_dir():
         raise UserError(f"--output {output}: its folder does not exist")
 
-    from common import metrics
     from common.data import images
     from examples.embedding_learning import gallery
 
-    paths = images.readable(images.find(args.pictures), args.on_error, args.num_workers)
+    paths = images.named(args.pictures, args.on_error, args.num_workers)
     gallery.check_lines(output, paths)
-    embedder = gallery.Embedder(args.params, len(paths), args.engine, args.gpus, args.num_workers)
-    if args.width and args.width > embedder.metadata["embed_dim"]:
-        raise UserError(f"--width {args.width}: {args.params} gives {embedder.metadata['embed_dim']} numbers, no more")
-    vectors = embedder(paths)
-    if args.width:
-        vectors = metrics.unit(vectors[:, : args.width])
+    vectors = gallery.Embedder(args.params, len(paths), args.engine, args.gpus, args.num_workers, args.width)(paths)
     gallery.write(output, paths, vectors)
     if args.projector:
         gallery.write_projector(output.with_name(f"{output.stem}_projector"), paths, vectors)

@@ -46,13 +46,15 @@ class Evaluator:
     ----------
     best : str
         The metric that decides on the best epoch.
+    asked : {"validation", "test"}
+        The split that it is of.
     """
 
     def __init__(self, inputs, protocol: str, signs: bool = False, widths: Sequence[int] = ()):
         self._inputs, self._signs, self._widths = inputs, signs, widths
         self._seen = protocol == "seen"
         self._searched = inputs.searched
-        self._asked, self._prefix = ("validation", "validation_") if "validation" in inputs.pictures else ("test", "")
+        self.asked, self._prefix = ("validation", "validation_") if "validation" in inputs.pictures else ("test", "")
         self.best = f"{self._prefix}recall@1"
 
     def _gallery_of(self, name: str) -> str | None:
@@ -63,15 +65,16 @@ class Evaluator:
             return "train"
         return "gallery" if name == "test" and "gallery" in self._inputs.pictures else None
 
-    def _tested(self, name: str, embeddings) -> Tested:
+    def tested(self, name: str, embeddings) -> Tested:
+        """A split with its `embeddings`, callable (split) -> (n, d) array, and what it is looked for among."""
         gallery = self._gallery_of(name)
         among = (self._inputs.pictures[gallery], embeddings(gallery)) if gallery else (None, None)
         return Tested(self._inputs.pictures[name], embeddings(name), *among, self._searched.get(name))
 
     def _metrics(self, name: str, embeddings, depth: str = "all") -> dict[str, float]:
-        return figures(self._tested(name, embeddings).search(depth))
+        return figures(self.tested(name, embeddings).search(depth))
 
-    def _reported(self, embeddings) -> dict[str, float]:
+    def reported(self, embeddings) -> dict[str, float]:
         """Of the test pictures: retrieval, and hits in the catalogue where there is one."""
         embeddings = functools.cache(embeddings)
         return {**self._metrics("test", embeddings), **catalogue.hits(self._inputs.pictures, embeddings)}
@@ -89,10 +92,10 @@ class Evaluator:
             Is given a line where there is no figure for one of them.
         """
         inputs = self._inputs
-        rows = {"raw pixels": self._reported(lambda name: inputs.pixels(name, self._gallery_of("test")))}
+        rows = {"raw pixels": self.reported(lambda name: inputs.pixels(name, self._gallery_of("test")))}
         if pretrained:
             features, labels = functools.cache(inputs.features), inputs.pictures["train"].labels
-            rows["backbone features"] = self._reported(features)
+            rows["backbone features"] = self.reported(features)
             fits = {
                 "pca": lambda: linear.pca_whitening(features("train"), dims),
                 "lda": lambda: linear.lda(features("train"), labels, dims),
@@ -104,13 +107,13 @@ class Evaluator:
                 except UserError as error:
                     say(f"{TITLES[name]}: no figure. {error}")
                 else:
-                    rows[name] = self._reported(lambda split, fitted=fitted: fitted(features(split)))
-        rows["before training"] = self._reported(inputs.embeddings)
+                    rows[name] = self.reported(lambda split, fitted=fitted: fitted(features(split)))
+        rows["before training"] = self.reported(inputs.embeddings)
         return rows
 
     def choose(self) -> dict[str, float]:
         """The metrics by which an epoch is chosen: all but ``map``, which takes as long as all others."""
-        chosen = self._metrics(self._asked, self._inputs.embeddings, "r")
+        chosen = self._metrics(self.asked, self._inputs.embeddings, "r")
         return {self._prefix + name: value for name, value in chosen.items()}
 
     def test(self) -> dict[str, float]:
@@ -121,12 +124,12 @@ class Evaluator:
         """Ask the test pictures, and report; see `finish`. `best` are the metrics of the chosen epoch."""
         run.stage("evaluation")
         embeddings = functools.cache(self._inputs.embeddings)  # of the network as it now stays
-        tested = self._tested("test", embeddings)
+        tested = self.tested("test", embeddings)
         ours = {**figures(tested.found), **catalogue.hits(self._inputs.pictures, embeddings)}
         if self._signs:
             rows = {**rows, "signs of trained": self._metrics("test", lambda split: signs(embeddings(split)))}
         for width in self._widths:
-            of_width = self._reported(lambda split, width=width: metrics.unit(embeddings(split)[:, :width]))
+            of_width = self.reported(lambda split, width=width: metrics.unit(embeddings(split)[:, :width]))
             rows = {**rows, f"first {width} of trained": of_width}
         rows = {**rows, "trained": {**ours, "epoch": best["epoch"]}}
         finish(run, rows, best if self._prefix else {}, tested, notes, draw, seed)

@@ -19,9 +19,9 @@ from common.data.imageset import ImageSet, readable
 from common.data.walk import shown
 from common.export import engine as engines
 from common.files import outside
-from common.files.checksum import sha256
 from common.files.disk import atomic, write_array, write_table, write_text
 from common.files.errors import UserError, reading
+from common.metrics import rerank, unit
 from common.search.index import Index
 from common.search.page import Hit, create_app
 from common.show import projector
@@ -45,18 +45,29 @@ class Embedder:
         The first of them computes; empty: the CPU.
     num_workers : int
         Threads that decode files.
+    width : int, optional
+        Only the first `width` numbers, unit vectors again: of a model that was trained with ``--matryoshka``.
 
     Attributes
     ----------
     metadata : dict
         Of the model.
+
+    Raises
+    ------
+    UserError
+        The model cannot be read, or gives fewer numbers than `width`.
     """
 
     def __init__(
-        self, params, pictures: float = math.inf, engine: str = "auto", gpus: Sequence[int] = (), num_workers: int = 2
-    ):
+        self, params, pictures: float = math.inf, engine: str = "auto", gpus: Sequence[int] = (), num_workers: int = 2,
+        width: int | None = None,
+    ):  # fmt: skip
         self._context, self._num_workers = devices.contexts(gpus)[0], num_workers
         net, self.metadata = model.load(params, self._context)
+        if width and width > self.metadata["embed_dim"]:
+            raise UserError(f"--width {width}: {params} gives {self.metadata['embed_dim']} numbers, no more")
+        self._width = width
         with reading(params, model.REMEDY):
             self._transform = transforms.saved(self.metadata)
         read, self._head = (net.backbone, net.embed) if self.metadata.get("views") else (net, None)
@@ -64,11 +75,12 @@ class Embedder:
         self._read = engines.reader(asked, read, self.metadata["crop"], pictures)
 
     def __call__(self, pictures: Sequence[Path] | np.ndarray) -> np.ndarray:
-        """Embeddings of files or of (n, H, W, 3) uint8 pixels: (n, embed_dim) float32 unit vectors."""
+        """Embeddings of files or of (n, H, W, 3) uint8 pixels: (n, `width` or embed_dim) float32 unit vectors."""
         workers = 0 if isinstance(pictures, np.ndarray) else self._num_workers
         shown = ImageSet(pictures, np.zeros(len(pictures), np.int64), [""])
         loader = data.in_order(shown, self._transform, workers)
-        return features.encode(self._read, loader.epoch(), self._context, head=self._head)
+        vectors = features.encode(self._read, loader.epoch(), self._context, head=self._head)
+        return unit(vectors[:, : self._width]) if self._width else vectors
 
 
 def write(output: Path, paths: Sequence[Path], vectors: np.ndarray) -> None:
@@ -169,21 +181,25 @@ def catalogue(dataset: str, path, on_error: str) -> tuple[list[Path], dict[str, 
     }
 
 
-def load_index(file, params) -> Index:
+def load_index(file, params, width: int | None = None) -> Index:
     """The index in `file`, which the model in file `params` must have made.
+
+    Parameters
+    ----------
+    file, params : path
+    width : int, optional
+        Numbers that its vectors must have; default is what they have.
 
     Raises
     ------
     UserError
-        It is no index, or another model's.
+        It is no index, another model's, or of another width.
     """
-    index = Index.load(file)
-    made_by = index.metadata.get("params_sha256")
-    if made_by not in (None, sha256(params)):  # an index of before it was kept has none
-        raise UserError(
-            f"--index {file} was made by other parameters ({str(made_by)[:12]}...) than --params {params}: give those,"
-            " or build it again with --gallery"
-        )
+    index = Index.load(file, params)
+    if index.metadata.get("width") not in (None, index.width):
+        raise UserError(f"--index {file}: its width is not that of its vectors, {index.width}: build it again")
+    if width not in (None, index.width):
+        raise UserError(f"--width {width}: {file} holds vectors of {index.width} numbers; leave it out, or build again")
     for key in TOLD:
         texts = index.metadata.get(key, [])
         if not outside.texts(texts, unique=False) or len(texts) not in (0, len(index)):
@@ -191,10 +207,32 @@ def load_index(file, params) -> Index:
     return index
 
 
-def build_index(paths: Sequence[Path], vectors: np.ndarray, kind: str, params, told: dict | None = None) -> Index:
-    """An index of `vectors` that knows the model which made them, and with `told` what is said of each picture."""
-    metadata = {"params_sha256": sha256(params), **(told or {})}
-    return Index.build(vectors, [str(path) for path in paths], kind, metadata=metadata)
+class Reranked:
+    """An index whose answers are ranked by `common.metrics.rerank.KReciprocal`.
+
+    Parameters
+    ----------
+    index : common.search.index.Index
+    k1, k2, lambda_ : float
+
+    Raises
+    ------
+    UserError
+        The index keeps signs alone.
+    """
+
+    def __init__(self, index: Index, k1: float, k2: float, lambda_: float):
+        if index.kind == "binary":
+            raise UserError("--rerank compares by all numbers, and --kind binary keeps signs: leave one out")
+        self.names, self.metadata = index.names, index.metadata
+        self._order = rerank.KReciprocal(index.vectors(), int(k1), int(k2), lambda_)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def query(self, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """As of an `Index`; the scores are one less the distance that ranks."""
+        return self._order.search(vectors, k)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,7 +246,7 @@ class Find:
     description: str
 
 
-def nearest(index: Index, vectors: np.ndarray, k: int) -> list[list[Find]]:
+def nearest(index: Index | Reranked, vectors: np.ndarray, k: int) -> list[list[Find]]:
     """The `k` nearest pictures of an index for each of `vectors` (n, embed_dim), best first."""
     titles, descriptions = (index.metadata.get(key) or [""] * len(index) for key in TOLD)
     return [
@@ -227,7 +265,7 @@ def _below(root: str, path: Path) -> Path:
     return inner if len(inner.parts) > 1 else Path(path.parent.name, path.name)
 
 
-def app(index: Index, embedder: Embedder):
+def app(index: Index | Reranked, embedder: Embedder):
     """The search page, a Flask application: a picture in, the gallery's nearest out.
 
     Raises

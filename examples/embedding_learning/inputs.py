@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from common import metrics
-from common.backbones.features import encode
 from common.data.loader import Loader
+from common.train.workers import SharedEvaluation
 from examples.embedding_learning import data, model
 
 READING = "reading features"
@@ -35,8 +35,8 @@ class Inputs:
         Side in pixels of what the network sees.
     ctx : mx.Context
         The device that evaluates.
-    rank : int
-        Of this worker.
+    kvstore : mx.kv.KVStore
+        Of the workers, who share out the pictures that are evaluated.
     stage : callable (str)
         Is told when the reading of features begins.
 
@@ -46,15 +46,17 @@ class Inputs:
         Training batches, with the interface of `common.data.loader.Loader`.
     embed : callable
         From a batch's ``images`` to embeddings (n, embed_dim): the network, or its head alone.
+    shared : common.train.workers.SharedEvaluation
     pictures : dict of str to ImageSet
         ``train``, ``test``, and ``validation``, ``gallery`` and ``catalogue`` where there are such.
     searched : dict of str to data.Searched
         Of the splits that say which of their pictures are looked for, and among which.
     """
 
-    def __init__(self, net, parts: data.Parts, sampler, args, size: int, ctx, rank: int, stage):
+    def __init__(self, net, parts: data.Parts, sampler, args, size: int, ctx, kvstore, stage):
         self.pictures, self.searched = parts.by_name(), parts.searched
         self._net, self._args, self._size, self._ctx = net, args, size, ctx
+        self.shared = SharedEvaluation(kvstore, net)
         self._transform = data.eval_transform(args, size)
         if model.is_frozen(args):
             stage(READING)
@@ -63,7 +65,7 @@ class Inputs:
         else:
             self._sets, self.embed = self.pictures, net
             transform = data.train_transform(args, size)
-            self.loader = Loader(parts.train, transform, sampler, args.num_workers, args.seed, rank)
+            self.loader = Loader(parts.train, transform, sampler, args.num_workers, args.seed, kvstore.rank)
         self._in_order = {
             name: data.in_order(split, self._transform, args.num_workers) for name, split in self._sets.items()
         }
@@ -73,15 +75,21 @@ class Inputs:
 
     def embeddings(self, name: str) -> np.ndarray:
         """Of all pictures of a split by the network as it is now: (n, embed_dim) float32."""
-        batches = self._in_order[name].epoch()
+        in_order = self._in_order[name]
         if self._args.views and self._sets is self.pictures:
-            return encode(self._net.backbone, batches, self._ctx, head=self._net.embed)
-        return encode(self.embed, batches, self._ctx)
+            return self.shared.encode(self._net.backbone, in_order, self._ctx, head=self._net.embed)
+        return self.shared.encode(self.embed, in_order, self._ctx)
 
     def features(self, name: str) -> np.ndarray:
         """Of all pictures of a split by the backbone: (n, width) float32."""
         frozen = self._sets is not self.pictures
         return (self._sets[name] if frozen else self._features(name)).features
+
+    def backbone_now(self, name: str) -> np.ndarray:
+        """Of all pictures of a split by the backbone as it is now, trained or not: (n, width) float32."""
+        if self._sets is not self.pictures:
+            return self._sets[name].features
+        return self.shared.encode(self._net.backbone, self._in_order[name], self._ctx)
 
     def class_means(self) -> np.ndarray:
         """Of the training pictures' features at unit length: (classes, width), the classes that there are, in order."""

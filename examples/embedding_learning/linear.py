@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 
+import faiss
 import numpy as np
 from scipy.linalg import eigh
-from sklearn.preprocessing import StandardScaler
 
 from common.files import finite
 from common.files.errors import UserError
@@ -60,6 +60,35 @@ def pca_whitening(features: np.ndarray, dims: int) -> Linear:
     if len(there) < 2:
         raise UserError(f"the features of {len(x)} training pictures vary in {len(there)} directions, and PCA needs 2")
     return Linear(mean, vectors[:, there] / np.sqrt(values[there]))
+
+
+def itq(features: np.ndarray, dims: int, seed: int = 0) -> Linear:
+    """Principal components, turned so that their signs lose least (Gong and Lazebnik 2011, section 2.2; faiss's).
+
+    Parameters
+    ----------
+    features : (n, width) array
+    dims : int
+        Bits; no more than have a variance.
+    seed : int
+        Of the rotation that it starts from.
+
+    Raises
+    ------
+    UserError
+        Fewer than two components have a variance.
+
+    References
+    ----------
+    Y. Gong, S. Lazebnik: Iterative Quantization: A Procrustean Approach to Learning Binary Codes. CVPR 2011.
+    """
+    whitening = pca_whitening(features, dims)
+    components = whitening.matrix / np.linalg.norm(whitening.matrix, axis=0)
+    rotation = faiss.ITQMatrix(components.shape[1])
+    rotation.seed = seed + 1
+    rotation.train(np.ascontiguousarray((features - whitening.mean) @ components, np.float32))
+    turn = faiss.vector_to_array(rotation.A).reshape(components.shape[1], -1)
+    return Linear(whitening.mean, components @ turn.T.astype(np.float64))
 
 
 def lda(features: np.ndarray, labels: np.ndarray, dims: int, shrinkage: float | None = None) -> Linear:
@@ -138,6 +167,8 @@ def _covariance(groups: list[np.ndarray], shrinkage: float | None) -> np.ndarray
 
     With a number :math:`T = \mathrm{tr}(S) / p \, I`; with None, in each group, the same of its standardised columns.
     """
+    from sklearn.preprocessing import StandardScaler
+
     n, width = sum(map(len, groups)), groups[0].shape[1]
     rows, target = [], np.zeros(width)
     for group in groups:

@@ -172,9 +172,6 @@ def load(path, ctx=None) -> tuple[EmbeddingNet, dict]:
     UserError
         The file is missing, damaged or no such model.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no model there; train.py writes one")
     file = modelfile.load(path, KIND, FIELDS, REMEDY)
     metadata = file.metadata
     with reading(file.described_in, REMEDY):

@@ -40,24 +40,33 @@ MINERS = {
 }
 USUAL_MINER = {"margin": "distance-weighted", "triplet": "semihard", "multi-similarity": "multi-similarity"}  # else all
 OF_MARGIN = ("margin", "beta", "nu", "lr_beta")  # flags of the margin loss alone
+OF_BATCH = (*PAIR_LOSSES, "n-pair", "proxy-anchor")  # losses in which one picture's value depends on the others
 OF_CLASSES = ("lr_classes", "class_start")  # of losses that learn class vectors
 MAY_BE_0 = ("base", "margin", "pos_margin", "tau")
 
 
 def check(args, defaults) -> None:
-    """Refuse flags that do nothing for the loss, and widths that are none of its embeddings.
+    """Refuse flags that do nothing for the head or the loss, and widths that are none of its embeddings.
 
     Parameters
     ----------
     args : argparse.Namespace
     defaults : dict of str to value
-        What the flags are where they are not given.
+        What the flags of loss and optimisation are where they are not given.
 
     Raises
     ------
     UserError
         Names the flag.
     """
+    if args.head != "margin":
+        for name in (name for name, default in defaults.items() if getattr(args, name) != default):
+            flag = f"--{name.replace('_', '-')}"
+            raise UserError(f"{flag} has no effect on --head {args.head}, which trains nothing: leave it out")
+        if args.backbone_lr not in (0, 0.01):
+            raise UserError(f"--backbone-lr has no effect on --head {args.head}, whose network is frozen: leave it out")
+    if args.amp and (args.backbone_lr == 0 or args.head != "margin"):
+        raise UserError("--amp is for a backbone that is trained, and this one is frozen: leave it out")
     names = (*OF_MARGIN, *OF_CLASSES, "miner", "memory")
     given = [name for name in names if getattr(args, name) != defaults[name]]
     for name in given:
@@ -68,6 +77,19 @@ def check(args, defaults) -> None:
             raise UserError(f"{flag} has no effect on {loss}, which learns no class vectors: leave it out")
         if name in ("miner", "memory") and args.loss not in PAIR_LOSSES:
             raise UserError(f"{flag} has no effect on {loss}, which needs no pairs: leave it out")
+    if args.gather and args.loss not in OF_BATCH:
+        raise UserError(
+            f"--gather has no effect on --loss {args.loss}, which compares pictures with classes and not with each"
+            " other: leave it out"
+        )
+    if args.gather and (args.kvstore == "dist_async" or args.gradient_compression):
+        flag = "--gradient-compression" if args.gradient_compression else "--kvstore dist_async"
+        why = "embeddings arrive as they are" if args.gradient_compression else "workers wait for each other"
+        raise UserError(f"--gather needs that {why}, with {flag} they do not: leave one of the two out")
+    widths = args.whiten
+    if widths and (widths != sorted(set(widths)) or widths[0] < 2 or widths[-1] > args.embed_dim):
+        given = ",".join(map(str, widths))
+        raise UserError(f"--whiten {given}: give rising widths from 2 to --embed-dim {args.embed_dim}")
     widths = args.matryoshka
     if widths and (widths != sorted(set(widths)) or widths[0] < 2 or widths[-1] != args.embed_dim):
         raise UserError(
@@ -141,6 +163,32 @@ def create(args, options: dict, classes: int, ctx) -> tuple:
     loss.initialize(ctx=ctx)
     loss.hybridize(static_alloc=True, static_shape=True)
     return loss, miner, memory
+
+
+def gather(args, contexts, kvstore):
+    """What makes one batch of all devices' and workers' embeddings; None without ``--gather``.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+    contexts : list of mx.Context
+    kvstore : mx.kv.KVStore
+
+    Raises
+    ------
+    UserError
+        There is one device of one worker.
+    """
+    if not args.gather:
+        return None
+    if len(contexts) * kvstore.num_workers == 1:
+        raise UserError(
+            "--gather has no effect on one device of one worker, whose batch is one already: leave it out, or give"
+            " several --gpus, --num-cpus or workers (--kvstore dist_sync)"
+        )
+    from common.train.gather import Gather
+
+    return Gather(contexts, kvstore, len(contexts) * args.batch_size, args.embed_dim)
 
 
 def place_classes(args, loss, read, ctx) -> None:

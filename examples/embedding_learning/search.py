@@ -8,7 +8,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repository: runs without an install
 
 from common import cli
-from examples.embedding_learning.embed import SHIPPED
+from examples.embedding_learning.embed import SHIPPED, WIDTH
 
 GALLERY = [
     ("--gallery", cli.many(cli.PATH), None, "pictures, folders of them, or .txt lists of paths"),
@@ -21,6 +21,8 @@ FLAGS = {
         cli.DATA_PATH,
         ("--index", cli.FILE, None, "keep the gallery's index here; without a gallery it is read"),
         ("--kind", cli.choice("exact", "hnsw", "binary"), "exact", "compare with all, follow a graph, compare signs"),
+        WIDTH,
+        ("--rerank", cli.float_list, [], "K1,K2,LAMBDA: rank by k-reciprocal neighbours; the paper's are 20,6,0.3"),
         *cli.ANSWERS,
         *cli.PAGE,
         cli.ON_ERROR,
@@ -43,6 +45,10 @@ def parse_args(argv=None):
         )
     if args.data_path and not args.dataset:
         p.error("--data-path is the folder of a --dataset: name one, or give the folder to --gallery")
+    if args.rerank and (len(args.rerank) != 3 or min(args.rerank[:2]) < 1 or not 0 <= args.rerank[2] <= 1):
+        p.error("--rerank takes three numbers, of which two are 1 or more and the last is 0 to 1: 20,6,0.3")
+    if args.rerank and not (args.queries or args.serve):
+        p.error("--rerank ranks what is found for a query, and none is given: leave it out")
     return args
 
 
@@ -51,6 +57,10 @@ def main(args):
 
     queries = images.find(args.queries) if args.queries else []  # wrong paths are said before the model is read
     index, embedder = open_index(args)
+    if args.rerank:
+        from examples.embedding_learning.gallery import Reranked
+
+        index = Reranked(index, *args.rerank)
     if args.serve:
         from common.search import page
         from examples.embedding_learning import gallery
@@ -63,19 +73,22 @@ def main(args):
 def open_index(args):
     """What is searched, and what embeds a query."""
     from common.data import images
+    from common.search.index import Index
     from examples.embedding_learning import gallery
 
-    told, asked = {}, math.inf if args.serve else len(args.queries)
+    told, width, asked = {}, args.width, math.inf if args.serve else len(args.queries)
     if args.dataset:
         paths, told = gallery.catalogue(args.dataset, args.data_path, args.on_error)
     elif args.gallery:
-        paths = images.readable(images.find(args.gallery), args.on_error, args.num_workers)
+        paths = images.named(args.gallery, args.on_error, args.num_workers)
     else:
-        paths, index = [], gallery.load_index(args.index, args.params)
-    embedder = gallery.Embedder(args.params, len(paths) + asked, args.engine, args.gpus, args.num_workers)
+        paths, index = [], gallery.load_index(args.index, args.params, args.width)
+        width = index.metadata.get("width")
+    embedder = gallery.Embedder(args.params, len(paths) + asked, args.engine, args.gpus, args.num_workers, width)
     if not paths:
         return index, embedder
-    index = gallery.build_index(paths, embedder(paths), args.kind, args.params, told)
+    metadata = {**told, **({"width": width} if width else {})}
+    index = Index.build(embedder(paths), list(map(str, paths)), args.kind, metadata=metadata, params=args.params)
     if args.index:
         index.save(args.index)
         print(f"{len(index):,} pictures are indexed in {args.index}", flush=True)

@@ -7,7 +7,6 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repository: runs without an install
 
 from common import cli, resume
-from common.files.errors import UserError
 from examples.embedding_learning import objective
 
 DATASETS = (
@@ -45,6 +44,7 @@ FLAGS = {
         ("--loss-options", cli.many(cli.Kind(metavar="NAME=VALUE")), [], "of other losses than margin: margin=0.5 ..."),
         ("--miner", cli.choice(*objective.MINERS, metavar="NAME"), None, "pairs it sees: %(choices)s; default by loss"),
         ("--memory", cli.whole(0, 10**6), 0, "embeddings of earlier batches, of each device, to compare with too"),
+        ("--gather", cli.switch, False, "pairs across devices and workers: their embeddings are one batch"),
         ("--matryoshka", cli.int_list, [], "learn so that these first numbers serve alone too: 16,32,64,128"),
         ("--lr-classes", cli.rate, 0.01, "learning rate of class weights, proxies and centres, by --optimizer"),
         ("--class-start", cli.choice("means", "random"), "means", "those vectors start where classes lie, or random"),
@@ -71,6 +71,8 @@ FLAGS = {
         ("--keep-all", cli.switch, False, "keep every epoch's checkpoint"),
         cli.NO_PLOTS,
         ("--signs", cli.switch, False, "report what the signs of the numbers find too: search.py --kind binary"),
+        ("--whiten", cli.int_list, [], "so many numbers, PCA whitened, too: 16,32,64; writes that model"),
+        ("--rerank", cli.switch, False, "report re-ranking by neighbours of neighbours too"),
         ("--save-embeddings", cli.switch, False, "keep test embeddings and each query's neighbours, in embeddings/"),
     ],
     "devices": cli.DEVICES,
@@ -79,14 +81,9 @@ FLAGS = {
 
 def parse_args(argv=None):
     args = resume.parse_args(cli.parser(__doc__, FLAGS), argv, "embedding_learning")
-    if args.head != "margin" and not args.resume:
-        for flag, _, default, _ in [*FLAGS["loss"], *FLAGS["optimisation"]]:
-            if getattr(args, flag[2:].replace("-", "_")) != default:
-                raise UserError(f"{flag} has no effect on --head {args.head}, which trains nothing: leave it out")
-        if args.backbone_lr not in (0, 0.01):
-            raise UserError(f"--backbone-lr has no effect on --head {args.head}, whose network is frozen: leave it out")
     if not args.resume:
-        objective.check(args, {flag[2:].replace("-", "_"): default for flag, _, default, _ in FLAGS["loss"]})
+        flags = [*FLAGS["loss"], *FLAGS["optimisation"]]
+        objective.check(args, {flag[2:].replace("-", "_"): default for flag, _, default, _ in flags})
     return args
 
 
@@ -97,15 +94,14 @@ def main(args):
     from common import backbones, devices
     from common.export import engine
     from common.run import Run
-    from common.train import checkpoint, optimizer, schedule
+    from common.train import checkpoint, mixed, optimizer, schedule
     from common.train.session import Session
-    from examples.embedding_learning import data, evaluation, inputs, linear, model, neighbours
+    from examples.embedding_learning import afterwards, data, evaluation, inputs, linear, model, neighbours
 
     loss_options = objective.options(args)
-
     # Devices and workers.
-    contexts = devices.contexts(args.gpus, args.num_cpus)
-    kvstore = devices.kvstore(args.kvstore, args.gradient_compression)
+    contexts = devices.contexts(args.gpus, args.num_cpus, args.amp)
+    kvstore = devices.kvstore(args.kvstore, args.gradient_compression, args.amp)
 
     # Data: pictures to train on, to choose the best epoch on, and to test on.
     parts = data.load(args)
@@ -123,12 +119,13 @@ def main(args):
     sampler = data.sampler(args, parts, weights, len(contexts), kvstore)
     # Loss: which pairs it sees, and how far apart they should be.
     loss, miner, memory = objective.create(args, loss_options, len(parts.train.class_names), contexts)
+    gather = objective.gather(args, contexts, kvstore)
 
     args.engine = engine.choose(args, net.backbone, size, len(parts) if weights else 0)  # of what stays as it is
     counts = {**parts.counts(), "workers": kvstore.num_workers}
     run = Run.start(args, "embedding_learning", kvstore.rank, counts, stages=inputs.stages(args))
     data.log(run, parts, f"{args.model} ({net.backbone.source}) at {size} px")
-    read = inputs.Inputs(net, parts, sampler, args, size, contexts[0], kvstore.rank, run.stage)
+    read = inputs.Inputs(net, parts, sampler, args, size, contexts[0], kvstore, run.stage)
     if args.sampler == "near":
         sampler.means = read.class_means()
 
@@ -149,6 +146,8 @@ def main(args):
 
     def finish(best):
         if kvstore.rank == 0:
+            read.shared.end()
+            rows.update(afterwards.rows(args, net, read, evaluator, best_file, run.log))
             tested = evaluator.finish(run, rows, best, parts.notes, draw=not args.no_plots, seed=args.seed)
             if args.save_embeddings:
                 neighbours.write(run.folder / "embeddings", tested, run.log)
@@ -160,24 +159,28 @@ def main(args):
         return finish({**metrics, "epoch": 0})
 
     run.stage("training")
+    mixed.start(args.amp, trainer, net, net.backbone)
     blocks = {"net": net, "loss": loss, **({"memory": memory} if memory else {})}
     session = Session(
         run, blocks=blocks, trainers={"trainer": trainer}, best=evaluator.best,
         patience=args.patience, log_interval=args.log_interval, checkpoint_batches=args.save_interval,
-        keep_all=args.keep_all, seed=args.seed, rank=kvstore.rank,
+        keep_all=args.keep_all, seed=args.seed, rank=0 if gather else kvstore.rank,  # all draw the same pairs then
     )  # fmt: skip
     for epoch in session.epochs(args.epochs):
         trainer.optimizer.scale_rates(schedule.step_factor(epoch, args.steps, args.factor))
         for batch in session.batches(read.loader, epoch):
             losses = []
             with autograd.record():
-                for x, y in zip(devices.split(batch.images, contexts), devices.split(batch.labels, contexts)):
-                    embeddings = read.embed(x)
+                images, labels = (devices.split(part, contexts) for part in (batch.images, batch.labels))
+                embedded = [(read.embed(x), y) for x, y in zip(images, labels)]
+                for embeddings, y in gather(embedded) if gather else embedded:
                     with autograd.pause():
                         among = memory(embeddings, y) if memory else ()
                         pairs = miner(embeddings, y, *among) if miner else None
                     losses.append(loss(embeddings, y, pairs, *among))
-            autograd.backward(losses)
+            trainer.backward(losses)
+            if gather:
+                gather.backward(loss)
             trainer.step(len(batch.labels) * kvstore.num_workers)
             session.add(loss=losses)
         session.close_epoch(evaluator.choose(), save=save)

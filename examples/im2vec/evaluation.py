@@ -10,6 +10,7 @@ from pathlib import Path
 
 import mxnet as mx
 import numpy as np
+from scipy import sparse
 
 from common.backbones import features
 from common.data.loader import Loader
@@ -18,18 +19,22 @@ from common.files.errors import UserError, near
 from common.metrics import accuracy_at_k, unit
 from common.text.vectors import WordVectors
 from common.text.vocabulary import tokenise
+from common.train.workers import SharedEvaluation
 
+BLOCK = 8192  # pictures summed at once
 EXAMPLE_SIDE = 32  # pixels of a picture that is compared as it is, and the least of the example of a class
 
 
-def encode(network, loader) -> np.ndarray:
+def encode(network, loader, shared: SharedEvaluation | None = None) -> np.ndarray:
     """What `network` gives for every picture of `loader`, in order: (n, d) float32.
 
-    Of pictures of several views its head sees the mean of their features.
+    Of pictures of several views its head sees the mean of their features. With `shared` each worker reads a part.
     """
     head = None
     if isinstance(loader, Loader) and loader.transform.count > 1:
         network, head = network.backbone, network.head
+    if shared:
+        return shared.encode(network, loader, fill=False, head=head)
     return features.encode(network, loader.epoch(), fill=False, head=head)
 
 
@@ -43,11 +48,18 @@ def accuracy(of_classes: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     return accuracy_at_k(of_classes, labels, (1, 5))
 
 
-def class_means(vectors: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
-    """The mean vector of each class: (classes, d) float32."""
+def class_means(vectors: np.ndarray, labels: np.ndarray, classes: int, weights: np.ndarray | None = None) -> np.ndarray:
+    """The mean vector of each class: (classes, d) float32.
+
+    `weights` (n,) is how often each vector counts; default is once.
+    """
+    weights = np.ones(len(labels)) if weights is None else np.asarray(weights, np.float64)
     sums = np.zeros((classes, vectors.shape[1]))
-    np.add.at(sums, labels, vectors)
-    return (sums / np.bincount(labels, minlength=classes)[:, None]).astype(np.float32)
+    for start in range(0, len(labels), BLOCK):
+        part = slice(start, start + BLOCK)
+        places = labels[part], np.arange(len(labels[part]))
+        sums += sparse.csr_array((weights[part], places), (classes, len(places[1]))) @ vectors[part].astype(np.float64)
+    return (sums / np.bincount(labels, weights, classes)[:, None]).astype(np.float32)
 
 
 def typical(of_classes: np.ndarray, pictures, side: int = EXAMPLE_SIDE) -> np.ndarray:

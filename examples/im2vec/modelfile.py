@@ -11,7 +11,7 @@ import numpy as np
 from common.backbones import modelfile
 from common.backbones.preprocessing import Preprocessing
 from common.files import outside
-from common.files.disk import writing
+from common.files.disk import with_folder
 from common.files.errors import UserError, reading
 from examples.im2vec import model, objectives
 
@@ -92,10 +92,8 @@ def build(metadata: dict, weights=None, ctx=None) -> Model:
 
 def save(path, saved: Model) -> Path:
     """Write `saved` whole or not at all; return the file's path."""
-    path = params_path(path)
+    path = with_folder(params_path(path))
     arrays = {OBJECTIVE + name: value for name, value in modelfile.values(saved.objective).items()}
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
     modelfile.save(
         path,
         KIND,

@@ -6,8 +6,6 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -19,6 +17,7 @@ LINE = 14  # letters of a name in a line
 LABELLED = 120  # classes: with more, maps carry pictures alone
 FILM_SIDE = 560  # pixels
 FEWEST = 3  # classes that a map by neighbourhood says something of
+CHARTED = 62  # classes in a chart of the nearest
 
 
 def thumbnail(classes: int) -> int:
@@ -37,7 +36,7 @@ def class_map(coords: np.ndarray, examples: np.ndarray, names: Sequence[str], pa
         [[1.2 * em * (label.count("\n") + 1), 0.6 * em * max(map(len, label.split("\n")))] for label in labels]
     )
     canvas, corners = _canvas(coords, examples, SIDE, thumb, room if len(names) <= LABELLED else None)
-    figure, axis = plt.subplots(figsize=(inches, inches))
+    figure, axis = plots.base.plt.subplots(figsize=(inches, inches))
     axis.imshow(canvas)
     for (y, x), label in zip(corners, labels if len(names) <= LABELLED else ()):
         axis.text(x + thumb / 2, y + thumb + 3, label, ha="center", va="top", fontsize=points, linespacing=1.1)
@@ -96,6 +95,8 @@ def film(frames: Sequence[np.ndarray], examples: np.ndarray, names: Sequence[str
     names : sequence of n str
     path : path
     """
+    import matplotlib
+
     thumb, called = int(np.clip(FILM_SIDE / (2.2 * np.sqrt(len(names))), 9, 40)), plots.told_apart(names)
     font = ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"), 11)
 
@@ -112,3 +113,37 @@ def film(frames: Sequence[np.ndarray], examples: np.ndarray, names: Sequence[str
         return np.asarray(picture)
 
     return plots.film(frames, draw, path, (np.zeros(frames[-1].shape[1]), plots.principal(frames[-1])[0]))
+
+
+def nearest_chart(found: Sequence, path, title: str) -> Path:
+    """The nearest of each class, the darker the surer, of up to `CHARTED` classes.
+
+    Parameters
+    ----------
+    found : sequence of examples.im2vec.comparison.Neighbour
+    path : path
+    title : str
+
+    Returns
+    -------
+    Path
+    """
+    every = list(dict.fromkeys(one.name for one in found))
+    names = every[:CHARTED]
+    ranks = max(one.rank for one in found)
+    shares = np.full((len(names), ranks), np.nan)
+    figure, axis = plots.base.plt.subplots(figsize=(1.5 + 1.5 * ranks, 1.2 + 0.27 * len(names)))
+    for one in found:
+        if one.name in names:
+            row, column, share = names.index(one.name), one.rank - 1, one.share or 0.0
+            shares[row, column] = share
+            colour = "white" if share > 0.6 else "black"
+            text = f"{textwrap.shorten(one.nearest, 16, placeholder='…')} {one.cosine:.2f}"
+            axis.text(column, row, text, ha="center", va="center", color=colour, fontsize=7)
+    image = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    axis.set_yticks(range(len(names)), [textwrap.shorten(name, 24, placeholder="…") for name in names], fontsize=8)
+    axis.set_xticks(range(ranks), [f"{rank + 1}." for rank in range(ranks)])
+    axis.set_title(title + (f", first {CHARTED} classes" if len(every) > CHARTED else ""), fontsize=10)
+    figure.colorbar(image, ax=axis, fraction=0.04, pad=0.02, label="share of the samples that have it")
+    figure.tight_layout()
+    return plots.write(figure, Path(path))

@@ -70,6 +70,8 @@ def parse_args(argv=None):
         p.error("--input brings its own parameters: leave out --params")
     if args.model == "resnet20" and (args.use_pretrained or args.params):
         p.error("resnet20 is trained from scratch: pretrained are others, such as --model efficientnet_lite0")
+    if args.amp and args.backbone_lr == 0 and (args.use_pretrained or args.params):
+        p.error("--amp is for a backbone that is trained, and this one is frozen: leave it out, or give --backbone-lr")
     if args.int8 and (args.backbone_lr or not (args.use_pretrained or args.params or args.input)):
         p.error("--int8 reads a frozen backbone: it needs --use-pretrained or --params, and no --backbone-lr")
     return args
@@ -82,12 +84,12 @@ def main(args):
     from common import devices
     from common.data.imageset import Notes
     from common.data.samplers import Shuffled
-    from common.train import optimizer, schedule
+    from common.train import mixed, optimizer, schedule, workers
     from common.train.session import Session
     from examples.im2vec import data, evaluation, prepare, result, sgd, stability
 
-    contexts = devices.contexts(args.gpus, args.num_cpus)
-    kvstore = devices.kvstore(args.kvstore, args.gradient_compression)
+    contexts = devices.contexts(args.gpus, args.num_cpus, args.amp)
+    kvstore = devices.kvstore(args.kvstore, args.gradient_compression, args.amp)
 
     # Data: pictures of the chosen classes, some of each held back.
     notes = Notes()
@@ -130,6 +132,7 @@ def main(args):
         net.backbone.collect_params().setattr("lr_mult", args.backbone_lr)
     groups = [(block.collect_params(), "sgd", own) for block, own in zip((learned, objective), options)]
     trainer = optimizer.trainer(groups, kvstore)
+    mixed.start(args.amp, trainer, net, net.backbone)
 
     run.stage("training")
     session = Session(
@@ -140,6 +143,7 @@ def main(args):
         seed=args.seed,
         rank=kvstore.rank,
     )
+    shared = workers.SharedEvaluation(kvstore, net)
     if not run.resumed:
         evaluation.keep_vectors(run, objective, 0)
     for epoch in session.epochs(args.epochs):
@@ -148,13 +152,13 @@ def main(args):
             images, labels = devices.split(batch.images, contexts), devices.split(batch.labels, contexts)
             with autograd.record():
                 losses = [objective(encode(x), y) for x, y in zip(images, labels)]
-            autograd.backward(losses)
+            trainer.backward(losses)
             # The mean over pictures and, as each is a step of its own in word2vec, over the terms of a picture's loss:
             # a learning rate then suits every objective and number of negatives.
             trainer.step(len(batch.labels) * kvstore.num_workers * objective.terms)
             session.add(loss=losses)
         evaluation.keep_vectors(run, objective, epoch + 1)
-        scores = evaluation.scores(objective, evaluation.encode(encode, eval_loaders[1]))
+        scores = evaluation.scores(objective, evaluation.encode(encode, eval_loaders[1], shared))
         session.close_epoch(evaluation.accuracy(scores, test.labels))
 
     # The model, its vectors and their pictures.

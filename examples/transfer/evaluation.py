@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 
 from common.data import splits
@@ -188,7 +187,7 @@ def scatter(vectors: np.ndarray, labels: np.ndarray, classes: Sequence[str], pat
     if plots.unplaceable(x, FEWEST):
         return None
     coords = plots.neighbour_map(x, seed, max_perplexity=30.0)
-    figure, axis = plt.subplots(figsize=(8, 6), layout="constrained")
+    figure, axis = plots.base.plt.subplots(figsize=(8, 6), layout="constrained")
     axis.set(xticks=[], yticks=[], title=f"t-SNE of the features of {len(x)} held-back pictures")
     axis.set_aspect("equal", adjustable="datalim")
     plots.scatter(axis, coords, labels[chosen], classes)

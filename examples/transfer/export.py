@@ -21,8 +21,7 @@ def parse_args(argv=None):
 def main(args):
     from common.data import images
 
-    # A wrong path is said before the model is read.
-    paths = images.readable(images.find(args.pictures), args.on_error, args.num_workers) if args.pictures else []
+    paths = images.named(args.pictures, args.on_error, args.num_workers)
 
     from examples.transfer import model
 

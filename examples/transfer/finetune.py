@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import mxnet as mx
+import numpy as np
 from mxnet import gluon
 
 from common.backbones import modelfile
 from common.files.errors import UserError
 from common.train.schedule import one_cycle
+from common.train.workers import SharedEvaluation
 from examples.transfer import data, evaluation, model, networks
 
 BEST = "validation_accuracy"  # of the epoch that is kept, where there are validation pictures
@@ -202,6 +204,8 @@ class Tuning:
     run : common.run.Run
     config : dict
         Where the features come from, see `examples.transfer.model.Classifier`.
+    kvstore : mx.kv.KVStore
+        Of the workers, who share out the validation pictures.
 
     Attributes
     ----------
@@ -211,7 +215,7 @@ class Tuning:
         The metric that decides on the epoch that is kept; without validation pictures the last one is.
     """
 
-    def __init__(self, net, head: gluon.nn.Dense, loaded: data.Data, args, run, config: dict):
+    def __init__(self, net, head: gluon.nn.Dense, loaded: data.Data, args, run, config: dict, kvstore):
         self.average = Average(net, head, args.average) if args.average else None
         self.net, self.head = (self.average.net, self.average.head) if self.average else (net, head)
         self.blocks = {"net": net, "head": head}
@@ -219,6 +223,7 @@ class Tuning:
             self.blocks.update({"average_net": self.net, "average_head": self.head})
         self.best = BEST if len(loaded.validation) else None
         self._loaded, self._args, self._config = loaded, args, config
+        self._shared = SharedEvaluation(kvstore, self.net)
         self._file = run.folder / "best.params"
         self._held = loaded.image_set.subset(loaded.validation) if self.best else None
 
@@ -235,7 +240,12 @@ class Tuning:
         """The metric that decides, where there are validation pictures."""
         if not self.best:
             return {}
-        vectors = data.embed(self._args, self.net, self._held, self.head.weight.list_ctx()[0])
+
+        def read(start, stop):
+            part = self._held.subset(np.arange(start, stop))
+            return data.embed(self._args, self.net, part, self.head.weight.list_ctx()[0])
+
+        vectors = self._shared.rows(read, len(self._held), self._args.batch_size)
         return {BEST: evaluation.accuracy(self.classifier(), vectors, self._held.labels)}
 
     def save(self, metrics: dict) -> None:

@@ -1,8 +1,49 @@
-"""Which flags of train.py go together. Imports nothing slow: wrong ones answer at once."""
+"""Flags of two programs here, and which of train.py go together. Imports nothing slow: wrong ones answer at once."""
 
 from __future__ import annotations
 
 import argparse
+
+from common import cli
+from common.backbones.preprocessing import INTERPOLATIONS
+
+
+def _share(text: str) -> float | str:
+    if text == "weights":
+        return text
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0
+    if not 0.05 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share from 0.05 to 1, nor weights")
+    return share
+
+
+def _colours(low: int) -> cli.Kind:
+    """The type of a flag that takes a number of `low` to 255 for each of red, green and blue."""
+    one = cli.number(float, lambda x: low <= x <= 255, f"a number from {low} to 255", "X")
+    return cli.Kind(one.read, ("R", "G", "B"), nargs=3)
+
+
+LAYER = cli.number(int, lambda n: n and abs(n) < 10**4, "a number of a layer", "N")
+POOLING = cli.choice("avg", "max", "gem", "cls")
+FILTER = cli.choice(*INTERPOLATIONS, "weights", metavar="NAME")
+TAKEN_FROM = [  # what is taken of a network
+    cli.IMAGE_SIZE,
+    ("--layer", LAYER, None, "last layer of the network that is run, -1: of the end; default is all"),
+    ("--pooling", POOLING, None, "makes a vector of maps: %(choices)s; default is the network's own way"),
+]
+SEEN_AS = [  # how a picture becomes what a network sees
+    ("--interpolation", FILTER, "nearest", "resizes pictures: %(choices)s; weights: what these were trained with"),
+    (*cli.RESIZE[:3], "side before the middle is cut out; default is that of what the network sees"),
+    cli.KEEP_ASPECT,
+    ("--crop-share", cli.Kind(_share, "X"), None,
+     "share of the shorter side seen, as timm's crop_pct; weights: theirs"),
+    cli.VIEWS,
+    ("--mean", _colours(0), None, "means of 0..255 that your own weights were trained with"),
+    ("--deviation", _colours(1), None, "deviations of 0..255 that your own weights were trained with"),
+]  # fmt: skip
 
 
 def check(parser: argparse.ArgumentParser, args: argparse.Namespace, fine_tuning: dict) -> None:
@@ -22,6 +63,8 @@ def check(parser: argparse.ArgumentParser, args: argparse.Namespace, fine_tuning
     for name in ("fine_tune", "image_size", "views", "columns", "class_depth", "min_per_class"):
         if args.features and getattr(args, name):
             parser.error(f"{_flag(name)} needs pictures, not --features")
+    if args.amp and not args.fine_tune:
+        parser.error("--amp goes with --fine-tune: leave it out")
     for name, default in fine_tuning.items():
         if not args.fine_tune and getattr(args, name) != default:
             parser.error(f"{_flag(name)} goes with --fine-tune")

@@ -13,6 +13,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repo
 
 from common import cli
 from common.files.errors import UserError
+from examples.transfer import flags
 
 NETWORKS = (
     "VGG16, VGG19, ResNet50, MobileNet, Xception, InceptionV3, InceptionResNetV2, or any name of common.backbones, such"
@@ -36,14 +37,14 @@ FLAGS = {
         ("-he --image_height", PIXELS, 90, "height of -data's pictures"),
         ("-w --image_width", PIXELS, 160, "width of -data's pictures"),
         ("-c --image_channels", cli.width, 3, "channels of -data's pictures"),
-        *cli.SEEN_AS,
+        *flags.SEEN_AS,
         cli.on_error("skip it, listed in NAME_failed.csv"),
         cli.NUM_WORKERS,
     ],
     "network": [
         ("-tm --trained_model", cli.NAME, "VGG16", NETWORKS),
         ("-weights --nn_weights", cli.WEIGHTS, "imagenet", "imagenet, None or a file: .params, .h5, .pth, ..."),
-        *cli.TAKEN_FROM,
+        *flags.TAKEN_FROM,
         ("-b --batch_size", cli.batch_size, 1, "pictures a forward pass takes"),
         ("--int8", cli.switch, False, "run the network in 8 bits: several times as fast"),
         cli.ENGINE,
@@ -54,7 +55,7 @@ FLAGS = {
         ("-dir --save_folder_path", cli.DIR, ".", "folder to write to"),
         ("-n --save_name", SAVE_NAME, "transferfeature", "name of the new csv, parquet or npy file(s)"),
         cli.Alternatives(FORMATS),
-        ("--with-path", cli.switch, False, "save paths too: a column path, or NAME_paths.npy; Parquet always has it"),
+        ("--with-path", cli.switch, False, "-to-csv: paths in a column path, instead of in NAME_paths.csv"),
         ("--projector", cli.switch, False, "write the folder NAME_projector too, for TensorBoard's projector"),
         ("--resume", cli.switch, False, "continue a run that was killed; the same file comes out"),
         ("--no-clobber", cli.switch, False, "refuse to replace files that exist"),
@@ -88,6 +89,24 @@ def check_output(args, targets):
     there = [str(path) for path in targets if path.exists()]
     if there and args.no_clobber:
         raise UserError(f"{', '.join(there)}: exists already, and --no-clobber keeps it; give another -n")
+
+
+def open_source(args):
+    """The pictures and labels that the flags name."""
+    from examples.transfer import inputs
+
+    if args.csv_file:
+        return inputs.from_csv(args.csv_file)
+    if args.folder:
+        return inputs.from_folder(args.folder, args.class_depth)
+    shape = (args.image_height, args.image_width, args.image_channels)
+    return inputs.from_npy(args.npy_data, args.npy_labels, *shape, args.stretch)
+
+
+def stop_at(source, failed: dict[int, str], more: str = ""):
+    """Raise why the first of the rows that failed cannot be read."""
+    first = min(failed)
+    raise UserError(f"{source.rows[first]}: {failed[first]}{more}; --on-error skip leaves such rows out")
 
 
 def settings_key(args, source, net, engine: str) -> str:
@@ -126,21 +145,14 @@ def main(args):
     from examples.transfer import inputs, networks, outputs
 
     map_folder = pathlib.Path(args.save_folder_path) / f"{args.save_name}_projector"
-    targets = outputs.paths(args.save_folder_path, args.save_name, format, args.with_path)
+    targets = outputs.paths(args.save_folder_path, args.save_name, format, True, args.with_path)
     check_output(args, [*targets, map_folder] if args.projector else targets)
     networks.candidates(args.trained_model)
-    if args.csv_file:
-        source = inputs.from_csv(args.csv_file)
-    elif args.folder:
-        source = inputs.from_folder(args.folder, args.class_depth)
-    else:
-        shape = (args.image_height, args.image_width, args.image_channels)
-        source = inputs.from_npy(args.npy_data, args.npy_labels, *shape, args.stretch)
+    source = open_source(args)
     failed = source.check()
     if failed and args.on_error == "stop":
-        first = min(failed)
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
-        raise UserError(f"{source.rows[first]}: {failed[first]}{more}; --on-error skip leaves such rows out")
+        stop_at(source, failed, more)
 
     from tqdm import tqdm
 
@@ -167,12 +179,11 @@ def main(args):
         for vectors, batch in features.stream(batches, net, ctx, filled):
             if batch.failed and args.on_error == "stop":
                 output.save()
-                first = min(batch.failed)
-                raise UserError(f"{source.rows[first]}: {batch.failed[first]}; --on-error skip leaves such rows out")
+                stop_at(source, batch.failed)
             output.add(vectors, batch.failed)
             bar.update(len(vectors))
     skipped = len(output.failed)
-    written = output.finish(source.labels, source.rows, source.names() if args.with_path or args.parquet else None)
+    written = output.finish(source.labels, source.rows, source.names(), args.with_path)
     if args.projector:
         outputs.write_projector(map_folder, written[0], source, output.failed)
     note = f"; {skipped} pictures left out, see {args.save_name}_failed.csv" if skipped else ""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common import cli
+from common.backbones.pooling import POOLINGS
 from common.backbones.preprocessing import INTERPOLATIONS, MAX_SIDE
 from common.data.samplers import balanced
 from common.files import outside
@@ -29,7 +29,7 @@ LOOKS = {  # how a picture became what the network saw, where flags said so
     "keep_aspect": bool,
     "crop_share": lambda found: outside.number(found, 0.05, 1),
     "layer": lambda found: isinstance(found, int) and found != 0,
-    "pooling": lambda found: found in cli.POOLING.options["choices"],
+    "pooling": lambda found: found in POOLINGS,
     "views": outside.shares,
     "mean": lambda found: _three(found, 0),
     "deviation": lambda found: _three(found, 1),

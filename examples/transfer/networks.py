@@ -26,13 +26,14 @@ def candidates(name: str) -> tuple[str, ...]:
     UserError
         No such network; the message has the near names.
     """
-    from common import backbones
+    from common.backbones import registry
 
-    known = {key.lower(): (key,) for key in backbones.list_backbones()}
-    known.update({key.lower(): names for key, names in DOCUMENT.items()})
-    if name.lower() in known:
-        return known[name.lower()]
-    close = near(name, [*backbones.list_backbones(), *DOCUMENT]) or f" (the document's are {', '.join(DOCUMENT)})"
+    document, lower = {key.lower(): names for key, names in DOCUMENT.items()}, name.lower()
+    if lower in document:
+        return document[lower]
+    if registry.has(lower):
+        return (lower,)
+    close = near(name, [*registry.list_backbones(), *DOCUMENT]) or f" (the document's are {', '.join(DOCUMENT)})"
     raise UserError(f"-tm {name}: no such network{close}")
 
 

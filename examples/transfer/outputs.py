@@ -27,6 +27,9 @@ ORANGE = "cD#", "C#", "mS#"  # what Orange wants before a name: the class, discr
 class Output:
     """The files of one run, ``NAME_data.npy`` and ``NAME_labels.npy``, or ``NAME.csv``, or ``NAME.parquet``.
 
+    Where each picture came from stands in ``NAME_paths.npy`` or ``NAME_paths.csv`` beside the documented formats, which
+    have no place for it, and in a column of the others.
+
     The format ``orange`` is a CSV whose header tells Orange the columns' roles: without that, Orange takes ``Class``
     for one more feature.
 
@@ -97,7 +100,9 @@ class Output:
         write_json(self.part / "state.json", {"key": self.key, "seen": self.seen, "failed": self.failed})
         self.saved = time.monotonic()
 
-    def finish(self, labels: np.ndarray, rows: list[str], names: list[str] | None = None) -> list[Path]:
+    def finish(
+        self, labels: np.ndarray, rows: list[str], names: list[str] | None = None, column: bool = False
+    ) -> list[Path]:
         """Write the files in their format, put them in place and return their paths.
 
         Parameters
@@ -105,18 +110,20 @@ class Output:
         labels, rows
             Of all pictures, the failed ones included.
         names : list of str, optional
-            Where each came from, to be written beside the label.
+            Where each came from, to be written too.
+        column : bool
+            In a column of the CSV file.
         """
         self.save()
         self.file.close()
         with writing(self.folder / self.name):
-            return self._finish(labels, rows, names)
+            return self._finish(labels, rows, names, column)
 
-    def _finish(self, labels: np.ndarray, rows: list[str], names: list[str] | None) -> list[Path]:
+    def _finish(self, labels: np.ndarray, rows: list[str], names: list[str] | None, column: bool) -> list[Path]:
         labels = np.delete(labels, sorted(self.failed))
         if names is not None:
             names = [name for i, name in enumerate(names) if i not in self.failed]
-        targets = paths(self.folder, self.name, self.format, names is not None)
+        targets = paths(self.folder, self.name, self.format, names is not None, column)
         tmp = [self.part / target.name for target in targets]
         WRITERS[self.format](tmp, self._blocks(), labels, self.width, names)
         list_of_failed = self.folder / f"{self.name}_failed.csv"
@@ -132,8 +139,9 @@ class Output:
         for source, target in zip(tmp, targets):
             flush(source)
             os.replace(source, target)
-        if self.format == "npy" and names is None:
-            (self.folder / f"{self.name}_paths.npy").unlink(missing_ok=True)  # of an earlier run
+        beside = self.folder / f"{self.name}_paths{targets[0].suffix}"
+        if beside not in targets:
+            beside.unlink(missing_ok=True)  # of an earlier run
         _clear(self.part)
         return targets
 
@@ -172,10 +180,13 @@ def _clear(part: Path) -> None:
     part.rmdir()
 
 
-def paths(folder, name: str, format: str, with_path: bool = False) -> list[Path]:
-    """The files that a run gives."""
-    npy = ["_data.npy", "_labels.npy", *["_paths.npy"] * with_path]
-    ends = {"npy": npy, "csv": [".csv"], "orange": [".csv"], "parquet": [".parquet"]}
+def paths(folder, name: str, format: str, with_names: bool = False, column: bool = False) -> list[Path]:
+    """The files that a run gives; see `Output.finish`."""
+    ends = {
+        "npy": ["_data.npy", "_labels.npy", *["_paths.npy"] * with_names],
+        "csv": [".csv", *["_paths.csv"] * (with_names and not column)],
+        "orange": [".csv"], "parquet": [".parquet"],
+    }  # fmt: skip
     return [Path(folder) / f"{name}{end}" for end in ends[format]]
 
 
@@ -196,6 +207,10 @@ def _header(width: int, names: list[str] | None, roles: tuple[str, str, str] = (
 
 
 def _csv(files: list[Path], blocks, labels, width: int, names: list[str] | None, roles=("", "", "")) -> None:
+    if len(files) > 1:
+        with open(files[1], "w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows([[PATH], *([name] for name in names or ())])
+        names = None
     pattern = ",".join(["%.9g"] * width)  # nine digits give every float32 back
     firsts = iter(zip(labels.tolist()) if names is None else zip(labels.tolist(), names))
     with open(files[0], "w", newline="", encoding="utf-8") as file:

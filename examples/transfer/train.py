@@ -22,13 +22,13 @@ FLAGS = {
         ("--dataset", DATASET, None, "pictures instead of --features: %(choices)s; default with --data-path is folder"),
         *cli.PICTURES,
         *cli.READING,
-        *cli.SEEN_AS,
+        *flags.SEEN_AS,
         ("--test-share", cli.unit_float, 0.2, "share of each class held back, where the data has no split of its own"),
     ],
     "network": [
         ("--model", cli.NAME, None, "network of the features; default with pictures is squeezenet1.1"),
         ("--weights --params", cli.WEIGHTS, "imagenet", "imagenet, None (random) or a file: .params, .h5, .pth, ..."),
-        *cli.TAKEN_FROM,
+        *flags.TAKEN_FROM,
         cli.INT8,
     ],
     "classifier": [
@@ -91,9 +91,9 @@ def main(args):
     from examples.transfer import data, evaluation, model
 
     # Devices and workers: they share out the steps of training; each worker reads all features, on its first device.
-    contexts = devices.contexts(args.gpus, args.num_cpus)
+    contexts = devices.contexts(args.gpus, args.num_cpus, args.amp)
     shared = args.fine_tune or "dist" in args.kvstore
-    kvstore = devices.kvstore(args.kvstore, args.gradient_compression) if shared else None
+    kvstore = devices.kvstore(args.kvstore, args.gradient_compression, args.amp) if shared else None
     rank, workers = (kvstore.rank, kvstore.num_workers) if kvstore else (0, 1)
 
     # Data: pictures, or features of them; which of them are learned from, and which held back.
@@ -150,7 +150,7 @@ def fine_tune(net, classifier, loaded, args, run, contexts, kvstore):
     from mxnet import autograd
 
     from common import devices
-    from common.train import optimizer
+    from common.train import mixed, optimizer
     from common.train.session import Session
     from examples.transfer import data, finetune
 
@@ -163,7 +163,8 @@ def fine_tune(net, classifier, loaded, args, run, contexts, kvstore):
     net.hybridize()
     net.speed_up_training()
     head.hybridize()
-    tuning = finetune.Tuning(net, head, loaded, args, run, classifier.backbone)
+    mixed.start(args.amp, trainer, net, net)
+    tuning = finetune.Tuning(net, head, loaded, args, run, classifier.backbone, kvstore)
 
     session = Session(
         run, blocks=tuning.blocks, trainers={"trainer": trainer}, best=tuning.best, seed=args.seed, rank=kvstore.rank
@@ -174,7 +175,7 @@ def fine_tune(net, classifier, loaded, args, run, contexts, kvstore):
             images, labels, weights = (devices.split(array, contexts) for array in batch)
             with autograd.record():
                 losses = [cross_entropy(head(net(x)), y, w) for x, y, w in zip(images, labels, weights)]
-            autograd.backward(losses)
+            trainer.backward(losses)
             trainer.step(len(batch[0]) * kvstore.num_workers)
             tuning.update(epoch * len(loader) + number)
             session.add(loss=losses)

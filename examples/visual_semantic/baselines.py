@@ -7,7 +7,7 @@ on classes that it was not fitted to.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from scipy.linalg import solve
@@ -102,15 +102,20 @@ def fit_with(name: str, constants: tuple, features, labels, words, seed: int = 0
     return found
 
 
+def refit(name: str, constants: tuple, seed: int = 0) -> Callable:
+    """`fit_with` of these constants, as a callable (features, labels, words) -> `Linear`."""
+    return lambda features, labels, words: fit_with(name, constants, features, labels, words, seed)
+
+
 def solutions(name: str, x, labels, words, seed: int = 0) -> Iterator[tuple[tuple, np.ndarray]]:
     """The weights for all constants that are tried: `eszsl` or `ranked`."""
     words = np.asarray(words, np.float64)
     return eszsl(x, labels, words) if name == "eszsl" else ranked(name, x, labels, words, seed)
 
 
-def held_back(classes: int, seed: int) -> Iterator[np.ndarray]:
+def held_back(classes: int, seed: int, draws: int = DRAWS) -> Iterator[np.ndarray]:
     """Draws of a fifth of the classes, two at least, to choose by: sorted labels."""
-    for draw in range(DRAWS):
+    for draw in range(draws):
         chosen = draw_classes(list(map(str, range(classes))), max(2, classes // 5), seed + draw)
         yield np.sort(np.array(chosen, np.int64))
 
@@ -171,15 +176,17 @@ def ranked(
     ------
     (learning rate, epochs) and the (width, dim) weights
     """
+    coordinates, axes = (part.T for part in np.linalg.qr(words.T)[::-1])  # all steps lie in the span of the words
     for lr in RATES:
-        rng, weights = np.random.default_rng(seed), np.zeros((x.shape[1], words.shape[1]))
+        rng, weights = np.random.default_rng(seed), np.zeros((x.shape[1], len(axes)))
         for epoch in range(EPOCHS):
             order = rng.permutation(len(x))
+            rows, own = x[order], labels[order]
             for start in range(0, len(x), BATCH):
-                batch = order[start : start + BATCH]
-                slope = slopes(name, x[batch] @ weights @ words.T, labels[batch])
-                weights = weights - lr / len(batch) * x[batch].T @ (slope @ words)
-            yield (lr, epoch + 1), weights
+                batch, of_batch = rows[start : start + BATCH], own[start : start + BATCH]
+                slope = slopes(name, batch @ weights @ coordinates.T, of_batch)
+                weights = weights - lr / len(batch) * batch.T @ (slope @ coordinates)
+            yield (lr, epoch + 1), weights @ axes
 
 
 def slopes(name: str, scores: np.ndarray, labels: np.ndarray) -> np.ndarray:

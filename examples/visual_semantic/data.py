@@ -20,8 +20,10 @@ from common.data.transforms import Eval, Train
 from common.files.errors import UserError
 from common.files.paths import data_dir, data_root
 from common.text.vocabulary import split_name
-from examples.visual_semantic import split_awa2, words
+from common.train.workers import SharedEvaluation
+from examples.visual_semantic import protocol, split_awa2, words
 
+XIAN = "xian"  # features and attributes in the files of Xian et al. (2019)
 UNSEEN = {"cifar10": ["cat", "truck"]}  # as in Socher et al. 2013
 WORDS = {  # brands and other names, of classes and of groups, that the usual files of word vectors lack
     "grocery": {
@@ -62,6 +64,12 @@ class Splits:
         Sentences on each class, where the data has them.
     notes : list of str
         What was said while it was loaded.
+    is_tested : bool
+        `valid` is what the last metrics are of, and no choice may look at it.
+    vectors : (classes, dim) array or None
+        The vector of each class, where the data has them.
+    choose_by : list of str or None
+        The seen classes that choices are made on, where the data says it.
     """
 
     train: ImageSet
@@ -72,6 +80,9 @@ class Splits:
     groups: dict[str, str] | None = None
     captions: dict[str, list[str]] | None = None
     notes: Sequence[str] = ()
+    is_tested: bool = False
+    vectors: np.ndarray | None = None
+    choose_by: list[str] | None = None
 
     @property
     def class_names(self) -> list[str]:
@@ -104,6 +115,8 @@ def _load(args, say: Notes) -> Splits:
             return _from_folders(root, args.unseen, args.split, on_error, say)
     if args.dataset == "grocery":
         return _from_lists(args, on_error, say)
+    if args.dataset == XIAN:
+        return _given_features(args, root)
     if args.dataset in sets.OWN:
         whole = sets.whole(args.dataset, sets.find(args.dataset, args.data_path, REMEDY), on_error, say, **own).images
         if whole.splits is not None:
@@ -152,6 +165,48 @@ def _from_lists(args, on_error: str, say: Notes) -> Splits:
         raise UserError("no picture of the validation list is of a seen class: name other classes after --unseen")
     test = test.subset(test.labels >= len(seen))
     return Splits(train, valid, test, seen, unseen, found.superclasses, found.captions)
+
+
+def _given_features(args, root: Path) -> Splits:
+    """The files of Xian et al.: rows of features stand in for pictures, attributes for words."""
+    if args.unseen is not None:
+        raise UserError(f"--dataset {XIAN} has its own unseen classes, in att_splits.mat: leave out --unseen")
+    if not args.data_path:
+        raise UserError(f"--dataset {XIAN} needs --data-path, a folder with res101.mat and att_splits.mat")
+    found = protocol.load(root / "res101.mat", root / "att_splits.mat")
+    whole = ImageSet(found.features, found.labels, found.class_names)
+    parts = (whole.subset(part) for part in (found.train, found.test_seen, found.test_unseen))
+    seen, unseen = found.class_names[: found.seen], found.class_names[found.seen :]
+    choose_by = None if found.held is None else [found.class_names[label] for label in found.held]
+    return Splits(*parts, seen, unseen, is_tested=True, vectors=found.words, choose_by=choose_by)
+
+
+def without_some_classes(splits: Splits, held: Sequence[str], seed: int) -> Splits:
+    """Training data alone, in which some of the seen classes stand for unseen ones, to make choices by.
+
+    Parameters
+    ----------
+    splits : Splits
+    held : sequence of str
+        These classes.
+    seed : int
+        Of the others' held-back pictures, a fifth, where those of `splits` are to be tested with or are not of these.
+
+    Returns
+    -------
+    Splits
+        Without a picture of `splits.test`, nor of `splits.valid` if that is to be tested with.
+    """
+    kept = [name for name in splits.seen if name not in held]
+    names, parts = [*kept, *held], [splits.train] if splits.is_tested else [splits.train, splits.valid]
+    known = [dataclasses.replace(part.select(kept), class_names=names) for part in parts]
+    new = ImageSet.concat([part.select(held) for part in parts])
+    new = dataclasses.replace(new, labels=new.labels + len(kept), class_names=names)
+    if splits.is_tested or not len(known[1]):
+        chosen = held_back(known[0].labels, protocol.VALID_SHARE, seed)
+        known = [known[0].subset(~chosen), known[0].subset(chosen)]
+    vectors = None if splits.vectors is None else splits.vectors[[splits.class_names.index(name) for name in names]]
+    return Splits(*known, new, kept, list(held), splits.groups, splits.captions, vectors=vectors)
 
 
 def _held_out(args, known: ImageSet, test: ImageSet, seen: list[str], unseen: list[str], say: Notes) -> Splits:
@@ -281,12 +336,22 @@ def train_transform(args, sizes: Eval) -> Train:
 
 def read(
     forward: Callable, image_set: ImageSet, transform: Eval, ctx=None, num_workers: int = 2,
-    head: Callable | None = None,
+    head: Callable | None = None, shared: SharedEvaluation | None = None,
 ) -> np.ndarray:  # fmt: skip
-    """What `forward`, then `head` (see `model.VisualSemanticNet.halves`), give for every picture: (n, d) float32."""
+    """What `forward`, then `head` (see `model.VisualSemanticNet.halves`), give for every picture: (n, d) float32.
+
+    With `shared` each worker reads a part of them.
+    """
     size = min(transform.pictures(READ_BATCH), max(len(image_set), 1))
     loader = Loader(image_set, transform, Sequential(len(image_set), size), num_workers, keep=False)
+    if shared:
+        return shared.encode(forward, loader, ctx, head=head)
     return features.encode(forward, loader.epoch(), ctx, head=head)
+
+
+def is_given(image_set: ImageSet) -> bool:
+    """Whether rows of features, (n, width), stand in for the pictures."""
+    return isinstance(image_set.images, np.ndarray) and image_set.images.ndim == 2
 
 
 class Reader:
@@ -317,6 +382,8 @@ class Reader:
         """The backbone's features of all pictures, read once for each backbone, also over several runs."""
         if isinstance(image_set, FeatureSet):
             return image_set
+        if is_given(image_set):
+            return FeatureSet(image_set.images, image_set.labels, image_set.class_names)
         if id(image_set) not in self._kept:
             values = features.cached(
                 data_root() / "features", self.backbone, image_set, transform=self.transform, ctx=self.ctx,
@@ -336,8 +403,14 @@ class Reader:
         """The backbone has changed."""
         self._kept.clear()
 
-    def apply(self, forward: Callable, pictures: ImageSet | FeatureSet, head: Callable | None = None) -> np.ndarray:
-        """What `forward`, then `head`, give for every picture or row of features, in order: (n, d) float32."""
+    def apply(
+        self, forward: Callable, pictures: ImageSet | FeatureSet, head: Callable | None = None,
+        shared: SharedEvaluation | None = None,
+    ) -> np.ndarray:  # fmt: skip
+        """What `forward`, then `head`, give for every picture or row of features, in order: (n, d) float32.
+
+        With `shared` each worker reads a part of the pictures.
+        """
         if not isinstance(pictures, FeatureSet):
-            return read(forward, pictures, self.transform, self.ctx, self.num_workers, head)
+            return read(forward, pictures, self.transform, self.ctx, self.num_workers, head, shared)
         return features.encode(forward, pictures.epoch(), self.ctx, fill=False, head=head)

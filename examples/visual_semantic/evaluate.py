@@ -24,7 +24,7 @@ FLAGS = {
     ],
     "evaluation": [
         cli.model_file(SHIPPED),
-        ("--handicap", cli.non_negative_float, 0.0, "taken off cosines of seen classes (calibrated stacking)"),
+        ("--handicap", cli.any_float, 0.0, "off the model's cosines of seen classes: calibrated_harmonic"),
         ("--baselines", BASELINES, ["ridge", "conse"], "what to compare with: %(choices)s"),
         ("--no-baselines", cli.switch, False, "leave them out: they read all pictures"),
         ("--classifier", cli.FILE, None, "the model of stage 1, for ConSE; default is beside --params"),
@@ -45,9 +45,9 @@ def main(args):
     from examples.visual_semantic import data, evaluation, model
 
     context = devices.contexts(args.gpus)[0]
-    net = model.load(args.params, context)
+    net = model.load(args.params, context, of_pictures=False)
     args.dataset = args.dataset or net.metadata["dataset"]
-    if args.dataset != "awa2" and args.unseen is None:
+    if args.dataset not in ("awa2", data.XIAN) and args.unseen is None:
         args.unseen = net.unseen  # which the seed, not the data, decided
     splits = data.load(args)
     if data.remark(args, splits):
@@ -56,9 +56,9 @@ def main(args):
     read, seen = reader(net, args, context, splits), len(splits.seen)
     asked = evaluation.queries_and_gallery(splits)
 
-    def word_metrics(vectors):
+    def word_metrics(vectors, handicap=args.handicap):
         return evaluation.word_metrics(
-            vectors[0], splits.valid.labels, vectors[1], splits.test.labels, net.words, seen, args.handicap, asked
+            vectors[0], splits.valid.labels, vectors[1], splits.test.labels, net.words, seen, handicap, asked
         )
 
     ours = [embed(read, net, args, split) for split in (splits.valid, splits.test)]
@@ -66,7 +66,7 @@ def main(args):
     features, linear, logits = (None, {}, None) if args.no_baselines else compared(args, net, splits, context)
     if features is not None:
         rows["features"] = evaluation.picture_search(features, splits.test.labels)
-    rows.update({name: word_metrics(vectors) for name, vectors in linear.items()})
+    rows.update({name: word_metrics(*found) for name, found in linear.items()})
     if logits:
         mixed = [evaluation.conse(split, net.words[:seen]) for split in logits]
         rows["ConSE"] = word_metrics(mixed)
@@ -75,7 +75,7 @@ def main(args):
     if logits:
         rows["trained and ConSE"] = word_metrics([evaluation.together(*pair) for pair in zip(ours, mixed)])
     print(
-        f"{len(splits.valid)} held-back pictures of {len(splits.seen)} seen classes,"
+        f"{len(splits.valid)} {'' if splits.is_tested else 'held-back '}pictures of {len(splits.seen)} seen classes,"
         f" {len(splits.test)} pictures of {len(splits.unseen)} unseen classes"
     )
     print(evaluation.table(rows))
@@ -94,7 +94,7 @@ def reader(net, args, context, splits):
 
     sizes = transforms.saved(net.metadata)
     is_frozen, chosen = net.metadata.get("is_frozen", False), net.metadata.get("engine", "mxnet")
-    if args.engine:
+    if args.engine and not data.is_given(splits.train):
         pictures = sum(map(len, (splits.train, splits.valid, splits.test)))
         chosen = engine.choose(args, net.backbone, sizes.crop, pictures)
     read_by = engine.named("mxnet" if args.gpus else chosen)
@@ -112,24 +112,29 @@ def embed(read, net, args, split):
 def compared(args, net, splits, context):
     """Features of unseen pictures; where the linear baselines put held-back and unseen ones; the classifier's logits.
 
-    The last are None without a stage 1, or without ConSE among ``--baselines``.
+    Beside the second are their handicaps, chosen on classes held back. The last are None without a stage 1, or without
+    ConSE among ``--baselines``.
     """
-    from examples.visual_semantic import baselines, evaluation, model
+    from examples.visual_semantic import baselines, evaluation, model, protocol
 
     stage1 = pathlib.Path(args.classifier or pathlib.Path(args.params).parent / "stage1" / "model.params")
     if args.classifier or (stage1.is_file() and not net.metadata.get("classifies", True)):
-        net = model.load(stage1, context)
+        net = model.load(stage1, context, of_pictures=False)
         model.check_classes(net, splits, stage1)
     features, seen = reader(net, args, context, splits), len(splits.seen)
     train, valid, test = (features.features(split) for split in (splits.train, splits.valid, splits.test))
-    linear = {}
+    given, draws, linear = (train.features, train.labels, net.words[:seen]), evaluation.draws_of(splits, args.seed), {}
     for name in args.baselines:
+        if name == "conse":
+            continue
         if name == "ridge":
-            found = evaluation.ridge(train.features, train.labels, valid.features, valid.labels, net.words, seen)
-        elif name != "conse":
-            found = baselines.fit(name, train.features, train.labels, net.words[:seen], args.seed)
-        if name != "conse":
-            linear[baselines.TITLES.get(name, name)] = [found(split.features) for split in (valid, test)]
+            found = evaluation.ridge(*given, draws)
+            again = found.again
+        else:
+            found = baselines.fit(name, *given, args.seed, draws)
+            again = baselines.refit(name, found.constants, args.seed)
+        handicap = protocol.calibrate(again, *given, draws, args.seed) if draws else 0.0
+        linear[baselines.TITLES.get(name, name)] = [found(split.features) for split in (valid, test)], handicap
     logits = None
     if "conse" in args.baselines and net.metadata.get("classifies", True):
         logits = [features.apply(net.classifier, split) for split in (valid, test)]

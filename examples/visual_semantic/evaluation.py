@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import mxnet as mx
 import numpy as np
+from scipy.linalg import solve
 
 from common import metrics
 from common.files.errors import UserError
 from common.show import tables
+from examples.visual_semantic import baselines, protocol
 
 KS = (1, 2, 5, 10, 20)  # accuracy@k is what DeViSE calls flat hit@k
 FOUND = 10  # pictures a word's search shows
 PENALTIES = (1.0, 10.0, 1e2, 1e3, 1e4)
 CONSE = 10  # classes that ConSE mixes
 SHOWN = ("accuracy", "zero_shot", "zero_shot_accuracy@5", "zero_shot_accuracy@10", "seen", "unseen", "harmonic",
-         "ausuc", "map_unseen", "recall@1_unseen")  # fmt: skip
+         "calibrated_harmonic", "ausuc", "map_unseen", "recall@1_unseen")  # fmt: skip
 
 
 def word_metrics(
@@ -36,15 +38,16 @@ def word_metrics(
     seen : int
         How many classes were trained on.
     handicap : float
-        Taken off the cosines with seen words where seen and unseen classes compete (calibrated stacking, Chao et al.
-        2016).
+        Taken off the cosines with seen words for the metrics that begin with ``calibrated_``, see
+        `protocol.calibrated`; 0: without these.
     asked : pair of bool arrays, optional
         See `queries_and_gallery`; default all.
 
     Returns
     -------
     dict of str to float
-        ``accuracy`` of pictures of seen classes among the seen words; those of `common.metrics.zero_shot`; ``ausuc``;
+        ``accuracy`` of pictures of seen classes among the seen words; those of `common.metrics.zero_shot`; with a
+        handicap ``calibrated_unseen``, ``calibrated_seen`` and ``calibrated_harmonic``; ``ausuc``;
         ``map_seen``, ``map_unseen``, ``precision@10_seen``, ``precision@10_unseen``: each word searched for in all
         pictures, or those of the gallery; ``recall@1_unseen``: each picture of an unseen class searched for among the
         others of these.
@@ -60,7 +63,9 @@ def word_metrics(
     if known.any():
         result["accuracy"] = metrics.accuracy_at_k(cosines[known, :seen], own[known], (1,))["accuracy"]
     ks = [k for k in KS if k < max(len(words) - seen, 2)]
-    result.update(metrics.zero_shot(cosines - handicap * is_seen, own, is_seen, ks))
+    result.update(metrics.zero_shot(cosines, own, is_seen, ks))
+    if handicap:
+        result.update(protocol.calibrated(cosines, own, is_seen, handicap))
     if known.any() and not known.all():
         result["ausuc"] = metrics.area_seen_unseen(cosines, own, is_seen)
     result.update(picture_search(test, test_labels))
@@ -230,21 +235,53 @@ class Ridge:
     def refit(self, penalty: float) -> Ridge:
         """The same pictures with another penalty."""
         self.penalty = penalty
-        self.weights = np.linalg.solve(self._gram + penalty * np.eye(len(self._gram)), self._moments)
+        self.weights = solve(self._gram + penalty * np.eye(len(self._gram)), self._moments, assume_a="pos")
         return self
+
+    def again(self, features: np.ndarray, labels: np.ndarray, words: np.ndarray) -> Ridge:
+        """The same penalty on other pictures (n, width), whose labels (n,) are rows of `words`."""
+        return Ridge(features, words[labels], self.penalty)
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
         """Unit vectors (n, dim) among the words."""
         return metrics.unit((features - self.mean) @ self.weights + self.offset) if len(features) else features
 
 
-def ridge(train, train_labels, valid, valid_labels, words: np.ndarray, seen: int) -> Ridge:
-    """The ridge regression whose penalty, of `PENALTIES`, classifies the seen pictures held back best."""
-    model, right = Ridge(train, words[train_labels], PENALTIES[0]), {}
-    for penalty in PENALTIES:
-        predictions = (model.refit(penalty)(valid) @ words[:seen].T).argmax(axis=1)
-        right[penalty] = float(np.mean(predictions == valid_labels)), penalty
-    return model.refit(max(right, key=right.get))
+def ridge(features: np.ndarray, labels: np.ndarray, words: np.ndarray, draws: Iterable[np.ndarray]) -> Ridge:
+    """The ridge regression whose penalty, of `PENALTIES`, names classes best that are held back from it.
+
+    Parameters
+    ----------
+    features : (n, width) array
+    labels : (n,) int array
+    words : (classes, dim) array
+        Unit vectors of the classes trained on.
+    draws : iterable of int arrays
+        The classes held back, each time; where there is none, the middle penalty is taken.
+    """
+    right: dict[float, list[float]] = {penalty: [] for penalty in PENALTIES}
+    for held in draws:
+        new = np.isin(labels, held)
+        model, own = Ridge(features[~new], words[labels[~new]], PENALTIES[0]), np.searchsorted(held, labels[new])
+        for penalty, found in right.items():
+            predictions = (model.refit(penalty)(features[new]) @ words[held].T).argmax(axis=1)
+            found.append(metrics.per_class_accuracy(own, predictions))
+    middle = PENALTIES[len(PENALTIES) // 2]
+    best = max(PENALTIES, key=lambda penalty: np.mean(right[penalty])) if right[middle] else middle
+    return Ridge(features, words[labels], best)
+
+
+def draws_of(splits, seed: int) -> list[np.ndarray]:
+    """The seen classes to make choices by, each time: those the data names, else `baselines.held_back`, if there are.
+
+    Parameters
+    ----------
+    splits : data.Splits
+    seed : int
+    """
+    if splits.choose_by:
+        return [np.array([splits.seen.index(name) for name in splits.choose_by])]
+    return list(baselines.held_back(len(splits.seen), seed)) if len(splits.seen) >= baselines.FEWEST else []
 
 
 def conse(logits: np.ndarray, words: np.ndarray, max_classes: int = CONSE) -> np.ndarray:

@@ -33,8 +33,7 @@ def parse_args(argv=None):
 def main(args):
     from common.data import images
 
-    # A wrong path is said before the model is read.
-    paths = images.readable(images.find(args.pictures), args.on_error, args.num_workers) if args.pictures else []
+    paths = images.named(args.pictures, args.on_error, args.num_workers)
 
     from examples.visual_semantic import model
 
@@ -128,7 +127,9 @@ def write_mobile(args, net, paths):
         return Loader(chosen, transform, Sequential(len(chosen), data.READ_BATCH), args.num_workers)
 
     ranges = np.concatenate([batch.images for batch in loader(calibration).epoch()])
-    small = onnx.write_int8(path, folder / f"{file.stem}-int8.onnx", ranges)
+    small = folder / f"{file.stem}-int8.onnx"
+    made = onnx.write_int8(path, small, ranges, lambda rows: (rows @ net.words.T).argmax(axis=1))
+    print(f"INT8: {made['in_float32']} of {made['convolutions']} convolutions stay in float32")
     checked = loader(rest)
     reference = data.read(net.embed, checked.image_set, transform, None, args.num_workers)
     taken_for = (reference @ net.words.T).argmax(axis=1)

@@ -11,7 +11,6 @@ from common import devices
 from common.data import transforms
 from common.data.sets import ImageSet
 from common.export import engine
-from common.files.checksum import sha256
 from common.files.errors import UserError
 from common.search.index import Index
 from common.search.page import Hit
@@ -71,9 +70,7 @@ class Searcher:
         """Index the pictures in `paths`, and keep the index in `file` (default: beside the model)."""
         pictures = ImageSet(list(paths), np.zeros(len(paths), np.int64), [""])
         names = [str(Path(path).resolve()) for path in paths]
-        self.index = Index.build(
-            self._embed(pictures, self.num_workers), names, self.kind, metadata={"model": self._sum()}
-        )
+        self.index = Index.build(self._embed(pictures, self.num_workers), names, self.kind, params=self.params)
         self.index.save(file or self.beside)
 
     def open(self, file=None) -> None:
@@ -87,10 +84,7 @@ class Searcher:
         file = Path(file or self.beside)
         if not file.is_file():
             raise UserError(f"{file}: no gallery was indexed yet: give --gallery FOLDER")
-        index = Index.load(file)
-        if index.metadata.get("model") != self._sum():
-            raise UserError(f"{file} was made by another model than {self.params}: give --gallery FOLDER again")
-        self.index = index
+        self.index = Index.load(file, self.params)
 
     def read_vocabulary(self, max_words: int) -> None:
         """Let pictures be named by the most frequent words of the file, those that are spelled with letters alone.
@@ -181,10 +175,6 @@ class Searcher:
     @property
     def _encodes(self) -> bool:
         return str(self.word_vectors) == words.ENCODER
-
-    def _sum(self) -> str:
-        return sha256(self.params)
-
 
 def plain(name: str) -> str:
     """A class name as one says it: ``"polar+bear"`` -> ``"polar bear"``."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import mxnet as mx
 import numpy as np
@@ -16,6 +15,7 @@ from common.files import outside
 from common.files.errors import UserError, reading
 
 KIND = "visual_semantic"
+GIVEN = "features"  # the network of a model that was trained on given features
 REMEDY = "give another --params, a model that train.py wrote"
 FIELDS = {
     "model": str, "preprocessing": dict, "crop": outside.whole, "seen": outside.texts, "unseen": outside.texts,
@@ -33,6 +33,24 @@ class Dense(nn.Dense):
 
     def hybrid_forward(self, F, x, weight, bias=None):
         return super().hybrid_forward(F, F.Dropout(x, p=self._dropped) if self._dropped else x, weight, bias)
+
+
+class GivenFeatures(HybridBlock):
+    """Stands in for a backbone where features are given: it gives the rows that it is called with.
+
+    Parameters
+    ----------
+    width : int
+        Numbers in a row.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.width, self.name_, self.source = width, GIVEN, "given"
+        self.preprocessing = Preprocessing((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), size=1)  # of no picture
+
+    def hybrid_forward(self, F, x):
+        return F.identity(x)
 
 
 class Encoder(HybridBlock):
@@ -285,19 +303,24 @@ def is_model(path) -> bool:
 
 
 def _read(path) -> modelfile.ModelFile:
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no model there; train.py writes one")
     file = modelfile.load(path, KIND, FIELDS, REMEDY)
     metadata = file.metadata
     with reading(file.described_in, REMEDY):
         if "word_vectors" not in file.parameters:
-            raise ValueError(f"{path.name} has no 'word_vectors'")
+            raise ValueError("its model has no 'word_vectors'")
         shape = (len(metadata["seen"]) + len(metadata["unseen"]), metadata["dim"])
         found = file.parameters["word_vectors"].shape
         if found != shape:  # before anything of that size is made
             raise ValueError(f"its classes and 'dim' give {shape}, its word vectors are {found}")
     return file
+
+
+def _width(parameters) -> int:
+    """How many numbers the classifier of a model's parameters takes."""
+    weight = parameters.get("classifier.0.weight")
+    if weight is None or weight.ndim != 2:
+        raise ValueError("it has no classifier.0.weight")
+    return weight.shape[1]
 
 
 def restore(net: VisualSemanticNet, path) -> None:
@@ -339,8 +362,15 @@ def check_classes(net: VisualSemanticNet, splits, path) -> None:
             raise UserError(f"{path}: the {kind} classes come in another order there than in the data")
 
 
-def load(path, ctx=None) -> VisualSemanticNet:
+def load(path, ctx=None, of_pictures: bool = True) -> VisualSemanticNet:
     """The network that `save` wrote, hybridized; its metadata is `net.metadata`.
+
+    Parameters
+    ----------
+    path : path
+    ctx : mx.Context, optional
+    of_pictures : bool
+        Refuse one that was trained on given features, and reads no pictures.
 
     Raises
     ------
@@ -349,10 +379,15 @@ def load(path, ctx=None) -> VisualSemanticNet:
     """
     file = _read(path)
     metadata = file.metadata
+    if metadata["model"] == GIVEN and of_pictures:
+        raise UserError(f"{path} was trained on given features and reads no pictures: evaluate.py alone takes it")
     with reading(file.described_in, REMEDY):
-        modelfile.check_network(metadata["model"])
-        preprocessing = Preprocessing.from_dict(metadata["preprocessing"])
-        backbone = backbones.create(metadata["model"], size=metadata["crop"], preprocessing=preprocessing)
+        if metadata["model"] == GIVEN:
+            backbone = GivenFeatures(_width(file.parameters))
+        else:
+            modelfile.check_network(metadata["model"])
+            preprocessing = Preprocessing.from_dict(metadata["preprocessing"])
+            backbone = backbones.create(metadata["model"], size=metadata["crop"], preprocessing=preprocessing)
         blank = np.zeros(file.parameters["word_vectors"].shape, np.float32)
         net = VisualSemanticNet(
             backbone, metadata["seen"], metadata["unseen"], blank, metadata["hidden"], metadata["dropout"]

@@ -40,7 +40,7 @@ def main(args):
     from common.data import images
 
     queries = images.find(args.image) if args.image else []  # wrong paths are said before the model is read
-    paths = images.readable(images.find(args.gallery), args.on_error, args.num_workers) if args.gallery else []
+    paths = images.named(args.gallery, args.on_error, args.num_workers)
 
     from examples.visual_semantic.gallery import Searcher
 

@@ -10,8 +10,9 @@ from mxnet import gluon
 from common import devices
 from common.data.loader import Batch, Loader
 from common.data.samplers import Shuffled
-from common.train import optimizer
+from common.train import mixed, optimizer
 from common.train.session import seed_everything
+from common.train.workers import SharedEvaluation
 from examples.visual_semantic import baselines, data, evaluation
 
 
@@ -84,7 +85,7 @@ class Stage:
     save : callable (metrics), optional
         Writes the model after the best epoch so far.
     evaluates : bool
-        Whether an epoch ends with an evaluation on the held-back pictures.
+        Whether an epoch ends with an evaluation on the held-back pictures, if these are not to be tested with.
 
     Attributes
     ----------
@@ -92,6 +93,7 @@ class Stage:
         Whether the backbone stays as it is: its features, read once, then stand in for the pictures.
     loader
         Has ``epoch(number, start)`` and a length, see `common.data.loader.Loader`.
+    shared : common.train.workers.SharedEvaluation
     num_workers : int
         Processes over which each update is summed.
     """
@@ -102,8 +104,9 @@ class Stage:
     ):  # fmt: skip
         self.name, self.args, self.net, self.splits, self.reader = name, args, net, splits, reader
         self.contexts, self.kvstore, self.num_workers = contexts, kvstore, kvstore.num_workers
-        self.save, self.evaluates = save, evaluates
+        self.save, self.evaluates = save, evaluates and not splits.is_tested
         self.open_session = open_session or (lambda stage, trainer: Unrecorded())
+        self.shared = SharedEvaluation(kvstore, net)
         self.is_frozen = is_frozen(args, name)
         train_set, self.valid_set = splits.train, splits.valid
         if self.is_frozen:
@@ -138,7 +141,9 @@ class Stage:
             factor = args.backbone_lr if args.use_pretrained or args.params else 1
             groups.append((self.net.backbone.collect_params(), "adam", {"learning_rate": lr * factor, **options}))
         # A local kvstore can be bound to one Trainer only, so each stage has its own.
-        return optimizer.trainer(groups, self.kvstore if "dist" in self.kvstore.type else args.kvstore)
+        trainer = optimizer.trainer(groups, self.kvstore if "dist" in self.kvstore.type else args.kvstore)
+        mixed.start(args.amp and not self.is_frozen, trainer, self.net, self.net.backbone)
+        return trainer
 
     def solve(self, loss: gluon.Block) -> dict:
         """Give a linear head ESZSL's weights for the features of the training pictures; what its evaluation gives.
@@ -180,7 +185,7 @@ class Stage:
             return {}
         words = None if self.name == "1" else self.net.words[: len(self.net.seen)]
         forward, head = self.net.halves(forward, self.reader.transform)
-        outputs = self.reader.apply(forward, self.valid_set, head)
+        outputs = self.reader.apply(forward, self.valid_set, head, self.shared)
         return evaluation.validation(outputs, self.valid_set.labels, loss, self.contexts[0], words)
 
 

@@ -10,7 +10,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))  # the repo
 from common import cli, resume
 from common.train.schedule import one_cycle
 
-DATASETS = ("awa2", "cifar10", "cifar100", "grocery", "folder", "csv")
+DATASETS = ("awa2", "cifar10", "cifar100", "grocery", "folder", "csv", "xian")
 
 
 def stage_list(text):
@@ -111,7 +111,7 @@ def train_classifier(args, net, stage, schedule=one_cycle):
             inputs, labels = stage.split(batch)
             with autograd.record():
                 losses = [loss(classify(x), y) for x, y in zip(inputs, labels)]
-            autograd.backward(losses)
+            trainer.backward(losses)
             trainer.step(len(batch.labels) * stage.num_workers)
             session.add(loss=losses)
         session.close_epoch(stage.evaluate(classify, loss), save=stage.save)
@@ -136,7 +136,7 @@ def train_head(args, net, stage, schedule=one_cycle):
             features, labels = stage.split(batch)
             with autograd.record():  # v = g(f) / |g(f)|, and by default the loss 1 - cos(v, t_y), t_y the class's word
                 losses = [loss(net.embed_features(f), y) for f, y in zip(features, labels)]
-            autograd.backward(losses)
+            trainer.backward(losses)
             trainer.step(len(batch.labels) * stage.num_workers)
             session.add(loss=losses)
         session.close_epoch(stage.evaluate(net.embed_features, loss), save=stage.save)
@@ -160,7 +160,7 @@ def train_both(args, net, stage, schedule=one_cycle):
             inputs, labels = stage.split(batch)
             with autograd.record():  # v = g(f(x)) / |g(f(x))|
                 losses = [loss(embed(x), y) for x, y in zip(inputs, labels)]
-            autograd.backward(losses)
+            trainer.backward(losses)
             trainer.step(len(batch.labels) * stage.num_workers)
             session.add(loss=losses)
         session.close_epoch(stage.evaluate(embed, loss), save=stage.save)
@@ -177,10 +177,10 @@ def main(args):
     from examples.visual_semantic import data, network
     from examples.visual_semantic.training_run import TrainingRun
 
-    contexts = devices.contexts(args.gpus, args.num_cpus)
+    contexts = devices.contexts(args.gpus, args.num_cpus, args.amp)
     if args.kvstore == "dist_async" and len(args.stages) > 1:  # the servers hold the optimizer of one stage
         raise UserError(f"--kvstore {args.kvstore} runs a stage at a time: --stages 1, then --resume --stages 2a, ...")
-    kvstore = devices.kvstore(args.kvstore, args.gradient_compression)
+    kvstore = devices.kvstore(args.kvstore, args.gradient_compression, args.amp)
 
     # Pictures of the seen classes, some of them held back, and of the unseen ones; network.
     splits = data.load(args)

@@ -52,7 +52,8 @@ class TrainingRun:
             "unseen classes": len(splits.unseen), "workers": kvstore.num_workers,
         }  # fmt: skip
         pictures = sum(map(len, (splits.train, splits.valid, splits.test)))
-        args.engine = engine.choose(args, net.backbone, reader.transform.crop, pictures)
+        self._given = given = data.is_given(splits.train)
+        args.engine = "mxnet" if given else engine.choose(args, net.backbone, reader.transform.crop, pictures)
         reader.engine = engine.named(args.engine)
         judged = ["evaluation"] * (args.stages[-1] != "1")
         stages = [*map(TRAINING.format, args.stages), *judged, *["pictures"] * (not args.no_plots)]
@@ -60,9 +61,10 @@ class TrainingRun:
         walk.write(splits.train.skipped, self.run.folder / "skipped.txt")
         self.run.log(
             f"{args.dataset}: {len(splits.train)} pictures of {len(splits.seen)} seen classes to train on,"
-            f" {len(splits.valid)} held back, {len(splits.test)} of {len(splits.unseen)} unseen; {args.model}"
-            f" ({net.backbone.source}) at {reader.transform.crop} px; words: {args.word_vectors}, {net.dim} numbers,"
-            f" {args.word_space}"
+            f" {len(splits.valid)} {'of these to test with' if splits.is_tested else 'held back'},"
+            f" {len(splits.test)} of {len(splits.unseen)} unseen; {args.model}"
+            f" ({net.backbone.source}){'' if given else f' at {reader.transform.crop} px'}; words:"
+            f" {args.word_vectors}, {net.dim} numbers, {args.word_space}"
         )
         if args.batch_size != 64:
             self.run.log(f"batches of {args.batch_size} pictures (--batch-size)")
@@ -87,7 +89,7 @@ class TrainingRun:
         before = [self._model_file(stage) for stage in STAGES if stage < name and self._model_file(stage).is_file()]
         if before:
             self._restore(before[-1])
-        elif not self.args.use_pretrained and not self.args.params and is_frozen(self.args, name):
+        elif not self.args.use_pretrained and not self.args.params and is_frozen(self.args, name) and not self._given:
             raise UserError(f"stage {name} needs a trained backbone: stage 1 first, --use-pretrained or --params")
         return Stage(
             name, self.args, self.net, self.splits, self.reader, self.contexts, self.kvstore, self.open_session,
@@ -108,9 +110,10 @@ class TrainingRun:
         lr, epochs = getattr(args, f"lr_{stage.name}"), getattr(args, f"epochs_{stage.name}")
         self._stage_run.log(f"stage {stage.name}: {epochs} epochs of {len(stage.loader)} batches, learning rate {lr:g}")
         return Session(
-            self._stage_run, blocks={"net": self.net}, trainers={"trainer": trainer}, best="score",
-            log_interval=args.log_interval, checkpoint_batches=args.save_interval, keep_all=args.keep_all,
-            seed=args.seed, rank=self.kvstore.rank, rate=f"lr_{stage.name}",
+            self._stage_run, blocks={"net": self.net}, trainers={"trainer": trainer},
+            best="score" if stage.evaluates else None, log_interval=args.log_interval,
+            checkpoint_batches=args.save_interval, keep_all=args.keep_all, seed=args.seed, rank=self.kvstore.rank,
+            rate=f"lr_{stage.name}",
         )  # fmt: skip
 
     def end_stage(self, stage: Stage, metrics: dict) -> None:
@@ -148,7 +151,8 @@ class TrainingRun:
         if name == "2b" and self.args.final == "best" and self._is_worse():
             name = "2a"
             self._restore(self._model_file(name))
-        metrics = {f"stage{stage}_accuracy": of["accuracy"] for stage, of in stage_metrics(self.run.folder).items()}
+        found = stage_metrics(self.run.folder)
+        metrics = {f"stage{stage}_accuracy": of["accuracy"] for stage, of in found.items() if "accuracy" in of}
         rows = {"trained": metrics}
         if name != "1":
             self.run.stage("evaluation")
@@ -161,9 +165,8 @@ class TrainingRun:
         self.run.finish(metrics)
         if not self.args.no_plots:
             self._draw(rows)
-        self.run.log(
-            f"wrote {self.run.folder / 'model.params'}: evaluate.py, search.py, analyze.py and export.py take it"
-        )
+        programs = "evaluate.py takes" if self._given else "evaluate.py, search.py, analyze.py and export.py take"
+        self.run.log(f"wrote {self.run.folder / 'model.params'}: {programs} it")
 
     def _write_classes(self, classes: dict[str, dict]) -> None:
         columns = list(dict.fromkeys(name for row in classes.values() for name in row))
@@ -200,7 +203,7 @@ class TrainingRun:
     def _is_worse(self) -> bool:
         """Whether fine-tuning in stage 2b made the model worse on held-back pictures; says so."""
         of = stage_metrics(self.run.folder)
-        if "2a" not in of or of["2b"]["score"] >= of["2a"]["score"]:
+        if "2a" not in of or "score" not in of["2b"] or of["2b"]["score"] >= of["2a"]["score"]:
             return False
         before, after = ({"accuracy": of[k]["accuracy"], "loss": of[k]["valid_loss"]} for k in ("2a", "2b"))
         what = "accuracy" if before["accuracy"] > after["accuracy"] else "loss"

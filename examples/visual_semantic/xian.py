@@ -34,8 +34,9 @@ def main(args):
     from examples.visual_semantic import baselines, protocol
 
     data = protocol.load(args.features, args.splits)
+    choose_by = f"{len(data.held)} of these" if data.held is not None else "a fifth of these, three times,"
     print(
-        f"{len(data.train)} pictures of {data.seen} seen classes to train on, {len(data.held)} of these to choose by;"
+        f"{len(data.train)} pictures of {data.seen} seen classes to train on, {choose_by} to choose by;"
         f" {len(data.test_seen)} of seen and {len(data.test_unseen)} of {len(data.words) - data.seen} unseen classes to"
         f" test with; {data.words.shape[1]} attributes"
     )

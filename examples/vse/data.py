@@ -58,7 +58,8 @@ class Pairs:
     Attributes
     ----------
     images : (n, dim_image) float32 features, or (n, H, W, 3) uint8 pictures
-    words : (length, n) int32, negative after the end of a sentence; or (width, n) float32 vectors of sentences
+    words : (length, n) int
+        Words or word pieces, negative after the end of a sentence; or vectors of sentences, (width, n) float32.
     epoch : int
     """
 
@@ -71,7 +72,30 @@ class Pairs:
         return zip(np.array_split(self.images, devices), np.array_split(self.words, devices, axis=1))
 
 
-class Sentences:
+class Rows:
+    """Rows of numbers from 0 on, of different lengths.
+
+    Parameters
+    ----------
+    rows : sequence of sequence of int
+
+    Attributes
+    ----------
+    lengths : (m,) int
+    """
+
+    def __init__(self, rows: Sequence[Sequence[int]]):
+        self.lengths = np.array([len(row) for row in rows])
+        self._numbers, self._starts = np.concatenate(rows), np.cumsum(self.lengths) - self.lengths
+
+    def batch(self, indices: np.ndarray) -> np.ndarray:
+        """Some rows as columns, (length of the longest, n), -1 after the end of a shorter one."""
+        lengths = self.lengths[indices]
+        steps = np.arange(lengths.max())[:, None]
+        return np.where(steps < lengths, self._numbers[self._starts[indices] + np.minimum(steps, lengths - 1)], -1)
+
+
+class Sentences(Rows):
     """Sentences as word numbers.
 
     Parameters
@@ -86,15 +110,7 @@ class Sentences:
     """
 
     def __init__(self, texts: Sequence[str], vocabulary: Vocabulary):
-        numbers = [vocabulary.encode(tokenise(text)) for text in texts]
-        self.lengths = np.array([len(sentence) for sentence in numbers])
-        self._words, self._starts = np.concatenate(numbers), np.cumsum(self.lengths) - self.lengths
-
-    def batch(self, indices: np.ndarray) -> np.ndarray:
-        """Word numbers of some sentences, (length of the longest, n), -1 after the end of a shorter one."""
-        lengths = self.lengths[indices]
-        steps = np.arange(lengths.max())[:, None]
-        return np.where(steps < lengths, self._words[self._starts[indices] + np.minimum(steps, lengths - 1)], -1)
+        super().__init__([vocabulary.encode(tokenise(text)) for text in texts])
 
 
 class PairSampler:
@@ -200,7 +216,7 @@ class PairLoader:
     Parameters
     ----------
     split : Split
-    sentences : Sentences or examples.vse.pretrained.Vectors
+    sentences : Sentences, or examples.vse.pretrained.Vectors or Pieces
         Of the split.
     sampler : PairSampler
     pictures : common.data.loader.Loader, optional

@@ -10,10 +10,12 @@ from common import metrics
 from common.files.disk import write_array, write_table, writing
 from common.run import Run
 from common.show import plots, report, tables
+from common.train.workers import SharedEvaluation
 from examples.vse import pictures
 from examples.vse.data import Split
 from examples.vse.model import VSE
 
+PICTURES = 64  # in a batch
 FOLD = 1000  # pictures, of which COCO's 1k protocol takes five times as many
 SHOWN = {"recall@1": "R@1", "recall@5": "R@5", "recall@10": "R@10", "median_rank": "median", "mean_rank": "mean"}
 PRECISIONS = ("precision@5", "precision@10", "map@r", "r_precision", "map")
@@ -35,11 +37,14 @@ class EvaluationSet:
     def __init__(self, split: Split, num_workers: int = 2, ctx=None):
         self.split, self.num_workers, self.ctx = split, num_workers, ctx
 
-    def encode(self, net: VSE) -> tuple[np.ndarray, np.ndarray]:
-        """Embeddings of the pictures and of the sentences."""
+    def encode(self, net: VSE, shared: SharedEvaluation | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Embeddings of the pictures and of the sentences; with `shared` each worker reads a part of the pictures."""
         features = self.split.features
         if features is None:  # the network that gives them is trained too
-            features = pictures.Reader(net.metadata, net, self.num_workers, self.ctx)(self.split.pictures)
+            read, images = pictures.Reader(net.metadata, net, self.num_workers, self.ctx), self.split.pictures
+            features = read(images) if shared is None else shared.rows(
+                lambda start, stop: read(images.subset(np.arange(start, stop))), len(images), PICTURES
+            )  # fmt: skip
         return net.encode_images(features), net.encode_sentences(self.split.texts)
 
     def write(self, folder: Path, images: np.ndarray, sentences: np.ndarray) -> None:
@@ -64,9 +69,9 @@ class EvaluationSet:
         write_array(folder / "sentences.npy", sentences)
         write_table(folder / "sentences.csv", ["text", "label"], zip(split.texts, split.sentence_labels))
 
-    def metrics(self, net: VSE) -> dict[str, float]:
+    def metrics(self, net: VSE, shared: SharedEvaluation | None = None) -> dict[str, float]:
         """Recall@1, 5 and 10, median and mean rank both ways, and rsum, see `common.metrics.image_sentence`."""
-        return self.judge(*self.encode(net), net.metadata["measure"])
+        return self.judge(*self.encode(net, shared), net.metadata["measure"])
 
     def judge(
         self, images: np.ndarray, sentences: np.ndarray, measure: str, folds: bool = False, ties: str = "against"

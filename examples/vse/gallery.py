@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from common import metrics
-from common.files.checksum import sha256
 from common.files.errors import UserError
 from common.search.index import Index
 from common.show import plots
@@ -179,22 +178,8 @@ def build_index(net: VSE, images: np.ndarray, paths: Sequence, args) -> Index:
     if net.metadata["no_imgnorm"]:
         raise UserError("--index needs embeddings of length one: the model is of --no-imgnorm")
     names = [str(Path(path).resolve()) for path in paths]
-    index = Index.build(images, names, args.kind, metadata={"params_sha256": sha256(args.params)})
+    index = Index.build(images, names, args.kind, params=args.params)
     index.save(args.index)
-    return index
-
-
-def load_index(file, params) -> Index:
-    """The index that `build_index` kept.
-
-    Raises
-    ------
-    UserError
-        It is not there, damaged, or of another model.
-    """
-    index = Index.load(file)
-    if index.metadata.get("params_sha256") != sha256(params):
-        raise UserError(f"{file} was made by another model than {params}: make it again with --gallery FOLDER")
     return index
 
 

@@ -34,6 +34,8 @@ COCO_SPLIT = 5000  # pictures in dev and in test, as in Karpathy's split
 ROWS = 4096  # rows of features that are compared at a time
 USUAL = 0.9  # fraction of the pictures that must have the same number of captions before two are told apart by it
 SHOWN = 3  # names in a message
+OF_KARPATHY = "Karpathy's list of images, sentences and splits"
+OF_COCO = "COCO's captions: `images` with id and file_name, `annotations` with image_id and caption"
 NOT_FINITE = "mend these features, or make them again"
 
 
@@ -207,7 +209,8 @@ def karpathy(folder: Path, splits: Sequence[str] = SPLITS) -> dict[str, Split]:
     """``dataset.json`` and ``vgg_feats.mat``; COCO's ``restval`` is trained on."""
     import scipy.io
 
-    images = _karpathy_images(folder / "dataset.json")
+    listing = folder / "dataset.json"
+    images = _karpathy_images(_json(listing, OF_KARPATHY), listing)
     texts, listed = [group for _, group, _ in images], [kind for _, _, kind in images]
     mat = folder / "vgg_feats.mat"
     with reading(mat, "Karpathy's features, `feats` of a column an image"):
@@ -228,17 +231,22 @@ def karpathy(folder: Path, splits: Sequence[str] = SPLITS) -> dict[str, Split]:
         if not chosen:
             raise UserError(f"{folder}/dataset.json has no image of the split {wanted[0]}")
         made[split] = _split(_floats(features[chosen], mat), [texts[i] for i in chosen])
-    _note_others(listed, folder / "dataset.json")
+    _note_others(listed, listing)
     return made
 
 
-def _karpathy_images(path: Path) -> list[tuple[str, list[str], str]]:
-    """File name, sentences and split of each image of a ``dataset.json``."""
-    with reading(path, "Karpathy's list of images, sentences and splits"):
-        images = json.loads(path.read_text(encoding="utf-8"))["images"]
+def _json(path: Path, what: str):
+    """The content of a JSON file, which is `what`."""
+    with reading(path, what):
+        return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _karpathy_images(content, path: Path) -> list[tuple[str, list[str], str]]:
+    """File name, sentences and split of each image of a ``dataset.json``, whose `content` was read from `path`."""
+    with reading(path, OF_KARPATHY):
         return [
             (str(image.get("filename", "")), [str(one["raw"]) for one in image["sentences"]], str(image["split"]))
-            for image in images
+            for image in content["images"]
         ]
 
 
@@ -249,13 +257,9 @@ def _note_others(listed: Sequence[str], path: Path) -> None:
         print(f"{path}: images of other splits are left out: {told}")
 
 
-def _karpathy_json(path: Path) -> tuple[dict[str, list[str]], dict[str, list[str]]] | None:
-    """The texts of each picture and the names in each split, of a ``dataset_*.json``; None of another JSON file."""
-    with reading(path, "captions of COCO or of Karpathy, as JSON"):
-        content = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(content, dict) or "annotations" in content:
-        return None
-    images = _karpathy_images(path)
+def _karpathy_lists(content: dict, path: Path) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """The texts of each picture and the names in each split, of a ``dataset_*.json``."""
+    images = _karpathy_images(content, path)
     if unnamed := sum(not name for name, _, _ in images):
         raise UserError(f"{path}: {unnamed} images have no filename: give the file that the pictures came with")
     _note_others([kind for _, _, kind in images], path)
@@ -281,13 +285,17 @@ def raw(captions: list[Path], images, wanted: Sequence[str] = SPLITS, on_error: 
     if images is None:
         raise UserError("--captions needs --images, the folder of the pictures")
     coco = captions[0].suffix == ".json"
-    listed = _karpathy_json(captions[0]) if coco else None
-    if len(captions) > 1 and (listed or not coco):
+    first = _json(captions[0], "captions of COCO or of Karpathy, as JSON") if coco else None
+    karpathys = isinstance(first, dict) and "annotations" not in first
+    if len(captions) > 1 and (karpathys or not coco):
         raise UserError("--captions takes one token file, one of Karpathy's dataset_*.json, or several of COCO's .json")
-    if listed:
-        texts, lists = listed
+    if karpathys:
+        texts, lists = _karpathy_lists(first, captions[0])
     else:
-        files = [read_coco(file) if coco else read_tokens(file) for file in captions]
+        if coco:
+            files = [coco_texts(first, captions[0]), *(coco_texts(_json(file, OF_COCO), file) for file in captions[1:])]
+        else:
+            files = [read_tokens(captions[0])]
         texts = {name: group for file in files for name, group in file.items()}
         if len(texts) < sum(map(len, files)):
             raise UserError(f"--captions {' '.join(map(str, captions))} have pictures in common: give each file once")
@@ -330,10 +338,22 @@ def read_tokens(path: Path) -> dict[str, list[str]]:
     return texts
 
 
-def read_coco(path: Path) -> dict[str, list[str]]:
-    """COCO's ``captions_*.json``: the texts of each picture, by its file name, in the order of the names."""
-    with reading(path, "COCO's captions: `images` with id and file_name, `annotations` with image_id and caption"):
-        content = json.loads(path.read_text(encoding="utf-8"))
+def coco_texts(content, path: Path) -> dict[str, list[str]]:
+    """COCO's ``captions_*.json``: the texts of each picture, by its file name, in the order of the names.
+
+    Parameters
+    ----------
+    content : dict
+        Of the file, as JSON gave it.
+    path : Path
+        The file, for messages.
+
+    Raises
+    ------
+    UserError
+        The content is another.
+    """
+    with reading(path, OF_COCO):
         names = {image["id"]: image["file_name"] for image in content["images"]}
         texts: dict[str, list[str]] = {name: [] for name in sorted(names.values())}
         for annotation in content["annotations"]:

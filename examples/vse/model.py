@@ -13,6 +13,7 @@ from mxnet.gluon import Block, HybridBlock, nn, rnn
 from common import backbones, devices
 from common.backbones import modelfile
 from common.backbones.preprocessing import Preprocessing
+from common.backbones.sentences import SentenceEncoder
 from common.files import outside
 from common.files.errors import UserError, reading
 from common.text.vocabulary import Vocabulary, tokenise, treebank
@@ -26,7 +27,9 @@ FIELDS = {  # what a model is built from
     "measure": lambda found: found in ("cosine", "order"), "vocabulary": dict,
 }  # fmt: skip
 OF_WORDS = {"dim_word": outside.whole}
-OF_VECTORS = {"dim_sentence": outside.whole, "encoder_digest": str}  # what it has instead with a pretrained encoder
+OF_VECTORS = {  # what it has instead with a pretrained encoder
+    "dim_sentence": outside.whole, "encoder_digest": str, "finetune_text": bool,
+}  # fmt: skip
 ENCODERS = {"lstm": rnn.LSTM, "gru": rnn.GRU}
 TOKENISERS = {  # the second for the models of 2014: captions already cut up; the third for those of VSE++
     "words": tokenise, "split": str.split, "vsepp": lambda text: ["<start>", *treebank(text)],
@@ -159,6 +162,20 @@ class VectorBranch(Block):
         """Nothing: ``backward`` of the loss did it."""
 
 
+class TunedBranch(VectorBranch):
+    """A pretrained encoder that is trained too, and one linear layer on its vectors."""
+
+    def __init__(self, encoder: SentenceEncoder, dim: int, use_abs: bool):
+        super().__init__(encoder.dim, dim, use_abs)
+        self.encoder = encoder
+
+    def forward(self, pieces: np.ndarray, ctx):
+        """Numbers of word pieces (length, n), on the host, negative after a sentence's end -> (n, dim) on `ctx`."""
+        lengths = (pieces >= 0).sum(axis=0)
+        rows = np.ascontiguousarray(np.maximum(pieces[: lengths.max()], 0).T)
+        return self.branch(self.encoder(devices.put(rows, ctx, np.int32), devices.put(lengths, ctx, np.float32)))
+
+
 def reverse(indices: np.ndarray) -> np.ndarray:
     """Each sentence read from its end: (length, n) -> (length, n), negative after the end as before."""
     steps = (indices >= 0).sum(axis=0) - 1 - np.arange(len(indices))[:, None]
@@ -184,7 +201,7 @@ class VSE(Block):
     backbone : common.backbones.Backbone, optional
         Trained too: pictures go in instead of features.
     encoder : pretrained.Encoder, optional
-        Reads the sentences; it is no part of the model.
+        Reads the sentences; it is no part of the model, unless it is trained.
     """
 
     def __init__(self, metadata: dict, vocabulary: Vocabulary, backbone=None, encoder=None):
@@ -196,7 +213,9 @@ class VSE(Block):
             self.backbone = backbone
             use_abs, dim = metadata["use_abs"], metadata["dim"]
             self.images = ImageBranch(metadata["dim_image"], dim, use_abs, unit=not metadata["no_imgnorm"])
-            if encoder:
+            if encoder and encoder.trained:
+                self.sentences = TunedBranch(encoder.net, dim, use_abs)
+            elif encoder:
                 self.sentences = VectorBranch(metadata["dim_sentence"], dim, use_abs)
             else:
                 self.sentences = SentenceBranch(
@@ -208,9 +227,9 @@ class VSE(Block):
         features = self.backbone(images) if self.backbone is not None else images
         return self.images(features), self.sentences(words, images.context)
 
-    def backward(self, losses: list) -> None:
-        """The gradients of all parameters from losses recorded on one or several devices."""
-        autograd.backward(losses)
+    def backward(self, losses: list, trainer) -> None:
+        """The gradients of all parameters of `trainer` from losses recorded on one or several devices."""
+        trainer.backward(losses)
         self.sentences.backward()
 
     @property
@@ -232,10 +251,11 @@ class VSE(Block):
         """Sentences -> (m, dim) float32, computed in groups of equal length that begin alike."""
         result = np.empty((len(texts), self.metadata["dim"]), np.float32)
         if self.encoder:
-            columns = self.encoder(texts).T
+            vectors = self.encoder(texts)
             for start in range(0, len(texts), batch_size):
                 chosen = slice(start, start + batch_size)
-                result[chosen] = self.sentences(columns[:, chosen], self.ctx).asnumpy()
+                rows = devices.put(vectors[chosen], self.ctx, np.float32)
+                result[chosen] = self.sentences.branch(rows).asnumpy()
             return result
         encoded = [self.vocabulary.encode(self.tokenise(text)) for text in texts]
         lengths = np.array([len(sentence) for sentence in encoded])
@@ -306,6 +326,7 @@ def load(path, ctx=None) -> VSE:
     file = modelfile.load(path, KIND, FIELDS, REMEDY)
     with reading(file.described_in, REMEDY):
         outside.check_fields(lengths(file.metadata), {"use_abs": bool, "no_imgnorm": bool})
+        file.metadata.setdefault("finetune_text", False)  # in models of before
         outside.check_fields(file.metadata, OF_VECTORS if file.metadata["encoder"] == pretrained.NAME else OF_WORDS)
         vocabulary = Vocabulary(**file.metadata.pop("vocabulary"))
         return build(file.metadata, vocabulary, file.parameters, ctx)
@@ -333,7 +354,7 @@ def build(metadata: dict, vocabulary: Vocabulary, parameters: dict, ctx=None) ->
     backbone = encoder = None
     ctx = ctx or mx.cpu()
     if metadata["encoder"] == pretrained.NAME:
-        encoder = pretrained.of_model(metadata["encoder_digest"], ctx)
+        encoder = pretrained.of_model(metadata["encoder_digest"], ctx, metadata["finetune_text"])
     if metadata.get("preprocessing"):
         modelfile.check_network(metadata["model"])
         preprocessing = Preprocessing.from_dict(metadata["preprocessing"])

@@ -33,7 +33,8 @@ def metadata(args) -> dict:
     if args.saveto and not Path(args.saveto).absolute().parent.is_dir():
         raise UserError(f"--saveto {args.saveto}: there is no such folder to write into")
     has_pictures = layouts.has_pictures(args.dataset, args.captions)
-    kept = {name: getattr(args, name) for name in (*SIZES, "dataset", "seed", "int8", "on_error", "protocol")}
+    names = (*SIZES, "dataset", "seed", "int8", "on_error", "protocol", "finetune_text")
+    kept = {name: getattr(args, name) for name in names}
     kept["use_abs"] |= args.measure == "order"
     drawn = None if args.captions else DRAWN.get(args.dataset)
     name = (args.model or (PHOTOGRAPHS if args.captions else THINGS)) if has_pictures else None
@@ -91,7 +92,10 @@ def network(args, metadata: dict, train: Split, contexts) -> model.VSE:
         raise UserError(f"--dim_image {args.dim_image}: the features have {width} numbers: leave the flag out")
     metadata = {**metadata, "dim_image": width}
     if args.encoder == pretrained.NAME:
-        encoder = pretrained.encoder(contexts[0])
+        encoder = pretrained.Encoder(contexts, True) if args.finetune_text else pretrained.encoder(contexts[0])
+        if encoder.trained:
+            for parameter in encoder.net.collect_params().values():
+                parameter.lr_mult = args.text_lr / args.lrate
         metadata.update(dim_sentence=encoder.dim, encoder_digest=encoder.digest)
     start = model.load(args.start) if args.start else None
     if start:
@@ -100,7 +104,7 @@ def network(args, metadata: dict, train: Split, contexts) -> model.VSE:
     learned = [] if encoder else train.texts
     vocabulary = start.vocabulary if start else Vocabulary.build(map(tokenise, learned))
     net = model.VSE(metadata, vocabulary, backbone, encoder)
-    for branch in (net.images, net.sentences):
+    for branch in (net.images, net.sentences.branch if encoder else net.sentences):
         branch.initialize(ctx=contexts)
     if start:
         _copy(start, net)
@@ -115,6 +119,8 @@ def _check(start: model.VSE, metadata: dict, path) -> None:
         raise UserError(f"--start {path} takes features of {width} numbers, these have {metadata['dim_image']}")
     if start.metadata["measure"] == "order" and not start.metadata["use_abs"]:
         raise UserError(f"--start {path} is of order without absolute values, which is not trained here: leave it out")
+    if start.metadata.get("finetune_text") and not metadata["finetune_text"]:
+        raise UserError(f"--start {path} has trained its sentence encoder: add --finetune-text")
     for name in SIZES:
         if start.metadata[name] != metadata[name]:
             had = start.metadata[name]
@@ -146,11 +152,13 @@ def start_words(net: model.VSE, path) -> int:
     return len(known)
 
 
-def sentences(net: model.VSE, splits: dict[str, Split]) -> Sentences | pretrained.Vectors:
+def sentences(net: model.VSE, splits: dict[str, Split]) -> Sentences | pretrained.Vectors | pretrained.Pieces:
     """Those of ``train`` as `net` reads them; the vectors of a pretrained encoder are kept, of all splits."""
     texts = splits["train"].texts
     if net.encoder is None:
         return Sentences(texts, net.vocabulary)
+    if net.encoder.trained:
+        return pretrained.Pieces(texts, net.encoder)
     net.encoder.keep([text for split in splits.values() for text in split.texts])
     return pretrained.Vectors(texts, net.encoder)
 
@@ -173,7 +181,8 @@ def run(args, splits: dict[str, Split], net: model.VSE, sampler: PairSampler, kv
     size = sampler.batch_size
     if size < args.batch_size:
         found.log(f"batches of {size} sentences, as many as there are for them (--batch_size {args.batch_size})")
-    read = f"sentences by {args.encoder}" if net.encoder else f"{len(net.vocabulary)} words"
+    trained = ", which is trained too" if net.encoder and net.encoder.trained else ""
+    read = f"sentences by {args.encoder}{trained}" if net.encoder else f"{len(net.vocabulary)} words"
     found.log(f"{read}; {sampler.updates} updates in {args.max_epochs} epochs")
     return found
 
@@ -230,8 +239,7 @@ def read_by(net: model.VSE, name: str, weights: str) -> None:
     """
     if net.metadata["model"]:
         raise UserError(f"--features-by {name}: the model looks at pictures by {net.metadata['model']}: leave it out")
-    size = backbones.input_size(name)
-    width = backbones.create(name, size=size).width
+    width, size = backbones.info(name)
     if width != net.metadata["dim_image"]:
         wanted = net.metadata["dim_image"]
         raise UserError(f"--features-by {name}: it gives {width} numbers, and the model takes {wanted}")

@@ -68,6 +68,7 @@ def open_gallery(args):
     import numpy as np
 
     from common.data import images
+    from common.search.index import Index
     from examples.vse import data, gallery, pictures, prepare
 
     net, searched = prepare.saved(args)
@@ -77,11 +78,11 @@ def open_gallery(args):
     if net.metadata["model"]:
         own = net if net.backbone is not None else None
         reader = pictures.Reader(net.metadata, own, args.num_workers, net.ctx, keep=False)
-    paths = images.readable(images.find(args.gallery), args.on_error, args.num_workers) if args.gallery else []
+    paths = images.named(args.gallery, args.on_error, args.num_workers)
     asked = math.inf if args.serve else len(paths) + sum(not image.isdigit() for image in args.image)
     if reader and asked:
         reader.settle(args, asked)
-    index = gallery.load_index(args.index, args.params) if args.index and not args.gallery else None
+    index = Index.load(args.index, args.params) if args.index and not args.gallery else None
     if args.gallery or args.sentences or index:
         features, labels, shown = split.features, split.image_labels, split.pictures
         texts, sentence_labels = split.texts, split.sentence_labels

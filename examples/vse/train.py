@@ -32,7 +32,7 @@ FLAGS = {
         ("--dim", cli.width, 1024, "numbers in an embedding, and in the recurrent state"),
         ("--dim_word --dim-word", cli.width, None, "numbers in a word's vector; default is 300"),
         ("--dim_image --dim-image", cli.whole(1, 10**6), None, "numbers of an image; default is what features have"),
-        ("--encoder", cli.choice("lstm", "gru", "bow", "minilm"), "lstm", "reads sentences; minilm is not trained"),
+        ("--encoder", cli.choice("lstm", "gru", "bow", "minilm"), "lstm", "reads sentences; minilm is pretrained"),
         ("--bidirectional", cli.switch, False, "read the sentence from both ends"),
         ("--no_imgnorm --no-imgnorm", cli.switch, False, "embeddings of pictures keep their length"),
         ("--use_abs --use-abs", cli.switch, False, "absolute values of embeddings; --measure order has them anyway"),
@@ -56,6 +56,8 @@ FLAGS = {
         ("--grad_clip --grad-clip", cli.non_negative_float, 2.0, "largest norm of all gradients together; 0: any"),
         ("--finetune", cli.switch, False, "train the backbone too, its batch norms as they are"),
         ("--backbone-lr", cli.positive_float, 0.1, "factor of --lrate for --finetune"),
+        ("--finetune-text", cli.switch, False, "train --encoder minilm too"),
+        ("--text-lr", cli.rate, 2e-5, "learning rate of --finetune-text"),
         ("--early_stop --early-stop", cli.non_negative_int, 20, "evaluations without a better one that end it; 0: no"),
     ],
     "run": [
@@ -82,8 +84,12 @@ def parse_args(argv=None):
         args.dim_word = args.dim_word or 300
     elif args.dim_word or args.bidirectional or args.word_vectors:
         p.error("--encoder minilm reads whole sentences: leave out --dim_word, --bidirectional and --word-vectors")
+    if args.finetune_text and args.encoder != "minilm":
+        p.error(f"--finetune-text trains --encoder minilm, and {args.encoder} is trained anyway: leave it out")
     if args.finetune and args.int8:
         p.error("--int8 is for features that are only read: leave it out with --finetune")
+    if args.amp and not args.finetune:
+        p.error("--amp is for the backbone, which only --finetune trains: leave it out")
     if args.kvstore == "dist_async":
         p.error("--kvstore dist_async has no joint gradient to clip: use dist_sync")
     return args
@@ -94,13 +100,13 @@ def main(args):
     from mxnet import autograd
 
     from common import devices
-    from common.train import optimizer
+    from common.train import mixed, optimizer, workers
     from common.train.session import Session
     from examples.vse import data, evaluation, linear, model, pictures, prepare
     from examples.vse.losses import RankingLoss, SoftmaxLoss
 
-    contexts = devices.contexts(args.gpus, args.num_cpus)
-    kvstore = devices.kvstore(args.kvstore, args.gradient_compression)
+    contexts = devices.contexts(args.gpus, args.num_cpus, args.amp)
+    kvstore = devices.kvstore(args.kvstore, args.gradient_compression, args.amp)
 
     # Data: sentences, and features of their pictures, or with --finetune the pictures themselves.
     metadata = prepare.metadata(args)
@@ -141,6 +147,7 @@ def main(args):
     # Evaluation: recall@k both ways; the best round is chosen on dev.
     run = prepare.run(args, splits, net, sampler, kvstore)
     run.stage("baselines")
+    shared = workers.SharedEvaluation(kvstore, net)
     dev, test = (evaluation.EvaluationSet(splits[name], args.num_workers, contexts[0]) for name in ("dev", "test"))
     rows = {"chance": evaluation.chance(splits["test"]), "before training": test.metrics(net)}
     best_file = pathlib.Path(args.saveto or run.folder / "model.params")
@@ -150,6 +157,7 @@ def main(args):
             model.save(net, best_file, metrics=metrics)
 
     run.stage("training")
+    mixed.start(args.amp, trainer, net, net.backbone)
     session = Session(
         run, blocks=blocks, trainers={"trainer": trainer}, best="rsum", patience=args.early_stop,
         log_interval=args.dispFreq, seed=args.seed, rank=kvstore.rank, unit="round", rate="lrate",
@@ -163,15 +171,15 @@ def main(args):
             with autograd.record():
                 for ctx, (images, words) in zip(contexts, batch.split(len(contexts))):
                     values.append(loss(*net(devices.put(images, ctx), words)))
-            net.backward(values)
+            net.backward(values, trainer)
             trainer.allreduce_grads()
             if args.grad_clip:
                 for of_device in gradients:
-                    model.clip_global_norm(of_device, args.grad_clip)
+                    model.clip_global_norm(of_device, args.grad_clip * trainer.scale)
             trainer.update(1)
             session.add(loss=[value * (len(contexts) / len(batch.images)) for value in values])
         learned = {"temperature": losses["clip"].temperature} if args.loss == "clip" else {}
-        session.close_epoch({**dev.metrics(net), **learned}, save=save)
+        session.close_epoch({**dev.metrics(net, shared), **learned}, save=save)
 
     if kvstore.rank == 0:
         run.stage("evaluation")

@@ -187,10 +187,14 @@ def conflicts() -> Iterator[Case]:
         [
             ("nowhere to search", "{good}/pictures/a/0.png", "--gallery"),
             ("nothing to search for", "--gallery {good}/pictures", "--serve"),
+            ("--rerank of two numbers", "{good}/pictures/a/0.png --gallery {good}/pictures --rerank 20,6", "--rerank"),
+            ("--rerank by signs", "{good}/pictures/a/0.png --gallery {good}/pictures --kind binary --rerank 5,2,0.3",
+             "--kind"),
             ("a query and --serve", "{good}/pictures/a/0.png --gallery {good}/pictures --serve", "--serve"),
             ("a gallery and a data set", "{good}/pictures/a/0.png --gallery x --dataset grocery", "--gallery"),
             ("--data-path without a data set", "{good}/pictures/a/0.png --gallery x --data-path y", "--data-path"),
             ("a data set that is not there", "--dataset grocery --data-path {in}/none --serve", "none is not there"),
+            ("more numbers than the model has", "--gallery {good}/pictures --index {out}/x --width 129", "--width"),
         ],
     )
     yield from _each(
@@ -252,6 +256,12 @@ def conflicts() -> Iterator[Case]:
             ("--sampler near of nothing learned", f"{run} --model conv4 --sampler near", "--sampler"),
             ("--matryoshka that falls", f"{run} --matryoshka 64,16,128", "--matryoshka"),
             ("--matryoshka of a part alone", f"{run} --matryoshka 16,32", "--embed-dim"),
+            ("--gather on one device", f"{run} --model conv4 --gather", "--gather"),
+            ("--gather of class vectors", f"{run} --loss arcface --gather", "--gather"),
+            ("--gather without waiting", f"{run} --gather --kvstore dist_async", "--kvstore"),
+            ("--gather compressed", f"{run} --gather --kvstore dist_sync --gradient-compression 1", "--gradient"),
+            ("--whiten that falls", f"{run} --whiten 64,16", "--whiten"),
+            ("--whiten beyond --embed-dim", f"{run} --whiten 16,256", "--embed-dim"),
             ("--head lda with --matryoshka", f"{lda} --use-pretrained --matryoshka 16,128", "--matryoshka"),
         ],
     )
@@ -352,6 +362,16 @@ def conflicts() -> Iterator[Case]:
                 "--words ox --dataset awa2 --data-path {good}/awa2 --word-vectors {good}/words.txt --run-dir {out}/r",
                 "--words",
             ),
+            ("features without a folder", "--dataset xian --run-dir {out}/r", "--data-path"),
+            ("features of a folder without", "--dataset xian --data-path {good} --run-dir {out}/r", "res101.mat"),
+            ("--unseen of features", "--dataset xian --data-path {good} --unseen a --run-dir {out}/r", "--unseen"),
+        ],
+    )
+    yield from _each(
+        f"{v}.tune",
+        [
+            ("no class to hold back", f"{of_folder} --unseen a", "seen classes"),
+            ("a model that knows the classes", f"{of_folder} --params {{good}}/emoji.params", "--params"),
         ],
     )
     yield from _each("examples.vse.search", [("nothing to do", "x", "--text")])
@@ -361,6 +381,7 @@ def conflicts() -> Iterator[Case]:
             ("--int8 with --finetune", "--int8 --finetune", "--int8"),
             ("dist_async", "--kvstore dist_async", "--kvstore"),
             ("flags of words with minilm", "--encoder minilm --bidirectional", "--bidirectional"),
+            ("--finetune-text of an encoder that is trained anyway", "--finetune-text", "--finetune-text"),
             ("captions without pictures", "--captions {good}/list.csv --run-dir {out}/r", "--images"),
             ("an unknown data set", "--data nothing --run-dir {out}/r", "--data"),
         ],

@@ -69,7 +69,7 @@ def test_shared_flags_of_every_example():
         "dataset": "glyphs", "data_path": None, "columns": [], "model": "conv4", "params": None, "run_dir": None,
         "resume": False, "num_workers": 2, "gpus": [], "num_cpus": 1, "kvstore": "device", "engine": "auto",
         "seed": 123, "on_error": "stop", "class_depth": None, "gradient_compression": None, "min_per_class": 0,
-        "tensorboard": False,
+        "tensorboard": False, "amp": False,
     }  # fmt: skip
 
 

@@ -58,6 +58,18 @@ def test_nothing_is_touched_that_is_there():
     assert done.stdout.strip() == "[]"
 
 
+def test_mxnet_is_imported_without_what_it_does_not_need():
+    """In a fresh interpreter; afterwards both packages are as they are without MXNet."""
+    code = (
+        "import sys, common, mxnet; print([n for n in ('sklearn', 'pandas', 'scipy.stats') if n in sys.modules]);"
+        "from common.show import plots; print('matplotlib' in sys.modules); assert callable(plots.curves);"
+        "from sklearn.base import BaseEstimator; from scipy import stats;"
+        "print(BaseEstimator.__name__, stats.norm.cdf(0))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n") == ["[]", "False", "BaseEstimator 0.5", ""]
+
+
 def test_mxnet_takes_numpys_own_bool_and_numbers():
     import mxnet as mx
 

@@ -134,9 +134,13 @@ def test_im2vec_takes_products_or_groups(groceries, tmp_path):
 def test_im2vec_compares_with_the_means_of_frozen_features(groceries, weights, tmp_path, capsys):
     flags = ["--model", "conv4", "--params", weights, "--image-size", "32", "--epochs", "1", "--no-plots"]
     run(im2vec, groceries, *flags, "--run-dir", tmp_path / "run")
-    compare.main(compare.parse_args([str(tmp_path / "run"), "--output", str(tmp_path / "f.json")]))
-    assert "by chance purity 0.067, purity of the 6 not alone 0.111" in capsys.readouterr().out  # four are alone
+    more = ["--output", tmp_path / "f.json", "--report", tmp_path / "page", "--refits", "2", "--resamples", "1"]
+    compare.main(compare.parse_args([str(flag) for flag in (tmp_path / "run", *more)]))
+    learned = (tmp_path / "page" / "nearest.csv").read_text(encoding="utf-8").splitlines()[1].split(",")
+    assert learned[0] == "class vectors" and learned[-1] == "2" and learned[-2] in ("0", "0.5", "1")
     found = json.loads((tmp_path / "f.json").read_text())
+    assert found["chance"]["purity"] == [pytest.approx(1 / 15)]  # four of ten are alone
+    assert found["chance"]["purity of the 6 not alone"] == [pytest.approx(1 / 9)]
     net, whole = modelfile.load(tmp_path / "run" / "model.params").net, sets.load("grocery", groceries, "seen").train
     rows = net.backbone(mx.nd.array(whole.array(32), dtype="uint8")).asnumpy()
     means = np.stack([rows[whole.labels == label].mean(axis=0) for label in range(10)])

@@ -223,7 +223,7 @@ def test_transfer(photographs, weights, tmp_path, how, capsys, monkeypatch):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
     folder, net = photographs / "dataset" / "test" / "Apple", backbones.create("conv4", weights)
     flags = ["--folder", folder, "-tm", "conv4", "-weights", weights, "-b", "3", "-dir", tmp_path]
-    flags += ["--interpolation", "bilinear", "-n", "x", "--with-path", *VIEWS]
+    flags += ["--interpolation", "bilinear", "-n", "x", *VIEWS]
     generate_embedding.main(generate_embedding.parse_args(list(map(str, flags))))
     vectors, paths = np.load(tmp_path / "x_data.npy"), np.load(tmp_path / "x_paths.npy").ravel()
     expected = mean_features(net, paths, functools.partial(pil, side=net.input_size))

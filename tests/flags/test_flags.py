@@ -17,7 +17,7 @@ METHOD = {
 }  # fmt: skip
 ONE_ROW = (  # written in common/cli.py alone
     "--gpus", "--num-cpus", "--kvstore", "--num-workers", "--on-error", "--seed", "--resize", "--keep-aspect",
-    "--no-plots", "--use-pretrained", "--freeze-batch-norm", "--interpolation", "--log-interval", "--save-interval",
+    "--no-plots", "--use-pretrained", "--freeze-batch-norm", "--log-interval", "--save-interval",
     "--sheet", "--serve", "--port", "-k",
 )  # fmt: skip
 

@@ -7,6 +7,9 @@ of padding below the picture, and above it k // 2 for an odd number of rows but 
 both sides alike. With the picture and each kernel rotated by 180 degrees, padding of k // 2 on both sides is
 TensorFlow's at every size, without a padding layer (which INT8 could not fuse: a third of the speed). `Backbone`
 rotates the picture, `convert` the kernels.
+
+timm trained the same network again with k // 2 on both sides and a smaller epsilon, and names its parameters alike: of
+these nothing is rotated.
 """
 
 from __future__ import annotations
@@ -24,7 +27,8 @@ STAGES = (  # repeats, kernel, stride, expansion, filters: EfficientNet-B0, tabl
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
-STEM, HEAD, EPSILON = 32, 1280, 1e-3
+STEM, HEAD = 32, 1280
+EPSILON, TIMM_EPSILON = 1e-3, 1e-5  # of the batch norms
 LANES = 16
 
 
@@ -104,7 +108,10 @@ class ReLU6(HybridBlock):
         return x if self.quick else F.clip(x, 0, 6)
 
 
-def conv(block: nn.HybridSequential, filters: int, kernel: int, stride: int, channels: int, groups=1, active=True):
+def conv(
+    block: nn.HybridSequential, filters: int, kernel: int, stride: int, channels: int, groups=1, active=True,
+    epsilon: float = EPSILON,
+):  # fmt: skip
     """Append a convolution, its batch norm, and ReLU6 to a sequence.
 
     Parameters
@@ -116,11 +123,13 @@ def conv(block: nn.HybridSequential, filters: int, kernel: int, stride: int, cha
     groups : int
     active : bool
         With ReLU6.
+    epsilon : float
+        Of the batch norm.
     """
     norm = NormReLU6 if active else nn.BatchNorm
     block.add(
         Conv(filters, kernel, stride, kernel // 2, groups=groups, use_bias=False, in_channels=channels),
-        norm(epsilon=EPSILON, momentum=0.99, in_channels=filters),
+        norm(epsilon=epsilon, momentum=0.99, in_channels=filters),
     )
     if active:
         block.add(ReLU6())
@@ -138,18 +147,22 @@ class InvertedBottleneck(HybridBlock):
     kernel, stride : int
     expansion : int
         Factor of the channels in between.
+    epsilon : float
+        Of the batch norms.
     """
 
-    def __init__(self, channels: int, filters: int, kernel: int, stride: int, expansion: int):
+    def __init__(
+        self, channels: int, filters: int, kernel: int, stride: int, expansion: int, epsilon: float = EPSILON
+    ):
         super().__init__()
         self.residual = stride == 1 and channels == filters
         inner = channels * expansion
         with self.name_scope():
             self.body = nn.HybridSequential()
             if expansion != 1:
-                conv(self.body, inner, 1, 1, channels)
-            conv(self.body, inner, kernel, stride, inner, groups=inner)
-            conv(self.body, filters, 1, 1, inner, active=False)
+                conv(self.body, inner, 1, 1, channels, epsilon=epsilon)
+            conv(self.body, inner, kernel, stride, inner, groups=inner, epsilon=epsilon)
+            conv(self.body, filters, 1, 1, inner, active=False, epsilon=epsilon)
 
     def hybrid_forward(self, F, x):
         """(n, channels, h, w) -> (n, filters, h / stride, w / stride)."""
@@ -159,22 +172,23 @@ class InvertedBottleneck(HybridBlock):
 class EfficientNetLite(HybridBlock):
     """EfficientNet-Lite, as `features` (to 1,280 channels) and `output` (classifier).
 
-    Takes pictures (n, 3, H, W) of any size, rotated by 180 degrees.
+    Takes pictures (n, 3, H, W) of any size, with TensorFlow's padding rotated by 180 degrees.
 
     Parameters
     ----------
     width, depth : float
         Multipliers of the filters (rounded to multiples of 8) and of the repeats (rounded up).
+    tensorflow : bool
+        Padding and epsilon as Google trained it; False: as timm did, whose padding is alike on both sides.
     classes : int
     """
 
-    rotated = True
-
-    def __init__(self, width: float, depth: float, classes: int = 1000):
+    def __init__(self, width: float, depth: float, tensorflow: bool = True, classes: int = 1000):
         super().__init__()
+        self.rotated, epsilon = tensorflow, EPSILON if tensorflow else TIMM_EPSILON
         with self.name_scope():
             self.features = nn.HybridSequential(prefix="features_")
-            conv(self.features, STEM, 3, 2, 3)
+            conv(self.features, STEM, 3, 2, 3, epsilon=epsilon)
             channels = STEM
             for number, (repeats, kernel, stride, expansion, filters) in enumerate(STAGES):
                 filters = round_filters(filters * width)
@@ -182,9 +196,9 @@ class EfficientNetLite(HybridBlock):
                     repeats = math.ceil(repeats * depth)
                 for i in range(repeats):
                     step = stride if i == 0 else 1
-                    self.features.add(InvertedBottleneck(channels, filters, kernel, step, expansion))
+                    self.features.add(InvertedBottleneck(channels, filters, kernel, step, expansion, epsilon))
                     channels = filters
-            conv(self.features, HEAD, 1, 1, channels)
+            conv(self.features, HEAD, 1, 1, channels, epsilon=epsilon)
             self.features.add(nn.GlobalAvgPool2D(), nn.Flatten())
             self.output = nn.Dense(classes, in_units=HEAD)
 

@@ -29,12 +29,17 @@ class Converter:
     load: Callable
 
 
+def _of_arrays(fill: Callable) -> Converter:
+    """PyTorch's files, whose arrays alone `fill` needs: a function of (net, arrays, classifier)."""
+    return Converter(torch.SUFFIXES, lambda net, path, classifier: fill(net, torch.read_torch(path), classifier))
+
+
 CONVERTERS = {
     "keras": Converter(keras.SUFFIXES, keras.load),
-    "torchvision": Converter(torch.SUFFIXES, torch.load_torchvision),
+    "torchvision": _of_arrays(torch.fill_torchvision),
     "efficientnet_lite": Converter(torch.SUFFIXES, torch.load_efficientnet_lite),
-    "convnext": Converter(torch.SUFFIXES, named.load_convnext),
-    "vit": Converter(torch.SUFFIXES, named.load_vit),
+    "convnext": _of_arrays(named.fill_convnext),
+    "vit": _of_arrays(named.fill_vit),
     "squeezenet": Converter(pickles.SUFFIXES, pickles.load_squeezenet),
 }
 
@@ -50,9 +55,9 @@ def layout(name: str, suffix: str) -> str:
         Of the file: with the suffix of the network's own parameters it is taken for one of those, else for one of
         torchvision's or timm's.
     """
-    weights = entries.find(name).weights
-    own = weights is not None and suffix in CONVERTERS[weights.converter].suffixes
-    return weights.converter if own else "torchvision"
+    entry = entries.find(name)
+    own = entry.weights.converter if entry.weights else entry.converter
+    return own if own and suffix in CONVERTERS[own].suffixes else "torchvision"
 
 
 def load(net, name: str, path, classifier: bool = True) -> None:

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from common.backbones.convert.torch import read_torch
 from common.backbones.convert.values import ANOTHER, fill, of_classifier
 from common.files.errors import UserError
 
@@ -43,33 +42,16 @@ VIT = (
 UNUSED = re.compile(r"mask_token$|position_ids$|^(text_model|text_projection|logit_scale)\b")  # in DINOv2 and CLIP
 
 
-def load_convnext(net, path, classifier: bool = True) -> None:
+def fill_convnext(net, arrays: dict[str, np.ndarray], classifier: bool = True) -> None:
     """Fill a ConvNeXt from timm's, Hugging Face's or the authors' parameters.
 
     Parameters
     ----------
     net : common.backbones.architectures.convnext.ConvNeXt
-    path : path
-    classifier : bool
-        False: the file may have another classifier or none, and the network's stays empty.
-
-    Raises
-    ------
-    UserError
-        The file cannot be read, or belongs to another network.
-    """
-    fill_convnext(net, read_torch(path), classifier)
-
-
-def fill_convnext(net, arrays: dict[str, np.ndarray], classifier: bool = True) -> None:
-    """Fill a ConvNeXt from what `read_torch` gave.
-
-    Parameters
-    ----------
-    net : common.backbones.architectures.convnext.ConvNeXt
     arrays : dict of str to array
+        What `common.backbones.convert.torch.read_torch` gave.
     classifier : bool
-        See `load_convnext`.
+        False: they may have another classifier or none, and the network's stays empty.
 
     Raises
     ------
@@ -88,33 +70,16 @@ def fill_convnext(net, arrays: dict[str, np.ndarray], classifier: bool = True) -
     _fill(net, {place(name): a for name, a in arrays.items()}, {place(n): f for n, f in called.items()}, classifier)
 
 
-def load_vit(net, path, classifier: bool = True) -> None:
+def fill_vit(net, arrays: dict[str, np.ndarray], classifier: bool = True) -> None:
     """Fill a vision transformer from timm's, Hugging Face's, DINOv2's, OpenAI's or open_clip's parameters.
 
     Parameters
     ----------
     net : common.backbones.architectures.vit.VisionTransformer
-    path : path
-    classifier : bool
-        False: the file may have another classifier or none, and the network's stays empty.
-
-    Raises
-    ------
-    UserError
-        The file cannot be read, or belongs to another network.
-    """
-    fill_vit(net, read_torch(path), classifier)
-
-
-def fill_vit(net, arrays: dict[str, np.ndarray], classifier: bool = True) -> None:
-    """Fill a vision transformer from what `read_torch` gave.
-
-    Parameters
-    ----------
-    net : common.backbones.architectures.vit.VisionTransformer
     arrays : dict of str to array
+        What `common.backbones.convert.torch.read_torch` gave.
     classifier : bool
-        See `load_vit`.
+        False: they may have another classifier or none, and the network's stays empty.
 
     Raises
     ------

@@ -12,6 +12,7 @@ import io
 import math
 import pickle
 import re
+import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -266,9 +267,45 @@ def load_efficientnet_lite(net, path, classifier: bool = True) -> None:
         The file cannot be read, or belongs to another network.
     """
     arrays = {name: array for name, array in read_torch(path).items() if not name.endswith(COUNT)}
+    _check_padding(net.rotated, Path(path), STEM in arrays)
     ordered = sorted(arrays, key=_timm_order(arrays) if STEM in arrays else _position)
-    rotated = {name: a[:, :, ::-1, ::-1] if a.ndim == 4 else a for name, a in arrays.items()}  # as its pictures
-    fill_by_order(net, {name: rotated[name] for name in ordered}, classifier)
+    if net.rotated:  # as its pictures
+        arrays = {name: a[:, :, ::-1, ::-1] if a.ndim == 4 else a for name, a in arrays.items()}
+    fill_by_order(net, {name: arrays[name] for name in ordered}, classifier)
+
+
+def _check_padding(tensorflow: bool, path: Path, of_timm: bool) -> None:
+    """Refuse parameters of EfficientNet-Lite that were trained with another padding, as far as it can be known.
+
+    The packages' were trained with TensorFlow's. timm has networks of both, whose parameters have the same names: what
+    tells them apart is ``architecture`` in the ``config.json`` beside the file, or timm's own name of file or folder.
+    """
+    said, trained = (_named_by_timm(path) if of_timm else ("its layout", True)) or (None, None)
+    if trained is None and tensorflow:
+        print(
+            f"note: {path.name} does not say with which padding it was trained: TensorFlow's is taken, as of timm's"
+            " tf_efficientnet_lite*; of timm's efficientnet_lite* give --model timm-efficientnet_lite*",
+            file=sys.stderr,
+        )
+    elif trained not in (None, tensorflow):
+        padding = "TensorFlow's padding" if trained else "padding alike on both sides"
+        other = "the --model without timm-" if trained else "--model timm-efficientnet_lite*"
+        raise UserError(f"{path} was trained with {padding}, as {said} tells: give {other}")
+
+
+def _named_by_timm(path: Path) -> tuple[str, bool] | None:
+    """What says which of timm's EfficientNet-Lite a file is of, and whether that has TensorFlow's padding."""
+    config = path.with_name("config.json")
+    if config.is_file():
+        found = outside.read_json(config, f"it says what {path.name} is; get it again, or take it away")
+        kind = re.fullmatch(r"(tf_)?efficientnet_lite\d", str(found.get("architecture")))
+        if kind:
+            return config.name, bool(kind[1])
+    for name in (path.name, *(folder.name for folder in path.absolute().parents[:3])):  # the hub's: model/snapshots/sum
+        kind = re.search(r"(tf_)efficientnet_lite\d|efficientnet_lite\d[._]ra[_-]", name)  # ra: how timm trained it
+        if kind:
+            return f"the name {name}", bool(kind[1])
+    return None
 
 
 KINDS = ("weight", "bias", "running_mean", "running_var")
@@ -306,25 +343,6 @@ def _timm_order(arrays) -> Callable[[str], tuple]:
     return key
 
 
-def load_torchvision(net, path, classifier: bool = True) -> None:
-    """Fill a network from a file of torchvision's or timm's parameters of the same one.
-
-    Parameters
-    ----------
-    net : HybridBlock
-    path : path
-        ``.pth`` or ``.safetensors``.
-    classifier : bool
-        False: the file may have another classifier or none, and the network's stays empty.
-
-    Raises
-    ------
-    UserError
-        The file cannot be read, or belongs to another network.
-    """
-    fill_torchvision(net, read_torch(path), classifier)
-
-
 def fill_torchvision(net, arrays: dict[str, np.ndarray], classifier: bool = True) -> None:
     """Fill a network from torchvision's or timm's parameters of the same one.
 
@@ -338,7 +356,7 @@ def fill_torchvision(net, arrays: dict[str, np.ndarray], classifier: bool = True
     arrays : dict of str to array
         What `read_torch` gave.
     classifier : bool
-        See `load_torchvision`.
+        False: they may have another classifier or none, and the network's stays empty.
 
     Raises
     ------

@@ -4,57 +4,26 @@
 pictures side by side; `labels` keeps names apart.
 """
 
-from common.show.plots.base import CLASSES, DPI, QUERY, RIGHT, WRONG, colours, gif, write
-from common.show.plots.charts import bars, curves, intervals, range_test
-from common.show.plots.labels import fitting, label, told_apart
-from common.show.plots.maps import (
-    film,
-    neighbour_map,
-    pca,
-    pca_film,
-    principal,
-    sample_evenly,
-    scatter,
-    tsne,
-    unit_square,
-    unplaceable,
-)
-from common.show.plots.matrices import confusion, cosines, dendrogram, tree
-from common.show.plots.sheets import contact_sheet, mistakes, overlay, retrieval_sheet, sheet
+from importlib import import_module
 
-__all__ = [
-    "CLASSES",
-    "DPI",
-    "QUERY",
-    "RIGHT",
-    "WRONG",
-    "bars",
-    "colours",
-    "confusion",
-    "contact_sheet",
-    "cosines",
-    "curves",
-    "dendrogram",
-    "film",
-    "fitting",
-    "gif",
-    "intervals",
-    "label",
-    "mistakes",
-    "neighbour_map",
-    "overlay",
-    "pca",
-    "pca_film",
-    "principal",
-    "range_test",
-    "retrieval_sheet",
-    "sample_evenly",
-    "scatter",
-    "sheet",
-    "told_apart",
-    "tree",
-    "tsne",
-    "unit_square",
-    "unplaceable",
-    "write",
-]
+_NAMES = {  # where each name lies; imported at its first use: a run without pictures needs no Matplotlib
+    "base": ("CLASSES", "DPI", "QUERY", "RIGHT", "WRONG", "colours", "gif", "write"),
+    "charts": ("bars", "curves", "intervals", "range_test"),
+    "labels": ("fitting", "label", "told_apart"),
+    "maps": (
+        "film", "neighbour_map", "pca", "pca_film", "principal", "sample_evenly", "scatter", "tsne", "unit_square",
+        "unplaceable",
+    ),
+    "matrices": ("confusion", "cosines", "dendrogram", "tree"),
+    "sheets": ("contact_sheet", "mistakes", "overlay", "retrieval_sheet", "sheet"),
+}  # fmt: skip
+_MODULES = {name: module for module, names in _NAMES.items() for name in names}
+__all__ = list(_MODULES)
+
+
+def __getattr__(name: str):
+    if name in _NAMES:
+        return import_module(f"{__name__}.{name}")
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.font_manager import findfont, get_font
 from PIL import Image
 
-from common.files.disk import atomic, writing
+from common.files.disk import atomic, with_folder
 
 RIGHT, WRONG, QUERY = "#1b7837", "#c51b29", "#404040"
 DPI = 110
@@ -54,9 +54,7 @@ def write(figure, path) -> Path:
     UserError
         It cannot be written.
     """
-    path = Path(path)
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    path = with_folder(path)
     try:
         with atomic(path) as tmp:
             figure.savefig(tmp, dpi=DPI, bbox_inches="tight", facecolor="white")
@@ -85,9 +83,7 @@ def gif(frames: Sequence[np.ndarray], path, pause: int = 250, last: int = 2000) 
     UserError
         It cannot be written.
     """
-    path = Path(path)
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    path = with_folder(path)
     pictures = [Image.fromarray(frame).quantize(128) for frame in frames]
     durations = [pause] * (len(pictures) - 1) + [last]
     with atomic(path) as tmp:

@@ -133,7 +133,7 @@ def test_other_kinds_and_fields(saved, tmp_path):
         load(path, kind="vse")
     with pytest.raises(UserError, match="m.params is not as it should be .it has no 'width'.: train one"):
         load(path, fields={"width": int})
-    with pytest.raises(UserError, match="none.params is not as it should be"):
+    with pytest.raises(UserError, match="none.params: no model there; train.py writes one"):
         load(tmp_path / "none.params")
 
 

@@ -58,6 +58,7 @@ def test_a_named_file(tmp_path):
         ("a.pth", "squeezenet1.1", IMAGENET),  # torchvision's own
         ("a.safetensors", "resnet18_v1b", IMAGENET),
         ("a.pth", "efficientnet_lite1", entries.find("efficientnet_lite1").weights.preprocessing),
+        ("a.pth", "timm-efficientnet_lite1", entries.find("timm-efficientnet_lite1").preprocessing),
         ("a.h5", "keras-xception", entries.find("keras-xception").weights.preprocessing),
     ):
         (tmp_path / name).touch()

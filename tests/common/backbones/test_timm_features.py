@@ -19,6 +19,7 @@ from common.files.errors import UserError
 RECORDED = np.load(Path(__file__).resolve().parents[2] / "data" / "timm_features.npz")
 QUICK = {
     "timm/mobilenetv2_1.0/64", "timm/resnet50_v1d/64", "timm/seresnet50/64", "timm/efficientnet_lite0/75",
+    "timm/timm-efficientnet_lite0/64",
     "timm/convnext_tiny/64", "timm/vit_small_patch14_dinov2/70", "timm/vit_small_patch14_reg4_dinov2/56",
     "timm/vit_base_patch32_clip_224/320", "transformers/convnext_tiny/64", "transformers/vit_small_patch14_dinov2/56",
     "transformers/vit_small_patch14_reg4_dinov2/56", "transformers/vit_base_patch32_clip_quickgelu_224/224",
@@ -34,7 +35,6 @@ def parts(key, monkeypatch, tmp_path):
     _, name, side = key.split("/")
     arrays = state(json.loads(str(RECORDED[f"{key}/shapes"])))
     monkeypatch.setattr(torch, "read_torch", lambda path: arrays)  # hundreds of MB need not go through a file
-    monkeypatch.setattr(convert.named, "read_torch", lambda path: arrays)
     (tmp_path / "net.safetensors").touch()
     net = backbones.create(name, str(tmp_path / "net.safetensors"), size=int(side))
     x = two_pictures(int(side))
@@ -46,6 +46,50 @@ def test_features_equal(key, monkeypatch, tmp_path):
     net, x = parts(key, monkeypatch, tmp_path)
     found = net.pool(net.body(x)).asnumpy()[:, ::EVERY]
     assert np.abs(found - RECORDED[key]).max() < 1e-4 * np.abs(RECORDED[key]).max()
+
+
+SYMMETRIC, TENSORFLOW = "timm-efficientnet_lite0", "efficientnet_lite0"
+FOLDER = "models--timm--efficientnet_lite0.ra_in1k/snapshots/1f"
+
+
+@pytest.mark.parametrize(("file", "architecture", "fits", "told"), [
+    ("model.safetensors", "efficientnet_lite0", SYMMETRIC, "config.json"),
+    ("model.safetensors", "tf_efficientnet_lite0", TENSORFLOW, "config.json"),
+    ("efficientnet_lite0_ra-37913777.pth", None, SYMMETRIC, "the name efficientnet_lite0_ra"),
+    ("tf_efficientnet_lite0.in1k.safetensors", None, TENSORFLOW, "the name tf_efficientnet_lite0"),
+    (f"{FOLDER}/model.safetensors", None, SYMMETRIC, "the name models--timm--efficientnet_lite0.ra_in1k"),
+])  # fmt: skip
+def test_a_file_of_another_padding_is_refused(monkeypatch, tmp_path, capsys, file, architecture, fits, told):
+    """timm's parameters of both EfficientNet-Lites have the same names and shapes."""
+    path = tmp_path / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    if architecture:
+        path.with_name("config.json").write_text(json.dumps({"architecture": architecture}))
+    monkeypatch.setattr(torch, "read_torch", lambda _: {"conv_stem.weight": np.zeros((32, 3, 3, 3))})
+    other = TENSORFLOW if fits == SYMMETRIC else SYMMETRIC
+    with pytest.raises(UserError, match=rf"was trained with .*padding.*, as {told}.* tells: give .*--model"):
+        convert.load(backbones.network(other), other, path)
+    with pytest.raises(UserError, match="the file has 1 arrays"):  # read on
+        convert.load(backbones.network(fits), fits, path)
+    assert "note" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "notes"), [(TENSORFLOW, 1), (SYMMETRIC, 0)])
+def test_an_untold_padding_is_said(monkeypatch, tmp_path, capsys, name, notes):
+    path = tmp_path / "efficientnet_lite0.pth"  # as the suite calls Google's, and timm its own
+    path.touch()
+    monkeypatch.setattr(torch, "read_torch", lambda _: {"conv_stem.weight": np.zeros((32, 3, 3, 3))})
+    with pytest.raises(UserError, match="the file has 1 arrays"):
+        convert.load(backbones.network(name), name, path)
+    assert capsys.readouterr().err.count("TensorFlow's is taken") == notes
+
+
+def test_the_packages_files_are_of_tensorflows_padding(monkeypatch, tmp_path):
+    (tmp_path / "net.pth").touch()
+    monkeypatch.setattr(torch, "read_torch", lambda _: {"_conv_stem.weight": np.zeros((32, 3, 3, 3))})
+    with pytest.raises(UserError, match="TensorFlow's padding, as its layout tells: give the --model without timm-"):
+        convert.load(backbones.network(SYMMETRIC), SYMMETRIC, tmp_path / "net.pth")
 
 
 @pytest.mark.parametrize("name", ["vit_small_patch14_dinov2", "vit_small_patch14_reg4_dinov2"])

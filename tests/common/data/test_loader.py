@@ -41,6 +41,27 @@ def test_kept_pictures_equal_those_read_each_time(pictures):
     assert kept.shape == (60, 32, 32, 3) and kept.dtype == np.uint8
 
 
+def test_threads_share_a_batch_where_nothing_is_random(pictures):
+    """With one batch the threads wait for each other at their first picture: one thread alone would wait in vain."""
+    seen, meeting = threading.local(), threading.Barrier(3, timeout=60)
+
+    class Meeting(Eval):
+        def __call__(self, picture, rng=None):
+            if not hasattr(seen, "met"):
+                seen.met = meeting.wait()
+            return super().__call__(picture)
+
+    def batches(transform, workers, batch):
+        return list(Loader(pictures, transform, Sequential(60, batch), workers, keep=False).epoch())
+
+    (one,) = batches(Meeting(40, 32), 3, 64)
+    (alone,) = batches(Eval(40, 32), 0, 64)
+    np.testing.assert_array_equal(one.images, alone.images)
+    for a, b in zip(batches(Eval(40, 32), 4, 29), batches(Eval(40, 32), 0, 29)):  # the last has two pictures
+        np.testing.assert_array_equal(a.images, b.images)
+        np.testing.assert_array_equal(a.indices, b.indices)
+
+
 def test_stopping_early_leaves_no_thread(pictures):
     before = threading.active_count()
     batches = Loader(pictures, Eval(32, 32), Sequential(60, 5), num_workers=3, keep=False).epoch()

@@ -80,6 +80,60 @@ def test_channels_that_something_else_reads_stay_as_they_are():
     assert [tensor.SerializeToString() for tensor in model.graph.initializer] == before
 
 
+def kinds_by_name(model):
+    """The operators that read values of 8 bits."""
+    made = {output: node for node in model.graph.node for output in node.output}
+    return {
+        node.name for node in model.graph.node
+        if node.op_type != "QuantizeLinear" and made.get(node.input[0]) is not None
+        and made[node.input[0]].op_type == "DequantizeLinear"
+    }  # fmt: skip
+
+
+def test_layers_are_left_in_float32_as_they_were_until_the_answers_are_those_wanted():
+    pictures = np.random.default_rng(1).normal(size=(60, 3, 8, 8)).astype(np.float32)
+    model = network()
+    expected = run(model, pictures)[0]
+    quantiser = int8.Quantiser(model, pictures)
+    a, b, c = quantiser.layers
+
+    def answers(rows):
+        return (rows.reshape(len(rows), -1) @ np.random.default_rng(2).normal(size=(16, 50))).argmax(axis=1)
+
+    def error(*kept):
+        return float(np.square(int8.run(quantiser.quantised(kept), pictures) - expected).mean())
+
+    same = {len(kept): int((answers(int8.run(quantiser.quantised(kept), pictures)) == answers(expected)).sum())
+            for kept in ([], [a, b, c])}  # fmt: skip
+    assert same[0] < same[3] == 60
+    assert quantiser.choose(answers, wanted=0) == ([], same[0])
+    kept, reached = quantiser.choose(answers, wanted=(same[0] + 1) / 60)
+    assert len(kept) > 0 and same[0] < reached
+    alone = {layer: error(*(other for other in (a, b, c) if other != layer)) for layer in (a, b, c)}
+    assert kept == sorted(alone, key=alone.get, reverse=True)[: len(kept)]
+    found = int8.run(quantiser.quantised([a, b, c]), pictures)
+    np.testing.assert_allclose(found, expected, atol=2e-3 * np.abs(expected).max())
+    assert error() > error(a, b) > 0
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in quantiser.quantised([a, b]).graph.initializer}
+    for tensor in quantiser.model.graph.initializer:
+        if tensor.name in ("a", "b"):
+            exact = numpy_helper.to_array(tensor)
+            np.testing.assert_array_equal(weights[f"{tensor.name}_16bit"], exact.astype(np.float16))
+
+
+def test_what_no_convolution_of_8_bits_reads_stays_in_float32():
+    pictures = np.random.default_rng(1).normal(size=(20, 3, 8, 8)).astype(np.float32)
+    quantiser = int8.Quantiser(network(), pictures)
+    a, b, c = quantiser.layers
+
+    def of(kept):
+        return {name.partition("_")[0] for name in kinds_by_name(quantiser.quantised(kept))}
+
+    assert of([]) == {"Conv", "Concat", "Relu", "MaxPool"}
+    assert of([a, b, c]) == set()
+    assert of([c]) == {"Conv", "Concat"}  # the first two, and what takes their values back
+
+
 @pytest.mark.parametrize("groups", [1, 3])
 def test_weights_rounded_to_eight_bits_keep_their_products(groups):
     """On its grid, the largest weight as it was, and the products nearer than by rounding each weight for itself."""

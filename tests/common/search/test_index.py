@@ -1,5 +1,6 @@
 """The index: equal to a sort, whole on disk or not at all, and no damaged file accepted."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -104,6 +105,21 @@ def test_save_and_load(tmp_path, vectors, kind, metric):
     for ours, theirs in zip(built.query(vectors[:5], 4), loaded.query(vectors[:5], 4)):
         np.testing.assert_array_equal(ours, theirs)
     assert sorted(path.name for path in (tmp_path / "sub").iterdir()) == ["gallery.index", "gallery.index.json"]
+
+
+@pytest.mark.parametrize("key", ["params_sha256", "model"])  # the latter: visual_semantic's first indexes
+def test_another_models_vectors_are_refused(tmp_path, vectors, key):
+    one, other, file = (tmp_path / name for name in ("one.params", "other.params", "i.index"))
+    one.write_bytes(b"one")
+    other.write_bytes(b"other")
+    built = Index.build(vectors, metadata={"kept": 1}, params=one)
+    assert built.metadata == {"params_sha256": hashlib.sha256(b"one").hexdigest(), "kept": 1}
+    Index(built.index, built.names, "exact", "cosine", {key: built.metadata["params_sha256"]}).save(file)
+    assert len(Index.load(file, one)) == len(Index.load(file)) == 500
+    with pytest.raises(UserError, match="i.index was made by another model .* than .*other.params: .* --gallery"):
+        Index.load(file, other)
+    Index.build(vectors).save(file)  # it does not say whose it is
+    assert len(Index.load(file, other)) == 500
 
 
 def _cut(index, names):

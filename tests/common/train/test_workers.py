@@ -11,6 +11,9 @@ import pytest
 from mxnet import gluon
 
 from common import devices
+from common.backbones.features import encode
+from common.data.features import FeatureSet
+from common.data.samplers import Sequential
 from common.files.paths import REPO
 from common.train import optimizer, workers
 
@@ -93,13 +96,57 @@ def test_one_worker_decides_alone():
 class Store(mx.kv.KVStore):
     """A distributed store as Trainers see it before the first step."""
 
-    type, num_workers = "dist_sync", 2
+    type, num_workers, rank = "dist_sync", 2, 0
 
     def __init__(self):
         self.handle = None
 
     def __del__(self):
         """There is nothing to free."""
+
+
+@pytest.mark.parametrize("count", [2, 4, 6])
+def test_parts_of_an_evaluation_are_what_one_worker_reads(count, monkeypatch):
+    """Bit for bit: whole batches, the last one filled up, batch norms with the first worker's statistics."""
+    rows, sampler = np.random.default_rng(0).normal(size=(37, 9)).astype(np.float32), Sequential(37, 8)
+    loader = FeatureSet(rows, np.zeros(37, np.int64)).sampled(sampler)
+    nets = []
+    for rank in range(count):
+        mx.random.seed(0)
+        nets.append(gluon.nn.HybridSequential())
+        nets[-1].add(gluon.nn.Dense(7, in_units=9), gluon.nn.BatchNorm(in_channels=7))
+        nets[-1].initialize(mx.init.Xavier())
+        nets[-1][1].running_mean.set_data(mx.nd.full(7, 0.1 + rank))
+        nets[-1].hybridize(static_alloc=True, static_shape=True)
+    alone = encode(nets[0], loader.epoch())
+    sent, found = [], []
+    for rank, net in enumerate(nets):
+        store = Store()
+        store.num_workers, store.rank = count, rank
+        shared = workers.SharedEvaluation(store, net)
+        asked, encoded = [], shared.rows
+
+        def total(mine, sent=sent):
+            sent.append(mine)
+            return sent[0] if mine.ndim == 1 else mine  # the first worker's statistics; the rows of this one alone
+
+        monkeypatch.setattr(shared, "total", total)
+        monkeypatch.setattr(shared, "rows", lambda read, *of, asked=asked, encoded=encoded: encoded(
+            lambda *part: asked.append(part) or read(*part), *of))  # fmt: skip
+        found.append(shared.encode(net, loader))
+        start, stop = asked[0]
+        assert stop - start <= (37 if count > 5 else 8 * -(-5 // count)) and start % 8 == 0
+        assert net[1].running_mean.data().asnumpy()[0] == np.float32(0.1 + rank)  # its own again
+        shared.end()
+        asked.clear()
+        shared.encode(net, loader)
+        assert asked == [(0, 37)]
+    if count > 5:  # than batches: each reads all
+        assert not sent
+        np.testing.assert_array_equal(found[0], alone)
+    else:
+        np.testing.assert_array_equal(sum(found), alone)
+        assert all((statistics == 0).all() for statistics in sent[2::2])
 
 
 @pytest.mark.parametrize("compressed", [False, True])

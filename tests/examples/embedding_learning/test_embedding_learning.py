@@ -13,6 +13,7 @@ from PIL import Image
 from common import metrics  # first: MXNet needs the numpy alias that common sets
 from common.data.sets import glyphs
 from common.files.errors import UserError
+from tests.conftest import in_process
 
 import mxnet as mx  # isort: skip
 
@@ -23,6 +24,10 @@ EXAMPLE = REPO / "examples" / "embedding_learning"
 def run(script, *arguments, **options):
     command = [sys.executable, str(EXAMPLE / script), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, **options)
+
+
+def here(script, *arguments):
+    return in_process(f"embedding_learning/{script}", *arguments)
 
 
 def test_help_lists_every_flag_of_the_document_with_its_default():
@@ -56,8 +61,9 @@ def test_help_lists_every_flag_of_the_document_with_its_default():
     (["--dataset", "glyph"], "glyphs"),
     (["--dataset", "glyphs", "--model", "conv4", "--batch-size", "70", "--batch-k", "4"], "--batch-k 4"),
 ])  # fmt: skip
-def test_wrong_use_is_one_line_and_status_2(flags, text, tmp_path):
-    done = run("train.py", *flags, "--run-dir", tmp_path / "r", cwd=tmp_path)
+def test_wrong_use_is_one_line_and_status_2(flags, text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = here("train.py", *flags, "--run-dir", tmp_path / "r")
     assert done.returncode == 2
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1 and text in lines[0]
@@ -66,21 +72,12 @@ def test_wrong_use_is_one_line_and_status_2(flags, text, tmp_path):
 
 
 @pytest.mark.slow
-def test_training_learns_resumes_and_writes_its_run(tmp_path):
+def test_training_learns_resumes_and_writes_its_run(glyph_folder, tmp_path):
     flags = ["--dataset", "glyphs", "--model", "conv4", "--lr", "1e-3", "--epoch-batches", "25", "--num-cpus", "2"]
-    flags += [
-        "--batch-size",
-        "40",
-        "--embed-dim",
-        "32",
-        "--run-dir",
-        tmp_path / "run",
-        "--data-path",
-        tmp_path / "data",
-    ]
+    flags += ["--batch-size", "40", "--embed-dim", "32", "--run-dir", tmp_path / "run", "--data-path", glyph_folder]
     first = run("train.py", *flags, "--epochs", "1", "--no-plots")
     assert first.returncode == 0, first.stderr
-    again = run("train.py", *flags, "--epochs", "1", "--no-plots")
+    again = here("train.py", *flags, "--epochs", "1", "--no-plots")
     assert again.returncode == 2 and "--resume" in again.stderr
     second = run("train.py", *flags, "--epochs", "2", "--resume")
     assert second.returncode == 0, second.stderr
@@ -106,11 +103,11 @@ SHIPPED = EXAMPLE / "pretrained" / "glyphs_conv4.params"
 
 
 @pytest.mark.slow
-def test_training_goes_on_from_a_saved_model_with_its_batch_norm_kept(tmp_path):
+def test_training_goes_on_from_a_saved_model_with_its_batch_norm_kept(glyph_folder, tmp_path):
     flags = ["--dataset", "glyphs", "--model", "conv4", "--params", SHIPPED, "--freeze-batch-norm"]
     flags += ["--backbone-lr", "1", "--epoch-batches", "2", "--epochs", "1", "--batch-size", "20"]
-    flags += ["--data-path", tmp_path / "data"]
-    done = run("train.py", *flags, "--run-dir", tmp_path / "run", "--no-plots")
+    flags += ["--data-path", glyph_folder]
+    done = here("train.py", *flags, "--run-dir", tmp_path / "run", "--no-plots")
     assert done.returncode == 0 and "file glyphs_conv4.params" in done.stdout, done.stderr
     figures = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert figures["before_training_recall@1"] > 0.65  # the dense layer came along
@@ -129,16 +126,16 @@ def test_training_goes_on_from_a_saved_model_with_its_batch_norm_kept(tmp_path):
     (["--backbone-lr", "0"], "--backbone-lr 0 keeps what was learned before"),
 ])  # fmt: skip
 def test_flags_that_need_a_trained_network_say_so(flags, text, tmp_path):
-    done = run("train.py", "--dataset", "glyphs", "--model", "conv4", *flags, "--run-dir", tmp_path / "run")
+    done = here("train.py", "--dataset", "glyphs", "--model", "conv4", *flags, "--run-dir", tmp_path / "run")
     assert done.returncode == 2 and text in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
+def pictures(glyph_folder, tmp_path_factory):
     """Ten characters in twelve faces, as files CHARACTER/FACE.png."""
     root = tmp_path_factory.mktemp("pictures")
-    whole = glyphs.load(root / "cache")
+    whole = glyphs.load(glyph_folder)
     for index in np.flatnonzero(whole.labels % 200 == 7)[: 10 * 12]:
         folder = root / "faces" / f"{whole.labels[index]:04d}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -157,7 +154,7 @@ def test_shipped_model_embeds_and_finds(pictures, tmp_path):
     labels = np.unique([p.parent.name for p in paths], return_inverse=True)[1]
     assert metrics.recall_at_k(vectors, labels, (1,))["recall@1"] > 0.9
 
-    assert run("embed.py", pictures, "--output", tmp_path / "e.csv").returncode == 0
+    assert here("embed.py", pictures, "--output", tmp_path / "e.csv").returncode == 0
     with open(tmp_path / "e.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))
     assert rows[0][:2] == ["path", "e0"] and len(rows) == len(paths) + 1
@@ -168,7 +165,7 @@ def test_shipped_model_embeds_and_finds(pictures, tmp_path):
     said, *hits = found.stdout.splitlines()
     assert said == f"{len(paths)} pictures are indexed in {tmp_path / 'i.faiss'}"
     assert hits[1].split() == ["1.000", str(paths[0])]
-    again = run("search.py", paths[0], "--index", tmp_path / "i.faiss", "-k", 3, "--sheet", tmp_path / "s.png")
+    again = here("search.py", paths[0], "--index", tmp_path / "i.faiss", "-k", 3, "--sheet", tmp_path / "s.png")
     assert again.stdout.splitlines()[:4] == hits[:4]
     assert Image.open(tmp_path / "s.png").size[0] > 200
 
@@ -185,7 +182,7 @@ def test_an_index_is_refused_to_another_model(pictures, tmp_path):
     (tmp_path / "other.json").write_bytes(SHIPPED.with_suffix(".json").read_bytes())
     values = mx.nd.load(str(SHIPPED))
     mx.nd.save(str(other), {name: value * 0.5 for name, value in values.items()})
-    with pytest.raises(UserError, match=r"--index .*i.faiss was made by other parameters .* than --params .*other"):
+    with pytest.raises(UserError, match=r"i.faiss was made by another model .* than .*other.params"):
         main("--params", other)
     about = json.loads((tmp_path / "i.faiss.json").read_text())
     about["about"] = {}  # as it was written before
@@ -249,7 +246,8 @@ def test_parameters_that_are_cut_off_are_named(tmp_path):
     [str(REPO / "README.md"), "--output", "x.npy"],
     [str(REPO), "--output", "x.txt"],
 ])  # fmt: skip
-def test_bad_input_of_embed_is_one_line(arguments, tmp_path):
-    done = run("embed.py", *arguments, cwd=tmp_path)
+def test_bad_input_of_embed_is_one_line(arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = here("embed.py", *arguments)
     assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []

@@ -6,10 +6,12 @@ import shutil
 import threading
 import urllib.request
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from common.files.errors import UserError
+from common.metrics import rerank
 from common.search import page
 from examples.embedding_learning import gallery, search
 from examples.embedding_learning.embed import SHIPPED
@@ -46,6 +48,16 @@ def test_an_index_keeps_names_and_descriptions(kept):
     assert metadata["titles"][:3] == ["Royal Gala", "Pink Lady", "Lemon"]
     assert metadata["descriptions"][0] == "Royal Gala is a kind of apple, number 0."
     assert len(metadata["titles"]) == len(metadata["descriptions"]) == 10
+
+
+def test_an_answer_is_ranked_by_neighbours(kept, groceries, capsys):
+    query = photograph(groceries)
+    search.main(arguments(query, "--index", kept, "-k", 10, "--rerank", "2,1,0.5"))
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.endswith("_Iconic.jpg")]
+    index, embedder = search.open_index(arguments("--index", kept, query))
+    scores, places = rerank.KReciprocal(index.vectors(), 2, 1, 0.5).search(embedder([query]), 10)
+    assert [line[-1] for line in lines] == [index.names[place] for place in places[0]]
+    assert [float(line[0]) for line in lines] == pytest.approx(scores[0], abs=6e-4)
 
 
 def test_a_query_is_answered_with_names_and_descriptions(kept, groceries, tmp_path, capsys):
@@ -132,6 +144,27 @@ def test_a_gallery_without_a_query_is_indexed_for_later(groceries, tmp_path, cap
     found = capsys.readouterr().out.split()
     index, _ = search.open_index(arguments("--index", tmp_path / "g.faiss", "--serve"))
     assert found == f"{len(index)} pictures are indexed in {tmp_path}/g.faiss".split() and len(index) > 9
+
+
+def test_an_index_of_the_first_numbers(groceries, tmp_path, capsys):
+    """As embed.py --width writes them; a query is cut as the index was."""
+    file, lemons = tmp_path / "i.faiss", groceries / "dataset" / "train" / "Lemon"
+    search.main(arguments(photograph(groceries), "--gallery", lemons, "--index", file, "--width", 16, "-k", 1))
+    first = capsys.readouterr().out.splitlines()[-1].split()
+    index, embedder = search.open_index(arguments("--index", file, "--serve"))
+    query, *whole = gallery.Embedder(SHIPPED)([photograph(groceries), *index.names])
+    cut = np.array(whole)[:, :16] / np.linalg.norm(np.array(whole)[:, :16], axis=1, keepdims=True)
+    np.testing.assert_allclose(index.vectors(), cut, atol=1e-6)
+    cosines = cut @ query[:16] / np.linalg.norm(query[:16])
+    assert first == [f"{cosines.max():.3f}", index.names[cosines.argmax()]]
+    assert embedder([photograph(groceries)]).shape == (1, 16)
+    with pytest.raises(UserError, match="--width 32: .*i.faiss holds vectors of 16 numbers"):
+        search.open_index(arguments("--index", file, "--serve", "--width", 32))
+    sidecar = json.loads((tmp_path / "i.faiss.json").read_text())
+    sidecar["about"]["width"] = 64
+    (tmp_path / "i.faiss.json").write_text(json.dumps(sidecar))
+    with pytest.raises(UserError, match="its width is not that of its vectors, 16"):
+        search.open_index(arguments("--index", file, "--serve"))
 
 
 @pytest.mark.parametrize(("flags", "text"), [

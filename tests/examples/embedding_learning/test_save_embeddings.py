@@ -49,8 +49,8 @@ def test_queries_and_gallery_are_kept_with_their_neighbours(groceries, tmp_path,
         assert row["is_right"] == str(int(row["class"] == queries[query]["class"]))
 
 
-def test_pictures_that_are_looked_for_in_each_other_have_one_table(tmp_path):
-    flags = ["--dataset", "glyphs", "--data-path", tmp_path / "data", "--save-embeddings", "--validation-share", 0]
+def test_pictures_that_are_looked_for_in_each_other_have_one_table(glyph_folder, tmp_path):
+    flags = ["--dataset", "glyphs", "--data-path", glyph_folder, "--save-embeddings", "--validation-share", 0]
     folder, figures = trained(tmp_path / "run", *flags)
     assert {file.name for file in folder.iterdir()} == {"queries.npy", "queries.csv", "neighbours.csv"}
     queries, rows = table(folder / "queries.csv"), table(folder / "neighbours.csv")

@@ -14,6 +14,7 @@ from mxnet import autograd, gluon
 from PIL import Image
 
 from common import backbones
+from common.backbones.features import encode
 from common.data import sets
 from common.data.loader import Loader
 from common.data.samplers import ClassBalanced
@@ -22,7 +23,7 @@ from common.files.paths import REPO
 from common.train.losses import MarginLoss
 from common.train.miners import DistanceWeightedMiner
 from common.train.session import seed_everything
-from examples.embedding_learning import data, model, train
+from examples.embedding_learning import data, evaluation, model, train
 
 SCRIPT = REPO / "examples" / "embedding_learning" / "train.py"
 BATCHES, SIZE, RATE = 5, 32, 1e-3
@@ -155,6 +156,17 @@ def test_two_workers_end_with_the_same_parameters(pictures, tmp_path):
         moved[number] = first["net.dense.weight"]
     assert np.abs(moved[1] - moved[BATCHES]).max() > RATE
     assert (tmp_path / "margin_loss_model.params").is_file()
+    shared, other = (json.loads((tmp_path / worker / "metrics.jsonl").read_text().splitlines()[-1])
+                     for worker in ("", "worker-1"))  # fmt: skip
+    alone = model.load(tmp_path / "margin_loss_model.params")[0]
+    args = train.parse_args(flags(pictures, tmp_path))
+    parts = data.load(args)
+    held, prefix = (parts.validation, "validation_") if parts.validation else (parts.test, "")
+    rows = encode(alone, data.in_order(held, data.eval_transform(args, SIZE), 0).epoch())
+    expected = evaluation.figures(evaluation.Tested(held, rows).search("r"))
+    assert "recall@1" in expected
+    for name, value in expected.items():  # as one worker finds them by the first one's network, whoever read what
+        assert shared[prefix + name] == other[prefix + name] == value, name
     assert "recall@1" in json.loads((tmp_path / "metrics.json").read_text())
     assert not list((tmp_path / "worker-1").glob("*.params"))  # one worker keeps the best
 

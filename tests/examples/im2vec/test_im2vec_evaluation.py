@@ -7,7 +7,7 @@ import pytest
 
 import common  # noqa: F401
 from common.files.errors import UserError
-from examples.im2vec import compare, evaluation, modelfile, relations
+from examples.im2vec import comparison, evaluation, findings, modelfile, relations
 
 RNG = np.random.default_rng(0)
 NAMES = ["lion", "tiger", "grey wolf", "+", "truck"]
@@ -119,7 +119,7 @@ def test_vectors_that_are_not_finite_are_not_shown(tmp_path):
 
 def test_a_comparison_with_equal_confusions_prints_no_figure():
     similar = evaluation.similarity(RNG.normal(size=(4, 3)))
-    found = compare.agreement(similar, np.eye(4), similar, None, [], None, {})
-    assert compare.spread([found["own confusions"]]) == "not defined"
-    assert compare.spread([found["others' confusions"], found["own confusions"]]) == "not defined"
-    assert compare.spread([found["others' confusions"]]) == "1.000"
+    found = comparison.agreement(similar, np.eye(4), similar, None, [], None, {})
+    assert findings.spread([found["own confusions"]]) == "not defined"
+    assert findings.spread([found["others' confusions"], found["own confusions"]]) == "not defined"
+    assert findings.spread([found["others' confusions"]]) == "1.000"

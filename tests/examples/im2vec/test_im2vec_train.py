@@ -1,5 +1,6 @@
 """The commands: training, resuming from a run and from a model file, pictures, errors."""
 
+import csv
 import hashlib
 import json
 import re
@@ -17,7 +18,7 @@ from common import cli
 from common.backbones import modelfile as common_modelfile
 from common.files.errors import UserError
 from common.files.paths import REPO
-from examples.im2vec import compare, data, modelfile, relations, train, visualize
+from examples.im2vec import compare, data, modelfile, relations, spaces, train, visualize
 from tests.conftest import require_weights
 
 SCRIPT = str(REPO / "examples" / "im2vec" / "train.py")
@@ -367,8 +368,8 @@ def test_a_table_with_boxes_splits_and_categories(tmp_path, capsys):
     assert metadata["classes"] == list("abcd") and metadata["group_names"] == ["high", "low"]
     model = modelfile.load(tmp_path / "run" / "model.params")
     assert model.examples.reshape(4, -1).std(axis=1).max() == 0 and model.examples[3].max() == 180
-    one = compare.read(str(tmp_path / "run"))
-    assert one["raw pixels"].shape == (4, 4)
+    one = spaces.read(tmp_path / "run")
+    assert one.vectors["raw pixels"].shape == (4, 32 * 32 * 3)
     rows = [",".join(row.split(",")[:2]) for row in rows]  # without a column split a part of each class is held back
     (tmp_path / "t.csv").write_text("\n".join(rows))
     whole = data.load("csv", tmp_path / "t.csv", columns=["path=file"])
@@ -479,22 +480,34 @@ def test_pretrained_backbone(emoji_folder, tmp_path, monkeypatch, flags):
 
 
 def test_compare_runs(cifar100, first, tmp_path, capsys):
-    from examples.im2vec import compare
-
     (tmp_path / "w.vec").write_text("lion 1 0 0\ntiger 1 1 0\nwolf 0 1 1\n")
-    files = ["--words", str(tmp_path / "w.vec"), "--output", str(tmp_path / "f")]
+    files = ["--words", str(tmp_path / "w.vec"), "--output", str(tmp_path / "f"), "--resamples", "3"]
     flags = [str(first / "run"), str(first / "run"), *files]
-    compare.main(compare.parse_args(flags))
+    compare.main(compare.parse_args([*flags, "--nearest", "1", "--report", str(tmp_path / "page")]))
     figures = json.loads((tmp_path / "f").read_text())
     assert figures["class vectors"]["stability"] == [pytest.approx(1)]
     assert set(figures["raw pixels"]) >= {"own confusions", "others' confusions", "word vectors", "purity"}
+    assert "own confusions" not in figures["SVD of confusions"]
+    assert figures["chance"]["purity"] == [1]  # lion, tiger and wolf are all of one group
+    assert figures["intervals"]["raw pixels"]["1 nearest shared by two runs"] == [1, 1, 1]  # a run beside itself
+    assert figures["intervals"]["chance"]["1 nearest shared by two runs"] == [0.5] * 3
     assert "class vectors" in capsys.readouterr().out
+    with open(tmp_path / "page" / "nearest.csv", encoding="utf-8", newline="") as file:
+        nearest = list(csv.DictReader(file))
+    assert {row["samples"] for row in nearest} == {"2", "6"} and all(0 <= float(row["share"]) <= 1 for row in nearest)
+    names = {row["vectors"] for row in nearest}
+    assert names == {"class vectors", "means of f(x)", "canonical variates", "SVD of confusions", "SVD of posteriors",
+                     "raw pixels"}  # fmt: skip
+    page = (tmp_path / "page" / "report.html").read_text(encoding="utf-8")
+    assert page.count("<img") == 6 + len(figures["intervals"]["class vectors"])
+    assert json.loads((tmp_path / "page" / "comparison.json").read_text())["intervals"] == figures["intervals"]
     compare.main(compare.parse_args([*flags, "--groups", "large_", "large_carnivores"]))
-    assert "by chance purity 1.000, purity large_ 1.000" in capsys.readouterr().out  # lion, tiger, wolf are all of one
     figures = json.loads((tmp_path / "f").read_text())
-    assert figures["class vectors"]["purity large_"] == [1, 1]
+    assert figures["class vectors"]["purity large_"] == figures["chance"]["purity large_"] * 2 == [1, 1]
     with pytest.raises(UserError, match="--groups large_carnivors: no group is called so .did you mean large_carnivor"):
         compare.main(compare.parse_args([*flags, "--groups", "large_carnivors"]))
+    with pytest.raises(UserError, match="--refits: the network of .* learned too"):
+        compare.main(compare.parse_args([*flags, "--refits", "1"]))
     with pytest.raises(UserError, match="nowhere.vec"):
         compare.main(compare.parse_args([str(first / "run"), "--words", str(tmp_path / "nowhere.vec")]))
     with pytest.raises(UserError, match="is not the folder of a finished run"):

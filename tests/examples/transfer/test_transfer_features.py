@@ -327,13 +327,13 @@ def test_objects_are_not_unpickled_and_a_header_gets_no_room(tmp_path):
 
 
 @pytest.mark.parametrize("flags, file", [
-    ([], "x_paths.npy"), (["-to-csv"], "x.csv"), (["--orange"], "x.csv"), (["--parquet"], "x.parquet"),
+    ([], "x_paths.npy"), (["-to-csv", "--with-path"], "x.csv"), (["--orange"], "x.csv"), (["--parquet"], "x.parquet"),
 ])  # fmt: skip
-def test_every_output_can_carry_the_path(pictures, flags, file):
+def test_every_output_carries_the_path(pictures, flags, file):
     import pandas
 
     (pictures / "2.png").write_bytes(b"none")
-    run(pictures, "-n", "x", *flags, "--with-path", "--on-error", "skip")
+    run(pictures, "-n", "x", *flags, "--on-error", "skip")
     expected = [str(pictures / f"{i}.png") for i in (0, 1, 3, 4, 5)]
     if file.endswith(".npy"):
         assert np.load(pictures / file, allow_pickle=False).tolist() == [[path] for path in expected]
@@ -343,12 +343,19 @@ def test_every_output_can_carry_the_path(pictures, flags, file):
         assert table.columns[1] == column and table[column].tolist() == expected
         vectors, labels = outputs.load(pictures / file)
         assert vectors.shape == (5, 512) and labels.tolist() == list("abbab")
-    run(pictures, "-n", "x", *flags, "--on-error", "skip")
-    if "--parquet" in flags:
-        assert pandas.read_parquet(pictures / file)["path"].tolist() == expected  # always
-    else:
-        assert not (pictures / "x_paths.npy").exists() and "path" not in (pictures / "x_labels.npy").name
-        assert not flags or "path" not in (pictures / file).read_text().split("\n", 1)[0]
+
+
+def test_a_documented_csv_has_its_paths_beside_it(pictures):
+    import pandas
+
+    (pictures / "2.png").write_bytes(b"none")
+    run(pictures, "-n", "x", "-to-csv", "--on-error", "skip")
+    assert list(pandas.read_csv(pictures / "x.csv").columns) == ["Class", *(f"n{i}" for i in range(512))]
+    beside = pandas.read_csv(pictures / "x_paths.csv")
+    assert list(beside.columns) == ["path"]
+    assert beside["path"].tolist() == [str(pictures / f"{i}.png") for i in (0, 1, 3, 4, 5)]
+    run(pictures, "-n", "x", "--orange", "--on-error", "skip")
+    assert not (pictures / "x_paths.csv").exists()  # x.csv is another one now, which has them itself
 
 
 def test_arrays_are_called_by_their_rows_and_names_that_are_no_text_can_be_written(tmp_path):
@@ -476,7 +483,7 @@ def test_features_end_to_end(pictures):
     assert (pictures / "transferfeature.csv").read_text().startswith("Class,n0,n1,")
     run(pictures, "--parquet")
     run(pictures, "--orange", "-n", "orange")
-    assert (pictures / "orange.csv").read_text().startswith("cD#Class,C#n0,C#n1,")
+    assert (pictures / "orange.csv").read_text().startswith("cD#Class,mS#path,C#n0,C#n1,")
     for name in ("transferfeature.csv", "transferfeature.parquet", "orange.csv"):
         np.testing.assert_array_equal(outputs.load(pictures / name)[0], data)
     with pytest.raises(UserError, match="--no-clobber"):

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import mxnet as mx
 import numpy as np
@@ -13,6 +11,7 @@ import pytest
 from common.data import images
 from common.files.errors import UserError
 from examples.visual_semantic import evaluate, export, model
+from tests.conftest import in_process
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +66,7 @@ def test_wrong_use_is_one_line(tmp_path):
         (["--params", str(tmp_path / "none.params")], "no model there"),
         (["--pictures", str(tmp_path / "none")], "no such picture or folder"),
     ):
-        done = subprocess.run([sys.executable, export.__file__, *flags], capture_output=True, text=True)
+        done = in_process("visual_semantic/export.py", *flags)
         assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1
     with pytest.raises(UserError, match="no model there"):
         export.main(export.parse_args(["--params", str(tmp_path / "none.params")]))

@@ -22,7 +22,7 @@ from common.files.paths import REPO
 from common.run import Run
 from examples.visual_semantic import data, model, search, train
 from examples.visual_semantic.stage import Stage, Unrecorded
-from tests.conftest import require_weights
+from tests.conftest import in_process, require_weights
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "visual_semantic"
 
@@ -30,6 +30,10 @@ EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "visual_semantic"
 def run(script, *arguments, **options):
     command = [sys.executable, str(EXAMPLE / script), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, **options)
+
+
+def here(script, *arguments):
+    return in_process(f"visual_semantic/{script}", *arguments)
 
 
 def test_help_lists_the_flags_and_their_defaults():
@@ -151,9 +155,9 @@ def test_two_workers_take_the_three_stages_in_one_go(coloured, tmp_path):
 @pytest.mark.slow
 def test_stages_run_one_by_one_or_killed_give_the_same_model(trained, flags, tmp_path):
     folder = tmp_path / "run"
-    first = run("train.py", *flags, "--stages", "1", "--run-dir", folder)
+    first = here("train.py", *flags, "--stages", "1", "--run-dir", folder)
     assert first.returncode == 0, first.stderr
-    again = run("train.py", *flags, "--run-dir", folder)
+    again = here("train.py", *flags, "--run-dir", folder)
     assert again.returncode == 2 and "--resume" in again.stderr
     command = [sys.executable, str(EXAMPLE / "train.py"), *map(str, flags), "--run-dir", str(folder), "--resume"]
     command += ["--stages", "1,2a,2b"]
@@ -173,7 +177,7 @@ def test_stages_run_one_by_one_or_killed_give_the_same_model(trained, flags, tmp
 @pytest.mark.slow
 def test_fine_tuning_that_makes_it_worse_is_not_the_final_model(flags, tmp_path):
     few = ["--epochs-1", "2", "--epochs-2a", "8", "--epochs-2b", "1", "--lr-2b", "0.3", "--no-plots"]
-    done = run("train.py", *flags, *few, "--run-dir", tmp_path / "best")
+    done = here("train.py", *flags, *few, "--run-dir", tmp_path / "best")
     assert done.returncode == 0, done.stderr
     of = {k: json.loads((tmp_path / "best" / f"stage{k}" / "metrics.json").read_text()) for k in ("2a", "2b")}
     assert of["2a"]["accuracy"] > of["2b"]["accuracy"]
@@ -185,7 +189,7 @@ def test_fine_tuning_that_makes_it_worse_is_not_the_final_model(flags, tmp_path)
     assert found["stage"] == "2a" and found["classifies"]
     figures = json.loads((tmp_path / "best" / "metrics.json").read_text())
     assert figures["accuracy"] == of["2a"]["accuracy"] and figures["stage2b_accuracy"] == of["2b"]["accuracy"]
-    done = run("train.py", *flags, *few, "--final", "last", "--run-dir", tmp_path / "last")
+    done = here("train.py", *flags, *few, "--final", "last", "--run-dir", tmp_path / "last")
     assert done.returncode == 0 and metadata(tmp_path / "last" / "model.params")["stage"] == "2b"
 
 
@@ -200,7 +204,7 @@ def test_evaluation_stands_beside_its_baselines(trained, coloured, tmp_path):
     assert set(rows) == {"chance", "features", "ridge", "ConSE", "classifier", "trained", "trained and ConSE"}
     known = json.loads((trained / "metrics.json").read_text())
     assert rows["trained"]["zero_shot"] == known["zero_shot"] and rows["classifier"]["accuracy"] == 1
-    other = run(
+    other = here(
         "evaluate.py", "--params", trained / "model.params", "--data-path", coloured.pictures, "--unseen", "red", "blue"
     )
     assert other.returncode == 2 and "give the --split or --unseen of training" in other.stderr
@@ -208,7 +212,7 @@ def test_evaluation_stands_beside_its_baselines(trained, coloured, tmp_path):
 
 @pytest.mark.slow
 def test_the_range_test_draws_and_suggests(trained, flags, tmp_path):
-    done = run(
+    done = here(
         "train.py", *flags, "--find-lr", "--stages", "2a", "--params", trained / "stage1" / "model.params",
         "--run-dir", tmp_path / "find",
     )  # fmt: skip
@@ -242,12 +246,18 @@ def test_a_stage_trains_without_a_run_folder(coloured):
 
 def test_the_search_for_settings_saves_the_best(flags, tmp_path):
     done = run(
-        "tune.py", *flags, "--lrs", "1e-6,3e-2", "--wds", "1e-4", "--epochs-2a", "5", "--run-dir", tmp_path / "t"
-    )
+        "tune.py", *flags, "--lrs", "1e-6,3e-2", "--wds", "1e-4", "--epochs-2a", "5", "--draws", "1",
+        "--run-dir", tmp_path / "t",
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    rows = list(map(json.loads, (tmp_path / "t" / "metrics.jsonl").read_text().splitlines()))
+    rows = [row for row in rows if "lr" in row]
     best = json.loads((tmp_path / "t" / "best.json").read_text())
-    assert best["flags"]["--lr-2a"] == 3e-2 and "--rotation" not in best["flags"]
-    assert "--lr-2a 0.03 --wd 0.0001" in done.stdout
+    first = max(rows, key=lambda row: (row["zero_shot"], row["accuracy"]))
+    assert best["flags"] == {"--lr-2a": first["lr"], "--wd": 1e-4, "--epochs-2a": 5}
+    assert [row["lr"] for row in rows] == [1e-6, 3e-2] and rows[1]["accuracy"] > rows[0]["accuracy"]
+    held = next(line for line in done.stdout.splitlines() if "to choose by: " in line).split(": ")[-1].split(", ")
+    assert len(held) == 2 and set(held) < {"blue", "green", "red", "yellow"}  # never orange or deep+sky
 
 
 def test_emoji_are_laid_out_as_awa2_is(emoji_folder, coloured, tmp_path):
@@ -264,7 +274,7 @@ def test_emoji_are_laid_out_as_awa2_is(emoji_folder, coloured, tmp_path):
     assert len(seen) == 8 and len(unseen) == 3 and {"elephant", "water+buffalo", "cow", "dolphin"} <= set(seen)
     whole = awa2.load(tmp_path / "e")
     assert np.bincount(whole.labels).tolist() == [4] * 11  # four artists
-    again = run("lay_out_emoji.py", "--data-path", emoji_folder, "--output", tmp_path / "e")
+    again = here("lay_out_emoji.py", "--data-path", emoji_folder, "--output", tmp_path / "e")
     assert again.returncode == 2 and "a new folder" in again.stderr
 
 

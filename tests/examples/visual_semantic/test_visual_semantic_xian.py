@@ -1,14 +1,19 @@
-"""The protocol of Xian et al. on files in their format, written here: what is read, chosen by, and tested with."""
+"""The protocol of Xian et al. on files in their format, written here: what is read, chosen by, and tested with.
+
+As in the published files ``train_loc`` and ``val_loc`` hold pictures of ``test_seen_loc`` too.
+"""
 
 import json
 
+import mxnet as mx
 import numpy as np
 import pytest
 from scipy.io import savemat
 
 from common.data.splits import held_back
 from common.files.errors import UserError
-from examples.visual_semantic import baselines, protocol, xian
+from examples.visual_semantic import baselines, evaluate, model, protocol, train, tune, xian
+from examples.visual_semantic import data as visual_semantic_data
 
 SEEN, HELD, NEW = np.arange(0, 14), np.arange(10, 14), np.arange(14, 18)  # classes; HELD are some of SEEN
 EACH = 16
@@ -23,12 +28,12 @@ def content(seed=0):
     features = 3 + att[labels] @ rng.normal(size=(5, 12)) + rng.normal(0, 0.4, (len(labels), 12))
     number = np.array([np.sum(labels[:i] == label) for i, label in enumerate(labels)])
 
-    def places(classes, tested):
-        return 1 + np.flatnonzero(np.isin(labels, classes) & ((number >= EACH - 4) == tested))[:, None]
+    def places(classes, *tested):
+        return 1 + np.flatnonzero(np.isin(labels, classes) & np.isin(number >= EACH - 4, tested))[:, None]
 
     splits = {
-        "att": att.T, "allclasses_names": np.array([[f"class{i}"] for i in range(18)], object),
-        "train_loc": places(np.setdiff1d(SEEN, HELD), False), "val_loc": places(HELD, False),
+        "att": att.T, "allclasses_names": np.array([[np.array([f"kind+{i}"])] for i in range(18)], object),
+        "train_loc": places(np.setdiff1d(SEEN, HELD), True, False), "val_loc": places(HELD, True, False),
         "trainval_loc": places(SEEN, False), "test_seen_loc": places(SEEN, True),
         "test_unseen_loc": 1 + np.flatnonzero(np.isin(labels, NEW))[:, None],
     }  # fmt: skip
@@ -44,6 +49,10 @@ def write_hdf5(path, arrays):
         for name, array in arrays.items():
             if array.dtype != object:
                 file[name] = np.ascontiguousarray(array.T)
+            elif name == "allclasses_names":  # references to columns of characters
+                texts = [str(np.ravel(text)[0]) for text in array.ravel()]
+                kept = [file.create_dataset(f"#refs#/{i}", data=[[ord(c)] for c in t]) for i, t in enumerate(texts)]
+                file[name] = np.array([[one.ref for one in kept]], h5py.ref_dtype)
     with open(path, "r+b") as file:
         file.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM")
 
@@ -67,6 +76,7 @@ def test_both_formats_are_read_alike_seen_classes_first(files, tmp_path):
     np.testing.assert_allclose(old.words, splits["att"].T, rtol=1e-5)  # classes 0..13 are seen already
     np.testing.assert_array_equal(old.labels, features["labels"].ravel() - 1)
     assert (old.seen, list(old.held)) == (14, list(HELD))
+    assert old.class_names == [f"kind+{i}" for i in range(18)]
     assert (len(old.train), len(old.test_seen), len(old.test_unseen)) == (14 * (EACH - 4), 14 * 4, 4 * EACH)
 
 
@@ -104,7 +114,8 @@ def test_the_handicap_is_the_best_for_held_back_classes_and_pictures(files):
         seen, new = of_class[:10].mean(), of_class[10:].mean()
         return 2 * seen * new / max(seen + new, 1e-12)
 
-    found = protocol.calibrate("eszsl", (0.1, 0.1), data)
+    given = data.features[data.train], data.labels[data.train], data.words[:14]
+    found = protocol.calibrate(baselines.refit("eszsl", (0.1, 0.1)), *given, [HELD])
     assert harmonic(found) >= max(map(harmonic, np.linspace(-1, 1, 401))) - 0.02 > harmonic(0.0) - 0.02
 
 
@@ -124,6 +135,110 @@ def test_the_program_writes_what_it_shows(files, tmp_path, capsys):
     said, found = capsys.readouterr().out, json.loads((tmp_path / "f.json").read_text())
     assert "168 pictures of 14 seen classes to train on, 4 of these to choose by; 56 of seen and 64 of 4 unseen" in said
     assert set(found) == {"ESZSL"} and f"{found['ESZSL']['calibrated_harmonic']:.3f}" in said
+
+
+def test_without_val_loc_and_names_classes_are_drawn_and_numbered(tmp_path):
+    """As in the files of 2019."""
+    features, splits = content()
+    savemat(tmp_path / "res101.mat", features)
+    left = {name: value for name, value in splits.items() if name not in ("train_loc", "val_loc", "allclasses_names")}
+    savemat(tmp_path / "att_splits.mat", left)
+    data = protocol.load(tmp_path / "res101.mat", tmp_path / "att_splits.mat")
+    assert data.held is None and data.class_names[0] == "class1"
+    np.testing.assert_array_equal(data.draws(3), list(baselines.held_back(14, 3)))
+    assert protocol.evaluate("eszsl", data)["zero_shot"] > 0.6
+
+
+FEW = ("--epochs-1", 2, "--epochs-2a", 8, "--lr-1", 0.05, "--lr-2a", 0.05, "--batch-size", 32, "--loss", "softmax")
+
+
+@pytest.fixture
+def run(files, tmp_path):
+    """Runs one of the programs on the files, and gives the folder or the figures that it writes."""
+
+    def run(program, *more, name="run"):
+        to = ("--output", tmp_path / f"{name}.json") if program is evaluate else ("--run-dir", tmp_path / name)
+        argv = ["--dataset", "xian", "--data-path", files[0].parent, *to, *more]
+        argv += FEW if program is not evaluate else ()
+        program.main(program.parse_args([str(word) for word in argv]))
+        return json.loads(to[1].read_text()) if program is evaluate else to[1]
+
+    return run
+
+
+def with_noise(files):
+    """The files with noise instead of the features that are tested with."""
+    features, splits = content()
+    tested = np.concatenate([splits["test_seen_loc"], splits["test_unseen_loc"]]).ravel() - 1
+    features["features"][:, tested] = np.random.default_rng(1).normal(size=(12, len(tested)))
+    savemat(files[0], features)
+
+
+def test_a_head_is_trained_on_given_features_and_stands_beside_the_baselines(run, files):
+    folder = run(train, "--stages", "1,2a", "--no-plots")
+    log = (folder / "log.txt").read_text()
+    assert "168 pictures of 14 seen classes to train on, 56 of these to test with, 64 of 4 unseen" in log
+    assert json.loads((folder / "metrics.json").read_text())["zero_shot"] > 0.6
+    asked = "--handicap", 0.2, "--baselines", "ridge", "eszsl", "conse"
+    found = run(evaluate, "--params", folder / "model.params", *asked)
+    assert {"ridge", "ESZSL", "ConSE", "trained"} <= set(found)
+    other = protocol.evaluate("eszsl", protocol.load(*files), seed=123)
+    names = ("zero_shot", "seen", "unseen", "harmonic", "calibrated_harmonic", "ausuc")
+    assert [found["ESZSL"][name] for name in names] == pytest.approx([other[name] for name in names])
+    of_model = found["trained"]
+    assert of_model["calibrated_seen"] < of_model["seen"] and of_model["calibrated_unseen"] > of_model["unseen"]
+    with pytest.raises(UserError, match="trained on given features and reads no pictures"):
+        model.load(folder / "model.params")
+
+
+def test_training_and_its_search_never_look_at_what_is_tested_with(run, files):
+    argv = train, "--stages", "2a", "--no-plots"
+    search = tune, "--lrs", "0.001,0.05", "--epochs", "8", "--wds", "1e-4"
+    trained, tuned = run(*argv), json.loads((run(*search, name="tune") / "best.json").read_text())
+    with_noise(files)
+    again, other = run(*argv, name="again"), json.loads((run(*search, name="other") / "best.json").read_text())
+    first, second = (mx.nd.load(str(folder / "model.params")) for folder in (trained, again))
+    assert all((first[n].asnumpy() == second[n].asnumpy()).all() for n in first if not n.startswith("meta:"))
+    assert tuned == other
+    assert tuned["flags"] == {"--lr-2a": 0.05, "--wd": 1e-4, "--epochs-2a": 8}
+
+
+def test_the_search_holds_back_the_classes_of_val_loc(run, files, tmp_path):
+    said = (run(tune, "--lrs", "0.05", "--wds", "0", "--stage", "1", "--epochs", "2") / "log.txt").read_text()
+    assert f"to choose by: {', '.join(f'kind+{i}' for i in HELD)}\n" in said
+    args = tune.parse_args(["--dataset", "xian", "--data-path", str(files[0].parent)])
+    splits = visual_semantic_data.load(args)
+    some = visual_semantic_data.without_some_classes(splits, splits.choose_by, 0)
+    assert (some.seen, some.unseen) == ([f"kind+{i}" for i in range(10)], [f"kind+{i}" for i in HELD])
+    np.testing.assert_array_equal(some.vectors, splits.vectors[:14])
+    rows = np.concatenate([part.images for part in (some.train, some.valid, some.test)])
+    assert sorted(map(tuple, rows)) == sorted(map(tuple, splits.train.images))  # each once, and no other
+    assert set(some.test.labels) == set(HELD) and set(some.train.labels) == set(some.valid.labels) == set(range(10))
+
+
+def test_the_search_for_2b_starts_from_a_2a_without_the_held_back_classes(run, monkeypatch):
+    seen = []
+    for name, stage in list(train.TRAIN.items()):
+
+        def noted(args, net, of, name=name, stage=stage):
+            seen.append((name, len(net.seen)))
+            return stage(args, net, of)
+
+        monkeypatch.setitem(train.TRAIN, name, noted)
+    folder = run(tune, "--lrs", "0.001,0.01", "--wds", "0", "--stage", "2b", "--epochs", "1")
+    assert seen == [("2a", 10), ("2b", 10), ("2b", 10)]
+    assert set(json.loads((folder / "best.json").read_text())["flags"]) >= {"--lr-2b", "--epochs-2b"}
+
+
+@pytest.mark.parametrize(("flags", "said"), [
+    (["--unseen", "kind+1"], "leave out --unseen"),
+    (["--word-space", "whitened"], "no --word-space"),
+    (["--params", "x.params"], "no --params"),
+    (["--class-text", "description"], "no --class-text"),
+])  # fmt: skip
+def test_flags_of_pictures_and_words_are_refused(run, flags, said):
+    with pytest.raises(UserError, match=said):
+        run(train, *flags)
 
 
 @pytest.mark.parametrize(("change", "said"), [

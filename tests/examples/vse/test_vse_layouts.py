@@ -233,7 +233,15 @@ def test_the_real_flickr8k_captions(shared_data):
     assert all(len(texts[name]) == 5 for names in lists.values() for name in names)
 
 
-def test_coco_json(tmp_path):
+@pytest.fixture
+def parsed(monkeypatch):
+    """How long each text is that was parsed as JSON: COCO's files take seconds each."""
+    lengths, loads = [], json.loads
+    monkeypatch.setattr(layouts.json, "loads", lambda text: lengths.append(len(text)) or loads(text))
+    return lengths
+
+
+def test_coco_json(tmp_path, parsed):
     files = []
     for part, numbers in (("train2014", range(8)), ("val2014", range(8, 24))):
         names = {100 + i: f"COCO_{part}_{i:04d}.jpg" for i in numbers}
@@ -245,6 +253,7 @@ def test_coco_json(tmp_path):
         files[-1].write_text(json.dumps(content))
         write_pictures(tmp_path / "coco" / part, names.values())
     parts = with_numbers("coco", captions=files, images=tmp_path / "coco")
+    assert parsed == [file.stat().st_size for file in files]  # each once
     np.testing.assert_array_equal(parts["dev"].features, [[8], [9]])  # an eighth of the validation pictures each
     np.testing.assert_array_equal(parts["test"].features, [[10], [11]])
     np.testing.assert_array_equal(parts["train"].features[:, 0], [*range(8), *range(12, 24)])
@@ -253,7 +262,7 @@ def test_coco_json(tmp_path):
         with_numbers("coco", captions=[*files, files[1]], images=tmp_path / "coco")
 
 
-def test_karpathys_json_with_pictures(tmp_path, capsys):
+def test_karpathys_json_with_pictures(tmp_path, capsys, parsed):
     """His splits are kept, COCO's folders of pictures found, another split is told."""
     kinds = ["train", "restval", "val", "test", "test", "spare"]
     folders = ["train2014", "val2014", "val2014", "val2014", "val2014", "val2014"]
@@ -267,6 +276,7 @@ def test_karpathys_json_with_pictures(tmp_path, capsys):
     file = tmp_path / "dataset_coco.json"
     file.write_text(json.dumps({"images": images, "dataset": "coco"}))
     parts = with_numbers("coco", captions=[file], images=tmp_path)
+    assert parsed == [file.stat().st_size]
     assert {name: part.features[:, 0].tolist() for name, part in parts.items()} == {
         "train": [0, 1], "dev": [2], "test": [3, 4],
     }  # fmt: skip

