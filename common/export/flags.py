@@ -9,6 +9,7 @@ PICTURES = [
     ("--pictures", cli.many(cli.PATH), [], "files, folders, .txt lists: INT8's ranges, to compare; none: float32"),
     ("--check", cli.positive_int, 1000, "pictures to compare on, at most"),
     ("--calibrate", cli.positive_int, 512, "pictures INT8 reads ranges from"),
+    ("--int8-agreement", cli.unit_float, 0.985, "of these whose answer INT8 keeps; 0: no convolution stays in float32"),
 ]
 DESCRIBED = [
     ("--resize-in-graph", cli.switch, False, "the network takes one picture of any size, and resizes it itself"),

@@ -12,7 +12,6 @@ from common.backbones.gptq import SAMPLES, Moments, rounded, windows
 
 ALPHA = 0.9  # exponent of the activations' range in a channel's scale; that of the weights' range is 1 - ALPHA
 FLOOR = 0.2  # least range of a channel as a fraction of the widest: calibration underestimates rare channels
-AGREEMENT = 0.985  # of the answers on calibration pictures, for 0.98 on others
 SENSITIVITY = 64  # pictures that the error of each layer is measured on
 BATCH = 16
 HALF_MAX = 6e4  # weights from here on have no 16 bit number (65504 is the largest)
@@ -53,7 +52,7 @@ class Quantiser:
         self._rounded = {tensor.name: tensor for tensor in rounded_model.graph.initializer}
         self._ranges = _ranges(rounded_model, pictures)
 
-    def choose(self, answers: Callable, wanted: float = AGREEMENT) -> tuple[list[str], int]:
+    def choose(self, answers: Callable, wanted: float) -> tuple[list[str], int]:
         """The convolutions to leave in float32, so that INT8 gives the answers of float32: as few as are enough.
 
         They go by what each costs when it is the only one in 8 bits, the worst first: the squared error of the output.
@@ -63,13 +62,14 @@ class Quantiser:
         answers : callable
             From outputs (n, d) to n classes.
         wanted : float
-            Fraction of the pictures that must get the same class.
+            Fraction of the pictures that must get the same class. 0: none is left in float32.
 
         Returns
         -------
         layers : list of str
         same : int
-            How many of the pictures get the same class then.
+            How many of the pictures get the same class then; a few may not even with all in float32, whose weights
+            are stored in 16 bits.
         """
         exact = run(self.model, self.pictures)
         expected, order = answers(exact), []
@@ -78,7 +78,7 @@ class Quantiser:
             return int((answers(run(self.quantised(order[:count]), self.pictures)) == expected).sum())
 
         low, high, enough = 0, len(self.layers), wanted * len(expected)
-        counts = {low: same(low), high: len(expected)}
+        counts = {low: same(low)}
         if counts[low] >= enough:
             return [], counts[low]
         some = self.pictures[:SENSITIVITY]
@@ -91,7 +91,7 @@ class Quantiser:
             middle = (low + high) // 2
             counts[middle] = same(middle)
             low, high = (low, middle) if counts[middle] >= enough else (middle, high)
-        return order[:high], counts[high]
+        return order[:high], counts[high] if high in counts else same(high)
 
     def quantised(self, in_float32: Sequence[str] = ()):
         """The network as an onnx.ModelProto, with a step for each channel of the weights and UINT8 activations.

@@ -174,7 +174,7 @@ def _teach() -> None:
     known["slice"], known["L2Normalization"] = convert_slice, convert_unit
 
 
-def write_int8(path, target, pictures: np.ndarray, answers: Callable | None = None) -> dict:
+def write_int8(path, target, pictures: np.ndarray, answers: Callable | None = None, wanted: float = 0) -> dict:
     """Quantise the ONNX file `path` to `target`, see `common.export.int8`.
 
     Parameters
@@ -186,14 +186,15 @@ def write_int8(path, target, pictures: np.ndarray, answers: Callable | None = No
     pictures : (n, H, W, 3) array
         Some dozens or hundreds of typical inputs.
     answers : callable, optional
-        From outputs (n, d) to n classes: convolutions are left in float32 until these are mostly the same. Default is
-        to leave none.
+        From outputs (n, d) to n classes.
+    wanted : float
+        Fraction of the pictures that must keep their class: convolutions are left in float32 until they do. 0: none is.
 
     Returns
     -------
     dict
-        How many ``convolutions`` there are and are ``in_float32``, and ``same_top1`` of how many ``pictures``, None
-        without `answers`.
+        How many ``convolutions`` there are and are ``in_float32``, the share ``wanted``, and ``same_top1`` of how
+        many ``pictures``, None without `answers`.
 
     Raises
     ------
@@ -207,7 +208,9 @@ def write_int8(path, target, pictures: np.ndarray, answers: Callable | None = No
         simple = Path(folder) / "simple.onnx"  # constants folded, batch norms fused
         quantization.quant_pre_process(str(path), str(simple), skip_symbolic_shape=True)
         quantiser = int8.Quantiser(package.load(str(simple)), pictures)
-        kept, same = quantiser.choose(answers) if answers else ([], None)
+        kept, same = quantiser.choose(answers, wanted) if answers else ([], None)
         package.save(quantiser.quantised(kept), str(tmp))
     layers = len(quantiser.layers)
-    return {"convolutions": layers, "in_float32": len(kept), "pictures": len(pictures), "same_top1": same}
+    return {
+        "convolutions": layers, "in_float32": len(kept), "wanted": wanted, "pictures": len(pictures), "same_top1": same,
+    }  # fmt: skip

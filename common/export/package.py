@@ -245,7 +245,8 @@ def write(package: Package, args, paths: Sequence = (), read: Callable | None = 
             order = np.random.default_rng(args.seed).permutation(len(paths))
             some = min(args.calibrate, (len(paths) + 1) // 2)
             ranges = read([paths[i] for i in order[:some]])
-            small = onnx.write_int8(folder / FLOAT32, folder / INT8, ranges, functools.partial(_answers, package))
+            answers = functools.partial(_answers, package)
+            small = onnx.write_int8(folder / FLOAT32, folder / INT8, ranges, answers, args.int8_agreement)
             figures = compare(package, folder, [paths[i] for i in np.sort(order[some : some + args.check])], read)
         written = [name for name in (FLOAT32, INT8) if (folder / name).is_file()]
         if args.resize_in_graph:
@@ -511,8 +512,9 @@ def _said(manifest: Mapping, folder: Path) -> Iterator[str]:
 def _left(small: Mapping) -> str:
     """What `common.export.onnx.write_int8` tells, in words."""
     return (
-        f"{small['in_float32']} of {small['convolutions']} convolutions stay in float32, so that it gives float32's"
-        f" answer for {small['same_top1']} of the {small['pictures']} pictures that it was made by"
+        f"{small['in_float32']} of {small['convolutions']} convolutions stay in float32 (--int8-agreement"
+        f" {small['wanted']:g}): it gives float32's answer for {small['same_top1']} of the {small['pictures']} pictures"
+        " that it was made by"
     )
 
 

@@ -128,7 +128,7 @@ def write_mobile(args, net, paths):
 
     ranges = np.concatenate([batch.images for batch in loader(calibration).epoch()])
     small = folder / f"{file.stem}-int8.onnx"
-    made = onnx.write_int8(path, small, ranges, lambda rows: (rows @ net.words.T).argmax(axis=1))
+    made = onnx.write_int8(path, small, ranges, lambda rows: (rows @ net.words.T).argmax(axis=1), args.int8_agreement)
     print(f"INT8: {made['in_float32']} of {made['convolutions']} convolutions stay in float32")
     checked = loader(rest)
     reference = data.read(net.embed, checked.image_set, transform, None, args.num_workers)

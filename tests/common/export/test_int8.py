@@ -109,6 +109,8 @@ def test_layers_are_left_in_float32_as_they_were_until_the_answers_are_those_wan
     assert quantiser.choose(answers, wanted=0) == ([], same[0])
     kept, reached = quantiser.choose(answers, wanted=(same[0] + 1) / 60)
     assert len(kept) > 0 and same[0] < reached
+    kept_all, reached_all = quantiser.choose(answers, wanted=1)
+    assert kept_all[: len(kept)] == kept and reached_all == 60
     alone = {layer: error(*(other for other in (a, b, c) if other != layer)) for layer in (a, b, c)}
     assert kept == sorted(alone, key=alone.get, reverse=True)[: len(kept)]
     found = int8.run(quantiser.quantised([a, b, c]), pictures)

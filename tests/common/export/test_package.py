@@ -6,6 +6,7 @@ import os
 
 import mxnet as mx
 import numpy as np
+import onnx
 import pytest
 
 from common import backbones
@@ -28,7 +29,10 @@ def described(net, **more):
 
 
 def flags(folder, **more):
-    usual = {"check": 10, "calibrate": 4, "resize_in_graph": False, "name": None, "licence": None, "trained_on": None}
+    usual = {
+        "check": 10, "calibrate": 4, "int8_agreement": 0.985, "resize_in_graph": False, "name": None, "licence": None,
+        "trained_on": None,
+    }  # fmt: skip
     return argparse.Namespace(package=folder, seed=0, **{**usual, **more})
 
 
@@ -53,6 +57,33 @@ def test_an_earlier_package_is_replaced_and_nothing_else(net, tmp_path):
             package.write(described(net), flags(place))
     assert contents(other) == {"mine.txt": b"mine"} and len(list(tmp_path.iterdir())) == 2
     assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("share", [0, 1])
+def test_how_much_int8_keeps_is_chosen(net, tmp_path, share):
+    """0: every weight of a convolution is in 8 bits; 1: each calibration picture keeps its nearest other one."""
+    pictures = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)  # all alike
+    found = package.write(
+        described(net), flags(tmp_path / "model", calibrate=20, int8_agreement=share), range(40),
+        lambda some: pictures[some],
+    )  # fmt: skip
+    made = found["int8"]
+    assert made["wanted"] == share and made["pictures"] == 20 and made["convolutions"] == 4
+    used = np.random.default_rng(0).permutation(40)[:20]
+    answers = []
+    for name in ("model.onnx", "model-int8.onnx"):
+        rows = package.Session(tmp_path / "model" / name)(pictures[used])
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        answers.append((rows @ rows.T - 9 * np.eye(20)).argmax(axis=1))
+    same = int((answers[0] == answers[1]).sum())
+    assert made["same_top1"] == same and (same == 20 if share else same < 20)
+    weights = {
+        tensor.name: tensor.data_type
+        for tensor in onnx.load(str(tmp_path / "model" / "model-int8.onnx")).graph.initializer if len(tensor.dims) == 4
+    }  # fmt: skip
+    eight = list(weights.values()).count(onnx.TensorProto.INT8)
+    assert eight == 4 - made["in_float32"] and (made["in_float32"] > 0 if share else eight == 4)
+    assert f"(--int8-agreement {share})" in (tmp_path / "model" / "MODEL_CARD.md").read_text()
 
 
 @pytest.mark.parametrize("when", [0, 1])
