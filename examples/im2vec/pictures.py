@@ -37,8 +37,8 @@ def class_map(coords: np.ndarray, examples: np.ndarray, names: Sequence[str], pa
         [[1.2 * em * (label.count("\n") + 1), 0.6 * em * max(map(len, label.split("\n")))] for label in labels]
     )
     canvas, corners = _canvas(coords, examples, SIDE, thumb, room if len(names) <= LABELLED else None)
-    below = room.max(axis=0)[0] if len(names) <= LABELLED else 0
-    top, bottom = max(corners[:, 0].min() - MARGIN, 0), min(corners[:, 0].max() + thumb + below + MARGIN, SIDE)
+    lowest = corners[:, 0] + thumb + (room[:, 0] if len(names) <= LABELLED else 0)
+    top, bottom = max(corners[:, 0].min() - MARGIN, 0), min(lowest.max() + MARGIN, SIDE)
     figure, axis = plots.base.plt.subplots(figsize=(inches, inches))
     axis.imshow(canvas)
     axis.set_ylim(bottom, top)  # a map that is wider than high leaves no empty paper
