@@ -89,8 +89,9 @@ def prepare(data: str, losses: list[str], seed: int, more: str, path: pathlib.Pa
     seed_everything(seed, 0, 0, 0)
     net = model.create(args.model, args.embed_dim, weights, ctx, size)
     args.engine = engine.choose(args, net.backbone, size, len(parts) if weights else 0)
-    sampler = pictures.sampler(args, parts, weights, 1, mx.kv.create("local"))
-    read = inputs.Inputs(net, parts, sampler, args, size, ctx, 0, lambda _: None)
+    kvstore = mx.kv.create("local")
+    sampler = pictures.sampler(args, parts, weights, 1, kvstore)
+    read = inputs.Inputs(net, parts, sampler, args, size, ctx, kvstore, lambda _: None)
     found = {}
     for name, split in parts.by_name().items():
         found[f"{name} rows"] = read.features(name) if model.is_frozen(args) else split.array(size)

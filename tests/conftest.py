@@ -6,6 +6,7 @@ And a small disk, where one can be mounted.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import io
 import os
@@ -181,6 +182,7 @@ def in_process(program: str, *arguments) -> subprocess.CompletedProcess:
             cli.launch(module.main, lambda: module.parse_args([*map(str, arguments)]))
         except SystemExit as ended:
             status = ended.code
+    gc.collect()  # a run in a cycle of references would keep the lock of its folder
     return subprocess.CompletedProcess([program, *arguments], status, said.getvalue(), errors.getvalue())
 
 

@@ -208,11 +208,9 @@ def report(run, rows, args):
             for name in args.losses}  # fmt: skip
     found = {name: summary(of, runs.get(REFERENCE)) for name, of in runs.items()}
     adjust(found)
-    ordered = dict(sorted(found.items(), key=lambda row: -row[1]["recall@1"]))
-    shown = {name: cells(row) for name, row in ordered.items()}
-    for row in rows:
-        if row["seed"] == -1:
-            shown[row["loss"]] = {name: f"{row[name]:.3f}" for name in SHOWN}
+    ordered = dict(sorted(found.items(), key=lambda row: row[1]["recall@1"]))
+    shown = {row["loss"]: {name: f"{row[name]:.3f}" for name in SHOWN} for row in rows if row["seed"] == -1}
+    shown |= {name: cells(row) for name, row in ordered.items()}  # the page stresses the last row: the best loss
     run.finish({f"{name}_{key}": value for name, row in ordered.items() for key, value in row.items()})
     write_json(run.folder / "runs.json", rows)
     run.log("\n" + tables.table(shown))

@@ -13,6 +13,7 @@ from common.data.images import resize
 from common.show import plots
 
 SIDE, AXIS = 1400, 0.77  # pixels of a map, and its share of the figure's width
+MARGIN = 20  # pixels above and below a map
 LINE = 14  # letters of a name in a line
 LABELLED = 120  # classes: with more, maps carry pictures alone
 FILM_SIDE = 560  # pixels
@@ -28,7 +29,7 @@ def thumbnail(classes: int) -> int:
 def class_map(coords: np.ndarray, examples: np.ndarray, names: Sequence[str], path, title: str) -> Path:
     """The example picture of each class at its coordinates in the plane, named where that can be read."""
     thumb = thumbnail(len(names))
-    inches, points = (11, 12) if len(names) <= 30 else (14, 7)
+    inches, points = (11, 12) if len(names) <= 30 else (14, 9)
     called = plots.told_apart(names)
     labels = ["\n".join(textwrap.wrap(name, LINE, break_long_words=False)) for name in called]
     em = points / 72 * SIDE / (AXIS * inches)  # pixels of the canvas
@@ -36,8 +37,11 @@ def class_map(coords: np.ndarray, examples: np.ndarray, names: Sequence[str], pa
         [[1.2 * em * (label.count("\n") + 1), 0.6 * em * max(map(len, label.split("\n")))] for label in labels]
     )
     canvas, corners = _canvas(coords, examples, SIDE, thumb, room if len(names) <= LABELLED else None)
+    below = room.max(axis=0)[0] if len(names) <= LABELLED else 0
+    top, bottom = max(corners[:, 0].min() - MARGIN, 0), min(corners[:, 0].max() + thumb + below + MARGIN, SIDE)
     figure, axis = plots.base.plt.subplots(figsize=(inches, inches))
     axis.imshow(canvas)
+    axis.set_ylim(bottom, top)  # a map that is wider than high leaves no empty paper
     for (y, x), label in zip(corners, labels if len(names) <= LABELLED else ()):
         axis.text(x + thumb / 2, y + thumb + 3, label, ha="center", va="top", fontsize=points, linespacing=1.1)
     axis.set(xticks=[], yticks=[])

@@ -11,7 +11,7 @@ from common.backbones.pooling import POOLINGS
 from common.backbones.preprocessing import INTERPOLATIONS, MAX_SIDE
 from common.data.samplers import balanced
 from common.files import outside
-from common.files.errors import reading
+from common.files.errors import UserError, reading
 
 KIND = "transfer"
 REMEDY = "it is not a classifier of train.py"
@@ -163,7 +163,10 @@ def _load_npz(path: Path) -> Classifier:
         _check(loaded)
     if loaded.backbone.get("weights") == OLD_TUNED:
         remedy = "the files that train.py --fine-tune wrote are wanted"
-        file = modelfile.load(path.with_name(OLD_TUNED), KIND, {"preprocessing": dict}, remedy)
+        tuned = path.with_name(OLD_TUNED)
+        if not tuned.is_file():
+            raise UserError(f"{tuned} is not there: {remedy}")
+        file = modelfile.load(tuned, KIND, {"preprocessing": dict}, remedy)
         loaded.parameters, loaded.preprocessing = file.parameters, file.metadata["preprocessing"]
     return loaded
 

@@ -177,16 +177,21 @@ def ranked(
     (learning rate, epochs) and the (width, dim) weights
     """
     coordinates, axes = (part.T for part in np.linalg.qr(words.T)[::-1])  # all steps lie in the span of the words
-    for lr in RATES:
-        rng, weights = np.random.default_rng(seed), np.zeros((x.shape[1], len(axes)))
-        for epoch in range(EPOCHS):
-            order = rng.permutation(len(x))
-            rows, own = x[order], labels[order]
-            for start in range(0, len(x), BATCH):
-                batch, of_batch = rows[start : start + BATCH], own[start : start + BATCH]
-                slope = slopes(name, batch @ weights @ coordinates.T, of_batch)
-                weights = weights - lr / len(batch) * batch.T @ (slope @ coordinates)
-            yield (lr, epoch + 1), weights @ axes
+    rng, weights = np.random.default_rng(seed), np.zeros((x.shape[1], len(RATES), len(axes)))
+    each, found = np.array(RATES)[:, None], []
+    for _ in range(EPOCHS):
+        order = rng.permutation(len(x))
+        for start in range(0, len(x), BATCH):  # all rates in one go, since each goes through the same batches
+            chosen = order[start : start + BATCH]
+            batch = x[chosen]
+            scores = np.tensordot(batch, weights, 1) @ coordinates.T
+            slope = slopes(name, scores.reshape(-1, len(words)), np.repeat(labels[chosen], len(RATES)))
+            steps = each * (slope.reshape(scores.shape) @ coordinates) / len(batch)
+            weights = weights - np.tensordot(batch.T, steps, 1)
+        found.append(weights)
+    for i, lr in enumerate(RATES):
+        for epoch, of_rates in enumerate(found):
+            yield (lr, epoch + 1), of_rates[:, i] @ axes
 
 
 def slopes(name: str, scores: np.ndarray, labels: np.ndarray) -> np.ndarray:

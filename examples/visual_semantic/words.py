@@ -18,7 +18,6 @@ from common.text.vocabulary import split_name, tokenise
 DEFAULT = "glove50"
 ENCODER = "minilm"  # reads whole sentences, where a file has words
 PROMPTS = ("{}", "a photo of a {}", "a picture of a {}")  # what a name is put into for it, see `of_names`
-SPACES = ("raw", "centred", "whitened")
 FREQUENT = 20_000  # words that mean and covariance are taken from
 
 

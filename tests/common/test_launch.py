@@ -26,7 +26,7 @@ sys.stdout.write(f"rank {store.rank} of {store.num_workers}: {out.asnumpy().toli
 
 def run(*arguments):
     command = [sys.executable, "-m", "common.launch", *arguments]
-    return subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=600)
 
 
 @pytest.mark.slow

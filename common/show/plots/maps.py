@@ -307,6 +307,7 @@ def _scatter(coords, labels, names, anchors, title, fractions, limits=None):
     axis.set_aspect("equal", adjustable="datalim")  # distances compare in every direction
     if anchors is not None:
         axis.scatter(*anchors.T, s=150, marker="^", color=colours(len(names)), edgecolors="black", zorder=3)
+        axis.scatter([], [], marker="^", color="white", edgecolors="black", label="a class's word")  # for the legend
     if limits is not None:
         (left, bottom), (right, top) = limits
         axis.set(xlim=(left, right), ylim=(bottom, top))

@@ -232,7 +232,9 @@ def test_distances_in_a_plane_compare_in_every_direction(tmp_path, rng, monkeypa
     np.testing.assert_allclose(square, [[0, 0.375], [1, 0.375], [1, 0.625]])
     figures = []
     monkeypatch.setattr(plots.maps, "write", lambda figure, path: figures.append(figure) or path)
-    plots.pca(rng.normal(size=(30, 6)) * [5, 1, 1, 1, 1, 1], np.arange(30) % 5, NAMES, tmp_path / "pca.png")
+    words = rng.normal(size=(5, 6))
+    plots.pca(rng.normal(size=(30, 6)) * [5, 1, 1, 1, 1, 1], np.arange(30) % 5, NAMES, tmp_path / "pca.png", words)
+    assert figures[0].axes[0].get_legend().get_texts()[0].get_text() == "a class's word"
     figures[0].canvas.draw()
     origin, right, up = figures[0].axes[0].transData.transform([[0, 0], [0.1, 0], [0, 0.1]])
     assert (right - origin)[0] == pytest.approx((up - origin)[1])

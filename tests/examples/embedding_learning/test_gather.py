@@ -137,7 +137,6 @@ def run(coloured, tmp_path_factory):
     return done
 
 
-
 @pytest.mark.slow
 def test_runs_of_devices_and_workers_end_with_the_parameters_of_one(run):
     def same(found, count):

@@ -4,10 +4,11 @@ import types
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import common  # noqa: F401
 from common.files.errors import UserError
-from examples.im2vec import comparison, evaluation, findings, modelfile, relations
+from examples.im2vec import comparison, evaluation, findings, modelfile, pictures, relations
 
 RNG = np.random.default_rng(0)
 NAMES = ["lion", "tiger", "grey wolf", "+", "truck"]
@@ -110,6 +111,15 @@ def test_vectors_that_no_map_can_place_are_shown_without_it(table, why, tmp_path
     assert any(why in line for line in said)
     assert why in (tmp_path / "report.html").read_text()
     assert (tmp_path / "plots" / "pca.png").is_file() and not (tmp_path / "plots" / "tsne.png").exists()
+
+
+def test_a_map_wider_than_high_leaves_no_empty_paper(tmp_path):
+    coords = np.stack([np.linspace(0, 1, 40), np.full(40, 0.5)], axis=1)
+    examples = np.zeros((40, 8, 8, 3), np.uint8)
+    names = [f"c{i}" for i in range(40)]
+    with Image.open(pictures.class_map(coords, examples, names, tmp_path / "m.png", "")) as drawn:
+        ink = (np.asarray(drawn.convert("L")) == 0).any(axis=1)  # the examples, or letters
+    assert drawn.width > 1.5 * drawn.height and ink[: drawn.height // 4].any() and ink[-drawn.height // 4 :].any()
 
 
 def test_vectors_that_are_not_finite_are_not_shown(tmp_path):

@@ -5,12 +5,13 @@ import json
 import mxnet as mx
 import numpy as np
 import pytest
-from mxnet import autograd, gluon
+from mxnet import autograd
 
 from common import backbones
 from common.backbones import modelfile
 from common.files.errors import UserError
 from common.text.vocabulary import Vocabulary
+from common.train import optimizer
 from examples.vse import model, recurrent
 from examples.vse.losses import RankingLoss
 
@@ -134,12 +135,12 @@ def test_steps_without_waiting_follow_the_gradient():
     ends = []
     for wait in (False, True):
         net = network("gru")
-        updater = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0.5}, update_on_kvstore=False)
+        updater = optimizer.trainer([(net.collect_params(), "sgd", {"learning_rate": 0.5})])
         images, words = mx.nd.ones((3, 5)), np.array([[2, 3, 4], [5, 3, 2], [0, 0, 0]])
         for _ in range(20):
             with autograd.record():
                 loss = RankingLoss(0.9)(*net(images, words))
-            net.backward([loss])
+            net.backward([loss], updater)
             if wait:
                 mx.nd.waitall()
             updater.step(1)
