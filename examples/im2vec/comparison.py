@@ -101,11 +101,11 @@ def figures(runs: Sequence[Examined], words: tuple, asked: Mapping[str, np.ndarr
         run with the classes in a random order. ``by chance`` beside the disparity is the same of the row's own.
     """
     found: Figures = {row: {} for row in runs[0].vectors}
+    similarities = [{row: evaluation.similarity(vectors) for row, vectors in run.vectors.items()} for run in runs]
     for number, run in enumerate(runs):
         for row, vectors in run.vectors.items():
             own = None if row in OF_CONFUSIONS else run.confusion
-            similar = evaluation.similarity(vectors)
-            one = agreement(similar, own, others(runs, number), *words, run.metadata["groups"], asked)
+            one = agreement(similarities[number][row], own, others(runs, number), *words, run.metadata["groups"], asked)
             if row != LEARNED:
                 one |= beside(vectors, run.vectors[LEARNED])
                 one[f"{DISPARITY} by chance"] = _in_any_order(vectors, run.vectors[LEARNED], DISPARITY)
@@ -113,10 +113,8 @@ def figures(runs: Sequence[Examined], words: tuple, asked: Mapping[str, np.ndarr
                 found[row].setdefault(name, []).append(value)
     if len(runs) > 1:
         for row in runs[0].vectors:
-            matrices = [evaluation.similarity(run.vectors[row]) for run in runs]
-            found[row]["stability"] = [evaluation.stability(matrices)]
-    first, learned = runs[0], runs[0].vectors[LEARNED]
-    similar = evaluation.similarity(learned)
+            found[row]["stability"] = [evaluation.stability([of_run[row] for of_run in similarities])]
+    first, learned, similar = runs[0], runs[0].vectors[LEARNED], similarities[0][LEARNED]
 
     def reordered(order):
         return agreement(similar[np.ix_(order, order)], first.confusion, others(runs, 0), *words, None, {})
