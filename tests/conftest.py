@@ -28,6 +28,17 @@ from common.files.paths import data_dir
 # A shell starts what runs in the background with Ctrl-C ignored, and what the tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+GENERATORS = ("RNG", "rng")  # what test modules call theirs
+
+
+@pytest.fixture(autouse=True)
+def own_draws(request):
+    """Each test draws from its module's generator as if it were the only one: which ran before is for xdist to say."""
+    for name in GENERATORS:
+        if isinstance(getattr(request.module, name, None), np.random.Generator):
+            setattr(request.module, name, np.random.default_rng(0))
+
+
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
