@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import weakref
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ import numpy as np
 
 from common.files.errors import UserError
 
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 CPUINFO = Path("/proc/cpuinfo")  # Linux alone: elsewhere a processor's instructions are not asked for
 _thresholds: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # of the stores that compress
 
@@ -134,6 +136,19 @@ def kvstore(name: str, compression: float | None = None, amp: bool = False) -> m
 def threshold(store: mx.kv.KVStore) -> float | None:
     """The threshold of ``--gradient-compression`` of a store of `kvstore`'s; None where gradients are sent whole."""
     return _thresholds.get(store)
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep the memory that it frees, for the arrays that it makes next.
+
+    glibc gives large arrays back to the system as they are freed. A network that is trained without ``static_alloc``
+    makes and frees its maps in each step, and has all their pages given anew and filled with noughts: for
+    EfficientNet-Lite0 with 32 pictures of 128 pixels 41,000 pages, a sixth of the time. The process holds as much as
+    it once needed until it ends. Without glibc, or with one that takes no such threshold, nothing changes.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt and mallopt(M_MMAP_THRESHOLD, 1 << 30):
+        mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
 def put(array: np.ndarray, ctx: mx.Context | None = None, dtype=None) -> mx.nd.NDArray:

@@ -9,6 +9,7 @@ import mxnet as mx
 import numpy as np
 from mxnet.gluon import HybridBlock, Parameter, nn
 
+from common import devices
 from common.backbones.preprocessing import Preprocessing
 
 
@@ -178,12 +179,15 @@ class Backbone(HybridBlock):
         """Write the layers in the form that oneDNN trains fastest, where they have one; call it after `hybridize`.
 
         EfficientNet-Lite's have (see `common.backbones.architectures.efficientnet_lite`): parameters are the same,
-        features and gradients equal but for rounding. On a GPU, and where nothing is trained, all stays as it is.
+        features and gradients equal but for rounding. The process also keeps what memory it frees from then on. On a
+        GPU, and where nothing is trained, all stays as it is.
         """
         parameters = self.collect_params().values()
         trained = any(p.grad_req != "null" for p in parameters)
         on_cpu = all(ctx.device_type == "cpu" for p in parameters for ctx in p.list_ctx())
         self._write(quick=trained and on_cpu and mx.runtime.Features().is_enabled("MKLDNN"))
+        if trained and on_cpu:
+            devices.keep_freed_memory()
 
     def _write(self, quick: bool) -> None:
         self.apply(lambda block: setattr(block, "quick", quick) if hasattr(block, "quick") else None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 from mxnet.ndarray import zeros
-from mxnet.ndarray.contrib import adamw_update
+from mxnet.ndarray.contrib import multi_adamw_update
 from mxnet.optimizer import Optimizer, register
 
 
@@ -53,9 +53,10 @@ class AdamW(Optimizer):
         self._update_count(index)
         steps, (mean, variance) = self._index_update_count[index], state
         root = math.sqrt(1 - self.beta2**steps)
-        # MXNet's operator corrects no bias: its rate and its epsilon do, and `eta` is the learning rate.
-        adamw_update(
-            weight, grad, mean, variance, out=weight, rescale_grad=self.rescale_grad, eta=self._get_lr(index),
-            lr=root / (1 - self.beta1**steps), wd=self._get_wd(index), beta1=self.beta1, beta2=self.beta2,
+        # MXNet's operator corrects no bias: its rate and its epsilon do, and `eta` is the learning rate. The one for
+        # many arrays runs on all cores, the other on one.
+        multi_adamw_update(
+            [weight], [grad], [mean], [variance], self.rescale_grad, [root / (1 - self.beta1**steps)],
+            [self._get_wd(index)], [self._get_lr(index)], out=[weight], beta1=self.beta1, beta2=self.beta2,
             epsilon=self.epsilon * root, clip_gradient=-1 if self.clip_gradient is None else self.clip_gradient,
         )  # fmt: skip

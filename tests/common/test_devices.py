@@ -1,5 +1,8 @@
 """Devices a run uses, and batches split over them."""
 
+import platform
+import subprocess
+import sys
 import threading
 
 import mxnet as mx
@@ -121,3 +124,30 @@ def test_only_what_is_sent_is_compressed(name):
     with pytest.raises(UserError, match=f"--gradient-compression is .* --kvstore {name} sends none: leave it out"):
         devices.kvstore(name, 0.5)
     assert devices.threshold(devices.kvstore(name)) is None
+
+
+# glibc's 32 MiB for a single array, above which memory is the system's again at each `free`, is passed here.
+FREED = """
+import resource, sys
+from common import devices
+import numpy as np
+if sys.argv[1] == "kept":
+    devices.keep_freed_memory()
+pages = []
+for _ in range(5):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.ones(1 << 24, np.float32)  # 16,384 pages of 4 KiB
+    pages.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(min(pages), max(pages))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator alone is told")
+def test_freed_memory_is_kept_for_what_is_made_next():
+    def pages(how):
+        done = subprocess.run([sys.executable, "-c", FREED, how], capture_output=True, text=True, check=True)
+        return map(int, done.stdout.split())
+
+    fewest, most = pages("kept")
+    assert most > 10 * fewest  # the first array alone asks the system
+    assert next(pages("given back")) > 10 * fewest

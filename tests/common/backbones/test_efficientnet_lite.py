@@ -8,7 +8,7 @@ from mxnet.gluon import nn
 
 from common import backbones
 from common.backbones import modelfile
-from common.backbones.architectures.efficientnet_lite import InvertedBottleneck, round_filters
+from common.backbones.architectures.efficientnet_lite import Conv, InvertedBottleneck, round_filters
 
 
 @pytest.mark.parametrize(("name", "published"), [
@@ -107,6 +107,29 @@ def test_written_for_training_it_is_the_same_network(frozen, tolerance):
         assert np.linalg.norm(quick[2][key] - expected) < tolerance * norm, key
     for key, expected in plain[3].items():
         np.testing.assert_allclose(quick[3][key], expected, rtol=1e-4, atol=1e-5, err_msg=key)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("shape", [(3, 1), (4, 4), (5, 8), (9, 6), (7, 11)])
+def test_a_wide_kernel_by_columns_is_the_same_convolution(shape, stride):
+    """Of fewer rows than the kernel has, too; all are convolutions, as weights differ in each row and column."""
+    conv = Conv(32, 5, stride, 2, groups=32, use_bias=False, in_channels=32)
+    conv.initialize(mx.init.Normal(1))
+    conv.hybridize(static_alloc=True, static_shape=True)
+    x = mx.nd.random.normal(shape=(2, 32, *shape))
+    x.attach_grad()
+    found = []
+    for conv.quick in (False, True):
+        conv._clear_cached_op()
+        with autograd.record():
+            y = conv(x)
+            loss = (y * y).sum()
+        loss.backward()
+        found.append([a.asnumpy() for a in (y, x.grad, conv.weight.grad())])
+    operators = conv(mx.sym.var("x")).tojson()
+    assert "(5, 3)" in operators and "(5, 5)" not in operators
+    for plain, quick in zip(*found):
+        np.testing.assert_allclose(quick, plain, rtol=0, atol=1e-5 * np.abs(plain).max())
 
 
 def test_hybridize_takes_the_form_for_training_back():
