@@ -138,6 +138,12 @@ def threshold(store: mx.kv.KVStore) -> float | None:
     return _thresholds.get(store)
 
 
+def threads() -> int:
+    """How many threads MXNet computes with on a processor; 0: one for each core."""
+    count = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    return int(count) if count.isdigit() else 0
+
+
 def keep_freed_memory() -> None:
     """Let this process keep the memory that it frees, for the arrays that it makes next.
 

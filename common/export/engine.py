@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import sys
 import tempfile
@@ -113,7 +112,7 @@ def onnxruntime(net: Block | Callable, side: int) -> Callable:
     UserError
         The network cannot be exported, or the engines do not agree.
     """
-    block, wanted = getattr(net, "__self__", net), (_name(net, side), _threads())
+    block, wanted = getattr(net, "__self__", net), (_name(net, side), devices.threads())
     held, loaded = getattr(block, HELD, (None, None))
     if held != wanted:
         loaded = _loaded(net, side, wanted[0])
@@ -155,18 +154,12 @@ def _load(file: Path) -> Callable | None:
 
     options = runtime.SessionOptions()
     options.log_severity_level = 3
-    options.intra_op_num_threads = _threads()
+    options.intra_op_num_threads = devices.threads()
     try:
         session = runtime.InferenceSession(file.read_bytes(), options, providers=["CPUExecutionProvider"])
     except Exception:  # it has many
         return None
     return lambda pictures: devices.put(session.run(None, {"data": pictures.asnumpy()})[0])
-
-
-def _threads() -> int:
-    """As many as MXNet takes; 0: one for each core."""
-    threads = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    return int(threads) if threads.isdigit() else 0
 
 
 def _agree(found: Callable, net: Block | Callable, side: int) -> bool:

@@ -36,8 +36,10 @@ def network(encoder="lstm", bidirectional=False, **more):
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("encoder", ["lstm", "gru"])
 @pytest.mark.parametrize("mixed", [False, True])
-def test_shared_words_equal_gluons_operator(encoder, bidirectional, length, mixed):
+@pytest.mark.parametrize("threads", ["1", "2"])  # products of few rows are taken otherwise where cores share them
+def test_shared_words_equal_gluons_operator(encoder, bidirectional, length, mixed, threads, monkeypatch):
     """Values, and gradients of every parameter and word vector, of sentences that share words, of several lengths."""
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
     branch = network(encoder, bidirectional).sentences
     places = np.random.default_rng(1).integers(0, 3, (length, 5))
     if mixed:
