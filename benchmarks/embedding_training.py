@@ -48,7 +48,7 @@ def batch(size: int):
 def mxnet_speed(name: str, steps: int | None = None) -> dict[str, float]:
     """Pictures a second of the example's step."""
     from common import backbones  # first: MXNet needs the numpy alias that common sets
-    from common.train import optimizer  # first: MXNet needs the numpy alias that common sets
+    from common.train import optimizer
     from common.train.losses import MarginLoss
     from common.train.miners import DistanceWeightedMiner
     from examples.embedding_learning.model import EmbeddingNet
@@ -62,6 +62,7 @@ def mxnet_speed(name: str, steps: int | None = None) -> dict[str, float]:
         block.initialize(mx.init.Xavier(magnitude=2))
     for block in (net, miner, loss):
         block.hybridize(static_alloc=True, static_shape=True)
+    net.backbone.speed_up_training()
     adam = {"learning_rate": 1e-4, "wd": 1e-4, "epsilon": 1e-7}
     sgd = {"learning_rate": 0.1, "momentum": 0.9}
     updater = optimizer.trainer([(net.collect_params(), "adam", adam), (loss.collect_params(), "sgd", sgd)])

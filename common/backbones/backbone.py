@@ -9,7 +9,7 @@ import mxnet as mx
 import numpy as np
 from mxnet.gluon import HybridBlock, Parameter, nn
 
-from common import devices
+from common.backbones import quick
 from common.backbones.preprocessing import Preprocessing
 
 
@@ -172,25 +172,12 @@ class Backbone(HybridBlock):
 
     def hybridize(self, active: bool = True, **options) -> None:
         """As `HybridBlock.hybridize`; takes `speed_up_training` back, so what is exported or quantised is as it was."""
-        self._write(quick=False)
+        quick.write(self, False)
         super().hybridize(active, **options)
 
     def speed_up_training(self) -> None:
-        """Write the layers in the form that oneDNN trains fastest, where they have one; call it after `hybridize`.
-
-        EfficientNet-Lite's have (see `common.backbones.architectures.efficientnet_lite`): parameters are the same,
-        features and gradients equal but for rounding. The process also keeps what memory it frees from then on. On a
-        GPU, and where nothing is trained, all stays as it is.
-        """
-        parameters = self.collect_params().values()
-        trained = any(p.grad_req != "null" for p in parameters)
-        on_cpu = all(ctx.device_type == "cpu" for p in parameters for ctx in p.list_ctx())
-        self._write(quick=trained and on_cpu and mx.runtime.Features().is_enabled("MKLDNN"))
-        if trained and on_cpu:
-            devices.keep_freed_memory()
-
-    def _write(self, quick: bool) -> None:
-        self.apply(lambda block: setattr(block, "quick", quick) if hasattr(block, "quick") else None)
+        """See `common.backbones.quick.speed_up_training`."""
+        quick.speed_up_training(self)
 
     def infer(self, side: int) -> None:
         """Set `width`, and the shapes of all parameters, for pictures of `side` pixels, without a forward pass.

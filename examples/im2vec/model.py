@@ -7,6 +7,7 @@ from mxnet.gluon import HybridBlock, nn
 
 from common import backbones
 from common.backbones.preprocessing import Preprocessing
+from common.backbones.quick import NormReLU, ReLU
 from common.files.errors import UserError
 
 SMALL = "resnet20"  # the default network, from scratch; every other name is one of common.backbones
@@ -23,8 +24,8 @@ class Residual(HybridBlock):
             self.body = nn.HybridSequential(prefix="")
             self.body.add(
                 nn.Conv2D(channels, 3, stride, 1, use_bias=False, in_channels=in_channels),
-                nn.BatchNorm(in_channels=channels),
-                nn.Activation("relu"),
+                NormReLU(in_channels=channels),
+                ReLU(),
                 nn.Conv2D(channels, 3, 1, 1, use_bias=False, in_channels=channels),
                 nn.BatchNorm(in_channels=channels),
             )
@@ -61,7 +62,7 @@ class ResNet20(HybridBlock):
             self.std = self.params.get_constant("std", [[[[255 * value]] for value in STD]])
             self.body = nn.HybridSequential(prefix="")
             self.body.add(nn.Conv2D(16, 3, 1, 1, use_bias=False, in_channels=3))
-            self.body.add(nn.BatchNorm(in_channels=16), nn.Activation("relu"))
+            self.body.add(NormReLU(in_channels=16), ReLU())
             before = 16
             for channels in (16, 32, 64):
                 for _ in range(3):

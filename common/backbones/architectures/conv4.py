@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from mxnet.gluon import HybridBlock, nn
 
+from common.backbones.quick import NormReLU, ReLU
+
 
 class Conv4(HybridBlock):
     """Four 3x3 convolutions of 32, 64, 128 and 128 channels, each with batch norm, ReLU and 2x2 max pooling."""
@@ -15,8 +17,8 @@ class Conv4(HybridBlock):
             for channels, before in ((32, 3), (64, 32), (128, 64), (128, 128)):
                 self.features.add(
                     nn.Conv2D(channels, 3, padding=1, in_channels=before),
-                    nn.BatchNorm(in_channels=channels),
-                    nn.Activation("relu"),
+                    NormReLU(in_channels=channels),
+                    ReLU(),
                     nn.MaxPool2D(2),
                 )
             self.features.add(nn.Flatten())  # no global average: where a stroke lies tells characters apart
