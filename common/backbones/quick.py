@@ -31,9 +31,13 @@ def speed_up_training(block: Block) -> None:
         devices.keep_freed_memory()
 
 
-def write(block: Block, quick: bool) -> None:
-    """Write the layers of `block` in their quick or in their plain form."""
-    block.apply(lambda layer: setattr(layer, "quick", quick) if hasattr(layer, "quick") else None)
+def write(block: Block, quick: bool, kinds: type | tuple[type, ...] = Block) -> None:
+    """Write the layers of `block`, or those of some kinds, in their quick or in their plain form."""
+    def visit(layer):
+        if hasattr(layer, "quick") and isinstance(layer, kinds):
+            layer.quick = quick
+
+    block.apply(visit)
 
 
 class NormReLU(nn.BatchNorm):
