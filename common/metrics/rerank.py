@@ -71,11 +71,31 @@ class Expanded:
         self.gallery = expand(gallery, k, alpha) if augmented else unit(gallery)
 
     def expand(self, queries: np.ndarray, own: np.ndarray | None = None) -> np.ndarray:
-        """The queries (n, d) with their nearest of `gallery`; `own` as of `search`."""
+        """The queries with their nearest of `gallery`: (n, d) float32 unit vectors.
+
+        Parameters
+        ----------
+        queries : (n, d) array
+        own : (n,) int array, optional
+            Each query's index in the gallery; -1, the default: it is not there.
+        """
         return expand(queries, self.k, self.alpha, self.gallery, own)
 
     def search(self, queries: np.ndarray, k: int, own: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """The `k` nearest of each expanded query, best first, see `KReciprocal.search`; what ranks is the cosine."""
+        """The `k` nearest of each expanded query, best first.
+
+        Parameters
+        ----------
+        queries, k, own
+            As in `KReciprocal.search`.
+
+        Returns
+        -------
+        similarity : (n, k) float32
+            Cosines; minus infinity where a query can find fewer than others.
+        indices : (n, k) int64
+            In the gallery; there -1.
+        """
         return _nearest(self.expand(queries, own), k, self.gallery, own)
 
 
