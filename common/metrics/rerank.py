@@ -49,6 +49,56 @@ def expand(
     return unit(found)
 
 
+class Expanded:
+    """Neighbours of expanded queries, with the interface of `KReciprocal`.
+
+    Parameters
+    ----------
+    gallery : (m, d) array
+    k, alpha
+        As of `expand`.
+    augmented : bool
+        The gallery's vectors are expanded before, by each other.
+
+    Attributes
+    ----------
+    gallery : (m, d) float32
+        What expanded queries are compared with, of unit length.
+    """
+
+    def __init__(self, gallery: np.ndarray, k: int, alpha: float, augmented: bool = False):
+        self.k, self.alpha = k, alpha
+        self.gallery = expand(gallery, k, alpha) if augmented else unit(gallery)
+
+    def expand(self, queries: np.ndarray, own: np.ndarray | None = None) -> np.ndarray:
+        """The queries with their nearest of `gallery`: (n, d) float32 unit vectors.
+
+        Parameters
+        ----------
+        queries : (n, d) array
+        own : (n,) int array, optional
+            Each query's index in the gallery; -1, the default: it is not there.
+        """
+        return expand(queries, self.k, self.alpha, self.gallery, own)
+
+    def search(self, queries: np.ndarray, k: int, own: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The `k` nearest of each expanded query, best first.
+
+        Parameters
+        ----------
+        queries, k, own
+            As in `KReciprocal.search`.
+
+        Returns
+        -------
+        similarity : (n, k) float32
+            Cosines; minus infinity where a query can find fewer than others.
+        indices : (n, k) int64
+            In the gallery; there -1.
+        """
+        return _nearest(self.expand(queries, own), k, self.gallery, own)
+
+
 class KReciprocal:
     r"""Neighbours by the sets of those that have each other among their nearest (Zhong et al. 2017, section 3).
 
@@ -186,9 +236,11 @@ class KReciprocal:
         )  # fmt: skip
 
 
-def _nearest(embeddings: np.ndarray, k: int, gallery: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+def _nearest(
+    embeddings: np.ndarray, k: int, gallery: np.ndarray | None = None, own: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """All that `neighbours` yields, in one."""
-    _, similarity, indices = zip(*neighbours(embeddings, k, gallery))
+    _, similarity, indices = zip(*neighbours(embeddings, k, gallery, own))
     return np.concatenate(similarity), np.concatenate(indices)
 
 

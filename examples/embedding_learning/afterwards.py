@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,7 +29,7 @@ def ranked(tested: evaluation.Tested, method: str, settings: dict) -> metrics.Re
     tested : examples.embedding_learning.evaluation.Tested
     method : str
     settings : dict
-        Of `common.metrics.rerank.KReciprocal` or `common.metrics.rerank.expand`.
+        Of `common.metrics.rerank.KReciprocal` or `common.metrics.rerank.Expanded`.
     """
     asked, rows, (among, base), own = tested.split()
     labels = asked.labels if among is None else among.labels
@@ -40,9 +39,8 @@ def ranked(tested: evaluation.Tested, method: str, settings: dict) -> metrics.Re
     if method == "k-reciprocal":
         order = rerank.KReciprocal(base, **settings)
     else:
-        if method == "augmented database":
-            base = rerank.expand(base, **settings)
-        rows = rerank.expand(rows, **settings, gallery=base, own=own)
+        expanded = rerank.Expanded(base, **settings, augmented=method == "augmented database")
+        base, rows = expanded.gallery, expanded.expand(rows, own)
     return metrics.search(rows, asked.labels, base, labels, own, depth="r", order=order)
 
 
@@ -71,7 +69,9 @@ def reranked(evaluator: evaluation.Evaluator, embeddings: Callable, say: Callabl
     return rows
 
 
-def rows(args, net, read, evaluator: evaluation.Evaluator, best_file: Path, say) -> dict[str, dict[str, float]]:
+def rows(
+    args, net, outputs: Callable, metadata: dict, evaluator: evaluation.Evaluator, best_file: Path, say
+) -> dict[str, dict[str, float]]:
     """What ``--whiten`` and ``--rerank`` add to the table of a run; the network is left as it was.
 
     The widest whitened model is written beside the best one, as ``NAME_whitened.params``; with ``--signs`` that of as
@@ -82,39 +82,42 @@ def rows(args, net, read, evaluator: evaluation.Evaluator, best_file: Path, say)
     args : argparse.Namespace
         Of train.py.
     net : examples.embedding_learning.model.EmbeddingNet
-    read : examples.embedding_learning.inputs.Inputs
+    outputs : callable (split) -> (n, d) array
+        Of the network's dense layer, before unit length: asked for several times.
+    metadata : dict
+        What a saved model has to say about its inputs.
     evaluator : examples.embedding_learning.evaluation.Evaluator
     best_file : Path
         The best model's.
     say : callable (str)
     """
-    found = reranked(evaluator, functools.cache(read.embeddings), say) if args.rerank else {}
+    found = reranked(evaluator, evaluation.at_unit_length(outputs), say) if args.rerank else {}
     if not args.whiten:
         return found
-    before = [parameter.list_data()[0].asnumpy() for parameter in (net.dense.weight, net.dense.bias)]
-    outputs = read.backbone_now("train") @ before[0].T + before[1]
 
-    def put(fitted: linear.Linear) -> Callable:
-        net.put_head(fitted.matrix.T @ before[0], (before[1] - fitted.mean) @ fitted.matrix)
-        return functools.cache(read.embeddings)
+    def then(fitted: linear.Linear) -> Callable:
+        return evaluation.at_unit_length(lambda split: fitted(outputs(split)))
 
-    def keep(kind: str) -> None:
+    def keep(fitted: linear.Linear, kind: str) -> None:
+        weight, bias = (parameter.list_data()[0].asnumpy() for parameter in (net.dense.weight, net.dense.bias))
+        net.put_head(fitted.matrix.T @ weight, fitted(bias[None])[0])
         file = best_file.with_name(f"{best_file.stem}_{kind}.params")
-        model.save(net, file, **read.metadata(), metrics={})
+        model.save(net, file, **metadata, metrics={})
         say(f"wrote {file}: {net.embed_dim} numbers")
+        net.put_head(weight, bias)
 
-    embeddings = put(linear.pca_whitening(outputs, args.whiten[-1]))
-    keep("whitened")
+    fitted = linear.pca_whitening(outputs("train"), args.whiten[-1])
+    keep(fitted, "whitened")
+    embeddings = then(fitted)
     for width in args.whiten:
         found[f"whitened {width}"] = evaluator.reported(_cut(embeddings, width, metrics.unit))
         if args.signs:
             found[f"signs of whitened {width}"] = evaluator.reported(_cut(embeddings, width, evaluation.signs))
     for width in args.whiten if args.signs else ():  # a rotation is of one width
-        embeddings = put(linear.itq(outputs, width))
-        found[f"{width} bits by ITQ"] = evaluator.reported(_cut(embeddings, width, evaluation.signs))
+        fitted = linear.itq(outputs("train"), width)
+        found[f"{width} bits by ITQ"] = evaluator.reported(_cut(then(fitted), width, evaluation.signs))
     if args.signs:
-        keep("bits")
-    net.put_head(*before)
+        keep(fitted, "bits")
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -120,10 +120,13 @@ class Evaluator:
         """The metrics of the test pictures, by the network as it now is."""
         return self._metrics("test", self._inputs.embeddings)
 
-    def finish(self, run: Run, rows: dict, best: dict[str, float], notes: list[str], draw: bool, seed: int) -> Tested:
-        """Ask the test pictures, and report; see `finish`. `best` are the metrics of the chosen epoch."""
+    def finish(self, run: Run, outputs, rows: dict, best: dict[str, float], notes: list[str]) -> Tested:
+        """Ask the test pictures, and report; see `finish`. `best` are the metrics of the chosen epoch.
+
+        `outputs`, callable (split) -> (n, d) array, are the trained network's, before unit length.
+        """
         run.stage("evaluation")
-        embeddings = functools.cache(self._inputs.embeddings)  # of the network as it now stays
+        embeddings = at_unit_length(outputs)
         tested = self.tested("test", embeddings)
         ours = {**figures(tested.found), **catalogue.hits(self._inputs.pictures, embeddings)}
         if self._signs:
@@ -132,8 +135,13 @@ class Evaluator:
             of_width = self.reported(lambda split, width=width: metrics.unit(embeddings(split)[:, :width]))
             rows = {**rows, f"first {width} of trained": of_width}
         rows = {**rows, "trained": {**ours, "epoch": best["epoch"]}}
-        finish(run, rows, best if self._prefix else {}, tested, notes, draw, seed)
+        finish(run, rows, best if self._prefix else {}, tested, notes)
         return tested
+
+
+def at_unit_length(outputs: Callable) -> Callable:
+    """The embeddings of a split, made once, from `outputs`, callable (split) -> (n, d) array."""
+    return functools.cache(lambda split: metrics.unit(outputs(split)))
 
 
 def signs(embeddings: np.ndarray) -> np.ndarray:
@@ -191,7 +199,6 @@ class Tested:
 
 def finish(
     run: Run, rows: dict[str, dict[str, float]], validation: dict[str, float], tested: Tested, notes: list[str],
-    draw: bool, seed: int,
 ) -> None:  # fmt: skip
     """Print the metrics of each method, write them, draw, and make the page.
 
@@ -228,10 +235,10 @@ def finish(
         run.log("\n" + tables.table(rows, columns))
     for note in twins:
         run.log(note)
-    if draw:
+    if not run.args.no_plots:
         tabled = [tables.cells(rows, columns) for columns in shown]
         sections = [("Figures", [*tabled, *twins, *notes]), ("Classes", _worst(classes))]
-        _draw(run, tested, sections, "validation_" if validation else "", seed)
+        _draw(run, tested, sections, "validation_" if validation else "")
 
 
 def _worst(classes: dict[str, dict[str, float]]) -> list:
@@ -242,8 +249,9 @@ def _worst(classes: dict[str, dict[str, float]]) -> list:
     return [rows, *([f"{more} more classes, found better, are in classes.csv."] if more > 0 else [])]
 
 
-def _draw(run: Run, tested: Tested, sections: list, prefix: str, seed: int) -> None:
+def _draw(run: Run, tested: Tested, sections: list, prefix: str) -> None:
     run.stage("pictures")
+    seed = run.args.seed
     curves, history = ["loss", f"{prefix}recall@1", f"{prefix}map@r"], run.history()
     asked, rows, gallery, _ = tested.split()
     retrieval, nearest = run.plots / "retrieval.png", tested.found.indices

@@ -208,12 +208,14 @@ def load_index(file, params, width: int | None = None) -> Index:
 
 
 class Reranked:
-    """An index whose answers are ranked by `common.metrics.rerank.KReciprocal`.
+    """An index whose answers are ranked by `common.metrics.rerank`.
 
     Parameters
     ----------
     index : common.search.index.Index
-    k1, k2, lambda_ : float
+    flag : {"--rerank", "--query-expansion", "--augmented-database"}
+    settings : sequence of float
+        Of `rerank.KReciprocal` or `rerank.Expanded`, in their order.
 
     Raises
     ------
@@ -221,17 +223,22 @@ class Reranked:
         The index keeps signs alone.
     """
 
-    def __init__(self, index: Index, k1: float, k2: float, lambda_: float):
+    def __init__(self, index: Index, flag: str, settings: Sequence[float]):
         if index.kind == "binary":
-            raise UserError("--rerank compares by all numbers, and --kind binary keeps signs: leave one out")
+            raise UserError(f"{flag} compares by all numbers, and --kind binary keeps signs: leave one out")
         self.names, self.metadata = index.names, index.metadata
-        self._order = rerank.KReciprocal(index.vectors(), int(k1), int(k2), lambda_)
+        *counts, last = settings
+        settings = (index.vectors(), *map(int, counts), last)
+        if flag == "--rerank":
+            self._order = rerank.KReciprocal(*settings)
+        else:
+            self._order = rerank.Expanded(*settings, augmented=flag == "--augmented-database")
 
     def __len__(self) -> int:
         return len(self.names)
 
     def query(self, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """As of an `Index`; the scores are one less the distance that ranks."""
+        """As of an `Index`; the scores are what ranks: cosines, of k-reciprocal neighbours one less the distance."""
         return self._order.search(vectors, k)
 
 

@@ -85,11 +85,11 @@ class Inputs:
         frozen = self._sets is not self.pictures
         return (self._sets[name] if frozen else self._features(name)).features
 
-    def backbone_now(self, name: str) -> np.ndarray:
-        """Of all pictures of a split by the backbone as it is now, trained or not: (n, width) float32."""
+    def outputs(self, name: str) -> np.ndarray:
+        """Of all pictures of a split by the dense layer as it is now, before unit length: (n, embed_dim) float32."""
         if self._sets is not self.pictures:
-            return self._sets[name].features
-        return self.shared.encode(self._net.backbone, self._in_order[name], self._ctx)
+            return self.shared.encode(self._net.dense, self._in_order[name], self._ctx)
+        return self.shared.encode(self._net.backbone, self._in_order[name], self._ctx, head=self._net.dense)
 
     def class_means(self) -> np.ndarray:
         """Of the training pictures' features at unit length: (classes, width), the classes that there are, in order."""

@@ -14,6 +14,11 @@ GALLERY = [
     ("--gallery", cli.many(cli.PATH), None, "pictures, folders of them, or .txt lists of paths"),
     ("--dataset", cli.choice("grocery"), None, "its catalogue pictures, with their names and descriptions"),
 ]
+RANKED = [
+    ("--rerank", cli.float_list, [], "K1,K2,LAMBDA: rank by k-reciprocal neighbours; the paper's are 20,6,0.3"),
+    ("--query-expansion", cli.float_list, [], "K,ALPHA: look for the query and its K nearest, weighed by cosine^ALPHA"),
+    ("--augmented-database", cli.float_list, [], "K,ALPHA: the gallery's pictures, too, with their K nearest"),
+]
 FLAGS = {
     "search": [
         ("queries", cli.many(cli.PATH, "*"), [], "query pictures"),
@@ -22,7 +27,7 @@ FLAGS = {
         ("--index", cli.FILE, None, "keep the gallery's index here; without a gallery it is read"),
         ("--kind", cli.choice("exact", "hnsw", "binary"), "exact", "compare with all, follow a graph, compare signs"),
         WIDTH,
-        ("--rerank", cli.float_list, [], "K1,K2,LAMBDA: rank by k-reciprocal neighbours; the paper's are 20,6,0.3"),
+        cli.Alternatives(RANKED),
         *cli.ANSWERS,
         *cli.PAGE,
         cli.ON_ERROR,
@@ -47,9 +52,18 @@ def parse_args(argv=None):
         p.error("--data-path is the folder of a --dataset: name one, or give the folder to --gallery")
     if args.rerank and (len(args.rerank) != 3 or min(args.rerank[:2]) < 1 or not 0 <= args.rerank[2] <= 1):
         p.error("--rerank takes three numbers, of which two are 1 or more and the last is 0 to 1: 20,6,0.3")
-    if args.rerank and not (args.queries or args.serve):
-        p.error("--rerank ranks what is found for a query, and none is given: leave it out")
+    flag, settings = ranked(args)
+    if flag != "--rerank" and settings and (len(settings) != 2 or settings[0] < 1 or settings[1] < 0):
+        p.error(f"{flag} takes two numbers, the first 1 or more and the second 0 or more: 10,3")
+    if settings and not (args.queries or args.serve):
+        p.error(f"{flag} ranks what is found for a query, and none is given: leave it out")
     return args
+
+
+def ranked(args):
+    """The flag of `RANKED` that is given, and its numbers; the last one's, none, where there is none."""
+    given = [(flag, getattr(args, flag[2:].replace("-", "_"))) for flag, *_ in RANKED]
+    return next((one for one in given if one[1]), given[-1])
 
 
 def main(args):
@@ -57,10 +71,11 @@ def main(args):
 
     queries = images.find(args.queries) if args.queries else []  # wrong paths are said before the model is read
     index, embedder = open_index(args)
-    if args.rerank:
+    flag, settings = ranked(args)
+    if settings:
         from examples.embedding_learning.gallery import Reranked
 
-        index = Reranked(index, *args.rerank)
+        index = Reranked(index, flag, settings)
     if args.serve:
         from common.search import page
         from examples.embedding_learning import gallery

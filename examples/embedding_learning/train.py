@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Train an image embedding: the margin loss with distance weighted sampling (Wu et al. 2017), or another loss."""
 
+import functools
 import pathlib
 import sys
 
@@ -147,8 +148,9 @@ def main(args):
     def finish(best):
         if kvstore.rank == 0:
             read.shared.end()
-            rows.update(afterwards.rows(args, net, read, evaluator, best_file, run.log))
-            tested = evaluator.finish(run, rows, best, parts.notes, draw=not args.no_plots, seed=args.seed)
+            outputs = functools.cache(read.outputs)  # the network stays as it is: each picture is read once
+            rows.update(afterwards.rows(args, net, outputs, read.metadata(), evaluator, best_file, run.log))
+            tested = evaluator.finish(run, outputs, rows, best, parts.notes)
             if args.save_embeddings:
                 neighbours.write(run.folder / "embeddings", tested, run.log)
 

@@ -190,6 +190,12 @@ def conflicts() -> Iterator[Case]:
             ("--rerank of two numbers", "{good}/pictures/a/0.png --gallery {good}/pictures --rerank 20,6", "--rerank"),
             ("--rerank by signs", "{good}/pictures/a/0.png --gallery {good}/pictures --kind binary --rerank 5,2,0.3",
              "--kind"),
+            ("--query-expansion of three numbers", "{good}/pictures/a/0.png --gallery {good}/pictures"
+             " --query-expansion 5,2,0", "--query-expansion"),
+            ("--augmented-database by no neighbour", "{good}/pictures/a/0.png --gallery {good}/pictures"
+             " --augmented-database 0,3", "--augmented-database"),
+            ("--query-expansion and --rerank", "{good}/pictures/a/0.png --gallery {good}/pictures --query-expansion 5,3"
+             " --rerank 5,2,0.3", "--rerank"),
             ("a query and --serve", "{good}/pictures/a/0.png --gallery {good}/pictures --serve", "--serve"),
             ("a gallery and a data set", "{good}/pictures/a/0.png --gallery x --dataset grocery", "--gallery"),
             ("--data-path without a data set", "{good}/pictures/a/0.png --gallery x --data-path y", "--data-path"),

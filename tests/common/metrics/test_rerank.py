@@ -126,6 +126,18 @@ def test_expansion_is_the_weighted_sum(alpha):
             np.testing.assert_allclose(row, expected / np.linalg.norm(expected), atol=2e-6)
 
 
+def test_neighbours_of_an_expanded_query_do_not_hold_itself():
+    gallery = vectors(30)
+    for augmented in (False, True):
+        base = rerank.expand(gallery, 3, 2) if augmented else gallery
+        asked = rerank.expand(gallery[4:9], 3, 2, base, np.arange(4, 9))
+        similarity, indices = rerank.Expanded(gallery, 3, 2, augmented).search(gallery[4:9], 29, np.arange(4, 9))
+        for me, (row, cosines, places) in enumerate(zip(asked, similarity, indices), 4):
+            assert sorted(places) == [place for place in range(30) if place != me]
+            np.testing.assert_allclose(cosines, base[places] @ row, atol=2e-6)
+            assert (np.diff(cosines) <= 0).all()
+
+
 def test_numbers_that_are_none_are_refused():
     gallery = vectors(20)
     gallery[3, 2] = np.nan

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from common import metrics
+from common.backbones import features
 from common.metrics import rerank
+from common.train import workers
 from examples.embedding_learning import linear, model, train
 
 
@@ -15,8 +17,27 @@ def figures(queries, labels, gallery, gallery_labels):
     return metrics.search(queries, labels, gallery, gallery_labels, depth="r").mean()
 
 
+@pytest.fixture
+def read_at_the_end(monkeypatch):
+    """A list of how many pictures the network reads at a time once it stays as it is."""
+    counts, ended = [], []
+    stream, end = features.stream, workers.SharedEvaluation.end
+
+    def counted(batches, *args, **kwargs):
+        def watched():
+            for batch in batches:
+                counts.extend([len(batch.images)] * len(ended))
+                yield batch
+
+        return stream(watched(), *args, **kwargs)
+
+    monkeypatch.setattr(features, "stream", counted)
+    monkeypatch.setattr(workers.SharedEvaluation, "end", lambda shared: ended.append(end(shared)))
+    return counts
+
+
 @pytest.mark.slow
-def test_whitened_bits_and_rankings_are_those_of_the_kept_embeddings(groceries, tmp_path):
+def test_whitened_bits_and_rankings_are_those_of_the_kept_embeddings(groceries, tmp_path, read_at_the_end):
     run = tmp_path / "run"
     argv = ["--dataset", "grocery", "--data-path", groceries, "--protocol", "seen", "--model", "conv4"]
     argv += ["--image-size", 16, "--resize", 16, "--embed-dim", 6, "--epochs", 1, "--epoch-batches", 1]
@@ -24,6 +45,7 @@ def test_whitened_bits_and_rankings_are_those_of_the_kept_embeddings(groceries, 
     argv += ["--whiten", "2,5", "--signs", "--rerank"]
     train.main(train.parse_args([str(word) for word in argv]))
     found = json.loads((run / "metrics.json").read_text())
+    assert sum(read_at_the_end) == 30 + 7 + 20 + 10  # to learn from, to validate, to test, the catalogue: each once
     queries, gallery = (np.load(run / "embeddings" / f"{side}.npy") for side in ("queries", "gallery"))
     labels, among = (
         np.loadtxt(run / "embeddings" / f"{side}.csv", str, delimiter=",", skiprows=1, usecols=1).astype(int)

@@ -60,6 +60,26 @@ def test_an_answer_is_ranked_by_neighbours(kept, groceries, capsys):
     assert [float(line[0]) for line in lines] == pytest.approx(scores[0], abs=6e-4)
 
 
+def test_an_answer_is_that_of_expanded_queries_and_pictures(kept, groceries, capsys):
+    query = photograph(groceries)
+    index, embedder = search.open_index(arguments("--index", kept, query))
+    pictures, asked = index.vectors(), embedder([query])
+
+    def summed(row, among, own=None, k=2, alpha=3):
+        cosines = among @ row
+        near = [place for place in np.argsort(-cosines) if place != own][:k]
+        total = row + sum(max(cosines[place], 0) ** alpha * among[place] for place in near)
+        return total / np.linalg.norm(total)
+
+    augmented = np.stack([summed(row, pictures, own) for own, row in enumerate(pictures)])
+    for flag, among in (("--query-expansion", pictures), ("--augmented-database", augmented)):
+        search.main(arguments(query, "--index", kept, "-k", 10, flag, "2,3"))
+        lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.endswith("_Iconic.jpg")]
+        cosines = among @ summed(asked[0], among)
+        assert [line[-1] for line in lines] == [index.names[place] for place in np.argsort(-cosines)]
+        assert [float(line[0]) for line in lines] == pytest.approx(sorted(cosines, reverse=True), abs=6e-4)
+
+
 def test_a_query_is_answered_with_names_and_descriptions(kept, groceries, tmp_path, capsys):
     query, sheet = photograph(groceries), tmp_path / "s.png"
     search.main(arguments(query, "--index", kept, "-k", 2, "--sheet", sheet))

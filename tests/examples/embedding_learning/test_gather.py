@@ -13,6 +13,7 @@ from common.data.samplers import ClassBalanced, NearClasses
 from common.files.errors import UserError
 from common.files.paths import REPO
 from common.train import optimizer
+from common.train.mixed import LossScale
 from common.train.session import seed_everything
 from examples.embedding_learning import model, objective, train
 
@@ -28,7 +29,7 @@ VARIANTS = {
 }
 
 
-def learned(flags, count, steps=4):
+def learned(flags, count, steps=4, loss_scale=None):
     """All that a dense layer and the loss have learned after some steps on `count` devices."""
     args = train.parse_args(["--embed-dim", str(DIM), "--batch-k", str(EACH), "--lr", "0.02", *flags])
     args.batch_size = CLASSES * EACH // count
@@ -40,6 +41,7 @@ def learned(flags, count, steps=4):
     loss, miner, memory = objective.create(args, objective.options(args), CLASSES, contexts)
     gather = objective.gather(args, contexts, store)
     trainer = optimizer.trainer(objective.groups(args, net, loss), store)
+    trainer.loss_scale = loss_scale
     for step in range(steps):
         rng = np.random.default_rng(step)
         labels = np.repeat(rng.permutation(CLASSES), EACH)
@@ -53,7 +55,7 @@ def learned(flags, count, steps=4):
                     among = memory(e, y) if memory else ()
                     pairs = miner(e, y, *among) if miner else None
                 values.append(loss(e, y, pairs, *among))
-        autograd.backward(values)
+        trainer.backward(values)
         if gather:
             gather.backward(loss)
         trainer.step(len(labels))
@@ -81,6 +83,12 @@ def test_devices_learn_what_one_learns_from_the_whole_batch(name):
             np.testing.assert_allclose(shared[key], value, rtol=0, atol=2e-5, err_msg=f"{count} {key}")
 
 
+def test_scaled_losses_of_mixed_precision_teach_the_same():
+    flags, scale = ["--gather"], LossScale()
+    plain, scaled = learned(flags, 2), learned(flags, 2, loss_scale=scale)
+    for key, value in plain.items():
+        np.testing.assert_array_equal(scaled[key], value, err_msg=key)  # a power of two is taken off without rounding
+    assert vars(scale) == {"value": 65536.0, "since": 4, "skipped": 0}
 
 
 def test_each_device_alone_learns_something_else():
