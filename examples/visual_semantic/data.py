@@ -99,6 +99,10 @@ class Splits:
         ----------
         seen, unseen : sequence of str
             The names of `seen` and of `unseen`, each of them once.
+
+        Returns
+        -------
+        Splits
         """
         if (seen, unseen) == (self.seen, self.unseen):
             return self
