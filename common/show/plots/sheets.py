@@ -65,7 +65,8 @@ def _caption(text: str, picture: np.ndarray | None) -> str:
     """The caption of a cell of `sheet`, in lines as long as it is wide: of words in its place, or over a picture."""
     if picture is None:
         return textwrap.fill(shorten(text, 48), 12)
-    return "\n".join(textwrap.fill(shorten(line, 2 * CHARACTERS), CHARACTERS) for line in str(text).split("\n"))
+    lines = (shorten(line, 4 * CHARACTERS) for line in str(text).split("\n"))
+    return "\n".join(textwrap.fill(line, CHARACTERS, max_lines=2, placeholder="…") for line in lines)
 
 
 def contact_sheet(
