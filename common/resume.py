@@ -170,7 +170,7 @@ def check_data(kept: dict, data: dict, folder: Path) -> None:
     kept : dict
         What `read` gives.
     data : dict
-        What the data set is known by now, see `common.run.Run`.
+        What the data set is known by now, see `common.run.Run`: numbers, and lists of one length.
     folder : Path
         Of the run, for the message.
 
@@ -181,7 +181,12 @@ def check_data(kept: dict, data: dict, folder: Path) -> None:
     """
     for name, value in as_json(data).items():
         begun = kept.get("data", {}).get(name, value)
-        if begun != value:
+        if isinstance(value, list):
+            pairs = zip(begun, value) if isinstance(begun, list) else ()
+            odd = next((f"{then!r} in the place of {now!r}" for then, now in pairs if then != now), None)
+            if odd:
+                raise UserError(f"{folder} was begun on {name} with {odd}: resume it with the same data")
+        elif begun != value:
             raise UserError(
                 f"{folder} was begun on {begun} {name}, and there are {value} now: resume it with the same data"
             )

@@ -125,7 +125,7 @@ def answer(index, embedder, queries, args):
             if find.description:
                 print(f"         {walk.shown(find.description)}")
             if args.sheet:
-                row.append((images.read(find.path), f"{find.title[:14]}\n{find.score:.2f}".lstrip(), None))
+                row.append((images.read(find.path), f"{find.title}\n{find.score:.2f}".lstrip(), None))
         rows.append(row)
     if args.sheet:
         print(f"wrote {plots.sheet(rows, args.sheet)}")

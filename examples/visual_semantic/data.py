@@ -89,6 +89,33 @@ class Splits:
         """The seen classes, then the unseen ones."""
         return self.seen + self.unseen
 
+    def ordered(self, seen: Sequence[str], unseen: Sequence[str]) -> Splits:
+        """The same classes in another order, and each part's pictures in that of their classes.
+
+        What is drawn, or trained in batches, by numbers of classes and pictures is then what it is where a folder has
+        this order by itself.
+
+        Parameters
+        ----------
+        seen, unseen : sequence of str
+            The names of `seen` and of `unseen`, each of them once.
+
+        Returns
+        -------
+        Splits
+        """
+        if (seen, unseen) == (self.seen, self.unseen):
+            return self
+        names = [*seen, *unseen]
+        parts = [part.select(names) for part in (self.train, self.valid, self.test)]
+        parts = [part.subset(np.argsort(part.labels, kind="stable")) for part in parts]
+        vectors = None if self.vectors is None else self.vectors[[self.class_names.index(name) for name in names]]
+        choose_by = None if self.choose_by is None else [name for name in seen if name in self.choose_by]
+        return dataclasses.replace(
+            self, train=parts[0], valid=parts[1], test=parts[2], seen=list(seen), unseen=list(unseen), vectors=vectors,
+            choose_by=choose_by,
+        )  # fmt: skip
+
 
 def load(args) -> Splits:
     """The data that the flags ask for: ``--dataset --data-path --split --unseen --valid-share --seed``.

@@ -52,7 +52,7 @@ def main(args):
     splits = data.load(args)
     if data.remark(args, splits):
         print(data.remark(args, splits))
-    model.check_classes(net, splits, args.params)
+    splits = model.match_classes(net, splits, args.params)
     read, seen = reader(net, args, context, splits), len(splits.seen)
     asked = evaluation.queries_and_gallery(splits)
 
@@ -117,13 +117,14 @@ def compared(args, net, splits, context):
     """
     from examples.visual_semantic import baselines, evaluation, model, protocol
 
+    words = net.words[: len(splits.seen)]  # the classifier's model may have them in another order
     stage1 = pathlib.Path(args.classifier or pathlib.Path(args.params).parent / "stage1" / "model.params")
     if args.classifier or (stage1.is_file() and not net.metadata.get("classifies", True)):
         net = model.load(stage1, context, of_pictures=False)
-        model.check_classes(net, splits, stage1)
-    features, seen = reader(net, args, context, splits), len(splits.seen)
+        model.match_classes(net, splits, stage1)
+    features = reader(net, args, context, splits)
     train, valid, test = (features.features(split) for split in (splits.train, splits.valid, splits.test))
-    given, draws, linear = (train.features, train.labels, net.words[:seen]), evaluation.draws_of(splits, args.seed), {}
+    given, draws, linear = (train.features, train.labels, words), evaluation.draws_of(splits, args.seed), {}
     for name in args.baselines:
         if name == "conse":
             continue
@@ -137,7 +138,9 @@ def compared(args, net, splits, context):
         linear[baselines.TITLES.get(name, name)] = [found(split.features) for split in (valid, test)], handicap
     logits = None
     if "conse" in args.baselines and net.metadata.get("classifies", True):
+        columns = [net.seen.index(name) for name in splits.seen]  # another --classifier may have its own order
         logits = [features.apply(net.classifier, split) for split in (valid, test)]
+        logits = [part[:, columns] if len(part) else part for part in logits]
     return test.features, linear, logits
 
 

@@ -17,6 +17,7 @@ from common.files.errors import UserError, reading
 KIND = "visual_semantic"
 GIVEN = "features"  # the network of a model that was trained on given features
 REMEDY = "give another --params, a model that train.py wrote"
+KINDS = ("seen", "unseen")  # of classes
 FIELDS = {
     "model": str, "preprocessing": dict, "crop": outside.whole, "seen": outside.texts, "unseen": outside.texts,
     "dim": outside.whole, "hidden": lambda value: outside.whole(value, 0),
@@ -326,40 +327,70 @@ def _width(parameters) -> int:
 def restore(net: VisualSemanticNet, path) -> None:
     """Put the values that `save` wrote into `net`, on all its devices, and its metadata.
 
+    Classes are matched by their names: the file may have them in another order.
+
     Raises
     ------
     UserError
         It is a model of another network, of other classes or of other word vectors.
     """
     file = _read(path)
-    wanted = {"model": net.backbone.name_, "seen": net.seen, "unseen": net.unseen, "dim": net.dim, "hidden": net.hidden}
+    wanted = {"model": net.backbone.name_, "dim": net.dim, "hidden": net.hidden}
     other = [key for key, value in wanted.items() if file.metadata[key] != value]
+    other += [f"set of {kind} classes" for kind in KINDS if set(file.metadata[kind]) != set(getattr(net, kind))]
     words = net.words
     if not other:
         with reading(path, REMEDY):
-            modelfile.fill(net, file.parameters)
+            modelfile.fill(net, _in_order_of(net, file))
         other = ["word vectors"] if not np.allclose(net.words, words, atol=1e-2) else []
     if other:
         raise UserError(f"{path} is a model with another {other[0]}: give the flags it was trained with, or start anew")
-    net.metadata = file.metadata
+    net.metadata = {**file.metadata, "seen": net.seen, "unseen": net.unseen}
 
 
-def check_classes(net: VisualSemanticNet, splits, path) -> None:
-    """See that a data set is split into the classes that the model in `path` was trained with.
+def _in_order_of(net: VisualSemanticNet, file: modelfile.ModelFile) -> dict:
+    """The parameters of a model of the same classes, with a row a class where `net` has it."""
+    names = [*file.metadata["seen"], *file.metadata["unseen"]]
+    if names == net.class_names:
+        return file.parameters
+    places = mx.nd.array([names.index(name) for name in net.class_names], dtype="int32")
+    known = places[: len(net.seen)]
+    rows = {"word_vectors": places, "classifier.0.weight": known, "classifier.0.bias": known}
+
+    def moved(key, value):  # what has not a row a class is left as it is: `modelfile.fill` says so
+        return mx.nd.take(value, rows[key]) if key in rows and len(value) == len(rows[key]) else value
+
+    return {key: moved(key, value) for key, value in file.parameters.items()}
+
+
+def match_classes(net: VisualSemanticNet, splits, path, remedy: str = "give the --split or --unseen of training"):
+    """A data set with its classes in the order that a model has them in, matched by their names.
+
+    Parameters
+    ----------
+    net : VisualSemanticNet
+    splits : examples.visual_semantic.data.Splits
+    path : path
+        Of the model, for the message.
+    remedy : str
+        The message's end.
+
+    Returns
+    -------
+    examples.visual_semantic.data.Splits
 
     Raises
     ------
     UserError
-        It is not.
+        One of them has a class that the other has not, or that is unseen in one of them alone.
     """
-    for kind in ("seen", "unseen"):
+    for kind in KINDS:
         there, known = getattr(splits, kind), getattr(net, kind)
         odd = sorted(set(there) ^ set(known))
         if odd:
             whose = "the data" if odd[0] in there else "the model"
-            raise UserError(f"{path}: {odd[0]!r} is {kind} in {whose} only: give the --split or --unseen of training")
-        if there != known:
-            raise UserError(f"{path}: the {kind} classes come in another order there than in the data")
+            raise UserError(f"{path}: {odd[0]!r} is {kind} in {whose} only: {remedy}")
+    return splits.ordered(net.seen, net.unseen)
 
 
 def load(path, ctx=None, of_pictures: bool = True) -> VisualSemanticNet:

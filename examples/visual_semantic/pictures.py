@@ -138,8 +138,7 @@ class View:
         if not path.is_file():
             return None
         net = model.load(path, self.context)
-        if net.class_names != self.splits.class_names:
-            raise UserError(f"{path} knows other classes than the data has: has the data changed since?")
+        self.splits = model.match_classes(net, self.splits, path, "has the data changed since?")
         return net
 
     def _read(self, forward, pictures: ImageSet, net, is_exported: bool = True) -> np.ndarray:

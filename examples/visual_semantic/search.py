@@ -108,7 +108,7 @@ def shown(searcher, vectors, k):
     for score, place in searcher.pictures(vectors, k)[0]:
         file = pathlib.Path(searcher.index.names[place])
         print(f"  {score:.3f}  {file}")
-        cells.append((file, f"{plain(file.parent.name)[:14]}\n{score:.2f}", None))
+        cells.append((file, f"{plain(file.parent.name)}\n{score:.2f}", None))
     return cells
 
 

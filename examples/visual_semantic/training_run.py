@@ -49,7 +49,7 @@ class TrainingRun:
         self._data = {
             "training pictures": len(splits.train), "held-back pictures": len(splits.valid),
             "unseen pictures": len(splits.test), "seen classes": len(splits.seen),
-            "unseen classes": len(splits.unseen), "workers": kvstore.num_workers,
+            "unseen classes": len(splits.unseen), "workers": kvstore.num_workers, "classes": splits.class_names,
         }  # fmt: skip
         pictures = sum(map(len, (splits.train, splits.valid, splits.test)))
         self._given = given = data.is_given(splits.train)

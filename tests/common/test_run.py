@@ -72,6 +72,10 @@ def test_another_programs_run_and_other_data_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"run was begun on 390 pictures, and there are 702 now"):
         Run.start(arguments(**flags), "vse", data={"pictures": 702, "classes": 10})
     Run.start(arguments(**flags), "vse", data={"pictures": 390, "classes": 10})
+    named = {"run_dir": str(tmp_path / "named")}
+    Run.start(arguments(**named), "vse", data={"classes": ["ox", "cat", "rat"]})
+    with pytest.raises(UserError, match="named was begun on classes with 'cat' in the place of 'rat': resume it with"):
+        Run.start(arguments(**named, resume=True), "vse", data={"classes": ["ox", "rat", "cat"]})
     kept = json.loads((first.folder / "args.json").read_text())
     for name in ("program", "data", "where"):  # a run of old says nothing of these
         del kept[name]

@@ -14,6 +14,8 @@ from common.data.imageset import ImageSet
 from common.show.plots.base import QUERY, RIGHT, WRONG, shorten, shorten_lines, write
 from common.show.plots.labels import told_apart
 
+CHARACTERS = 15  # of a caption over a picture of a sheet of results
+
 
 def sheet(rows: Sequence[Sequence[tuple]], path, title: str = "") -> Path:
     """Rows of pictures.
@@ -22,6 +24,7 @@ def sheet(rows: Sequence[Sequence[tuple]], path, title: str = "") -> Path:
     ----------
     rows : sequence of sequences of (picture, caption, colour)
         Picture (H, W, 3) uint8, or None: the caption stands there instead; colour of its frame, or None: no frame.
+        A line of a caption that is too long goes on in a second one.
     path : path
     title : str
 
@@ -30,7 +33,8 @@ def sheet(rows: Sequence[Sequence[tuple]], path, title: str = "") -> Path:
     Path
     """
     columns = max(len(row) for row in rows)
-    lines = max((str(caption).count("\n") + 1 for row in rows for _, caption, _ in row[1:] if caption), default=0)
+    rows = [[(picture, _caption(text, picture), colour) for picture, text, colour in row] for row in rows]
+    lines = max((caption.count("\n") + 1 for row in rows for _, caption, _ in row[1:] if caption), default=0)
     size = (columns * 0.95, len(rows) * (0.98 + 0.17 * lines) + 0.25)
     figure, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False, layout="constrained")
     for number, (line, row) in enumerate(zip(axes, rows)):
@@ -39,14 +43,14 @@ def sheet(rows: Sequence[Sequence[tuple]], path, title: str = "") -> Path:
             axis.spines[:].set_visible(False)
         for axis, (picture, caption, colour) in zip(line, row):
             if picture is None:
-                axis.text(0.5, 0.5, _wrapped(caption), ha="center", va="center", fontsize=8, transform=axis.transAxes)
+                axis.text(0.5, 0.5, caption, ha="center", va="center", fontsize=8, transform=axis.transAxes)
                 continue
             axis.imshow(resize(picture, (96, 96)) if max(picture.shape[:2]) > 96 else picture)
             if colour:
                 style = "--" if colour == WRONG else "-"  # red and green are one colour to some readers
                 axis.spines[:].set(visible=True, color=colour, linewidth=3, linestyle=style)
             if caption and (lines or number == 0):  # "query" is said once
-                axis.set_title(shorten_lines(caption, 40), fontsize=8, pad=4)
+                axis.set_title(caption, fontsize=8, pad=4)
     _titled(figure, title)
     return write(figure, path)
 
@@ -57,8 +61,12 @@ def _titled(figure, title: str) -> None:
         figure.suptitle(textwrap.fill(title, max(20, int(figure.get_figwidth() * 13))), fontsize=11)
 
 
-def _wrapped(text: str, width: int = 12, max_length: int = 48) -> str:
-    return textwrap.fill(shorten(text, max_length), width)
+def _caption(text: str, picture: np.ndarray | None) -> str:
+    """The caption of a cell of `sheet`, in lines as long as it is wide: of words in its place, or over a picture."""
+    if picture is None:
+        return textwrap.fill(shorten(text, 48), 12)
+    lines = (shorten(line, 4 * CHARACTERS) for line in str(text).split("\n"))
+    return "\n".join(textwrap.fill(line, CHARACTERS, max_lines=2, placeholder="…") for line in lines)
 
 
 def contact_sheet(

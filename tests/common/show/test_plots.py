@@ -57,6 +57,16 @@ def test_sheets(tmp_path, image_set, rng):
     drawn(plots.sheet([row, row], tmp_path / "words.png", "Words"))
 
 
+def test_long_names_over_results_go_on_in_a_second_line(tmp_path, image_set, monkeypatch):
+    monkeypatch.setattr(sheets, "write", lambda figure, _: figure)
+    cell = (image_set.read(0), "Arla Ecological Medium Fat Milk, semi skimmed\n0.72", None)
+    figure = plots.sheet([[(image_set.read(0), "query", plots.QUERY), cell]], tmp_path / "sheet.png")
+    assert [axis.get_title() for axis in figure.axes] == ["query", "Arla Ecological\nMedium Fat…\n0.72"]
+    figure.canvas.draw()
+    boxes = [axis.title.get_window_extent() for axis in figure.axes]
+    assert boxes[0].x1 < boxes[1].x0 and boxes[1].x1 < figure.bbox.x1
+
+
 @pytest.mark.parametrize("classes", [2, 5, 60])
 def test_confusion(tmp_path, rng, classes):
     counts = rng.integers(0, 9, (classes, classes))

@@ -246,7 +246,7 @@ def test_models_that_do_not_fit_are_refused(net, tmp_path):
     with pytest.raises(UserError, match="stage1/model.params"):
         model.load(file).classify(PICTURES)
     other = model.attach(net.backbone, ["cat", "cow"], ["ox"], np.ones((3, 5)), mx.cpu())
-    with pytest.raises(UserError, match="another seen"):
+    with pytest.raises(UserError, match="another set of seen classes"):
         model.restore(other, file)
     words_differ = model.attach(net.backbone, net.seen, net.unseen, np.ones((3, 5)), mx.cpu())
     with pytest.raises(UserError, match="another word vectors"):
@@ -262,7 +262,20 @@ def test_models_that_do_not_fit_are_refused(net, tmp_path):
         model.load(tmp_path / "old.params")
     parts = argparse.Namespace(seen=["cat", "dog"], unseen=["fox"])
     with pytest.raises(UserError, match="'fox' is unseen in the data only"):
-        model.check_classes(net, parts, "m.params")
+        model.match_classes(net, parts, "m.params")
+
+
+def test_classes_in_another_order_keep_what_is_theirs():
+    labels = np.array([2, 0, 1, 0, 2])
+    parts = [ImageSet(np.arange(5 * 12).reshape(5, 2, 2, 3), labels, ["b", "a", "c"]) for _ in range(3)]
+    splits = data.Splits(*parts, ["b", "a"], ["c"], vectors=np.array([[1], [0], [2]]), choose_by=["b", "a"])
+    found = splits.ordered(["a", "b"], ["c"])
+    assert (found.seen, found.class_names, found.choose_by) == (["a", "b"], ["a", "b", "c"], ["a", "b"])
+    np.testing.assert_array_equal(found.vectors, [[0], [1], [2]])
+    for part in (found.train, found.valid, found.test):
+        np.testing.assert_array_equal(part.labels, [0, 1, 1, 2, 2])
+        np.testing.assert_array_equal(part.images, parts[0].images[[2, 1, 3, 0, 4]])
+    assert splits.ordered(["b", "a"], ["c"]) is splits
 
 
 def test_the_encoder_goes_to_onnx(net, tmp_path):

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common.data import images
 from common.data.sets import awa2
 from common.files.errors import UserError
-from examples.visual_semantic import evaluate, lay_out_emoji, model, search, train
+from examples.visual_semantic import evaluate, lay_out_emoji, model, search, split_awa2, train
 from tests.examples.visual_semantic.conftest import COLOURS, SEEN, UNSEEN
 
 SIDE = 16
@@ -155,9 +156,9 @@ def test_a_table_of_the_same_pictures_gives_the_same_model(run, pictures, tmp_pa
 def asked(coloured, tmp_path_factory):
     """Evaluates the model of colours, and gives the figures by method."""
 
-    def asked(*more):
+    def asked(*more, of_folder=("--data-path", coloured.pictures, "--unseen", *UNSEEN)):
         file = tmp_path_factory.mktemp("asked") / "figures.json"
-        argv = ["--params", coloured.params, "--data-path", coloured.pictures, "--unseen", *UNSEEN, "--output", file]
+        argv = ["--params", coloured.params, *of_folder, "--output", file]
         evaluate.main(evaluate.parse_args([str(word) for word in (*argv, *more)]))
         return json.loads(file.read_text())
 
@@ -181,6 +182,35 @@ def test_baselines_are_those_asked_for(asked):
     found = asked("--baselines", "eszsl", "sje", "ale", "devise")
     assert set(found) == {"chance", "features", "ESZSL", "SJE", "ALE", "DeViSE", "trained"}
     assert all({"zero_shot", "harmonic", "ausuc"} <= set(found[name]) for name in ("ESZSL", "SJE", "ALE", "DeViSE"))
+
+
+def test_classes_in_another_order_give_the_same_figures(asked, coloured, tmp_path):
+    """As `split_awa2.py` leaves them, which is by the alphabet, and as the lists of the same folder have them."""
+    root = tmp_path / "laid_out"
+    root.mkdir()
+    (root / "JPEGImages").symlink_to(coloured.pictures)
+    seen, unseen = SEEN[2:] + SEEN[:2], UNSEEN[::-1]
+    for kind, names in (("", seen + unseen), ("train", seen), ("test", unseen)):
+        (root / f"{kind}classes.txt").write_text("".join(f"{name}\n" for name in names))
+    layout = ["--dataset", "awa2", "--data-path", root, "--baselines", "ridge", "conse"]
+    listed = asked(*layout, of_folder=())
+    split_awa2.main(split_awa2.parse_args(["--copy", "--data-path", str(root)]))
+    assert listed == asked(*layout, of_folder=()) and listed["trained"]["zero_shot"] == listed["trained"]["seen"] == 1
+    in_turn = asked("--unseen", *UNSEEN[::-1], of_folder=("--data-path", coloured.pictures))
+    assert in_turn == asked()
+
+
+def test_a_model_is_taken_up_with_its_classes_in_another_order(asked, coloured, tmp_path):
+    net = model.load(coloured.params)
+    places, vectors = [3, 2, 1, 0, 5, 4], net.word_vectors.data().asnumpy()
+    turned = model.attach(net.backbone, SEEN[::-1], UNSEEN[::-1], vectors[places], mx.cpu())
+    model.restore(turned, coloured.params)
+    picture = mx.nd.array(images.read(next(coloured.pictures.glob("red/*")))[None], dtype="uint8")
+    np.testing.assert_array_equal(turned.classify(picture).asnumpy(), net.classify(picture).asnumpy()[:, ::-1])
+    np.testing.assert_array_equal(turned.words, net.words[places])
+    model.save(turned, tmp_path / "m.params")
+    assert model.load(tmp_path / "m.params").class_names == SEEN[::-1] + UNSEEN[::-1]
+    assert asked("--classifier", tmp_path / "m.params") == asked()  # its scores are put in the order of --params
 
 
 @pytest.mark.parametrize(("flags", "index"), [(["--exact"], faiss.IndexFlat), ([], faiss.IndexHNSW)])
