@@ -17,7 +17,7 @@ from mxnet.gluon import Block
 import common
 from common import devices
 from common.backbones import modelfile
-from common.export import onnx
+from common.export import onnx, quick
 from common.files.disk import atomic, with_folder
 from common.files.errors import UserError
 from common.files.paths import weights_dir
@@ -92,9 +92,10 @@ def named(name: str) -> Callable | None:
 def onnxruntime(net: Block | Callable, side: int) -> Callable:
     """A network as it is now, read by onnxruntime on the CPU, with as many threads as MXNet would take.
 
-    The exported graph is kept beside the pretrained weights, by network, weights and version. Whenever it is loaded,
-    what it gives for two pictures is compared with what MXNet gives, so that one that is damaged is made again. It is
-    loaded once: a network holds what was last loaded of it, and gives that as long as it is the same network.
+    The exported graph, rewritten by `common.export.quick`, is kept beside the pretrained weights, by network, weights
+    and version. Whenever it is loaded, what it gives for two pictures is compared with what MXNet gives, so that one
+    that is damaged is made again. It is loaded once: a network holds what was last loaded of it, and gives that as long
+    as it is the same network.
 
     Parameters
     ----------
@@ -122,6 +123,8 @@ def onnxruntime(net: Block | Callable, side: int) -> Callable:
 
 
 def _loaded(net: Block | Callable, side: int, name: str) -> Callable:
+    import onnx as package
+
     kept = weights_dir() / "onnx" / name
     found = _load(kept) if kept.is_file() else None
     if found and _agree(found, net, side):
@@ -132,6 +135,9 @@ def _loaded(net: Block | Callable, side: int, name: str) -> Callable:
         except Exception as error:  # of an operator that ONNX has not: the exporter has many
             reason = (str(error).strip() or type(error).__name__).splitlines()[0][:100]
             raise UserError(f"onnxruntime cannot read this network ({reason}): --engine mxnet does") from error
+        model = package.load(str(file))
+        quick.rewrite(model)
+        package.save(model, str(file))
         found = _load(file)
         if not found or not _agree(found, net, side):
             raise UserError("onnxruntime gives other numbers for this network than MXNet: take --engine mxnet")
@@ -144,7 +150,7 @@ def _name(net: Block | Callable, side: int) -> str:
     import onnx as package
 
     block, method = getattr(net, "__self__", net), getattr(net, "__name__", "")
-    versions = common.__version__, mx.__version__, package.__version__
+    versions = common.__version__, mx.__version__, package.__version__, quick.FORM
     found = modelfile.digest(block, f"{versions} {type(block).__qualname__} {method} {side}")
     return f"{getattr(block, 'name_', type(block).__name__)}-{side}-{found[:16]}.onnx"
 
