@@ -132,12 +132,12 @@ def _loaded(net: Block | Callable, side: int, name: str) -> Callable:
     with tempfile.TemporaryDirectory() as folder:
         try:
             file = onnx.write(net, Path(folder) / "net.onnx", (1, side, side, 3))
+            model = package.load(str(file))
+            quick.rewrite(model)
+            package.save(model, str(file))
         except Exception as error:  # of an operator that ONNX has not: the exporter has many
             reason = (str(error).strip() or type(error).__name__).splitlines()[0][:100]
             raise UserError(f"onnxruntime cannot read this network ({reason}): --engine mxnet does") from error
-        model = package.load(str(file))
-        quick.rewrite(model)
-        package.save(model, str(file))
         found = _load(file)
         if not found or not _agree(found, net, side):
             raise UserError("onnxruntime gives other numbers for this network than MXNet: take --engine mxnet")
