@@ -63,12 +63,12 @@ def write_inputs(name: str, folder: pathlib.Path) -> None:
 
 def suite(name: str, pictures, seconds: float) -> tuple[dict, dict]:
     """Speeds and features of the suite, by name."""
-    from common.backbones import features  # first: MXNet needs the numpy alias that common sets
+    import numpy as np
+
+    from common import devices
+    from common.backbones import features
     from common.data.sets import ImageSet
     from common.export import engine
-
-    import mxnet as mx  # isort: skip
-    import numpy as np  # isort: skip
 
     images = ImageSet(pictures, np.zeros(len(pictures), np.int64), ["any"])
     auto = argparse.Namespace(engine="auto", gpus=[])
@@ -78,9 +78,7 @@ def suite(name: str, pictures, seconds: float) -> tuple[dict, dict]:
         "suite": features.prepare(net, images, SIZE, engine=reader),
         "suite, INT8": features.prepare(create(name), images, SIZE, int8=True),
     }
-    forwards = {
-        side: lambda x, net=net: net(mx.nd.array(x, dtype="uint8")).asnumpy() for side, net in nets.items()
-    }
+    forwards = {side: lambda x, net=net: net(devices.put(x)).asnumpy() for side, net in nets.items()}
     return measured(forwards, pictures[:BATCH], seconds)
 
 

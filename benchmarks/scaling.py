@@ -218,6 +218,10 @@ it, and leaves what comes back.
 
 Every worker computes the metrics of all embeddings. Reading the pictures, which takes most of an evaluation, is shared
 out ([many machines](cluster.md)) and not part of these seconds.
+
+That sharing was launched with 2 workers and 1 server on a few dozen pictures, beside the same run in which each worker
+read all: im2vec (30 held-back pictures in batches of 8) and visual_semantic's three stages (8 in batches of 3) gave the
+same figures, to the last digit, in both workers, and im2vec the same parameters. transfer's fine-tuning ran to its end.
 """
 
 

@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 from types import SimpleNamespace
 
 import mxnet as mx
@@ -401,10 +400,12 @@ def test_a_mistyped_folder_names_its_own_remedy(flags, message, tmp_path):
     assert "official folder" not in str(refused.value)
 
 
-def test_help_names_every_flag_of_the_document_quickly():
-    began = time.time()
-    text = subprocess.run([sys.executable, SCRIPT, "--help"], capture_output=True, text=True, check=True).stdout
-    assert time.time() - began < 10
+def test_help_names_every_flag_of_the_document_and_loads_no_mxnet():
+    command = [sys.executable, "-X", "importtime", SCRIPT, "--help"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True)
+    imported = {line.rpartition("|")[2].strip() for line in shown.stderr.splitlines()}
+    assert "common.cli" in imported and "mxnet" not in imported  # which takes seconds
+    text = shown.stdout
     for flag in ("epochs", "weight-decay", "momentum", "batch-size", "num-workers", "classes", "resume", "input",
                  "output", "lr", "cifar10-dir", "cifar100-dir", "dataset", "kvstore", "num-cpus", "seed"):  # fmt: skip
         assert f"--{flag} " in text.replace("\n", " ")
