@@ -23,7 +23,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("float32", help="NAME_data.npy")
     parser.add_argument("int8", help="NAME_data.npy of the same pictures, by --int8")
-    parser.add_argument("--seeds", type=int, default=5, help="random splits into 80 % to learn from and 20 % held back")
+    parser.add_argument("--seeds", type=int, default=5, help="random splits: 80 %% to learn from, 20 %% held back")
     args = parser.parse_args()
     import numpy as np
 

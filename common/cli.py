@@ -183,6 +183,7 @@ def launch(main: Callable, parse_args: Callable) -> None:
     for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a class's name is no reason to stop
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    args = None
     try:
         try:
             args = parse_args()
@@ -195,7 +196,7 @@ def launch(main: Callable, parse_args: Callable) -> None:
     except UserError as error:
         _end(2, f"error: {error}")
     except KeyboardInterrupt:
-        _end(130, "stopped; a run with checkpoints continues with --resume")
+        _end(130, "stopped; a run with checkpoints continues with --resume" if hasattr(args, "resume") else "stopped")
     except BrokenPipeError:
         _end(141)
     except OSError as error:

@@ -125,10 +125,9 @@ def main(args: argparse.Namespace) -> None:
 
     from common.data import records
     from common.data.loader import ahead
+    from common.files.disk import place
 
-    output = Path(args.output)
-    if not output.absolute().parent.is_dir():
-        raise UserError(f"--output {output}: there is no such folder to write into")
+    output = place(args.output, "--output")
     found = whole(args)
     images, count = found.images, len(found.images)
     shards = args.shards or -(-count // PER_SHARD)

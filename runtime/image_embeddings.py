@@ -573,7 +573,8 @@ def _beside(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise ModelError(f"cannot write {path}: {error.strerror}") from error
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a read-only disk refuses this too
+            beside.unlink(missing_ok=True)
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:

@@ -101,6 +101,29 @@ def with_folder(path) -> Path:
     return path
 
 
+def place(path, flag: str) -> Path:
+    """The path of a file to be written, where one can be: asked before the work whose result it is to hold.
+
+    Parameters
+    ----------
+    path : path
+    flag : str
+        What the user gave it by, for the message.
+
+    Raises
+    ------
+    UserError
+        Its folder is not there, or may not be written to.
+    """
+    path = Path(path)
+    folder = path.resolve().parent
+    if not folder.is_dir():
+        raise UserError(f"{flag} {path}: its folder does not exist")
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"{flag} {path}: its folder cannot be written to; give another place")
+    return path
+
+
 def write_text(path, text: str) -> None:
     """Write a small UTF-8 file whole or not at all.
 

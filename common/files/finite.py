@@ -23,7 +23,7 @@ def rows(values: np.ndarray) -> np.ndarray:
     return np.flatnonzero(~found)
 
 
-def check(values: np.ndarray, what: str, remedy: str) -> np.ndarray:
+def check(values: np.ndarray, what: str, remedy: str, first: int = 1) -> np.ndarray:
     """Return `values` if all of them are finite.
 
     Parameters
@@ -33,6 +33,8 @@ def check(values: np.ndarray, what: str, remedy: str) -> np.ndarray:
         What they are, for the message: ``"train_ims.npy"``, ``"the embeddings"``.
     remedy : str
         What to do about it.
+    first : int
+        What the first row is called: 2 in a table, whose header is row 1.
 
     Raises
     ------
@@ -41,8 +43,8 @@ def check(values: np.ndarray, what: str, remedy: str) -> np.ndarray:
     """
     bad = rows(values)
     if len(bad):
-        first = ", ".join(str(row + 1) for row in bad[:SHOWN]) + (", ..." if len(bad) > SHOWN else "")
+        shown = ", ".join(str(row + first) for row in bad[:SHOWN]) + (", ..." if len(bad) > SHOWN else "")
         raise UserError(
-            f"{what}: {len(bad)} of {len(values)} rows hold numbers that are not finite (row {first}): {remedy}"
+            f"{what}: {len(bad)} of {len(values)} rows hold numbers that are not finite (row {shown}): {remedy}"
         )
     return values

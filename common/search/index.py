@@ -157,14 +157,14 @@ class Index:
         return self.index.reconstruct_n(0, len(self))
 
     def save(self, path) -> None:
-        """Write `path` and, beside it, ``<path>.json`` with the names and its SHA-256, each whole or not at all."""
+        """Write `path` and, beside it, ``<path>.json`` with the names and its SHA-256: both, or neither."""
         path = with_folder(path)
         sidecar = {"kind": self.kind, "metric": self.metric, "size": len(self), "width": self.width}
         with atomic(path) as tmp:
             serialize = faiss.serialize_index_binary if self.kind == "binary" else faiss.serialize_index
             tmp.write_bytes(serialize(self.index))  # `write_index` does not see a full disk's last bytes
             sidecar.update(sha256=sha256(tmp), about=self.metadata, names=self.names)  # keys of the first version
-        write_json(_sidecar(path), sidecar)
+            write_json(_sidecar(path), sidecar)
 
     @classmethod
     def load(cls, path, params=None) -> Index:

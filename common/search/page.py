@@ -269,6 +269,7 @@ def uploaded(data: bytes, name: str) -> np.ndarray:
     UserError
         It is no picture, or too large a one.
     """
+    limit = f"{MAX_PIXELS / 1e6:.0f} million"
     try:
         with images.opened(io.BytesIO(data), FORMATS) as picture:
             width, height = picture.size
@@ -280,11 +281,13 @@ def uploaded(data: bytes, name: str) -> np.ndarray:
                 f"{name} is a HEIC picture, which is not read here: send it as a JPEG file (an iPhone takes those with"
                 " Settings, Camera, Formats, Most Compatible)"
             ) from error
+        if isinstance(error, Image.DecompressionBombError):  # Pillow's own limit, above this one
+            raise UserError(f"{name} has too many pixels: the limit is {limit}") from error
         raise UserError(
-            f"{name} is not a picture that can be read: use a JPEG, PNG, WebP, GIF, BMP or TIFF file"
+            f"{name} is not a picture that can be read: it is damaged, or no JPEG, PNG, WebP, GIF, BMP or TIFF file"
         ) from error
     if large:
-        raise UserError(f"{name} has {width} x {height} pixels: the limit is {MAX_PIXELS / 1e6:.0f} million")
+        raise UserError(f"{name} has {width} x {height} pixels: the limit is {limit}")
     return found
 
 

@@ -29,13 +29,13 @@ def parse_args(argv=None):
 
 
 def main(args):
+    from common.files.disk import place
     from common.files.errors import UserError
 
     output = pathlib.Path(args.output)
     if output.suffix not in FORMATS:
         raise UserError(f"--output {output}: the name must end in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
-    if not output.resolve().parent.is_dir():
-        raise UserError(f"--output {output}: its folder does not exist")
+    place(output, "--output")
 
     from common.data import images
     from examples.embedding_learning import gallery

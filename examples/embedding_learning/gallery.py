@@ -19,7 +19,7 @@ from common.data.imageset import ImageSet, readable
 from common.data.walk import shown
 from common.export import engine as engines
 from common.files import outside
-from common.files.disk import atomic, write_array, write_table, write_text
+from common.files.disk import atomic, write_array, write_table
 from common.files.errors import UserError, reading
 from common.metrics import rerank, unit
 from common.search.index import Index
@@ -84,7 +84,7 @@ class Embedder:
 
 
 def write(output: Path, paths: Sequence[Path], vectors: np.ndarray) -> None:
-    """Write embeddings and the pictures that they are of, each file whole or not at all.
+    """Write embeddings and the pictures that they are of, whole or not at all.
 
     Parameters
     ----------
@@ -96,8 +96,9 @@ def write(output: Path, paths: Sequence[Path], vectors: np.ndarray) -> None:
     vectors : (n, d) float32
     """
     if output.suffix == ".npy":
-        write_text(output.with_suffix(".txt"), "".join(f"{path}\n" for path in paths))
-        write_array(output, vectors)
+        with atomic(output.with_suffix(".txt")) as beside:  # in place when the array is: both, or neither
+            beside.write_text("".join(f"{path}\n" for path in paths), encoding="utf-8")
+            write_array(output, vectors)
         return
     numbers = [f"e{i}" for i in range(vectors.shape[1])]
     if output.suffix == ".csv":

@@ -88,9 +88,12 @@ def main(args):
 def open_index(args):
     """What is searched, and what embeds a query."""
     from common.data import images
+    from common.files.disk import place, with_folder
     from common.search.index import Index
     from examples.embedding_learning import gallery
 
+    if args.index and (args.dataset or args.gallery):
+        place(with_folder(args.index), "--index")
     told, width, asked = {}, args.width, math.inf if args.serve else len(args.queries)
     if args.dataset:
         paths, told = gallery.catalogue(args.dataset, args.data_path, args.on_error)

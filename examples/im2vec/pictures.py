@@ -15,6 +15,7 @@ from common.show import plots
 SIDE, AXIS = 1400, 0.77  # pixels of a map, and its share of the figure's width
 MARGIN = 20  # pixels above and below a map
 LINE = 14  # letters of a name in a line
+LONGEST = 40  # letters of a word that is not cut
 LABELLED = 120  # classes: with more, maps carry pictures alone
 FILM_SIDE = 560  # pixels
 FEWEST = 3  # classes that a map by neighbourhood says something of
@@ -31,7 +32,8 @@ def class_map(coords: np.ndarray, examples: np.ndarray, names: Sequence[str], pa
     thumb = thumbnail(len(names))
     inches, points = (11, 12) if len(names) <= 30 else (14, 9)
     called = plots.told_apart(names)
-    labels = ["\n".join(textwrap.wrap(name, LINE, break_long_words=False)) for name in called]
+    wrapped = ("\n".join(textwrap.wrap(name, LINE, break_long_words=False)) for name in called)
+    labels = [plots.base.shorten_lines(name, LONGEST) for name in wrapped]
     em = points / 72 * SIDE / (AXIS * inches)  # pixels of the canvas
     room = np.array(
         [[1.2 * em * (label.count("\n") + 1), 0.6 * em * max(map(len, label.split("\n")))] for label in labels]
@@ -142,10 +144,10 @@ def nearest_chart(found: Sequence, path, title: str) -> Path:
             row, column, share = names.index(one.name), one.rank - 1, one.share or 0.0
             shares[row, column] = share
             colour = "white" if share > 0.6 else "black"
-            text = f"{textwrap.shorten(one.nearest, 16, placeholder='…')} {one.cosine:.2f}"
+            text = f"{plots.base.shorten(one.nearest, 16)} {one.cosine:.2f}"
             axis.text(column, row, text, ha="center", va="center", color=colour, fontsize=7)
     image = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    axis.set_yticks(range(len(names)), [textwrap.shorten(name, 24, placeholder="…") for name in names], fontsize=8)
+    axis.set_yticks(range(len(names)), [plots.base.shorten(name, 24) for name in names], fontsize=8)
     axis.set_xticks(range(ranks), [f"{rank + 1}." for rank in range(ranks)])
     axis.set_title(title + (f", first {CHARTED} classes" if len(every) > CHARTED else ""), fontsize=10)
     figure.colorbar(image, ax=axis, fraction=0.04, pad=0.02, label="share of the samples that have it")

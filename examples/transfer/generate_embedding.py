@@ -80,13 +80,16 @@ def parse_args(argv=None):
 
 
 def check_output(args, targets):
-    """The folder can be written to, and `--no-clobber` is kept."""
+    """The folder can be written to, what is read is not replaced, and `--no-clobber` is kept."""
     folder = pathlib.Path(args.save_folder_path)
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise UserError(f"-dir {folder} is not a folder that can be written to: make it first, or give another")
     if not args.save_name or pathlib.Path(args.save_name).name != args.save_name:
         raise UserError(f"-n {args.save_name!r}: a plain name is needed; the folder goes to -dir")
     there = [str(path) for path in targets if path.exists()]
+    for given in filter(None, (args.csv_file, args.npy_data, args.npy_labels)):
+        if any(os.path.exists(given) and os.path.samefile(given, path) for path in there):
+            raise UserError(f"{given} is read, and would be replaced by the features: give another -n")
     if there and args.no_clobber:
         raise UserError(f"{', '.join(there)}: exists already, and --no-clobber keeps it; give another -n")
 

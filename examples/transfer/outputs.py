@@ -21,6 +21,7 @@ from examples.transfer import inputs
 
 ROWS = 1024  # rows that are turned into CSV or Parquet at a time
 PATH = "path"  # the column that says where a picture came from
+HEADED = 2  # the row of a table that its first values stand in, as a spreadsheet counts
 ORANGE = "cD#", "C#", "mS#"  # what Orange wants before a name: the class, discrete; a continuous feature; a meta text
 
 
@@ -264,8 +265,10 @@ def load(path) -> tuple[np.ndarray, np.ndarray]:
     with reading(path, "a NAME_data.npy, .csv or .parquet of generate_embedding.py is wanted"):
         vectors, labels = _load_npy(path) if path.name.endswith("_data.npy") else _load_table(path)
     if vectors.ndim != 2 or labels.ndim != 1 or len(vectors) != len(labels) or not vectors.size:
-        raise UserError(f"--features {path}: rows of numbers and as many labels are needed, not {vectors.shape}")
-    return finite.check(vectors, f"--features {path}", "leave these rows out, or make the features again"), labels
+        shapes = f"{vectors.shape} and {labels.shape}"
+        raise UserError(f"--features {path}: rows of numbers and as many labels are needed, not {shapes}")
+    remedy, first = "leave these rows out, or make the features again", HEADED if path.suffix == ".csv" else 1
+    return finite.check(vectors, f"--features {path}", remedy, first), labels
 
 
 def _load_npy(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -285,9 +288,25 @@ def _load_table(path: Path) -> tuple[np.ndarray, np.ndarray]:
         text = {role + name: str for role in ("", ORANGE[0], ORANGE[2]) for name in ("Class", PATH)}
         table = pandas.read_csv(path, keep_default_na=False, dtype=text)
         table = table.rename(columns={ORANGE[0] + "Class": "Class", ORANGE[2] + PATH: PATH})
+    if "Class" not in table:
+        raise ValueError(f"it has no column Class among {', '.join(map(str, table.columns))}")
     labels = table["Class"].to_numpy()
     numbers = table.drop(columns=["Class", *({PATH} & set(table.columns))])
-    return _floats(numbers.to_numpy()), labels.astype(str) if labels.dtype == object else labels
+    return _numbers(numbers), labels.astype(str) if labels.dtype == object else labels
+
+
+def _numbers(table) -> np.ndarray:
+    """(n, width) float32 of a table; names the first cell that is no number."""
+    try:
+        return _floats(table.to_numpy())
+    except ValueError:
+        for name, column in table.items():
+            for row, cell in enumerate(column, HEADED):
+                try:
+                    float(cell)
+                except ValueError:
+                    raise ValueError(f"row {row}, column {name}: {cell!r} is no number") from None
+        raise
 
 
 def write_projector(folder: Path, file: Path, source, failed) -> None:

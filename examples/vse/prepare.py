@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import mxnet as mx
 
 from common import backbones, devices
 from common.data import walk
+from common.files.disk import place
 from common.files.errors import UserError
 from common.run import Run
 from common.text.vectors import WordVectors
@@ -28,10 +28,10 @@ def metadata(args) -> dict:
     Raises
     ------
     UserError
-        ``--saveto`` is in no folder, or ``--views`` finds no pictures.
+        ``--saveto`` is in no folder that can be written to, or ``--views`` finds no pictures.
     """
-    if args.saveto and not Path(args.saveto).absolute().parent.is_dir():
-        raise UserError(f"--saveto {args.saveto}: there is no such folder to write into")
+    if args.saveto:
+        place(args.saveto, "--saveto")
     has_pictures = layouts.has_pictures(args.dataset, args.captions)
     names = (*SIZES, "dataset", "seed", "int8", "on_error", "protocol", "finetune_text")
     kept = {name: getattr(args, name) for name in names}

@@ -1,4 +1,4 @@
-"""``python3 -m tests.bad_input`` writes ``docs/robustness.md`` from the table."""
+"""``.venv/bin/python -m tests.bad_input`` writes ``docs/robustness.md`` from the table."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ DOCUMENT = makers.REPO / "docs" / "robustness.md"
 HEAD = """\
 # What comes out of bad input
 
-Made from the table in `tests/bad_input/cases.py` by `python3 -m tests.bad_input`; `tests/bad_input/test_bad_input.py`
-runs every row. Whatever the input, the program ends with status 2 and exactly one line `error: ...` on stderr, which
-names the file or the flag; there is no traceback, and nothing half written lies in the output folder.
+Made from the table in `tests/bad_input/cases.py` by `.venv/bin/python -m tests.bad_input`;
+`tests/bad_input/test_bad_input.py` runs every row. Whatever the input, the program ends with status 2 and exactly one
+line `error: ...` on stderr, which names the file or the flag; there is no traceback, and nothing half written lies in
+the output folder.
 
 {count} cases: {flags} of flags alone, {files} of files and folders.
 """

@@ -1,6 +1,9 @@
 """`benchmarks/run.py` on stand-ins for benchmarks: rows become a table, failures are said, what is there is kept."""
 
+import argparse
+import ast
 import json
+import pathlib
 import re
 import sys
 
@@ -115,3 +118,15 @@ def test_a_row_needs_a_peer_for_a_ratio():
     row = turns.Row("a", "seconds", "suite", {"suite": [3.0], "A": [9.0, 5.0, 6.0], "B": [7.0]}, more=False, times=2)
     assert (row.peer, row.ratio, row.met) == ("A", 2.0, True)
     assert json.loads(json.dumps(turns.dataclasses.asdict(row))) == turns.dataclasses.asdict(row)
+
+
+def test_help_can_be_shown():
+    """argparse formats it by %, so that a share needs two of them."""
+    shown = 0
+    for file in pathlib.Path(run.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.keyword) and node.arg == "help" and isinstance(node.value, ast.Constant):
+                parser = argparse.ArgumentParser()
+                parser.add_argument("--flag", help=node.value.value)
+                shown += len(parser.format_help())
+    assert shown

@@ -219,12 +219,16 @@ def test_main_gets_the_arguments_and_other_errors_keep_their_traceback():
         cli.launch(lambda args: 1 / 0, lambda: None)
 
 
-def test_interrupt_ends_with_130(tmp_path):
+@pytest.mark.parametrize("flags, said", [
+    ("argparse.Namespace(resume=False)", "stopped; a run with checkpoints continues with --resume\n"),
+    ("argparse.Namespace(output='a.npy')", "stopped\n"),
+])  # fmt: skip
+def test_interrupt_ends_with_130(tmp_path, flags, said):
     script = tmp_path / "script.py"
     script.write_text(
-        "import sys, time\nfrom common import cli\n"
+        "import argparse, time\nfrom common import cli\n"
         "def main(args):\n    print('started', flush=True)\n    time.sleep(60)\n"
-        "cli.launch(main, lambda: None)\n"
+        f"cli.launch(main, lambda: {flags})\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(REPO)}
     process = subprocess.Popen(
@@ -236,7 +240,7 @@ def test_interrupt_ends_with_130(tmp_path):
     process.send_signal(signal.SIGINT)
     _, shown = process.communicate(timeout=20)
     assert process.returncode == 130
-    assert shown == "stopped; a run with checkpoints continues with --resume\n"
+    assert shown == said
 
 
 def test_nothing_slow_is_imported():

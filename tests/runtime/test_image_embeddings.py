@@ -129,6 +129,16 @@ def test_a_failing_disk_keeps_the_classes_that_were_there(emoji, pictures, tmp_p
     assert "odd" not in again.class_names and len(again.classes) == len(again.class_names)
 
 
+def test_a_read_only_disk_is_one_line(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(image_embeddings.os, "fsync", refuse)
+    monkeypatch.setattr(image_embeddings.Path, "unlink", refuse)  # a name that is not there is refused too
+    with pytest.raises(ModelError, match="cannot write .*v.npz: Read-only file system"):
+        Gallery(["a"], np.ones((1, 2), np.float32)).save(tmp_path / "v.npz")
+
+
 def test_sentences_are_cut_as_by_the_suite():
     texts = ["A dog's ball .", "Ein Käfer", "cafe\u0301 \ufb01n", "東京タワー の 夜", "❤️ red-heart", "हिन्दी"]
     assert [image_embeddings.tokenise(text) for text in texts] == [vocabulary.tokenise(text) for text in texts]

@@ -161,6 +161,8 @@ def _header(table: Path, wanted: set[str]) -> tuple[list[str], str]:
     with reading(walk.shown(table), HOW):
         with open(table, encoding="utf-8-sig", newline="") as file:
             text = file.read(HEADER)
+        if not text.strip():
+            raise ValueError("it is empty")
         known = {*COLUMNS, *OTHER_NAMES, *wanted}
         found = []
         for delimiter in (",", ";", "\t"):

@@ -10,7 +10,7 @@ import pytest
 
 from common.files import disk
 from common.files.checksum import sha256
-from common.files.disk import atomic, write_array, write_json, write_text
+from common.files.disk import atomic, place, write_array, write_json, write_text
 from common.files.errors import UserError
 from common.files.lock import Lock, only_writer
 from common.files.paths import REPO
@@ -42,6 +42,15 @@ def test_what_the_system_refuses_is_one_line(tmp_path):
     with pytest.raises(UserError, match="No such file or directory"):
         write_text(tmp_path / "no folder" / "a", "")
     assert not os.listdir(tmp_path)
+
+
+def test_a_place_is_asked_for_before_the_work(tmp_path, monkeypatch):
+    assert place(tmp_path / "a", "--output") == tmp_path / "a"
+    with pytest.raises(UserError, match="--output .*/gone/a: its folder does not exist"):
+        place(tmp_path / "gone" / "a", "--output")
+    monkeypatch.setattr(disk.os, "access", lambda folder, how: (folder, how) != (tmp_path.resolve(), os.W_OK))
+    with pytest.raises(UserError, match="--output .*/a: its folder cannot be written to"):
+        place(tmp_path / "a", "--output")
 
 
 def test_sha256(tmp_path):

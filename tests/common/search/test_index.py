@@ -210,7 +210,11 @@ def test_a_full_disk_leaves_the_index_before(tmp_path, vectors, monkeypatch):
     Index.build(vectors[:5]).save(tmp_path / "a.index")
     with monkeypatch.context() as patch:
         patch.setattr(disk.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-        with pytest.raises(UserError, match="cannot write .*a.index: No space left on device"):
+        with pytest.raises(UserError, match=r"cannot write .*a\.index\.json: No space left on device"):
             Index.build(vectors).save(tmp_path / "a.index")
     assert len(Index.load(tmp_path / "a.index")) == 5
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.index", "a.index.json"]
+    (tmp_path / "b.index.json").mkdir()  # cannot be replaced: no index without its names
+    with pytest.raises(UserError, match="cannot write .*b.index.json"):
+        Index.build(vectors).save(tmp_path / "b.index")
+    assert not (tmp_path / "b.index").exists()

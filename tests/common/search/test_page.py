@@ -126,6 +126,9 @@ def test_a_small_file_of_a_huge_picture(monkeypatch):
     monkeypatch.setattr(serve, "MAX_PIXELS", 100)
     with pytest.raises(UserError, match="11 x 10 pixels: the limit"):
         serve.uploaded(png(np.zeros((10, 11, 3), np.uint8)), "big.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)  # Pillow's own, which it refuses twice of
+    with pytest.raises(UserError, match="big.png has too many pixels: the limit is 0 million"):
+        serve.uploaded(png(np.zeros((10, 11, 3), np.uint8)), "big.png")
 
 
 def test_no_file_chosen(client):

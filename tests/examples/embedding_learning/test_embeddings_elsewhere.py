@@ -63,6 +63,16 @@ def test_the_table_for_orange_gives_all_back(paths, vectors, tmp_path):
     np.testing.assert_array_equal(np.array([row[2:] for row in rows], np.float32), vectors)
 
 
+def test_an_array_that_cannot_be_written_leaves_the_paths_of_the_one_before(paths, vectors, tmp_path):
+    gallery.write(tmp_path / "found.npy", paths, vectors)
+    (tmp_path / "found.npy").unlink()
+    (tmp_path / "found.npy").mkdir()  # cannot be replaced
+    with pytest.raises(UserError, match=r"cannot write .*found\.npy"):
+        gallery.write(tmp_path / "found.npy", paths[:3], vectors[:3])
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["found.npy", "found.txt"]
+    assert (tmp_path / "found.txt").read_text().splitlines() == list(map(str, paths))
+
+
 def test_another_suffix_is_one_line(pictures, tmp_path):
     args = embed.parse_args([str(pictures), "--output", str(tmp_path / "found.xlsx")])
     with pytest.raises(UserError, match=r"found.xlsx: the name must end in .npy, .csv, .tab or .parquet"):

@@ -122,6 +122,16 @@ def test_a_map_wider_than_high_leaves_no_empty_paper(tmp_path):
     assert drawn.width > 1.5 * drawn.height and ink[: drawn.height // 4].any() and ink[-drawn.height // 4 :].any()
 
 
+@pytest.mark.filterwarnings("error:Glyph")  # of a character that the font lacks
+def test_any_name_can_be_drawn(tmp_path):
+    names = ["emoji \U0001f600 \u6f22\u5b57", r"$\frac$ of a price", "plain"]
+    coords, examples = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), np.zeros((3, 8, 8, 3), np.uint8)
+    pairs = zip(names, names[1:] + names[:1])
+    found = [comparison.Neighbour("means", name, 1, other, 0.5, 0.9, 5) for name, other in pairs]
+    assert pictures.class_map(coords, examples, names, tmp_path / "map.png", "").is_file()
+    assert pictures.nearest_chart(found, tmp_path / "chart.png", "").is_file()
+
+
 def test_vectors_that_are_not_finite_are_not_shown(tmp_path):
     with pytest.raises(UserError, match="class vectors: 1 of 4 rows hold numbers that are not finite"):
         shown(np.diag([1, 2, 3, np.nan]).astype(np.float32), tmp_path)

@@ -488,6 +488,8 @@ def test_features_end_to_end(pictures):
         np.testing.assert_array_equal(outputs.load(pictures / name)[0], data)
     with pytest.raises(UserError, match="--no-clobber"):
         run(pictures, "--no-clobber")
+    with pytest.raises(UserError, match="list.csv is read, and would be replaced"):
+        run(pictures, "-n", "list", "-to-csv")
     assert not list(pictures.glob("*.part"))
 
 

@@ -486,12 +486,13 @@ def test_huge_features_are_told_apart_as_small_ones_are(clusters):
 @pytest.mark.parametrize("name, content, words", [
     ("x_data.npy", b"\x93NUMPY", "is not as it should be"),
     ("x.csv", b"", "is not as it should be"),
-    ("x.csv", b"Class,n0\na,1\nb,two\n", "could not convert string to float"),
+    ("x.csv", b"Class,n0\na,1\nb,two\n", "row 3, column n0: 'two' is no number"),
+    ("x.csv", b"Class,n0,n1\na,1,2\nb,1,2\na,1\n", "row 4, column n1: '' is no number"),
     ("x.csv", b"Class,n0\na,1\nb,1,2,3\n", "is not as it should be"),
-    ("x.csv", b"n0,n1\n1,2\n", "Class"),
-    ("x.csv", b"Class,n0\n", "rows of numbers and as many labels are needed, not .0, 1."),
-    ("x.csv", b"Class,n0\na,1\nb,1e300\n", "1 of 2 rows hold numbers that are not finite .row 2."),
-    ("x.csv", b"Class,n0\na,1\nb,nan\n", "1 of 2 rows hold numbers that are not finite .row 2."),
+    ("x.csv", b"n0,n1\n1,2\n", "it has no column Class among n0, n1"),
+    ("x.csv", b"Class,n0\n", "rows of numbers and as many labels are needed, not .0, 1. and .0,."),
+    ("x.csv", b"Class,n0\na,1\nb,1e300\n", "1 of 2 rows hold numbers that are not finite .row 3."),
+    ("x.csv", b"Class,n0\na,1\nb,nan\n", "1 of 2 rows hold numbers that are not finite .row 3."),
     ("x.parquet", b"PAR1", "is not as it should be"),
 ])  # fmt: skip
 def test_broken_features_are_one_line(tmp_path, name, content, words):

@@ -400,7 +400,7 @@ def test_pictures_frozen_then_finetuned_then_searched(pictures, tmp_path, monkey
     (["--dim_image", "17"], "--dim_image 17: the features have 16 numbers: leave the flag out"),
     (["--batch_size", "1"], "--batch_size 1: a pair is ranked against others of its batch"),
     (["--finetune"], "--finetune needs pictures"),
-    (["--saveto", "/absent/m.params"], "--saveto /absent/m.params: there is no such folder"),
+    (["--saveto", "/absent/m.params"], "--saveto /absent/m.params: its folder does not exist"),
     (["--maxlen_w", "1"], "raise --maxlen_w 1"),
     (["--encoder", "bow"], "--dim_word 12 must equal --dim 24"),
     (["--data", "emojis"], "--data emojis .did you mean emoji.*: no emojis_train_ims.npy"),

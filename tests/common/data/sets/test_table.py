@@ -115,6 +115,7 @@ def test_boxes_are_of_the_picture_as_it_is_turned(folder):
     (["path,label,is_query", "p/0.png,a,", "p/1.png,b,maybe"], "row 3, column is_query: 'maybe' is neither true nor"),
     (["path,label,is_gallery", "p/0.png,a,2"], "row 2, column is_gallery: '2' is neither true nor false"),
     (["path,label,category", "p/0.png,a,x", "p/1.png,b,x", "p/2.png,a,y"], "row 4, column category: 'y', but of 'a'"),
+    ([], r"is not as it should be \(it is empty\)"),
     (['path,label', 'p/0.png,"a'], "is not as it should be"),
     (['"path\n",label', 'p/0.png,a'], "is not as it should be"),
 ])  # fmt: skip
