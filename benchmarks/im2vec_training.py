@@ -34,7 +34,7 @@ def parse_args():
 
 def mxnet_speed(batch: int, threads: int) -> dict[str, float]:
     """Pictures a second, best of three times `STEPS` steps; `threads` are the environment's."""
-    from common.backbones import quick  # first: MXNet needs the numpy alias that common sets
+    from common.backbones import training_form  # first: MXNet needs the numpy alias that common sets
     from common.train import optimizer
     from examples.im2vec import model, objectives
 
@@ -46,7 +46,7 @@ def mxnet_speed(batch: int, threads: int) -> dict[str, float]:
     objective.initialize()
     for block in (net, objective):
         block.hybridize(static_alloc=True, static_shape=True)
-    quick.speed_up_training(net.backbone)
+    training_form.speed_up_training(net.backbone)
     options = {"learning_rate": 0.01, "momentum": 0.9, "wd": 5e-4}
     groups = [(block.collect_params(), "sgd", options) for block in (net, objective)]
     updater = optimizer.trainer(groups)

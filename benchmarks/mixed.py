@@ -32,7 +32,7 @@ def seconds(name: str, steps: int, lowered: bool) -> float:
     from mxnet import autograd
 
     from common import backbones
-    from common.backbones import quick
+    from common.backbones import training_form
     from common.train import mixed, optimizer
     from examples.im2vec import model
 
@@ -41,7 +41,7 @@ def seconds(name: str, steps: int, lowered: bool) -> float:
     net = model.ResNet20() if name == "resnet20" else backbones.create(name, None, ctx=mx.cpu(), size=side)
     net.initialize(mx.init.MSRAPrelu(slope=0))
     net.hybridize(static_alloc=True, static_shape=True)
-    quick.speed_up_training(net)
+    training_form.speed_up_training(net)
     trainer = optimizer.trainer([(net.collect_params(), "sgd", {"learning_rate": 1e-4})])
     mixed.start(lowered, trainer, net, net)
     pictures = mx.nd.array(np.random.default_rng(0).integers(0, 256, (batch, side, side, 3)), dtype="uint8")

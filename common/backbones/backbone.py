@@ -9,7 +9,7 @@ import mxnet as mx
 import numpy as np
 from mxnet.gluon import HybridBlock, Parameter, nn
 
-from common.backbones import quick
+from common.backbones import training_form
 from common.backbones.preprocessing import Preprocessing
 
 
@@ -172,12 +172,12 @@ class Backbone(HybridBlock):
 
     def hybridize(self, active: bool = True, **options) -> None:
         """As `HybridBlock.hybridize`; takes `speed_up_training` back, so what is exported or quantised is as it was."""
-        quick.write(self, False)
+        training_form.write(self, False)
         super().hybridize(active, **options)
 
     def speed_up_training(self) -> None:
-        """See `common.backbones.quick.speed_up_training`."""
-        quick.speed_up_training(self)
+        """See `common.backbones.training_form.speed_up_training`."""
+        training_form.speed_up_training(self)
 
     def infer(self, side: int) -> None:
         """Set `width`, and the shapes of all parameters, for pictures of `side` pixels, without a forward pass.

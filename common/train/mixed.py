@@ -18,7 +18,7 @@ from mxnet.contrib import amp
 from mxnet.gluon import Block, HybridBlock, Trainer
 
 from common import devices
-from common.backbones import quick
+from common.backbones import training_form
 
 DATA = "lowered_data"  # the name of a lowered network's input
 
@@ -72,7 +72,8 @@ def start(wanted: bool, trainer: Trainer, net: Block, backbone: HybridBlock) -> 
     if not wanted:
         return
     contexts = next(iter(backbone.collect_params().values())).list_ctx()
-    quick.write(backbone, False, (quick.NormReLU, quick.ReLU))  # in one they stay in 32 bits, which costs more
+    # Batch norm and ReLU in one would stay in 32 bits, with conversions around them.
+    training_form.write(backbone, False, (training_form.NormReLU, training_form.ReLU))
     lower(backbone, devices.half(contexts), contexts[0].device_type == "cpu")
     _forget_graphs(net)
     trainer.loss_scale = LossScale()

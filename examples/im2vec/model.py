@@ -7,7 +7,7 @@ from mxnet.gluon import HybridBlock, nn
 
 from common import backbones
 from common.backbones.preprocessing import Preprocessing
-from common.backbones.quick import NormReLU, ReLU
+from common.backbones.training_form import NormReLU, ReLU
 from common.files.errors import UserError
 
 SMALL = "resnet20"  # the default network, from scratch; every other name is one of common.backbones

@@ -82,7 +82,7 @@ def main(args):
     from mxnet import autograd
 
     from common import devices
-    from common.backbones import quick
+    from common.backbones import training_form
     from common.data.imageset import Notes
     from common.data.samplers import Shuffled
     from common.train import mixed, optimizer, schedule, workers
@@ -103,7 +103,7 @@ def main(args):
     net, objective, metadata = model.net, model.objective, model.metadata
     for block in (net, objective):
         block.hybridize(static_alloc=True, static_shape=True)
-    quick.speed_up_training(net.backbone)
+    training_form.speed_up_training(net.backbone)
     batch_size = data.batch_size(args.batch_size, len(train), len(contexts), kvstore.num_workers)
     is_frozen = metadata["pretrained"] and args.backbone_lr == 0
     run = prepare.run(args, dataset, model, kvstore, batch_size, notes, is_frozen)

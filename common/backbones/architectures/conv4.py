@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mxnet.gluon import HybridBlock, nn
 
-from common.backbones.quick import NormReLU, ReLU
+from common.backbones.training_form import NormReLU, ReLU
 
 
 class Conv4(HybridBlock):

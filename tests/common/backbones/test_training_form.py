@@ -6,7 +6,7 @@ import pytest
 from mxnet import autograd
 
 from common import backbones, devices
-from common.backbones import quick
+from common.backbones import training_form
 from common.train import mixed, optimizer
 from examples.im2vec.model import ResNet20
 
@@ -31,7 +31,7 @@ def one_step(create, written, frozen):
         net.apply(lambda block: block._kwargs.update(use_global_stats=True) if hasattr(block, "gamma") else None)
     net.hybridize(static_alloc=True, static_shape=True)
     if written:
-        quick.speed_up_training(net)
+        training_form.speed_up_training(net)
     pictures = mx.nd.array(rng.integers(0, 256, (4, 32, 32, 3)), dtype="uint8")
     before = net(pictures).asnumpy()
     weights = mx.nd.array(rng.normal(size=before.shape))
