@@ -32,7 +32,15 @@ def speed_up_training(block: Block) -> None:
 
 
 def write(block: Block, quick: bool, kinds: type | tuple[type, ...] = Block) -> None:
-    """Write the layers of `block`, or those of some kinds, in their quick or in their plain form."""
+    """Write layers in their quick or in their plain form.
+
+    Parameters
+    ----------
+    block : gluon.Block
+    quick : bool
+    kinds : type or tuple of types
+        Layers of other ones stay as they are.
+    """
     def visit(layer):
         if hasattr(layer, "quick") and isinstance(layer, kinds):
             layer.quick = quick
@@ -41,7 +49,11 @@ def write(block: Block, quick: bool, kinds: type | tuple[type, ...] = Block) -> 
 
 
 class NormReLU(nn.BatchNorm):
-    """The batch norm before a `ReLU`; `quick`, both in one, which goes over the maps once instead of twice."""
+    """The batch norm before a `ReLU`; `quick`, both in one, which goes over the maps once instead of twice.
+
+    Then MXNet's engine is not told that the backward pass writes the running statistics. What reads them has to wait
+    for what that pass gives: another pass does, since it needs the weights that the gradients change.
+    """
 
     quick = False
 

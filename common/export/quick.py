@@ -120,11 +120,11 @@ def _split(model) -> None:
         *between, conv = chain
         options = _options(conv)
         kernel = constants.get(conv.input[1]) if conv.op_type == "Conv" else None
-        first = (shapes.get(joined.input[0]) or [0, 0])[1]
-        if kernel is None or math.prod(kernel.shape[2:]) > 1 or options.get("group", 1) > 1 or not first:
+        first = shapes.get(joined.input[0], [])[1:2]
+        if kernel is None or math.prod(kernel.shape[2:]) > 1 or options.get("group", 1) > 1 or not any(first):
             continue
         made, sums = [], []
-        for number, (part, some) in enumerate(zip(joined.input, np.split(kernel, [first], axis=1))):
+        for number, (part, some) in enumerate(zip(joined.input, np.split(kernel, first, axis=1))):
             for node in between[1:]:
                 output = f"{node.output[0]}_{number}"
                 made.append(helper.make_node(node.op_type, [part], [output], name=output, **_options(node)))

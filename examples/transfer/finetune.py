@@ -180,15 +180,25 @@ class Average:
         modelfile.fill(self.head, modelfile.values(head), ctx)
         self.net.hybridize()
         self._pairs = []  # of arrays: the average of a parameter, and its value, which the trainer overwrites
+        self._statistics = []  # these and the scale of their batch norm
         for kept, learned in ((self.net, net), (self.head, head)):
             averages, values = modelfile.values(kept), modelfile.values(learned)
-            self._pairs += [(averages[name], values[name]) for name in averages]
+            for name, average in averages.items():
+                norm, _, last = name.rpartition(".")
+                if last in ("running_mean", "running_var"):
+                    self._statistics.append((average, values[name], values[f"{norm}.gamma"]))
+                else:
+                    self._pairs.append((average, values[name]))
 
     def update(self, step: int) -> None:
         """Take in the weights after step number `step`, from 0."""
         rest = 1 - min(self.decay, (1 + step) / (10 + step))
         for average, value in self._pairs:
             average += rest * (value - average)
+        # The backward pass of a batch norm and ReLU in one writes the statistics, and MXNet's engine does not know: it
+        # would read them before. The trainer writes the scale after that pass, so what needs both waits for it.
+        for average, value, scale in self._statistics:
+            average += rest * (value + 0 * scale - average)
 
 
 class Tuning:

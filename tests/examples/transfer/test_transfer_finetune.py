@@ -113,6 +113,32 @@ def test_the_average_is_its_formula_and_forgets_the_first_weights():
         np.testing.assert_allclose(average.head.bias.data().asnumpy(), (before + head.bias.data().asnumpy()) / 2, 1e-5)
 
 
+def test_the_average_reads_statistics_after_the_backward_pass_that_writes_them():
+    """MXNet's engine does not wait for it by itself where batch norm and ReLU are one operator."""
+    net, head = conv4(), finetune.dense(linear(width=512), 0, mx.cpu())
+    net.hybridize()
+    net.speed_up_training()
+    trainer = optimizer.trainer([(net.collect_params(), "adamw", {"learning_rate": 1e-4})])
+    pictures = mx.nd.array(np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3)), dtype="uint8")
+    net(pictures[:1])
+    average = finetune.Average(net, head, decay=0.5)
+    names = [name for name in modelfile.values(net) if "running" in name]
+    expected = {name: modelfile.values(net)[name].asnumpy() for name in names}
+    for step in range(4):
+        with autograd.record():
+            loss = (net(pictures) ** 2).sum()
+        loss.backward()
+        trainer.step(64)
+        average.update(step)
+        mx.nd.waitall()
+        decay = min(0.5, (1 + step) / (10 + step))
+        for name in names:
+            expected[name] = decay * expected[name] + (1 - decay) * modelfile.values(net)[name].asnumpy()
+    for name in names:
+        found = modelfile.values(average.net)[name].asnumpy()
+        np.testing.assert_allclose(found, expected[name], rtol=1e-4, atol=1e-5, err_msg=name)
+
+
 @pytest.mark.parametrize("more, moves, learns_statistics", [
     ([], "late", False), (["--fine-tune-layers", "all"], "all", True),
     (["--fine-tune-layers", "all", "--freeze-batch-norm"], "all", False),

@@ -129,7 +129,7 @@ def test_wrong_use(run_folder, tmp_path):
     other["args"]["unseen"] = ["blue"]
     (tmp_path / "args.json").write_text(json.dumps(other))
     (tmp_path / "stage1").symlink_to(run_folder / "stage1")
-    with pytest.raises(UserError, match="stage1/model.params knows other classes than the data has"):
+    with pytest.raises(UserError, match="stage1/model.params: 'blue' is seen in the model only: has the data"):
         analyze.main(analyze.parse_args(["--run-dir", str(tmp_path)]))
     done = subprocess.run(
         [sys.executable, analyze.__file__, "--run-dir", "none"], capture_output=True, text=True, check=False
