@@ -44,7 +44,10 @@ def test_workers_share_the_cores_out(cores, workers, wanted, each, tmp_path, mon
     monkeypatch.setattr("os.cpu_count", lambda: cores)
     monkeypatch.setenv("OMP_NUM_THREADS", wanted)
     file = tmp_path / "threads"
-    write = f"import os; open({str(file)!r}, 'w').write(os.environ['OMP_NUM_THREADS']); raise SystemExit(3)"
+    write = (  # whole, since the first to end has the others ended
+        f"import os; own = {str(file)!r} + str(os.getpid()); open(own, 'w').write(os.environ['OMP_NUM_THREADS']);"
+        f" os.replace(own, {str(file)!r}); raise SystemExit(3)"
+    )
     with pytest.raises(UserError, match="status 3"):
         launch.on_this_machine([sys.executable, "-c", write], workers, 1)
     assert file.read_text() == str(each)
