@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 LAYOUTS = ("contiguous_format", "channels_last")  # PyTorch's, of which the better counts
+ENVIRONMENT = dict(os.environ)  # the user's own, for the others too: `common` says how the suite's threads wait
 THREADS = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
 
 
@@ -81,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser, rounds: int) -> None:
 
 def output(command: Sequence, threads: int = THREADS) -> str:
     """What a process prints; one that fails ends the benchmark, with the last line of its errors."""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    environment = {**ENVIRONMENT, "OMP_NUM_THREADS": str(threads)}
     command = [str(part) for part in command]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from common import devices
 from common.backbones import feature_store, modelfile
-from common.backbones.quantize import CALIBRATION, ROUNDING, quantize
+from common.backbones.quantize import CALIBRATION, FORM, quantize
 from common.data.loader import Loader
 from common.data.samplers import Sequential
 from common.data.transforms import Eval
@@ -227,6 +227,6 @@ def store(
     -------
     FeatureStore
     """
-    kind = f"-int8-{ROUNDING}" if int8 else f"-{engine.__name__}" if engine else ""
+    kind = f"-int8-{FORM}" if int8 else f"-{engine.__name__}" if engine else ""
     name = f"{backbone.name_}-{size}{kind}-{modelfile.digest(backbone, settings)[:16]}"
     return feature_store.FeatureStore(Path(folder) / name, backbone.width)

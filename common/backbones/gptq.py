@@ -13,7 +13,7 @@ class Moments:
     WAITING = 512  # rows that are collected and multiplied at once
 
     def __init__(self):
-        self.count, self.sum, self.products, self.waiting = 0, 0.0, 0.0, []
+        self.count, self.sum, self.products, self.moved, self.waiting = 0, 0.0, 0.0, 0.0, []
 
     def add(self, rows: np.ndarray) -> None:
         """Count more rows in: (n, groups, k)."""
@@ -28,16 +28,21 @@ class Moments:
             self.sum = self.sum + rows.sum(axis=1, dtype=np.float64)
             self.products = self.products + (rows.swapaxes(1, 2) @ rows).astype(np.float64)
 
+    def move(self, constant: np.ndarray) -> None:
+        """Add a constant to every row: (groups, k), or what can be broadcast to it."""
+        self.moved = self.moved + constant
+
     @property
     def mean(self) -> np.ndarray:
         """The mean of the rows: (groups, k)."""
         self._multiply()
-        return self.sum / self.count
+        return self.sum / self.count + self.moved
 
     @property
     def covariance(self) -> np.ndarray:
         """The covariance of the rows: (groups, k, k)."""
-        mean = self.mean
+        self._multiply()
+        mean = self.sum / self.count
         return self.products / self.count - mean[:, :, None] * mean[:, None]
 
 
@@ -62,14 +67,19 @@ def rounded(weight: np.ndarray, moments: Moments, levels: float = 127) -> tuple[
     """
     by_group = weight.reshape(len(moments.mean), -1, moments.mean.shape[1])
     result = gptq(by_group, moments.covariance, levels)
-    steps = np.maximum(np.abs(weight).max(axis=tuple(range(1, weight.ndim))), 1e-12).reshape(*by_group.shape[:2], 1)
-    steps = steps / levels
-    lost = np.einsum("gok,gk->go", by_group - _nearest(result, steps), moments.mean).reshape(-1)
+    lost = np.einsum("gok,gk->go", by_group - _stored(result, by_group, levels), moments.mean).reshape(-1)
     return result.reshape(weight.shape), lost
 
 
-def _nearest(values: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    return np.clip(np.round(values / steps), -127, 127) * steps
+def _scale(weight: np.ndarray, levels: float) -> np.ndarray:
+    """Steps to one, (groups, out, 1) float32, as a quantiser computes it."""
+    return np.float32(levels) / np.maximum(np.abs(weight).max(axis=2, keepdims=True), 1e-12).astype(np.float32)
+
+
+def _stored(values: np.ndarray, weight: np.ndarray, levels: float) -> np.ndarray:
+    """What a quantiser makes of `values`, whose largest are those of `weight`: the last digit decides about a half."""
+    scale = _scale(weight, levels)
+    return np.clip(np.rint(values.astype(np.float32) * scale), -np.ceil(levels), 127) / scale.astype(np.float64)
 
 
 def gptq(weight: np.ndarray, covariance: np.ndarray, levels: float = 127, damping: float = 0.01) -> np.ndarray:
@@ -94,14 +104,16 @@ def gptq(weight: np.ndarray, covariance: np.ndarray, levels: float = 127, dampin
     (groups, out, k) array
         Multiples of the steps, but for the largest weight of each row.
     """
-    left, steps = weight.astype(np.float64), np.maximum(np.abs(weight).max(axis=2), 1e-12) / levels
+    left, steps = weight.astype(np.float64), 1 / _scale(weight, levels)[:, :, 0].astype(np.float64)
     mean = np.maximum(np.trace(covariance, axis1=1, axis2=2) / weight.shape[2], 1e-12)
     damped = covariance + damping * mean[:, None, None] * np.eye(weight.shape[2])
     spread = np.linalg.cholesky(np.linalg.inv(damped)).swapaxes(1, 2)
     result, largest = np.empty_like(weight), np.abs(weight).argmax(axis=2)
+    stored = _stored(weight, weight, levels)
     for k in range(weight.shape[2]):
-        result[:, :, k] = np.where(largest == k, weight[:, :, k], _nearest(left[:, :, k], steps))
-        error = (left[:, :, k] - _nearest(result[:, :, k], steps)) / spread[:, k, k, None]
+        nearest = np.clip(np.rint(left[:, :, k] / steps), -127, 127) * steps
+        result[:, :, k] = np.where(largest == k, weight[:, :, k], nearest)
+        error = (left[:, :, k] - np.where(largest == k, stored[:, :, k], nearest)) / spread[:, k, k, None]
         left[:, :, k:] -= error[:, :, None] * spread[:, None, k, k:]
     return result
 

@@ -118,7 +118,7 @@ def settings_key(args, source, net, engine: str) -> str:
 
     kept = ("batch_size", "interpolation", "int8", "nn_weights", "seed", "gpus")
     other = [engine] if engine != "mxnet" else []  # the only one once
-    other += [quantize.ROUNDING] if args.int8 else []
+    other += [quantize.FORM] if args.int8 else []
     if args.resize or args.keep_aspect:
         other.append([args.resize, args.keep_aspect])
     if args.crop_share:
