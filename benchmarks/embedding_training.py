@@ -47,7 +47,7 @@ def batch(size: int):
 
 def mxnet_speed(name: str, steps: int | None = None) -> dict[str, float]:
     """Pictures a second of the example's step."""
-    from common import backbones  # first: MXNet needs the numpy alias that common sets
+    from common import backbones, devices  # first: MXNet needs the numpy alias that common sets
     from common.train import optimizer
     from common.train.losses import MarginLoss
     from common.train.miners import DistanceWeightedMiner
@@ -69,7 +69,7 @@ def mxnet_speed(name: str, steps: int | None = None) -> dict[str, float]:
     pictures, labels = batch(SIZES[name])
 
     def step():
-        x, y = mx.nd.array(pictures, dtype="uint8"), mx.nd.array(labels, dtype="int32")
+        x, y = devices.put(pictures), devices.put(labels, dtype="int32")  # as train.py does
         with autograd.record():
             embeddings = net(x)
             with autograd.pause():

@@ -68,6 +68,7 @@ def network(size: int, freeze_batch_norm: bool, quick: bool = True):
 def mxnet_step(size: int, freeze_batch_norm: bool, quick: bool = True):
     """The step of transfer's train.py; without `quick`, of the network in the form that is read."""
     net, head = network(size, freeze_batch_norm, quick)
+    from common import devices
     from common.train import optimizer
 
     import mxnet as mx  # isort: skip
@@ -79,7 +80,7 @@ def mxnet_step(size: int, freeze_batch_norm: bool, quick: bool = True):
     images, labels = pictures(size)
 
     def step():
-        x, y = mx.nd.array(images, dtype="uint8"), mx.nd.array(labels)
+        x, y = devices.put(images), devices.put(labels, dtype="float32")  # as train.py does
         with autograd.record():
             value = loss(head(net(x)), y)
         value.backward()
