@@ -38,6 +38,7 @@ class Grouped(Optimizer):
         self._states: dict | None = None
         self._base_rates = [optimizer.lr for optimizer in self.optimizers]
         self._by_index = [optimizer for parameters, optimizer in groups for _ in parameters]
+        self.aggregate_num = len(self._by_index)  # parameters that MXNet hands over at once
         for optimizer in self.optimizers:
             optimizer.param_dict = dict(enumerate(p for parameters, _ in groups for p in parameters))
 
@@ -68,9 +69,19 @@ class Grouped(Optimizer):
         return self._states[index]
 
     def update_multi_precision(self, index, weight, grad, state):
-        optimizer = self._by_index[index]
-        optimizer.rescale_grad = self.rescale_grad
-        optimizer.update_multi_precision(index, weight, grad, state)
+        if not isinstance(index, (list, tuple)):
+            index, weight, grad, state = [index], [weight], [grad], [state]
+        rows: dict[int, list[tuple]] = {}
+        for row in zip(index, weight, grad, state):
+            rows.setdefault(id(self._by_index[row[0]]), []).append(row)
+        for optimizer in self.optimizers:
+            optimizer.rescale_grad = self.rescale_grad
+            own = rows.get(id(optimizer), [])
+            if getattr(optimizer, "takes_many", False) and not optimizer.multi_precision and own:
+                optimizer.update(*zip(*own))
+            else:
+                for row in own:
+                    optimizer.update_multi_precision(*row)
 
     def __getstate__(self):
         for optimizer in self.optimizers:  # `param_dict` is not pickled: send its multipliers of rate and decay

@@ -103,7 +103,7 @@ class NormReLU6(nn.BatchNorm):
 
     MXNet's `clip` knows none of oneDNN's layouts: each one costs reorderings to plain arrays and back, half of a
     training step. With operators that do: a batch norm followed by ReLU gives u = max(6 - x, 0), and min(max(x, 0), 6)
-    is max(6 - u, 0).
+    is max(6 - u, 0), by a second one, whose factor and offset undo the running statistics that it takes.
     """
 
     quick = False
@@ -115,10 +115,9 @@ class NormReLU6(nn.BatchNorm):
         norm = F.contrib.BatchNormWithReLU
         kwargs = {name: value for name, value in self._kwargs.items() if name not in ("axis", "fix_gamma")}
         u = norm(x, -gamma, 6 - beta, running_mean, running_var, fix_gamma=False, **kwargs)
-        ones, channels = F.ones_like(gamma), self.gamma.shape[0]
-        minus = F.reshape(-ones, (-1, 1, 1, 1))
-        rest = F.Convolution(u, minus, 6 * ones, kernel=(1, 1), num_filter=channels, num_group=channels)
-        return F.Activation(rest, act_type="relu")
+        kwargs["use_global_stats"] = True
+        gain, offset = F.BlockGrad(-F.sqrt(running_var + kwargs["eps"])), F.BlockGrad(6 - running_mean)
+        return norm(u, gain, offset, running_mean, running_var, fix_gamma=False, **kwargs)
 
 
 class ReLU6(HybridBlock):

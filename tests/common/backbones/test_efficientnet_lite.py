@@ -6,9 +6,10 @@ import pytest
 from mxnet import autograd
 from mxnet.gluon import nn
 
-from common import backbones
+from common import backbones, devices
 from common.backbones import modelfile
 from common.backbones.architectures.efficientnet_lite import Conv, InvertedBottleneck, round_filters
+from common.train import optimizer
 
 
 @pytest.mark.parametrize(("name", "published"), [
@@ -95,7 +96,7 @@ def one_step(frozen, quick):
 
 # Rounding puts a value beside 0 or 6 on the other side now and then, which moves gradients by more than rounding; where
 # batches give the statistics it is carried on.
-@pytest.mark.parametrize("frozen, tolerance", [(True, 1e-3), (False, 1e-2)])
+@pytest.mark.parametrize("frozen, tolerance", [(True, 5e-3), (False, 1e-2)])
 def test_written_for_training_it_is_the_same_network(frozen, tolerance):
     plain, quick = (one_step(frozen, quick) for quick in (False, True))
     for ours, expected in zip(quick[:2], plain[:2]):
@@ -142,3 +143,30 @@ def test_hybridize_takes_the_form_for_training_back():
             net.speed_up_training()
         operators.append("BatchNormWithReLU" in net(mx.sym.var("data")).tojson())
     assert operators == [True, False, False]
+
+
+def test_steps_that_wait_for_nothing_end_where_steps_that_are_waited_for_do():
+    """The quick batch norms read statistics that a backward pass writes unseen by MXNet's engine."""
+
+    def trained(waiting):
+        mx.random.seed(2)
+        net = backbones.create("efficientnet_lite0", size=32)
+        net.initialize(mx.init.Xavier(magnitude=2))
+        net.follow_batches(0.3)
+        net.normalize.collect_params().setattr("grad_req", "null")
+        net.hybridize()
+        net.speed_up_training()
+        updater = optimizer.trainer([(net.collect_params(), "adamw", {"learning_rate": 1e-3})])
+        rng = np.random.default_rng(0)
+        for _ in range(12):
+            pictures = devices.put(rng.integers(0, 256, (8, 32, 32, 3), np.uint8))
+            with autograd.record():
+                loss = (net(pictures) ** 2).mean()
+            loss.backward()
+            updater.step(1)
+            if waiting:
+                mx.nd.waitall()
+        return [value.asnumpy() for value in modelfile.values(net).values()]
+
+    for ours, expected in zip(trained(False), trained(True)):
+        np.testing.assert_array_equal(ours, expected)
