@@ -91,8 +91,8 @@ class Form:
     ----------
     values : dict of str to array
         Of the parameters.
-    pooled : list of str
-        The operators that give means over places: in float32, whose digits are lost in 8 bits.
+    in_float32 : list of str
+        The operators that give means over places, whose digits would be lost in 8 bits.
 
     Raises
     ------
@@ -111,7 +111,7 @@ class Form:
             inputs = [[self.nodes[number], *rest] for number, *rest in node["inputs"]]
             self.nodes.append(Node(node["name"], node["op"], node.get("attrs", {}), inputs))
         ((head, *self.output),) = found["heads"]
-        self.head, self.pooled, self.version = self.nodes[head], [], found["attrs"]
+        self.head, self.in_float32, self.version = self.nodes[head], [], found["attrs"]
         self._fold()
         self._normalise(backbone)
         self._pool()
@@ -236,7 +236,7 @@ class Form:
             pooled = Node(f"{node.name}_pool", "Pooling", options, listed.inputs)
             flat = Node(f"{node.name}_flat", "Flatten", {}, [[pooled, 0, 0]])
             self._replace(node, flat)
-            self.pooled.append(pooled.name)
+            self.in_float32 += [pooled.name, flat.name]
 
     def bottlenecks(self) -> list[Node]:
         """The nodes that `shift` can move: read by 1 by 1 convolutions, and by additions that can take it back."""

@@ -107,7 +107,7 @@ def quantize(net, pictures: np.ndarray, batch_size: int = 16) -> Int8:
     with quiet():
         result = quantize_net_v2(
             form.block(), quantized_dtype="auto", calib_data=batches, calib_mode="naive", num_calib_examples=len(seen),
-            exclude_layers=form.pooled, exclude_operators=["BatchNorm"],  # those that are left after folding
+            exclude_layers=form.in_float32, exclude_operators=["BatchNorm"],  # those that are left after folding
         )  # fmt: skip
     result = Int8(_reading_bytes(result), net.rotated)
     try:

@@ -110,6 +110,12 @@ def test_pictures_go_into_the_first_convolution_as_bytes():
     assert "cast" not in symbol.tojson().lower()
 
 
+def test_means_over_places_have_more_values_than_bytes():
+    net = ready("cifar_resnet20_v1")
+    found = read(quantize(net, pictures()), pictures(40, seed=5))
+    assert len(np.unique(found)) > 1000
+
+
 def test_what_rounding_moves_in_the_mean_is_put_back_and_the_network_is_left_as_it_was():
     rng = np.random.default_rng(0)
     x = np.clip(rng.normal(200, 15, (24, 16, 16, 3)), 0, 255).astype(np.uint8)
