@@ -67,7 +67,7 @@ def rounded(weight: np.ndarray, moments: Moments, levels: float = 127) -> tuple[
     """
     by_group = weight.reshape(len(moments.mean), -1, moments.mean.shape[1])
     result = gptq(by_group, moments.covariance, levels)
-    lost = np.einsum("gok,gk->go", by_group - _stored(result, by_group, levels), moments.mean).reshape(-1)
+    lost = np.einsum("gok,gk->go", by_group - stored(result, by_group, levels), moments.mean).reshape(-1)
     return result.reshape(weight.shape), lost
 
 
@@ -76,8 +76,24 @@ def _scale(weight: np.ndarray, levels: float) -> np.ndarray:
     return np.float32(levels) / np.maximum(np.abs(weight).max(axis=2, keepdims=True), 1e-12).astype(np.float32)
 
 
-def _stored(values: np.ndarray, weight: np.ndarray, levels: float) -> np.ndarray:
-    """What a quantiser makes of `values`, whose largest are those of `weight`: the last digit decides about a half."""
+def stored(values: np.ndarray, weight: np.ndarray, levels: float) -> np.ndarray:
+    """What a quantiser makes of a layer's weights after `gptq`.
+
+    It stores whole numbers to 127, and to -128 where the largest weight, of a negative sign, lies at half a step below
+    -127: the last digit of float32 decides about that.
+
+    Parameters
+    ----------
+    values : (groups, out, k) array
+    weight : (groups, out, k) array
+        Before, with the same largest weight in each row.
+    levels : float
+        See `gptq`.
+
+    Returns
+    -------
+    (groups, out, k) array
+    """
     scale = _scale(weight, levels)
     return np.clip(np.rint(values.astype(np.float32) * scale), -np.ceil(levels), 127) / scale.astype(np.float64)
 
@@ -109,11 +125,11 @@ def gptq(weight: np.ndarray, covariance: np.ndarray, levels: float = 127, dampin
     damped = covariance + damping * mean[:, None, None] * np.eye(weight.shape[2])
     spread = np.linalg.cholesky(np.linalg.inv(damped)).swapaxes(1, 2)
     result, largest = np.empty_like(weight), np.abs(weight).argmax(axis=2)
-    stored = _stored(weight, weight, levels)
+    kept = stored(weight, weight, levels)
     for k in range(weight.shape[2]):
         nearest = np.clip(np.rint(left[:, :, k] / steps), -127, 127) * steps
         result[:, :, k] = np.where(largest == k, weight[:, :, k], nearest)
-        error = (left[:, :, k] - np.where(largest == k, stored[:, :, k], nearest)) / spread[:, k, k, None]
+        error = (left[:, :, k] - np.where(largest == k, kept[:, :, k], nearest)) / spread[:, k, k, None]
         left[:, :, k:] -= error[:, :, None] * spread[:, None, k, k:]
     return result
 

@@ -149,9 +149,9 @@ def test_the_largest_weight_is_taken_for_what_mxnet_makes_of_it():
 
 def test_what_a_quantiser_stores():
     weight = np.array([[[1.0, 0.5, -0.3]], [[-1.0, 0.5, 0.2]]])
-    stored = gptq._stored(weight, weight, 127.5) * 127.5
-    np.testing.assert_allclose(stored, [[[127, 64, -38]], [[-128, 64, 26]]], rtol=1e-6)
-    np.testing.assert_allclose(gptq._stored(weight, weight, 127)[:, :, 0], [[1], [-1]], rtol=1e-6)
+    found = gptq.stored(weight, weight, 127.5) * 127.5
+    np.testing.assert_allclose(found, [[[127, 64, -38]], [[-128, 64, 26]]], rtol=1e-6)
+    np.testing.assert_allclose(gptq.stored(weight, weight, 127)[:, :, 0], [[1], [-1]], rtol=1e-6)
 
 
 def test_a_network_that_begins_with_something_else_says_so():
