@@ -11,6 +11,8 @@ from mxnet.gluon import Block, nn
 
 from common import devices
 
+LANES = 16  # numbers in a vector of the processor
+
 
 def speed_up_training(block: Block) -> None:
     """Write the layers in the form that oneDNN trains fastest, where they have one; call it after `hybridize`.
@@ -26,7 +28,10 @@ def speed_up_training(block: Block) -> None:
     parameters = block.collect_params().values()
     trained = any(p.grad_req != "null" for p in parameters)
     on_cpu = all(ctx.device_type == "cpu" for p in parameters for ctx in p.list_ctx())
-    write(block, trained and on_cpu and mx.runtime.Features().is_enabled("MKLDNN"))
+    quick = trained and on_cpu and mx.runtime.Features().is_enabled("MKLDNN")
+    if quick:
+        block.apply(_pair)
+    write(block, quick)
     if trained and on_cpu:
         devices.keep_freed_memory()
 
@@ -46,6 +51,19 @@ def write(block: Block, quick: bool, kinds: type | tuple[type, ...] = Block) -> 
             layer.quick = quick
 
     block.apply(visit)
+
+
+def _pair(block: Block) -> None:
+    """Have the batch norms of a sequence that a ReLU follows be layers that have a quick form, as the zoos' networks need.
+
+    Of whole vectors of the processor: of others oneDNN has no fast kernel.
+    """
+    layers = list(block._children.values()) if isinstance(block, nn.HybridSequential) else []
+    for norm, following in zip(layers, layers[1:]):
+        if type(norm) is not nn.BatchNorm or type(following) is not nn.Activation or following._act_type != "relu":
+            continue
+        if norm._kwargs["axis"] == 1 and norm.gamma.shape[0] % LANES == 0:
+            norm.__class__, following.__class__ = NormReLU, ReLU
 
 
 class NormReLU(nn.BatchNorm):

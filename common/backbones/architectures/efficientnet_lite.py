@@ -18,6 +18,8 @@ import math
 
 from mxnet.gluon import HybridBlock, nn
 
+from common.backbones.training_form import LANES
+
 STAGES = (  # repeats, kernel, stride, expansion, filters: EfficientNet-B0, table 1 of the paper
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
@@ -29,7 +31,6 @@ STAGES = (  # repeats, kernel, stride, expansion, filters: EfficientNet-B0, tabl
 )
 STEM, HEAD = 32, 1280
 EPSILON, TIMM_EPSILON = 1e-3, 1e-5  # of the batch norms
-LANES = 16
 
 
 class Conv(nn.Conv2D):

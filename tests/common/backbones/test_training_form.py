@@ -15,6 +15,11 @@ def conv4():
     return backbones.create("conv4", size=32)
 
 
+def zoo():
+    """One of the zoos, whose layers know of no quick form."""
+    return backbones.create("cifar_resnet20_v1")
+
+
 def one_step(create, written, frozen):
     """Features before and after a step's statistics, all gradients, all parameters, and the operators of a network."""
     net = create()
@@ -45,7 +50,7 @@ def one_step(create, written, frozen):
 
 
 @pytest.mark.parametrize("frozen", [False, True])
-@pytest.mark.parametrize("create", [conv4, ResNet20])
+@pytest.mark.parametrize("create", [conv4, ResNet20, zoo])
 def test_written_for_training_a_network_is_the_same(create, frozen):
     plain, written = (one_step(create, how, frozen) for how in (False, True))
     assert "BatchNormWithReLU" in written[4] and "BatchNormWithReLU" not in plain[4]
