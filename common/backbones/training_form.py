@@ -54,7 +54,7 @@ def write(block: Block, quick: bool, kinds: type | tuple[type, ...] = Block) -> 
 
 
 def _pair(block: Block) -> None:
-    """Have the batch norms of a sequence that a ReLU follows be layers with a quick form, which the zoos know nothing of.
+    """Have the batch norms of a sequence that a ReLU follows be layers with a quick form, of which the zoos know none.
 
     Of whole vectors of the processor: of others oneDNN has no fast kernel.
     """
