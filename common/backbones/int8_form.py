@@ -19,13 +19,18 @@ OPAQUE = 255  # of a picture's fourth plane
 class Node:
     """An operator or a parameter of a `Form`.
 
-    Attributes
+    Parameters
     ----------
     name, op : str
         `op` is ``null`` for a parameter.
     attrs : dict of str to str
-    inputs : list of [Node, int, int]
+    inputs : sequence of [Node, int, int]
         With the number of the output that is read, and what MXNet calls its version.
+
+    Attributes
+    ----------
+    name, op, attrs, inputs
+        As above.
     readers : list of Node
         In any order, one that reads twice twice.
     """
@@ -141,7 +146,13 @@ class Form:
         return filled(outputs, {name: mx.nd.array(value) for name, value in self.values.items()})
 
     def add_bias(self, layer: Layer, values: np.ndarray) -> None:
-        """Add numbers to what a layer gives: (channels,)."""
+        """Add numbers to what a layer gives.
+
+        Parameters
+        ----------
+        layer : Layer
+        values : (channels,) array
+        """
         node = layer.node
         if len(node.inputs) == 2:
             bias = Node(f"{node.name}_bias", "null", {"__shape__": str(values.shape), "__dtype__": "0"})
@@ -288,7 +299,15 @@ def _branch(addition: Node) -> Node | None:
 
 
 def filled(outputs, values: dict[str, mx.nd.NDArray]) -> SymbolBlock:
-    """A block of symbols that read ``data``, with its parameters."""
+    """A block with its parameters.
+
+    Parameters
+    ----------
+    outputs : Symbol or list of Symbol
+        That read ``data``.
+    values : dict of str to NDArray
+        At least what they need.
+    """
     block = SymbolBlock(outputs, mx.sym.var("data", dtype="uint8"))
     wanted = block.collect_params()
     wanted.load_dict({name: values[name] for name in wanted}, mx.cpu(), cast_dtype=True, dtype_source="saved")

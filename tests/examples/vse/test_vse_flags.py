@@ -38,7 +38,7 @@ def test_lr_update_divides_the_rate_by_ten(features, tmp_path, monkeypatch):
     update, rates = Grouped.update_multi_precision, []
 
     def seen(optimizer, index, *rest):
-        if index == 0:
+        if 0 in np.atleast_1d(index):
             rates.append(optimizer.learning_rate)
         update(optimizer, index, *rest)
 
