@@ -129,9 +129,7 @@ def measure(name: str, args, about: dict) -> dict:
     }  # fmt: skip
     start = time.perf_counter()
     with log.open("w") as file:
-        process = subprocess.Popen(
-            command, stdout=file, stderr=file, env=turns.ENVIRONMENT, start_new_session=True
-        )
+        process = subprocess.Popen(command, stdout=file, stderr=file, env=turns.ENVIRONMENT, start_new_session=True)
         try:
             status = process.wait(timeout=SLOW * bench.seconds)
         except subprocess.TimeoutExpired:

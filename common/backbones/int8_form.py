@@ -192,9 +192,8 @@ class Form:
     def _fold(self) -> None:
         """Multiply batch norms into the convolutions before them: whose last digits MXNet rounds is known then."""
         for layer in self.layers:
-            norm = layer.node.readers[0]
-            alone = len(layer.node.readers) == 1 and layer.is_plain
-            if norm.op != "BatchNorm" or norm.attrs.get("axis", "1") != "1" or not alone:
+            norm, *others = layer.node.readers or [layer.node]
+            if others or norm.op != "BatchNorm" or norm.attrs.get("axis", "1") != "1" or not layer.is_plain:
                 continue
             gain, offset = self._affine(norm)
             if len(layer.node.inputs) > 2:
@@ -233,7 +232,7 @@ class Form:
         weight = weight * scale[:, None, None]
         weight = np.concatenate([weight[:, :: -1 if seen.bgr else 1], constant[:, None]], axis=1)
         self.values[name] = weight.astype(np.float32)
-        next(node for node in self.nodes if node.name == name).attrs["__shape__"] = str(weight.shape)
+        layers[0].node.inputs[1][0].attrs["__shape__"] = str(weight.shape)
 
     def _pool(self) -> None:
         """Means over places by oneDNN's operator, which is ten times as fast as MXNet's."""
@@ -266,8 +265,8 @@ class Form:
     def shift(self, least: dict[str, np.ndarray]) -> None:
         """Move numbers of either sign so that they have one, and a byte holds twice as many steps of them.
 
-        To each channel of a bottleneck the layer before it adds its least value, so that the ReLU that follows then
-        cuts nothing off, and the 1 by 1 convolutions that read it subtract what this comes to. oneDNN 2.4 has faster
+        The layer before a bottleneck takes its least value off each channel, so that the ReLU that follows then cuts
+        nothing off, and the 1 by 1 convolutions that read it add what this comes to. oneDNN 2.4 has faster
         kernels for bytes without a sign, too.
 
         Parameters

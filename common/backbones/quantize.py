@@ -72,8 +72,8 @@ def quantize(net, pictures: np.ndarray, batch_size: int = 16) -> Int8:
 
     MXNet rounds a convolution's weights to the nearest step, `LEVELS` of which lead to the largest of each channel.
     Before that they are rounded to these steps by `common.backbones.gptq`, from what the convolutions see of
-    `pictures`, so that MXNet finds them there; and what the outputs lose by that in the mean goes into the biases or
-    batch norms. What is quantised is a `common.backbones.int8_form.Form` of the network.
+    `pictures`, so that MXNet finds them there; and what the outputs lose by that in the mean goes into the biases.
+    What is quantised is a `common.backbones.int8_form.Form` of the network.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def quantize(net, pictures: np.ndarray, batch_size: int = 16) -> Int8:
         )  # fmt: skip
     result = Int8(_reading_bytes(result), net.rotated)
     try:
-        result(mx.nd.from_numpy(pictures[:1].copy())).wait_to_read()
+        result(devices.put(pictures[:1])).wait_to_read()
     except mx.MXNetError as error:  # MobileNetV3: its types of bytes do not fit each other
         raise UserError(f"--int8: MXNet cannot read {net.name_} in 8 bits: leave it out") from error
     return result
@@ -122,23 +122,21 @@ def _round(form: Form, pictures: np.ndarray) -> None:
     layers, bottlenecks = [layer for layer in form.layers if layer.is_plain], form.bottlenecks()
     names = list(dict.fromkeys([layer.source.output for layer in layers] + [node.output for node in bottlenecks]))
     inputs, rng = form.block(*names), np.random.default_rng(0)
-    seen, least = {layer.node.name: gptq.Moments() for layer in layers}, {}
+    seen, least = [gptq.Moments() for _ in layers], {}
     for picture in pictures:
         found = inputs(mx.nd.array(picture[None], dtype=picture.dtype))
         values = dict(zip(names, found if len(names) > 1 else [found]))
         values = {name: value.asnumpy()[0] for name, value in values.items()}
-        for layer in layers:
-            seen[layer.node.name].add(_windows(layer, values[layer.source.output], rng))
+        for layer, moments in zip(layers, seen):
+            moments.add(_windows(layer, values[layer.source.output], rng))
         for node in bottlenecks:
             smallest = values[node.output].min(axis=(1, 2))
             least[node.name] = np.minimum(least.get(node.name, smallest), smallest)
-    moved = {layer.node.name: -least[layer.source.name] for layer in layers if layer.source.name in least}
     form.shift(least)
-    for layer in layers:
-        name, moments = layer.node.name, seen[layer.node.name]
-        moments.move(moved.get(name, 0))
-        weight, lost = gptq.rounded(form.values[layer.weight], moments, LEVELS)
-        form.values[layer.weight] = weight
+    for layer, moments in zip(layers, seen):
+        if layer.source.name in least:
+            moments.move(-least[layer.source.name])
+        form.values[layer.weight], lost = gptq.rounded(form.values[layer.weight], moments, LEVELS)
         form.add_bias(layer, lost)
 
 

@@ -41,14 +41,14 @@ class AdamW(Optimizer):
     I. Loshchilov, F. Hutter: Decoupled Weight Decay Regularization. ICLR 2019, algorithm 2.
     """
 
+    takes_many = True  # for `common.train.grouped.Grouped`
+
     def __init__(
         self, learning_rate: float = 0.001, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8,
         wd: float = 0.01, **options,
     ):  # fmt: skip
         super().__init__(learning_rate=learning_rate, wd=wd, **options)
         self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
-
-    takes_many = True  # for `common.train.grouped.Grouped`
 
     def create_state(self, index, weight):
         """The means of the gradients and of their squares, zeros."""

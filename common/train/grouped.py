@@ -5,6 +5,7 @@ Imports `mxnet.optimizer` alone: a parameter server imports this module while `m
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
 from mxnet.optimizer import Optimizer
@@ -71,13 +72,10 @@ class Grouped(Optimizer):
     def update_multi_precision(self, index, weight, grad, state):
         if not isinstance(index, (list, tuple)):
             index, weight, grad, state = [index], [weight], [grad], [state]
-        rows: dict[int, list[tuple]] = {}
-        for row in zip(index, weight, grad, state):
-            rows.setdefault(id(self._by_index[row[0]]), []).append(row)
-        for optimizer in self.optimizers:
+        rows = zip(index, weight, grad, state)
+        for optimizer, own in itertools.groupby(rows, lambda row: self._by_index[row[0]]):
             optimizer.rescale_grad = self.rescale_grad
-            own = rows.get(id(optimizer), [])
-            if getattr(optimizer, "takes_many", False) and not optimizer.multi_precision and own:
+            if getattr(optimizer, "takes_many", False) and not optimizer.multi_precision:
                 optimizer.update(*zip(*own))
             else:
                 for row in own:
